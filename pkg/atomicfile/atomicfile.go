@@ -1,0 +1,52 @@
+// Package atomicfile writes and renames files so that a power cut leaves the
+// old state or the new one, never half of either.
+//
+// The steps are the classic ones: write beside the target, fsync the file,
+// rename it over the target, fsync the folder, since a rename is only in the
+// folder's data. google/renameio does the first three; the last is ours.
+package atomicfile
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// Write replaces the file at path by data, durably. Readers see the old
+// content or all of the new.
+func Write(path string, data []byte) error {
+	if err := renameio.WriteFile(path, data, 0o640); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Rename moves a file or folder within one file system, durably: the folders
+// on both sides are synced.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	if err := SyncDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	if filepath.Dir(from) == filepath.Dir(to) {
+		return nil
+	}
+	return SyncDir(filepath.Dir(from))
+}
+
+// SyncDir makes the names in a folder durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync folder %s: %w", filepath.Base(dir), err)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package ladder
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+// Config holds the settings of the ladder, as the configuration file spells
+// them.
+type Config struct {
+	Widths            []int    `mapstructure:"widths"`
+	Formats           []Format `mapstructure:"formats"`
+	Quality           Quality  `mapstructure:"quality"`
+	Effort            Effort   `mapstructure:"effort"`
+	ChromaSubsampling string   `mapstructure:"chroma_subsampling"`
+	Background        string   `mapstructure:"background"`
+}
+
+// Quality is the encoders' nominal quality, 1 to 100. The numbers of two
+// formats do not mean the same.
+type Quality struct {
+	WebP int `mapstructure:"webp"`
+	JPEG int `mapstructure:"jpeg"`
+	AVIF int `mapstructure:"avif"`
+}
+
+// Effort is how long an encoder looks for a smaller file.
+type Effort struct {
+	WebP int `mapstructure:"webp"` // 0 (fast) to 6
+	AVIF int `mapstructure:"avif"` // 0 (fast) to 8; libvips' 9, minutes a picture, is not offered
+}
+
+// The chroma subsampling of JPEG and AVIF. Lossy WebP is always 4:2:0.
+const (
+	Chroma420 = "4:2:0"
+	Chroma444 = "4:4:4"
+)
+
+// DefaultConfig is the ladder of the contract.
+func DefaultConfig() Config {
+	return Config{
+		Widths:            []int{320, 480, 640, 960, 1280, 1600, 2048},
+		Formats:           []Format{WebP, JPEG},
+		Quality:           Quality{WebP: 80, JPEG: 80, AVIF: 60},
+		Effort:            Effort{WebP: 4, AVIF: 2},
+		ChromaSubsampling: Chroma420,
+		Background:        "#ffffff",
+	}
+}
+
+const (
+	maxWidth    = 16383 // what WebP and AVIF can hold
+	maxVariants = 48    // bounds one order's work; 21 is what a free Worker can pull
+)
+
+var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+
+// Validate reports the first setting that is out of range, by its key.
+func (c Config) Validate() error {
+	if len(c.Widths) == 0 {
+		return fmt.Errorf("ladder.widths: must name at least one width")
+	}
+	for i, w := range c.Widths {
+		if w < 1 || w > maxWidth {
+			return fmt.Errorf("ladder.widths[%d]: must be from 1 to %d pixels (got %d)", i, maxWidth, w)
+		}
+		if i > 0 && w <= c.Widths[i-1] {
+			return fmt.Errorf("ladder.widths[%d]: must be greater than %d, the width before it (got %d)", i, c.Widths[i-1], w)
+		}
+	}
+	if len(c.Formats) == 0 {
+		return fmt.Errorf("ladder.formats: must name at least one of %v", formats)
+	}
+	for i, f := range c.Formats {
+		if !f.Valid() {
+			return fmt.Errorf("ladder.formats[%d]: must be one of %v (got %q)", i, formats, f)
+		}
+		if slices.Contains(c.Formats[:i], f) {
+			return fmt.Errorf("ladder.formats[%d]: %q is named twice", i, f)
+		}
+	}
+	if n := len(c.Widths) * len(c.Formats); n > maxVariants {
+		return fmt.Errorf("ladder.widths: %d widths in %d formats are %d files, more than %d", len(c.Widths), len(c.Formats), n, maxVariants)
+	}
+	for _, r := range []struct {
+		key           string
+		value, lo, hi int
+	}{
+		{"ladder.quality.webp", c.Quality.WebP, 1, 100},
+		{"ladder.quality.jpeg", c.Quality.JPEG, 1, 100},
+		{"ladder.quality.avif", c.Quality.AVIF, 1, 100},
+		{"ladder.effort.webp", c.Effort.WebP, 0, 6},
+		{"ladder.effort.avif", c.Effort.AVIF, 0, 8},
+	} {
+		if r.value < r.lo || r.value > r.hi {
+			return fmt.Errorf("%s: must be from %d to %d (got %d)", r.key, r.lo, r.hi, r.value)
+		}
+	}
+	if c.ChromaSubsampling != Chroma420 && c.ChromaSubsampling != Chroma444 {
+		return fmt.Errorf("ladder.chroma_subsampling: must be %q or %q (got %q)", Chroma420, Chroma444, c.ChromaSubsampling)
+	}
+	if !hexColour.MatchString(c.Background) {
+		return fmt.Errorf("ladder.background: must be a colour like #ffffff (got %q)", c.Background)
+	}
+	return nil
+}
+
+// Recipe is the valid configuration as the engine's order. Settings that
+// change no byte, such as the quality of a format that is not made, are left
+// out of it, and so out of the fingerprint.
+func (c Config) Recipe() Recipe {
+	r := Recipe{Engine: EngineVersion, Widths: slices.Clone(c.Widths)}
+	for _, f := range c.Formats {
+		e := Encoder{Format: f}
+		switch f {
+		case WebP:
+			e.Quality, e.Effort = c.Quality.WebP, c.Effort.WebP
+		case AVIF:
+			e.Quality, e.Effort, e.Chroma = c.Quality.AVIF, c.Effort.AVIF, c.ChromaSubsampling
+		case JPEG:
+			e.Quality, e.Chroma = c.Quality.JPEG, c.ChromaSubsampling
+			rgb, _ := strconv.ParseUint(c.Background[1:], 16, 24) // Validate has seen six hex digits
+			r.Background = &RGB{byte(rgb >> 16), byte(rgb >> 8), byte(rgb)}
+		}
+		r.Encoders = append(r.Encoders, e)
+	}
+	return r
+}

@@ -1,0 +1,185 @@
+package ladder_test
+
+import (
+	"crypto/sha256"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+func TestRungs(t *testing.T) {
+	recipe := ladder.DefaultConfig().Recipe()
+	for _, tc := range []struct {
+		name          string
+		width, height int
+		want          []ladder.Rung
+	}{
+		{"wider than the ladder", 4000, 6000, []ladder.Rung{{320, 480}, {480, 720}, {640, 960}, {960, 1440}, {1280, 1920}, {1600, 2400}, {2048, 3072}}},
+		{"between two rungs", 1920, 1080, []ladder.Rung{{320, 180}, {480, 270}, {640, 360}, {960, 540}, {1280, 720}, {1600, 900}, {1920, 1080}}},
+		{"on a rung", 640, 10, []ladder.Rung{{320, 5}, {480, 8}, {640, 10}}},
+		{"on the last rung", 2048, 2, []ladder.Rung{{320, 1}, {480, 1}, {640, 1}, {960, 1}, {1280, 1}, {1600, 2}, {2048, 2}}},
+		{"below the first", 300, 400, []ladder.Rung{{300, 400}}},
+		{"one pixel", 1, 1, []ladder.Rung{{1, 1}}},
+		{"a line stays at least one pixel high", 5000, 1, []ladder.Rung{{320, 1}, {480, 1}, {640, 1}, {960, 1}, {1280, 1}, {1600, 1}, {2048, 1}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := recipe.Plan(tc.width, tc.height).Rungs; !slices.Equal(got, tc.want) {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestVariantsAreOrderedByFormatThenWidth(t *testing.T) {
+	plan := ladder.DefaultConfig().Recipe().Plan(500, 500)
+	var names []string
+	for _, v := range plan.Variants {
+		names = append(names, v.Name())
+	}
+	want := "320.webp 480.webp 500.webp 320.jpg 480.jpg 500.jpg"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAFormatTooSmallForARungIsOmitted(t *testing.T) {
+	plan := ladder.DefaultConfig().Recipe().Plan(400, 18000)
+	var jpegs int
+	for _, v := range plan.Variants {
+		switch {
+		case v.Format == ladder.JPEG:
+			jpegs++
+		case v.Height > 16383:
+			t.Errorf("%s of height %d is planned", v.Name(), v.Height)
+		}
+	}
+	if jpegs != 2 {
+		t.Errorf("%d JPEGs, want 2", jpegs)
+	}
+	want := []ladder.Omission{{Format: ladder.WebP, Width: 400, Reason: ladder.BeyondLimit}}
+	if !slices.Equal(plan.Omitted, want) {
+		t.Errorf("omitted %v, want %v", plan.Omitted, want)
+	}
+}
+
+func TestPlanProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := ladder.DefaultConfig()
+		c.Widths = rapid.SliceOfNDistinct(rapid.IntRange(1, 16383), 1, 16, rapid.ID[int]).Draw(t, "widths")
+		slices.Sort(c.Widths)
+		width := rapid.IntRange(1, 30000).Draw(t, "width")
+		height := rapid.IntRange(1, 30000).Draw(t, "height")
+		plan := c.Recipe().Plan(width, height)
+
+		if len(plan.Rungs) == 0 {
+			t.Fatal("no rung at all")
+		}
+		previous := 0
+		for _, g := range plan.Rungs {
+			if g.Width > width || g.Height > height {
+				t.Fatalf("%v enlarges %d × %d", g, width, height)
+			}
+			if g.Width <= previous {
+				t.Fatalf("width %d follows %d", g.Width, previous)
+			}
+			previous = g.Width
+			exact := float64(height) * float64(g.Width) / float64(width)
+			if g.Height != 1 && math.Abs(float64(g.Height)-exact) > 0.5 {
+				t.Fatalf("%v: the height is %.2f from the aspect ratio", g, float64(g.Height)-exact)
+			}
+		}
+		if widest := min(width, c.Widths[len(c.Widths)-1]); previous != widest {
+			t.Fatalf("the top rung is %d wide, want %d", previous, widest)
+		}
+		if got, want := len(plan.Variants)+len(plan.Omitted), len(plan.Rungs)*len(c.Formats); got != want {
+			t.Fatalf("%d variants and omissions, want %d", got, want)
+		}
+	})
+}
+
+// The literal ids were computed once; a change here breaks every URL that a
+// daemon has handed out, on every machine.
+func TestIDsNeverChange(t *testing.T) {
+	recipe := ladder.DefaultConfig().Recipe()
+	if got, want := recipe.ShortFingerprint(), "cc30a14d"; got != want {
+		t.Errorf("fingerprint %s, want %s", got, want)
+	}
+	if got, want := recipe.ID(sha256.Sum256([]byte("cat"))), "zpbpun4aiqnrf5x5brz2shkleu"; got != want {
+		t.Errorf("id %s, want %s", got, want)
+	}
+}
+
+func TestIDDependsOnWhateverChangesBytes(t *testing.T) {
+	source := sha256.Sum256([]byte("cat"))
+	base := ladder.DefaultConfig().Recipe().ID(source)
+	if !ladder.ValidID(base) {
+		t.Fatalf("%q is not a valid id", base)
+	}
+	changes := map[string]func(*ladder.Config){
+		"widths":       func(c *ladder.Config) { c.Widths = c.Widths[1:] },
+		"formats":      func(c *ladder.Config) { c.Formats = c.Formats[:1] },
+		"webp quality": func(c *ladder.Config) { c.Quality.WebP++ },
+		"jpeg quality": func(c *ladder.Config) { c.Quality.JPEG++ },
+		"webp effort":  func(c *ladder.Config) { c.Effort.WebP-- },
+		"chroma":       func(c *ladder.Config) { c.ChromaSubsampling = ladder.Chroma444 },
+		"background":   func(c *ladder.Config) { c.Background = "#000000" },
+	}
+	for name, change := range changes {
+		c := ladder.DefaultConfig()
+		change(&c)
+		if err := c.Validate(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if c.Recipe().ID(source) == base {
+			t.Errorf("another %s gives the same id", name)
+		}
+	}
+	if ladder.DefaultConfig().Recipe().ID(sha256.Sum256([]byte("dog"))) == base {
+		t.Error("another source gives the same id")
+	}
+}
+
+func TestSettingsOfAFormatNotMadeDoNotChangeTheID(t *testing.T) {
+	c := ladder.DefaultConfig()
+	c.Quality.AVIF, c.Effort.AVIF = 30, 7
+	if c.Recipe().Fingerprint() != ladder.DefaultConfig().Recipe().Fingerprint() {
+		t.Error("the AVIF settings change the fingerprint of a recipe without AVIF")
+	}
+}
+
+func TestValidID(t *testing.T) {
+	for _, bad := range []string{"", "short", strings.Repeat("A", 26), strings.Repeat("1", 26), "../../../../etc/passwd/aaaa", strings.Repeat("a", 27)} {
+		if ladder.ValidID(bad) {
+			t.Errorf("%q is taken for an id", bad)
+		}
+	}
+}
+
+func TestConfigErrorsNameTheKeyAndTheValue(t *testing.T) {
+	for want, change := range map[string]func(*ladder.Config){
+		"ladder.widths: must name at least one":                                     func(c *ladder.Config) { c.Widths = nil },
+		"ladder.widths[2]: must be greater than 640, the width before it (got 320)": func(c *ladder.Config) { c.Widths = []int{480, 640, 320} },
+		"ladder.widths[0]: must be from 1 to 16383 pixels (got 0)":                  func(c *ladder.Config) { c.Widths[0] = 0 },
+		`ladder.formats[1]: must be one of [webp jpeg avif] (got "png")`:            func(c *ladder.Config) { c.Formats[1] = "png" },
+		`ladder.formats[1]: "webp" is named twice`:                                  func(c *ladder.Config) { c.Formats[1] = "webp" },
+		"ladder.formats: must name at least one":                                    func(c *ladder.Config) { c.Formats = nil },
+		"ladder.quality.jpeg: must be from 1 to 100 (got 101)":                      func(c *ladder.Config) { c.Quality.JPEG = 101 },
+		"ladder.effort.avif: must be from 0 to 8 (got 9)":                           func(c *ladder.Config) { c.Effort.AVIF = 9 },
+		`ladder.chroma_subsampling: must be "4:2:0" or "4:4:4" (got "4:1:1")`:       func(c *ladder.Config) { c.ChromaSubsampling = "4:1:1" },
+		`ladder.background: must be a colour like #ffffff (got "white")`:            func(c *ladder.Config) { c.Background = "white" },
+	} {
+		c := ladder.DefaultConfig()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if err := ladder.DefaultConfig().Validate(); err != nil {
+		t.Errorf("the defaults are not valid: %v", err)
+	}
+}

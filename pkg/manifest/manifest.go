@@ -1,0 +1,175 @@
+// Package manifest is the versioned JSON contract that describes one
+// published set: what it was made from, its files, and what a page needs to
+// show it before and while it loads. It is pure: reading and writing files is
+// for package publish.
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
+)
+
+// Version is the only version of the contract so far.
+const Version = 1
+
+// FileName is the manifest's own name within its set.
+const FileName = "manifest.json"
+
+// Manifest describes a whole published set.
+type Manifest struct {
+	Version     int                      `json:"version"`
+	ID          string                   `json:"id"`
+	CreatedAt   timestamp.Time           `json:"created_at"`
+	Recipe      string                   `json:"recipe"` // first 8 hex digits of the recipe's fingerprint
+	Source      Source                   `json:"source"`
+	Width       int                      `json:"width"`  // pixels, as seen
+	Height      int                      `json:"height"` // pixels, as seen
+	Placeholder Placeholder              `json:"placeholder"`
+	Variants    []Variant                `json:"variants"`
+	Omitted     []ladder.Omission        `json:"omitted"`
+	Srcset      map[ladder.Format]string `json:"srcset"` // of keys, so that a site can prefix its own base
+}
+
+// Source is the picture that was sent.
+type Source struct {
+	SHA256   string `json:"sha256"` // lower-case hex
+	Filename string `json:"filename,omitempty"`
+	Format   string `json:"format"`
+	Bytes    int64  `json:"bytes"`
+	Width    int    `json:"width"`  // pixels, as seen: after EXIF orientation
+	Height   int    `json:"height"` // of one frame
+	Frames   int    `json:"frames"`
+}
+
+// Placeholder is what a page shows until a variant has loaded.
+type Placeholder struct {
+	ThumbHash []byte `json:"thumbhash"` // standard base64 in JSON
+	Color     string `json:"color"`     // the average, "#8a7f6e"
+}
+
+// Variant is one file of the set.
+type Variant struct {
+	Key         string        `json:"key"`           // storage name, "<id>/320.webp"
+	URL         string        `json:"url,omitempty"` // absolute; absent in the file on disk unless http.public_url is set
+	Format      ladder.Format `json:"format"`
+	ContentType string        `json:"content_type"`
+	Width       int           `json:"width"`
+	Height      int           `json:"height"`
+	Bytes       int64         `json:"bytes"`
+	SHA256      string        `json:"sha256"`
+}
+
+// NewVariant describes a file of the set id.
+func NewVariant(id string, v ladder.Variant, sha256 string) Variant {
+	return Variant{
+		Key: id + "/" + v.Name(), Format: v.Format, ContentType: v.Format.ContentType(),
+		Width: v.Width, Height: v.Height, Bytes: v.Bytes, SHA256: sha256,
+	}
+}
+
+// Name is the file's name within its set.
+func (v Variant) Name() string { return v.Key[strings.IndexByte(v.Key, '/')+1:] }
+
+// Srcset is the value of an HTML srcset attribute for each format, with keys
+// in place of URLs.
+func Srcset(variants []Variant) map[ladder.Format]string {
+	set := make(map[ladder.Format]string)
+	for _, v := range variants {
+		candidate := fmt.Sprintf("%s %dw", v.Key, v.Width)
+		if set[v.Format] != "" {
+			candidate = set[v.Format] + ", " + candidate
+		}
+		set[v.Format] = candidate
+	}
+	return set
+}
+
+// WithURLs returns the manifest with the URL of each variant under base, such
+// as "https://optimizer.example.com"; m keeps its own.
+func (m Manifest) WithURLs(base string) Manifest {
+	variants := make([]Variant, len(m.Variants))
+	for i, v := range m.Variants {
+		v.URL = base + "/files/" + v.Key
+		variants[i] = v
+	}
+	m.Variants = variants
+	return m
+}
+
+// Variant returns the description of the file of this name.
+func (m Manifest) Variant(name string) (Variant, bool) {
+	for _, v := range m.Variants {
+		if v.Name() == name {
+			return v, true
+		}
+	}
+	return Variant{}, false
+}
+
+// Encode is the manifest as it is written to disk and sent: indented, so that
+// a person can read it, with a newline at its end.
+func (m Manifest) Encode() ([]byte, error) {
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode manifest %s: %w", m.ID, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// Decode reads and checks a manifest: unknown fields, other versions and
+// anything that does not hold together are errors.
+func Decode(data []byte) (Manifest, error) {
+	var m Manifest
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		return Manifest{}, fmt.Errorf("decode manifest: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return Manifest{}, fmt.Errorf("decode manifest: there is more after its end")
+	}
+	if err := m.validate(); err != nil {
+		return Manifest{}, fmt.Errorf("manifest %.40q: %w", m.ID, err)
+	}
+	return m, nil
+}
+
+var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+func (m Manifest) validate() error {
+	switch {
+	case m.Version != Version:
+		return fmt.Errorf("version is %d, want %d", m.Version, Version)
+	case !ladder.ValidID(m.ID):
+		return fmt.Errorf("id is not valid")
+	case !hexSHA256.MatchString(m.Source.SHA256):
+		return fmt.Errorf("source.sha256 is not a digest")
+	case m.Width < 1 || m.Height < 1:
+		return fmt.Errorf("size %d × %d is not that of a picture", m.Width, m.Height)
+	}
+	names := make(map[string]bool)
+	for i, v := range m.Variants {
+		want := ladder.Variant{Format: v.Format, Width: v.Width, Height: v.Height}
+		switch {
+		case !v.Format.Valid():
+			return fmt.Errorf("variants[%d]: format %q is not known", i, v.Format)
+		case v.Width < 1 || v.Height < 1 || v.Bytes < 1:
+			return fmt.Errorf("variants[%d]: %d × %d in %d bytes is not a picture", i, v.Width, v.Height, v.Bytes)
+		case v.Key != m.ID+"/"+want.Name():
+			return fmt.Errorf("variants[%d]: key %q does not follow from its set, width and format", i, v.Key)
+		case names[v.Key]:
+			return fmt.Errorf("variants[%d]: key %q is there twice", i, v.Key)
+		case !hexSHA256.MatchString(v.SHA256):
+			return fmt.Errorf("variants[%d]: sha256 is not a digest", i)
+		}
+		names[v.Key] = true
+	}
+	return nil
+}
