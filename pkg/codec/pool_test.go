@@ -1,0 +1,272 @@
+package codec_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// The test binary is its own child: started under the codec's name it serves
+// puppet, an engine that does what its source tells it to.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "optimizerd-codec" {
+		goleak.VerifyTestMain(m)
+	}
+	if err := codec.Serve(puppet{}, codec.About{Version: "1.2.3", Libvips: "none"}); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		os.Exit(1)
+	}
+}
+
+// puppet makes variants whose bytes are all their width's last digit.
+type puppet struct{}
+
+func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
+	script, err := io.ReadAll(src)
+	if err != nil {
+		return ladder.Summary{}, err
+	}
+	switch string(script) {
+	case "corrupt":
+		return ladder.Summary{}, fault.Wrap(fault.CorruptImage, errors.New("row 7"), "The picture is damaged.")
+	case "panic":
+		panic("puppet")
+	case "hang":
+		select {}
+	case "stop":
+		return ladder.Summary{}, syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	case "early":
+		return ladder.Summary{}, nil // done before it opened anything
+	}
+	if err := sink.Opened(ladder.Source{Format: "jpeg", Width: 640, Height: 480, Frames: 1}); err != nil {
+		return ladder.Summary{}, err
+	}
+	variants := recipe.Plan(640, 480).Variants
+	if string(script) == "die half-way" {
+		variants[2].Bytes = 1000
+		_ = sink.Variant(variants[2], io.MultiReader(strings.NewReader("only a little"), dead{}))
+	}
+	if string(script) == "unplanned" {
+		variants[0].Width = 641
+	}
+	if string(script) == "silent" {
+		variants = variants[1:]
+	}
+	for _, v := range variants {
+		body := bytes.Repeat([]byte{byte(v.Width)}, 100_000)
+		v.Bytes = int64(len(body))
+		if err := sink.Variant(v, bytes.NewReader(body)); err != nil {
+			return ladder.Summary{}, err
+		}
+	}
+	return ladder.Summary{Color: ladder.RGB{1, 2, 3}}, nil
+}
+
+// dead ends the process at the first read.
+type dead struct{}
+
+func (dead) Read([]byte) (int, error) {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// basket is a sink that keeps what it gets.
+type basket struct {
+	source   ladder.Source
+	variants map[string][]byte
+	err      error // returned from Variant
+}
+
+func (b *basket) Opened(s ladder.Source) error {
+	b.source, b.variants = s, make(map[string][]byte)
+	return nil
+}
+
+func (b *basket) Variant(v ladder.Variant, body io.Reader) error {
+	if b.err != nil {
+		return b.err
+	}
+	data, err := io.ReadAll(body)
+	b.variants[v.Name()] = data
+	return err
+}
+
+func newPool(t *testing.T, change func(*codec.Config)) *codec.Pool {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := codec.DefaultConfig()
+	c.Path, c.Processes, c.Threads, c.Version = self, 1, 1, "1.2.3"
+	if change != nil {
+		change(&c)
+	}
+	p, err := codec.NewPool(t.Context(), c, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func source(t *testing.T, script string) *os.File {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "source")
+	if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+var recipe = ladder.DefaultConfig().Recipe()
+
+func TestALadderComesThroughTheWallWhole(t *testing.T) {
+	p := newPool(t, nil)
+	for range 3 { // by one and the same child
+		var b basket
+		summary, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.source.Width != 640 || summary.Color != (ladder.RGB{1, 2, 3}) || len(b.variants) != 6 {
+			t.Errorf("source %+v, summary %+v, %d variants", b.source, summary, len(b.variants))
+		}
+		for name, data := range b.variants {
+			if len(data) != 100_000 {
+				t.Errorf("%s has %d bytes", name, len(data))
+			}
+		}
+	}
+	if got := p.Stats(); got.Started != 1 || got.Crashed != 0 {
+		t.Errorf("stats %+v, want one child", got)
+	}
+}
+
+func TestAFaultOfThePictureLeavesTheChildAlive(t *testing.T) {
+	p := newPool(t, nil)
+	for range 2 {
+		_, err := p.Render(t.Context(), source(t, "corrupt"), recipe, ladder.Limits{}, &basket{})
+		f := fault.From(err)
+		if f.Code != fault.CorruptImage || f.Detail != "The picture is damaged." {
+			t.Fatalf("got %v", err)
+		}
+		if !strings.Contains(err.Error(), "row 7") {
+			t.Errorf("the cause is lost on the way: %v", err)
+		}
+	}
+	if got := p.Stats(); got.Started != 1 {
+		t.Errorf("%d children were started, want 1", got.Started)
+	}
+}
+
+func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
+	p := newPool(t, func(c *codec.Config) { c.Timeout = time.Second })
+	for script, reason := range map[string]string{
+		"panic":        "it ended (exit status 2)",
+		"die half-way": "it ended (signal: killed)",
+		"hang":         "it ran longer than 1s",
+		"stop":         "it ran longer than 1s",
+		"early":        "it spoke out of turn",
+		"unplanned":    `it sent "641.webp" of 100000 bytes, which is not planned`,
+		"silent":       "it left out 320.webp without a word",
+	} {
+		t.Run(script, func(t *testing.T) {
+			_, err := p.Render(t.Context(), source(t, script), recipe, ladder.Limits{}, &basket{})
+			var crash *codec.Crash
+			if !errors.As(err, &crash) || crash.Reason != reason {
+				t.Errorf("got %v, want a crash because %s", err, reason)
+			}
+			var b basket
+			if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &b); err != nil || len(b.variants) != 6 {
+				t.Errorf("after it: %d variants, %v", len(b.variants), err)
+			}
+		})
+	}
+}
+
+func TestASinkThatFailsEndsTheWork(t *testing.T) {
+	p := newPool(t, nil)
+	full := fault.New(fault.InsufficientStorage, "The disk is full.")
+	_, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{err: full})
+	if !errors.Is(err, full) {
+		t.Errorf("got %v, want the sink's error", err)
+	}
+	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{}); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+}
+
+func TestCancellingKillsTheChildAtHand(t *testing.T) {
+	p := newPool(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := p.Render(ctx, source(t, "hang"), recipe, ladder.Limits{}, &basket{})
+		done <- err
+	}()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if got := p.Stats().Crashed; got != 0 {
+		t.Errorf("%d crashes counted, want none", got)
+	}
+}
+
+func TestJobsShareTheChildren(t *testing.T) {
+	p := newPool(t, func(c *codec.Config) { c.Processes = 2 })
+	var group sync.WaitGroup
+	for range 10 {
+		src := source(t, "ok")
+		group.Go(func() {
+			if _, err := p.Render(t.Context(), src, recipe, ladder.Limits{}, &basket{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if got := p.Stats().Started; got > 2 {
+		t.Errorf("%d children were started, want at most 2", got)
+	}
+}
+
+func TestAChildOfAnotherBuildIsRefused(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := codec.DefaultConfig()
+	c.Path, c.Version = self, "9.9.9"
+	_, err = codec.NewPool(t.Context(), c, zaptest.NewLogger(t))
+	if err == nil || !strings.Contains(err.Error(), "install both binaries from one build") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAMissingProgramIsNamedWithItsKey(t *testing.T) {
+	_, err := codec.Find("/nowhere/optimizerd-codec")
+	if err == nil || !strings.Contains(err.Error(), "codec.path") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,155 @@
+// Package job is the record of one piece of work, its states and the allowed
+// steps between them. It is pure: package queue keeps the records on disk,
+// package optimize does what they say.
+//
+//	          Start            Complete
+//	Pending ────────► Processing ────────► Completed
+//	   ▲                  │  │
+//	   └──────────────────┘  └──────────► Failed
+//	         Return              Fail
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
+)
+
+// Status is where a job stands. The words are those of the HTTP contract.
+type Status string
+
+// The states.
+const (
+	Pending    Status = "pending"    // accepted and durable
+	Processing Status = "processing" // leased by a worker
+	Completed  Status = "completed"  // its set is published
+	Failed     Status = "failed"     // for good
+)
+
+// Ended reports whether no step leads on from s.
+func (s Status) Ended() bool { return s == Completed || s == Failed }
+
+// Source is the picture of a job, in the spool under its digest.
+type Source struct {
+	SHA256   string `json:"sha256"` // lower-case hex
+	Filename string `json:"filename,omitempty"`
+	Bytes    int64  `json:"bytes"`
+}
+
+// Error is why a job failed, in the words its client may see.
+type Error struct {
+	Code    fault.Code `json:"code"`
+	Message string     `json:"message"`
+}
+
+// Job is one record.
+type Job struct {
+	ID         string          `json:"id"`
+	Status     Status          `json:"status"`
+	Source     Source          `json:"source"`
+	Recipe     ladder.Recipe   `json:"recipe"`   // as configured when the job was accepted
+	ImageID    string          `json:"image_id"` // of the set that it makes
+	Error      *Error          `json:"error,omitempty"`
+	Attempts   int             `json:"attempts"`
+	CreatedAt  timestamp.Time  `json:"created_at"`
+	StartedAt  *timestamp.Time `json:"started_at,omitempty"`
+	FinishedAt *timestamp.Time `json:"finished_at,omitempty"`
+}
+
+// New returns a pending job. IDs sort by the time they were made at.
+func New(source Source, recipe ladder.Recipe, imageID string, now time.Time) Job {
+	return Job{
+		ID:        "job_" + strings.ToLower(ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()),
+		Status:    Pending,
+		Source:    source,
+		Recipe:    recipe,
+		ImageID:   imageID,
+		CreatedAt: timestamp.At(now),
+	}
+}
+
+var validID = regexp.MustCompile(`^job_[0-9a-hjkmnp-tv-z]{26}$`)
+
+// ValidID reports whether s has the form of a job's ID.
+func ValidID(s string) bool { return validID.MatchString(s) }
+
+func (j *Job) step(from, to Status) error {
+	if j.Status != from {
+		return fmt.Errorf("job %s is %s: it cannot become %s", j.ID, j.Status, to)
+	}
+	j.Status = to
+	return nil
+}
+
+// Start takes a pending job into work.
+func (j *Job) Start(now time.Time) error {
+	if err := j.step(Pending, Processing); err != nil {
+		return err
+	}
+	at := timestamp.At(now)
+	j.StartedAt = &at
+	j.Attempts++
+	return nil
+}
+
+// Return puts a job in work back among the pending.
+func (j *Job) Return() error {
+	if err := j.step(Processing, Pending); err != nil {
+		return err
+	}
+	j.StartedAt = nil
+	return nil
+}
+
+// Complete ends a job whose set is published.
+func (j *Job) Complete(now time.Time) error { return j.end(Completed, now) }
+
+// Fail ends a job for good.
+func (j *Job) Fail(cause *fault.Error, now time.Time) error {
+	if err := j.end(Failed, now); err != nil {
+		return err
+	}
+	j.Error = &Error{Code: cause.Code, Message: cause.Detail}
+	return nil
+}
+
+func (j *Job) end(to Status, now time.Time) error {
+	if err := j.step(Processing, to); err != nil {
+		return err
+	}
+	at := timestamp.At(now)
+	j.FinishedAt = &at
+	return nil
+}
+
+// Encode is the record as it is kept on disk.
+func (j Job) Encode() ([]byte, error) {
+	b, err := json.Marshal(j)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", j.ID, err)
+	}
+	return append(b, '\n'), nil
+}
+
+// Decode is the inverse of Encode; it refuses unknown fields.
+func Decode(data []byte) (Job, error) {
+	var j Job
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&j); err != nil {
+		return Job{}, fmt.Errorf("decode job: %w", err)
+	}
+	if !ValidID(j.ID) {
+		return Job{}, fmt.Errorf("decode job: %.40q is not a job's id", j.ID)
+	}
+	return j, nil
+}
