@@ -1,0 +1,183 @@
+// Package intake turns bytes from outside into a checked, digested file in the
+// spool. It judges size, digest and format by the first bytes; it decodes
+// nothing.
+//
+// A file in the spool is <random>.part while it comes in, and <sha256> once it
+// is kept: whole, synced and known by its digest.
+package intake
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+
+	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// Config holds the settings of the spool.
+type Config struct {
+	Dir      string // created if missing
+	MaxBytes int64  // of one source
+	MinFree  int64  // bytes that stay free on the disk; 0 is 5 % of it, at most 256 MiB
+}
+
+// Spool is the folder of sources.
+type Spool struct{ config Config }
+
+const partSuffix = ".part"
+
+// Open makes the folder and sweeps what an earlier process left half-received.
+func Open(config Config) (*Spool, error) {
+	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	s := &Spool{config}
+	return s, s.sweep(func(name string) bool { return !strings.HasSuffix(name, partSuffix) })
+}
+
+// Sweep removes every kept source that needed does not claim by its digest.
+func (s *Spool) Sweep(needed func(sha256 string) bool) error {
+	return s.sweep(func(name string) bool { return strings.HasSuffix(name, partSuffix) || needed(name) })
+}
+
+func (s *Spool) sweep(keep func(name string) bool) error {
+	entries, err := os.ReadDir(s.config.Dir)
+	if err != nil {
+		return fmt.Errorf("sweep spool: %w", err)
+	}
+	for _, e := range entries {
+		if keep(e.Name()) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.config.Dir, e.Name())); err != nil {
+			return fmt.Errorf("sweep spool: %w", err)
+		}
+	}
+	return nil
+}
+
+// Room reports, as a fault, that need more bytes (0 for one more small file)
+// would leave less than the free space that is to stay.
+func (s *Spool) Room(need int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
+		return fmt.Errorf("look at free space: %w", err)
+	}
+	free, total := int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize
+	floor := s.config.MinFree
+	if floor == 0 {
+		floor = min(256<<20, total/20)
+	}
+	if free-max(0, need) < floor {
+		return fault.New(fault.InsufficientStorage, "The disk has %s free, and %s of it are to stay free.",
+			humanize.IBytes(uint64(max(0, free))), humanize.IBytes(uint64(floor)))
+	}
+	return nil
+}
+
+// Upload is a received source that is not kept yet. Its owner ends with Keep
+// or Discard; Discard after Keep does nothing.
+type Upload struct {
+	SHA256   [sha256.Size]byte
+	Bytes    int64
+	Filename string // as the client called it: to be shown, never a path
+
+	spool *Spool
+	file  *os.File // the .part file; nil once it is kept or discarded
+}
+
+// Digest is the upload's SHA-256 in hex.
+func (u *Upload) Digest() string { return hex.EncodeToString(u.SHA256[:]) }
+
+// Receive streams body into the spool. Errors of body that are faults come
+// back as they are; nothing is left behind by a failed call.
+func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
+	file, err := os.CreateTemp(s.config.Dir, "*"+partSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("receive: %w", err)
+	}
+	u := &Upload{Filename: filename, spool: s, file: file}
+	if err := u.receive(body); err != nil {
+		u.Discard()
+		return nil, err
+	}
+	return u, nil
+}
+
+func (u *Upload) receive(body io.Reader) error {
+	head := make([]byte, headSize)
+	n, err := io.ReadFull(body, head)
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		return fault.New(fault.InvalidRequest, "The body is empty: send the bytes of one picture.")
+	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
+		return fmt.Errorf("receive: %w", err)
+	}
+	if _, ok := Sniff(head[:n]); !ok {
+		return fault.New(fault.UnsupportedFormat, "This is not a picture of an accepted format: JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF.")
+	}
+	hash := sha256.New()
+	rest := io.LimitReader(io.MultiReader(bytes.NewReader(head[:n]), body), u.spool.config.MaxBytes+1)
+	u.Bytes, err = io.Copy(io.MultiWriter(u.file, hash), rest)
+	if err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
+	hash.Sum(u.SHA256[:0])
+	return u.spool.Fits(u.Bytes)
+}
+
+// Fits reports, as a fault, that a body of this many bytes (-1 if unknown) is
+// over the size limit.
+func (s *Spool) Fits(length int64) error {
+	if length > s.config.MaxBytes {
+		return fault.New(fault.TooLarge, "The picture is larger than %s, the limit of this server.", humanize.IBytes(uint64(s.config.MaxBytes)))
+	}
+	return nil
+}
+
+// Keep makes the upload durable under its digest. Equal content that is there
+// already is replaced by itself.
+func (u *Upload) Keep() error {
+	if err := u.file.Sync(); err != nil {
+		return fmt.Errorf("keep upload: %w", err)
+	}
+	if err := atomicfile.Rename(u.file.Name(), u.spool.path(u.Digest())); err != nil {
+		return fmt.Errorf("keep upload: %w", err)
+	}
+	err := u.file.Close()
+	u.file = nil
+	return err
+}
+
+// Discard removes an upload that was not kept.
+func (u *Upload) Discard() {
+	if u.file == nil {
+		return
+	}
+	_ = os.Remove(u.file.Name()) // what cannot be removed now is swept at the next start
+	_ = u.file.Close()
+	u.file = nil
+}
+
+func (s *Spool) path(digest string) string { return filepath.Join(s.config.Dir, digest) }
+
+// Source opens a kept source for reading.
+func (s *Spool) Source(digest string) (*os.File, error) { return os.Open(s.path(digest)) }
+
+// Remove deletes a kept source; one that is not there is no error.
+func (s *Spool) Remove(digest string) error {
+	if err := os.Remove(s.path(digest)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove source: %w", err)
+	}
+	return nil
+}
