@@ -1,0 +1,360 @@
+// Package queue is a durable folder of jobs with bounded admission.
+//
+// The files are the database: one JSON record a job, whose folder is its
+// state. A step is a rename, ls shows the truth, and a restart puts what was
+// in work back among the pending.
+//
+//	pending/  accepted: written and synced before anybody is told
+//	running/  leased by a worker of this process
+//	done/     completed   } kept for a while, for those
+//	failed/   for good    } who were promised an answer
+//
+// A job whose id nobody was told (its client waits on the connection) leaves
+// no record behind when it ends. In memory are only the jobs that have not
+// ended.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+)
+
+// Config holds the settings of the queue.
+type Config struct {
+	Dir        string        // created if missing
+	MaxPending int           // jobs waiting and uploads coming in, together
+	Keep       time.Duration // how long an ended job can be asked for
+}
+
+// ErrClosed is returned by Lease once the queue hands out no more.
+var ErrClosed = errors.New("queue: closed")
+
+const (
+	pendingDir = "pending"
+	runningDir = "running"
+	doneDir    = "done"
+	failedDir  = "failed"
+)
+
+// Queue is the folder and what of it is in memory. Its methods may be called
+// from several goroutines.
+type Queue struct {
+	config Config
+	log    *zap.Logger
+	lock   *os.File // held while the queue is open, against a second daemon
+
+	mu       sync.Mutex
+	active   map[string]*entry // jobs that have not ended
+	waiting  []*entry          // pending ones, next first
+	running  int               // leased ones
+	reserved int               // places taken for jobs that are not there yet
+	closed   bool
+	wake     chan struct{} // capacity 1: something is waiting, or the queue is closed
+}
+
+// entry is a job that has not ended, or whose waiters have not gone.
+type entry struct {
+	job       job.Job
+	announced bool          // somebody was told its id
+	ended     chan struct{} // closed when job is final
+}
+
+// Open makes the folders, takes the lock and recovers: jobs that were in work
+// are pending again.
+func Open(config Config, log *zap.Logger) (*Queue, error) {
+	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
+		if err := os.MkdirAll(filepath.Join(config.Dir, state), 0o750); err != nil {
+			return nil, fmt.Errorf("open queue: %w", err)
+		}
+	}
+	lock, err := lockDir(config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{config: config, log: log, lock: lock, active: make(map[string]*entry), wake: make(chan struct{}, 1)}
+	if err := q.recover(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return q, nil
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("storage.dir: another optimizerd works in %s: stop it, or choose another folder", filepath.Dir(dir))
+	}
+	return f, nil
+}
+
+func (q *Queue) path(state, id string) string { return filepath.Join(q.config.Dir, state, id+".json") }
+
+// recover reads the records of an earlier process. Nobody of those who waited
+// for them is still there, so all of them count as announced.
+func (q *Queue) recover() error {
+	running, err := q.read(runningDir)
+	if err != nil {
+		return err
+	}
+	for _, j := range running {
+		j.Attempts++ // it was in work when the process ended
+		j.Status, j.StartedAt = job.Pending, nil
+		if err := q.write(pendingDir, j); err != nil {
+			return err
+		}
+		if err := os.Remove(q.path(runningDir, j.ID)); err != nil {
+			return fmt.Errorf("recover queue: %w", err)
+		}
+	}
+	pending, err := q.read(pendingDir)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(pending, func(a, b job.Job) int { return strings.Compare(a.ID, b.ID) })
+	for _, j := range pending {
+		e := &entry{job: j, announced: true, ended: make(chan struct{})}
+		q.active[j.ID] = e
+		q.waiting = append(q.waiting, e)
+	}
+	q.signal()
+	if n := len(pending); n > 0 {
+		q.log.Info("jobs recovered", zap.Int("pending", n), zap.Int("were_running", len(running)))
+	}
+	return nil
+}
+
+// read decodes every record of a folder. One that cannot be read is put aside
+// with its name in the log: it must not keep the daemon from starting.
+func (q *Queue) read(state string) ([]job.Job, error) {
+	entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
+	if err != nil {
+		return nil, fmt.Errorf("read queue: %w", err)
+	}
+	var jobs []job.Job
+	for _, e := range entries {
+		id, isRecord := strings.CutSuffix(e.Name(), ".json")
+		if !isRecord || !job.ValidID(id) {
+			continue
+		}
+		j, err := q.readRecord(state, id)
+		if err != nil {
+			q.log.Error("job record put aside", zap.String("job_id", id), zap.Error(err))
+			if err := os.Rename(q.path(state, id), q.path(state, id)+".unreadable"); err != nil {
+				return nil, fmt.Errorf("read queue: %w", err)
+			}
+			continue
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+func (q *Queue) readRecord(state, id string) (job.Job, error) {
+	b, err := os.ReadFile(q.path(state, id))
+	if err != nil {
+		return job.Job{}, err
+	}
+	j, err := job.Decode(b)
+	if err == nil && j.ID != id {
+		err = fmt.Errorf("it is the record of %s", j.ID)
+	}
+	return j, err
+}
+
+func (q *Queue) write(state string, j job.Job) error {
+	b, err := j.Encode()
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(q.path(state, j.ID), b)
+}
+
+// signal wakes one Lease; each that finds more passes it on.
+func (q *Queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Place is the right to put one job, held while its bytes come in. Its owner
+// ends with Put or Release; Release after Put does nothing.
+type Place struct {
+	q    *Queue
+	once sync.Once
+}
+
+// Reserve takes a place, or fails at once: with QueueFull, or ShuttingDown
+// when the queue is closed.
+func (q *Queue) Reserve() (*Place, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.closed:
+		return nil, fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+	case len(q.waiting)+q.reserved >= q.config.MaxPending:
+		return nil, fault.New(fault.QueueFull, "%d pictures are waiting, and no more can be taken now; try again later.", len(q.waiting)+q.reserved)
+	}
+	q.reserved++
+	return &Place{q: q}, nil
+}
+
+// Release gives the place back.
+func (p *Place) Release() {
+	p.once.Do(func() {
+		p.q.mu.Lock()
+		p.q.reserved--
+		p.q.mu.Unlock()
+	})
+}
+
+// Put makes the job durable and hands it to the workers. It works on a closed
+// queue too: the bytes were let in before, and the next start will do the job.
+func (p *Place) Put(j job.Job) (*Ticket, error) {
+	q := p.q
+	if err := q.write(pendingDir, j); err != nil {
+		return nil, err
+	}
+	e := &entry{job: j, ended: make(chan struct{})}
+	q.mu.Lock()
+	q.active[j.ID] = e
+	q.waiting = append(q.waiting, e)
+	q.mu.Unlock()
+	p.Release()
+	q.signal()
+	return &Ticket{q, e}, nil
+}
+
+// Ticket is one client's hold on a job.
+type Ticket struct {
+	q *Queue
+	e *entry
+}
+
+// Wait blocks until the job has ended or ctx has, and returns the job as it
+// then stands.
+func (t *Ticket) Wait(ctx context.Context) job.Job {
+	select {
+	case <-t.e.ended:
+	case <-ctx.Done():
+	}
+	return t.Job()
+}
+
+// Job is the job as it stands.
+func (t *Ticket) Job() job.Job {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	return t.e.job
+}
+
+// Announce promises that the job's end will be on record, and returns the job.
+// If it has ended already, that is the last that is heard of it here: the
+// caller must not tell its id.
+func (t *Ticket) Announce() job.Job {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	t.e.announced = true
+	return t.e.job
+}
+
+// Ticket is a further hold on a job that has not ended; ok is false once it has.
+func (q *Queue) Ticket(id string) (t *Ticket, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e, ok := q.active[id]
+	return &Ticket{q, e}, ok
+}
+
+// Get returns a job by its id, ended or not, or a NotFound fault.
+func (q *Queue) Get(id string) (job.Job, error) {
+	if !job.ValidID(id) {
+		return job.Job{}, errNoJob
+	}
+	if t, ok := q.Ticket(id); ok {
+		return t.Job(), nil
+	}
+	for _, state := range []string{doneDir, failedDir} {
+		j, err := q.readRecord(state, id)
+		if !errors.Is(err, os.ErrNotExist) {
+			return j, err
+		}
+	}
+	return job.Job{}, errNoJob
+}
+
+var errNoJob = fault.New(fault.NotFound, "There is no job of this id; ended jobs are forgotten after a while.")
+
+// Active returns the jobs that have not ended, in no order.
+func (q *Queue) Active() []job.Job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	jobs := make([]job.Job, 0, len(q.active))
+	for _, e := range q.active {
+		jobs = append(jobs, e.job)
+	}
+	return jobs
+}
+
+// Depth is how many jobs wait, and how many are in work.
+func (q *Queue) Depth() (pending, running int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting), q.running
+}
+
+// Open reports whether the queue takes jobs.
+func (q *Queue) Open() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.closed
+}
+
+// Close lets no more jobs in or out. What is leased can still end or return.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.signal()
+}
+
+// Unlock lets another process open the folder. Nothing may be called after it.
+func (q *Queue) Unlock() error { return q.lock.Close() }
+
+// Prune forgets jobs that ended longer ago than the configured time.
+func (q *Queue) Prune(now time.Time) error {
+	for _, state := range []string{doneDir, failedDir} {
+		entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
+		if err != nil {
+			return fmt.Errorf("prune jobs: %w", err)
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil || now.Sub(info.ModTime()) < q.config.Keep {
+				continue
+			}
+			if err := os.Remove(filepath.Join(q.config.Dir, state, e.Name())); err != nil {
+				return fmt.Errorf("prune jobs: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,344 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, dir string) *queue.Queue {
+	t.Helper()
+	q, err := queue.Open(queue.Config{Dir: dir, MaxPending: 3, Keep: time.Hour}, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// crash ends a queue as a power cut would: only what is on disk counts.
+func crash(t *testing.T, q *queue.Queue) {
+	t.Helper()
+	if err := q.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func put(t *testing.T, q *queue.Queue, image string) *queue.Ticket {
+	t.Helper()
+	place, err := q.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, err := place.Put(job.New(job.Source{SHA256: "ab"}, ladder.DefaultConfig().Recipe(), image, time.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ticket
+}
+
+func lease(t *testing.T, q *queue.Queue) *queue.Lease {
+	t.Helper()
+	l, err := q.Lease(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// records lists state/id for every record on disk.
+func records(t *testing.T, dir string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, p := range paths {
+		out = append(out, filepath.Base(filepath.Dir(p))+"/"+strings.TrimSuffix(filepath.Base(p), ".json"))
+	}
+	return out
+}
+
+func TestJobsComeOutInTheOrderTheyWentIn(t *testing.T) {
+	q := open(t, t.TempDir())
+	var want, got []string
+	for _, image := range []string{"a", "b", "c"} {
+		put(t, q, image)
+		want = append(want, image)
+	}
+	for range want {
+		l := lease(t, q)
+		got = append(got, l.Job().ImageID)
+		if err := l.Complete(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestAFolderIsAState(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	ticket := put(t, q, "a")
+	id := ticket.Announce().ID
+	check := func(want string) {
+		t.Helper()
+		if got := records(t, dir); !slices.Equal(got, []string{want + "/" + id}) {
+			t.Errorf("on disk: %v, want it %s", got, want)
+		}
+	}
+	check("pending")
+	l := lease(t, q)
+	check("running")
+	if err := l.Return(); err != nil {
+		t.Fatal(err)
+	}
+	check("pending")
+	l = lease(t, q)
+	if err := l.Fail(fault.New(fault.CorruptImage, "Damaged.")); err != nil {
+		t.Fatal(err)
+	}
+	check("failed")
+	j, err := q.Get(id)
+	if err != nil || j.Status != job.Failed || j.Error.Code != fault.CorruptImage || j.Attempts != 2 {
+		t.Errorf("got %+v, %v", j, err)
+	}
+}
+
+func TestAJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	ticket := put(t, q, "a")
+	if err := lease(t, q).Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if got := records(t, dir); len(got) != 0 {
+		t.Errorf("on disk: %v", got)
+	}
+	if j := ticket.Wait(t.Context()); j.Status != job.Completed {
+		t.Errorf("its client is told %s", j.Status)
+	}
+	if j := ticket.Announce(); !j.Status.Ended() {
+		t.Errorf("announcing it after its end gives %s", j.Status)
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	q := open(t, t.TempDir())
+	ticket := put(t, q, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if j := ticket.Wait(ctx); j.Status != job.Pending {
+		t.Errorf("got %s", j.Status)
+	}
+}
+
+func TestAFullQueueRefusesAtOnce(t *testing.T) {
+	q := open(t, t.TempDir())
+	put(t, q, "a")
+	put(t, q, "b")
+	place, err := q.Reserve() // an upload that is still coming in counts
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Reserve(); fault.CodeOf(err) != fault.QueueFull {
+		t.Errorf("got %v, want %s", err, fault.QueueFull)
+	}
+	place.Release()
+	place.Release()
+	if _, err := q.Reserve(); err != nil {
+		t.Errorf("after a release: %v", err)
+	}
+	if _, err := q.Reserve(); fault.CodeOf(err) != fault.QueueFull {
+		t.Errorf("releasing twice freed two places: %v", err)
+	}
+}
+
+func TestARestartLosesNothingThatWasAccepted(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	running, waiting := put(t, q, "a").Job().ID, put(t, q, "b").Job().ID
+	lease(t, q)
+	crash(t, q)
+
+	q = open(t, dir)
+	first, second := lease(t, q), lease(t, q)
+	if first.Job().ID != running || second.Job().ID != waiting {
+		t.Errorf("recovered %s then %s, want %s then %s", first.Job().ID, second.Job().ID, running, waiting)
+	}
+	if got := first.Job().Attempts; got != 2 {
+		t.Errorf("attempts of the one in work: %d, want 2", got)
+	}
+	if err := first.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if j, err := q.Get(running); err != nil || j.Status != job.Completed {
+		t.Errorf("a recovered job is not on record after its end: %+v, %v", j, err)
+	}
+}
+
+func TestADamagedRecordIsPutAside(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	id := put(t, q, "a").Job().ID
+	crash(t, q)
+	if err := os.WriteFile(filepath.Join(dir, "pending", id+".json"), []byte("{half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	q = open(t, dir)
+	if pending, _ := q.Depth(); pending != 0 {
+		t.Errorf("%d jobs pending", pending)
+	}
+	if got := records(t, dir); len(got) != 1 || !strings.HasSuffix(got[0], ".unreadable") {
+		t.Errorf("on disk: %v", got)
+	}
+}
+
+func TestAJobRemovedByHandIsCancelled(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	gone, kept := put(t, q, "a"), put(t, q, "b")
+	if err := os.Remove(filepath.Join(dir, "pending", gone.Job().ID+".json")); err != nil {
+		t.Fatal(err)
+	}
+	if l := lease(t, q); l.Job().ID != kept.Job().ID {
+		t.Errorf("leased %s", l.Job().ID)
+	}
+	if j := gone.Wait(t.Context()); j.Status != job.Failed {
+		t.Errorf("the removed one is %s", j.Status)
+	}
+}
+
+func TestASecondOwnerIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	_, err := queue.Open(queue.Config{Dir: dir}, zaptest.NewLogger(t))
+	if err == nil || !strings.Contains(err.Error(), "another optimizerd") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCloseReleasesEveryWorkerAndRefusesUploads(t *testing.T) {
+	q := open(t, t.TempDir())
+	place, err := q.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			if _, err := q.Lease(context.Background()); !errors.Is(err, queue.ErrClosed) {
+				t.Errorf("a worker got %v", err)
+			}
+		})
+	}
+	q.Close()
+	q.Close()
+	workers.Wait()
+	if _, err := q.Reserve(); fault.CodeOf(err) != fault.ShuttingDown {
+		t.Errorf("reserving gives %v", err)
+	}
+	if _, err := place.Put(job.New(job.Source{}, ladder.Recipe{}, "a", time.Now())); err != nil {
+		t.Errorf("an upload let in before is lost: %v", err)
+	}
+}
+
+func TestGetKnowsNothingOfStrangers(t *testing.T) {
+	q := open(t, t.TempDir())
+	for _, id := range []string{"", "../lock", "job_01arz3ndektsv4rrffq69g5fav"} {
+		if _, err := q.Get(id); fault.CodeOf(err) != fault.NotFound {
+			t.Errorf("%q: got %v", id, err)
+		}
+	}
+}
+
+func TestPruneForgetsOldEndedJobsOnly(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	ended, waiting := put(t, q, "a"), put(t, q, "b")
+	id := ended.Announce().ID
+	if err := lease(t, q).Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Prune(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Get(id); err != nil {
+		t.Errorf("a job that just ended is forgotten: %v", err)
+	}
+	if err := q.Prune(time.Now().Add(2 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Get(id); fault.CodeOf(err) != fault.NotFound {
+		t.Errorf("an old job is still there: %v", err)
+	}
+	if _, err := q.Get(waiting.Job().ID); err != nil {
+		t.Errorf("a waiting job is gone: %v", err)
+	}
+}
+
+func TestManyWorkersDoEachJobOnce(t *testing.T) {
+	q := open(t, t.TempDir())
+	var mu sync.Mutex
+	seen := make(map[string]int)
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			for {
+				l, err := q.Lease(context.Background())
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				seen[l.Job().ID]++
+				mu.Unlock()
+				if err := l.Complete(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	const jobs = 50
+	for range jobs {
+		for {
+			place, err := q.Reserve()
+			if fault.CodeOf(err) == fault.QueueFull {
+				continue // the workers make room
+			}
+			ticket, err := place.Put(job.New(job.Source{}, ladder.Recipe{}, "a", time.Now()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ticket.Wait(t.Context())
+			break
+		}
+	}
+	q.Close()
+	workers.Wait()
+	if len(seen) != jobs {
+		t.Errorf("%d jobs were done, want %d", len(seen), jobs)
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was done %d times", id, n)
+		}
+	}
+}
