@@ -1,0 +1,127 @@
+package publish
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+// Set is a set in the making. Its owner ends with Commit or Abort; Abort after
+// Commit does nothing.
+type Set struct {
+	store *Store
+	id    string
+	dir   string
+	syncs errgroup.Group // files are synced while the next ones are made
+	done  bool
+}
+
+// Begin starts a set.
+func (s *Store) Begin(id string) (*Set, error) {
+	dir, err := os.MkdirTemp(filepath.Join(s.dir, stagingDir), id+"-")
+	if err != nil {
+		return nil, fmt.Errorf("begin set: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // served to others too: MkdirTemp makes it private
+		return nil, fmt.Errorf("begin set: %w", err)
+	}
+	return &Set{store: s, id: id, dir: dir}, nil
+}
+
+// Add writes one variant file from body, which must hold exactly v.Bytes, and
+// describes it for the manifest.
+func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
+	hash := sha256.New()
+	n, err := set.write(v.Name(), io.TeeReader(body, hash))
+	if err != nil {
+		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
+	}
+	if n != v.Bytes {
+		return manifest.Variant{}, fmt.Errorf("add %s: %d bytes came, %d were announced", v.Name(), n, v.Bytes)
+	}
+	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
+}
+
+// write makes a file and leaves its sync to Commit to wait for.
+func (set *Set) write(name string, body io.Reader) (int64, error) {
+	f, err := os.OpenFile(filepath.Join(set.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(f, body)
+	if err != nil {
+		f.Close()
+		return n, err
+	}
+	set.syncs.Go(func() error {
+		defer f.Close()
+		return f.Sync()
+	})
+	return n, nil
+}
+
+// Commit publishes the set: its manifest is written last, everything is
+// synced, and the folder moves into its place. A set of this id that is there
+// already has the same content, and stays.
+func (set *Set) Commit(m manifest.Manifest) error {
+	s := set.store
+	b, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	if err := set.syncs.Wait(); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	if _, err := set.write(manifest.FileName, bytes.NewReader(b)); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	if err := set.syncs.Wait(); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	// The manifest's time orders the listing, over restarts too.
+	if err := os.Chtimes(filepath.Join(set.dir, manifest.FileName), m.CreatedAt.Time, m.CreatedAt.Time); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	if err := atomicfile.SyncDir(set.dir); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	s.moves.Lock()
+	defer s.moves.Unlock()
+	if s.Has(set.id) {
+		return nil
+	}
+	// What lies there without being known has lost its manifest: it is no set.
+	place := filepath.Join(s.dir, set.id)
+	if err := os.RemoveAll(place); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	if err := atomicfile.Rename(set.dir, place); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	set.done = true
+	s.mu.Lock()
+	s.ids[set.id] = m.CreatedAt.Time
+	s.mu.Unlock()
+	s.cache.Add(set.id, m)
+	return nil
+}
+
+// Abort removes a set that was not published.
+func (set *Set) Abort() {
+	if set.done {
+		return
+	}
+	_ = set.syncs.Wait()
+	_ = os.RemoveAll(set.dir) // what cannot be removed now is swept at the next start
+	set.done = true
+}
