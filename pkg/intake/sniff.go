@@ -2,8 +2,8 @@ package intake
 
 import "github.com/gabriel-vasile/mimetype"
 
-// headSize is how many of the first bytes decide on the format.
-const headSize = 3072
+// HeadSize is how many of the first bytes decide on the format.
+const HeadSize = 3072
 
 // accepted maps the media types that sniffing can give to formats. Whatever is
 // not here is refused, SVG and PDF by design: they are programs, not pictures.
@@ -21,7 +21,7 @@ var accepted = map[string]string{
 	"image/tiff":             "tiff",
 }
 
-// Sniff names the format of a picture by its first bytes (3,072 are enough):
+// Sniff names the format of a picture by its first bytes (HeadSize of them are enough):
 // jpeg, png, webp, gif, heic, avif or tiff. A content type or file name that
 // somebody claims counts for nothing. The codec has the last word: it may find
 // AV1 in what calls itself HEIF.

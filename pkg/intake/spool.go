@@ -115,7 +115,7 @@ func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
 }
 
 func (u *Upload) receive(body io.Reader) error {
-	head := make([]byte, headSize)
+	head := make([]byte, HeadSize)
 	n, err := io.ReadFull(body, head)
 	switch {
 	case n == 0 && errors.Is(err, io.EOF):

@@ -1,0 +1,173 @@
+// Package optimize does the work of a job, from a source file to a published
+// set.
+//
+// Maker does one source. Service does what the queue holds, and works equal
+// content once, however many clients send it at the same time. Neither knows
+// HTTP, nor what is inside an engine.
+package optimize
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
+)
+
+// Maker turns sources into published sets.
+type Maker struct {
+	Engine codec.Engine
+	Store  *publish.Store
+	Limits ladder.Limits
+	Log    *zap.Logger
+}
+
+// tries is how often a source gets a codec process: one that killed two is
+// taken to have done it.
+const tries = 2
+
+// Make makes the set id of src, unless it is published already. Errors are
+// faults, or those of ctx and the disk.
+func (m *Maker) Make(ctx context.Context, src *os.File, source job.Source, recipe ladder.Recipe, id string) (manifest.Manifest, error) {
+	if m.Store.Has(id) {
+		return m.Store.Get(id)
+	}
+	for n := 1; ; n++ {
+		made, err := m.try(ctx, src, source, recipe, id)
+		var crash *codec.Crash
+		if !errors.As(err, &crash) {
+			return made, err
+		}
+		if n == tries {
+			return manifest.Manifest{}, fault.Wrap(fault.ProcessingFailed, crash,
+				"The picture could not be processed: the process that decodes it failed %d times.", tries)
+		}
+		m.Log.Warn("trying again in a fresh codec process", zap.String("image_id", id), zap.Error(crash))
+	}
+}
+
+func (m *Maker) try(ctx context.Context, src *os.File, source job.Source, recipe ladder.Recipe, id string) (manifest.Manifest, error) {
+	set, err := m.Store.Begin(id)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	defer set.Abort()
+	c := collector{set: set}
+	began := time.Now()
+	summary, err := m.Engine.Render(ctx, src, recipe, m.Limits, &c)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	engine := time.Since(began)
+	made := c.manifest(source, recipe, id, summary, time.Now())
+	if err := set.Commit(made); err != nil {
+		return manifest.Manifest{}, err
+	}
+	m.Log.Info("published", zap.String("image_id", id), zap.String("format", made.Source.Format),
+		zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
+		zap.Int64("bytes_in", source.Bytes), zap.Int64("bytes_out", c.bytes),
+		zap.Duration("engine", engine), zap.Duration("took", time.Since(began)))
+	return made, nil
+}
+
+// collector is the sink that fills a set.
+type collector struct {
+	set      *publish.Set
+	source   ladder.Source
+	variants []manifest.Variant
+	bytes    int64
+}
+
+func (c *collector) Opened(s ladder.Source) error {
+	c.source = s
+	return nil
+}
+
+func (c *collector) Variant(v ladder.Variant, body io.Reader) error {
+	described, err := c.set.Add(v, body)
+	c.variants = append(c.variants, described)
+	c.bytes += described.Bytes
+	return err
+}
+
+// manifest describes what was collected, in the order of the plan.
+func (c *collector) manifest(source job.Source, recipe ladder.Recipe, id string, summary ladder.Summary, now time.Time) manifest.Manifest {
+	plan := recipe.Plan(c.source.Width, c.source.Height)
+	place := func(f ladder.Format, width int) int {
+		format := slices.IndexFunc(recipe.Encoders, func(e ladder.Encoder) bool { return e.Format == f })
+		return format<<32 + width
+	}
+	omitted := slices.Concat(plan.Omitted, summary.Omitted)
+	slices.SortFunc(omitted, func(a, b ladder.Omission) int { return place(a.Format, a.Width) - place(b.Format, b.Width) })
+	slices.SortFunc(c.variants, func(a, b manifest.Variant) int { return place(a.Format, a.Width) - place(b.Format, b.Width) })
+	if omitted == nil {
+		omitted = []ladder.Omission{}
+	}
+	return manifest.Manifest{
+		Version:   manifest.Version,
+		ID:        id,
+		CreatedAt: timestamp.At(now),
+		Recipe:    recipe.ShortFingerprint(),
+		Source: manifest.Source{
+			SHA256: source.SHA256, Filename: source.Filename, Format: c.source.Format, Bytes: source.Bytes,
+			Width: c.source.Width, Height: c.source.Height, Frames: c.source.Frames,
+		},
+		Width: c.source.Width, Height: c.source.Height,
+		Placeholder: manifest.Placeholder{ThumbHash: summary.ThumbHash, Color: summary.Color.String()},
+		Variants:    c.variants,
+		Omitted:     omitted,
+		Srcset:      manifest.Srcset(c.variants),
+	}
+}
+
+// File makes the set of a picture that is a file of the user's, at most
+// maxBytes long. made is false when the set was there already.
+func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, set, fault.Wrap(fault.NotFound, err, "The file cannot be opened: %v.", errors.Unwrap(err))
+	}
+	defer f.Close()
+	hash := sha256.New()
+	head := new(prefix)
+	n, err := io.Copy(io.MultiWriter(hash, head), io.LimitReader(f, maxBytes+1))
+	switch {
+	case err != nil:
+		return false, set, fault.Wrap(fault.InvalidRequest, err, "The file cannot be read: %v.", errors.Unwrap(err))
+	case n > maxBytes:
+		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes, %d.", maxBytes)
+	}
+	if _, ok := intake.Sniff(*head); !ok {
+		return false, set, fault.New(fault.UnsupportedFormat, "This is not a picture of an accepted format.")
+	}
+	var digest [sha256.Size]byte
+	hash.Sum(digest[:0])
+	id := recipe.ID(digest)
+	there := m.Store.Has(id)
+	source := job.Source{SHA256: hex.EncodeToString(digest[:]), Filename: filepath.Base(path), Bytes: n}
+	set, err = m.Make(ctx, f, source, recipe, id)
+	return !there && err == nil, set, err
+}
+
+// prefix keeps the first bytes that are written to it.
+type prefix []byte
+
+func (p *prefix) Write(b []byte) (int, error) {
+	*p = append(*p, b[:min(len(b), intake.HeadSize-len(*p))]...)
+	return len(b), nil
+}

@@ -1,0 +1,335 @@
+package optimize_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// engine is a codec.Engine for sources of 640 × 480; before runs first, and
+// its error is the engine's.
+type engine struct {
+	runs   atomic.Int64
+	before func(ctx context.Context, run int64) error
+}
+
+func (e *engine) Render(ctx context.Context, _ *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
+	run := e.runs.Add(1)
+	if e.before != nil {
+		if err := e.before(ctx, run); err != nil {
+			return ladder.Summary{}, err
+		}
+	}
+	if err := sink.Opened(ladder.Source{Format: "gif", Width: 640, Height: 480, Frames: 1}); err != nil {
+		return ladder.Summary{}, err
+	}
+	variants := recipe.Plan(640, 480).Variants
+	for i := len(variants) - 1; i > 0; i-- { // all but the first, last first
+		v := variants[i]
+		v.Bytes = int64(len(v.Name()))
+		if err := sink.Variant(v, strings.NewReader(v.Name())); err != nil {
+			return ladder.Summary{}, err
+		}
+	}
+	omitted := ladder.Omission{Format: variants[0].Format, Width: variants[0].Width, Reason: ladder.NotSmaller}
+	return ladder.Summary{Omitted: []ladder.Omission{omitted}, ThumbHash: []byte{1, 2, 3}, Color: ladder.RGB{0x8a, 0x7f, 0x6e}}, nil
+}
+
+// house is a service with all its folders, whose workers run until the test
+// ends.
+type house struct {
+	*optimize.Service
+	dir    string
+	engine *engine
+	stop   func() // gives up on the jobs at hand
+}
+
+func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error) *house {
+	t.Helper()
+	log := zaptest.NewLogger(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour}, log)
+	must(err)
+	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
+	must(err)
+	store, err := publish.Open(filepath.Join(dir, "files"), log)
+	must(err)
+	h := &house{dir: dir, engine: &engine{before: before}}
+	h.Service, err = optimize.New(optimize.Deps{
+		Maker: &optimize.Maker{Engine: h.engine, Store: store, Log: log},
+		Queue: q, Spool: spool, Recipe: ladder.DefaultConfig().Recipe(), Log: log,
+	})
+	must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx, 2) }()
+	h.stop = sync.OnceFunc(func() {
+		q.Close()
+		cancel()
+		must(<-ended)
+		must(q.Unlock())
+	})
+	t.Cleanup(h.stop)
+	return h
+}
+
+const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+
+func (h *house) submit(t *testing.T, content string) optimize.Submission {
+	t.Helper()
+	place, err := h.Queue.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer place.Release()
+	upload, err := h.Spool.Receive(strings.NewReader(content), "cat.gif")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer upload.Discard()
+	s, err := h.Submit(place, upload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (h *house) spooled(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(h.dir, "spool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestAnUploadBecomesAPublishedSet(t *testing.T) {
+	h := newHouse(t, t.TempDir(), nil)
+	s := h.submit(t, gif)
+	if s.Ticket == nil || s.Joined || s.Manifest != nil {
+		t.Fatalf("got %+v, want a job of its own", s)
+	}
+	j := s.Ticket.Wait(t.Context())
+	if j.Status != job.Completed {
+		t.Fatalf("the job is %s: %v", j.Status, j.Error)
+	}
+	m, err := h.Maker.Store.Get(j.ImageID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, v := range m.Variants {
+		names = append(names, v.Name())
+	}
+	if got, want := strings.Join(names, " "), "480.webp 640.webp 320.jpg 480.jpg 640.jpg"; got != want {
+		t.Errorf("variants %q, want %q", got, want)
+	}
+	if len(m.Omitted) != 1 || m.Omitted[0].Width != 320 {
+		t.Errorf("omitted %v", m.Omitted)
+	}
+	digest := sha256.Sum256([]byte(gif))
+	want := manifest.Source{SHA256: hex.EncodeToString(digest[:]), Filename: "cat.gif", Format: "gif", Bytes: int64(len(gif)), Width: 640, Height: 480, Frames: 1}
+	if m.Source != want || m.Placeholder.Color != "#8a7f6e" {
+		t.Errorf("source %+v, placeholder %+v", m.Source, m.Placeholder)
+	}
+	if n := h.spooled(t); n != 0 {
+		t.Errorf("%d files are left in the spool", n)
+	}
+
+	again := h.submit(t, gif)
+	if again.Manifest == nil || again.Manifest.ID != m.ID {
+		t.Errorf("the same upload again: %+v, want the manifest", again)
+	}
+	if runs := h.engine.runs.Load(); runs != 1 {
+		t.Errorf("the engine ran %d times, want once", runs)
+	}
+	if n := h.spooled(t); n != 0 {
+		t.Errorf("%d files are left in the spool after the repeat", n)
+	}
+}
+
+func TestEqualUploadsThatArriveTogetherAreWorkedOnce(t *testing.T) {
+	gate := make(chan struct{})
+	h := newHouse(t, t.TempDir(), func(context.Context, int64) error { <-gate; return nil })
+	first, second, other := h.submit(t, gif), h.submit(t, gif), h.submit(t, gif+"x")
+	if first.Joined || !second.Joined || other.Joined {
+		t.Errorf("joined: first %v, second %v, other %v", first.Joined, second.Joined, other.Joined)
+	}
+	close(gate)
+	for _, s := range []optimize.Submission{first, second, other} {
+		if j := s.Ticket.Wait(t.Context()); j.Status != job.Completed {
+			t.Errorf("%s is %s", j.ID, j.Status)
+		}
+	}
+	if runs := h.engine.runs.Load(); runs != 2 {
+		t.Errorf("the engine ran %d times, want twice", runs)
+	}
+}
+
+func TestABadPictureFailsOnceAndLeavesNothing(t *testing.T) {
+	h := newHouse(t, t.TempDir(), func(context.Context, int64) error {
+		return fault.New(fault.CorruptImage, "The picture is damaged.")
+	})
+	j := h.submit(t, gif).Ticket.Wait(t.Context())
+	if j.Status != job.Failed || *j.Error != (job.Error{Code: fault.CorruptImage, Message: "The picture is damaged."}) {
+		t.Errorf("got %s, %+v", j.Status, j.Error)
+	}
+	if runs := h.engine.runs.Load(); runs != 1 {
+		t.Errorf("it was tried %d times", runs)
+	}
+	left, err := filepath.Glob(filepath.Join(h.dir, "*", "*", "*"))
+	if err != nil || len(left) != 0 || h.spooled(t) != 0 {
+		t.Errorf("left behind: %v, %d in the spool, %v", left, h.spooled(t), err)
+	}
+}
+
+func TestACrashIsTriedOnceMore(t *testing.T) {
+	for crashes, want := range map[int64]job.Status{1: job.Completed, 2: job.Failed} {
+		h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+			if run <= crashes {
+				return &codec.Crash{Reason: "it ended (signal: killed)"}
+			}
+			return nil
+		})
+		j := h.submit(t, gif).Ticket.Wait(t.Context())
+		if j.Status != want {
+			t.Errorf("after %d crashes it is %s, want %s", crashes, j.Status, want)
+		}
+		if want == job.Failed && (j.Error.Code != fault.ProcessingFailed || strings.Contains(j.Error.Message, "signal")) {
+			t.Errorf("error %+v", j.Error)
+		}
+		h.stop()
+	}
+}
+
+func TestStoppingReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
+	dir := t.TempDir()
+	started := make(chan struct{})
+	h := newHouse(t, dir, func(ctx context.Context, _ int64) error {
+		close(started)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	j := h.submit(t, gif).Ticket.Job()
+	<-started
+	h.stop()
+	if n := h.spooled(t); n != 1 {
+		t.Fatalf("%d files in the spool, want the source of the waiting job", n)
+	}
+	h = newHouse(t, dir, nil)
+	ticket, ok := h.Queue.Ticket(j.ID)
+	if ok {
+		ticket.Wait(t.Context())
+	}
+	got, err := h.Queue.Get(j.ID)
+	if err != nil || got.Status != job.Completed {
+		t.Errorf("after the restart: %+v, %v", got, err)
+	}
+	if !h.Maker.Store.Has(j.ImageID) {
+		t.Error("its set is not published")
+	}
+	if n := h.spooled(t); n != 0 {
+		t.Errorf("%d files are left in the spool", n)
+	}
+}
+
+func TestASourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	h := newHouse(t, dir, nil)
+	upload, err := h.Spool.Receive(strings.NewReader(gif), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := upload.Keep(); err != nil { // and the power fails before the job is put
+		t.Fatal(err)
+	}
+	h.stop()
+	if h = newHouse(t, dir, nil); h.spooled(t) != 0 {
+		t.Error("it is still there")
+	}
+}
+
+func TestAFullDiskFailsAWaitingClientAndDelaysAPromisedJob(t *testing.T) {
+	full := fault.New(fault.InsufficientStorage, "The disk is full.")
+	h := newHouse(t, t.TempDir(), func(context.Context, int64) error { return full })
+	j := h.submit(t, gif).Ticket.Wait(t.Context())
+	if j.Status != job.Failed || j.Error.Code != fault.InsufficientStorage {
+		t.Errorf("a waiting client gets %s, %+v", j.Status, j.Error)
+	}
+
+	promised := make(chan struct{})
+	h = newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+		<-promised
+		if run == 1 {
+			return full
+		}
+		return nil
+	})
+	ticket := h.submit(t, gif).Ticket
+	ticket.Announce()
+	close(promised)
+	if j := ticket.Wait(t.Context()); j.Status != job.Completed || j.Attempts != 2 {
+		t.Errorf("a promised job is %s after %d attempts", j.Status, j.Attempts)
+	}
+}
+
+func TestFile(t *testing.T) {
+	h := newHouse(t, t.TempDir(), nil)
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	cat := write("cat.gif", gif)
+	for i, want := range []bool{true, false} {
+		made, m, err := h.Maker.File(t.Context(), cat, h.Recipe, 1<<20)
+		if err != nil || made != want || m.Source.Filename != "cat.gif" {
+			t.Errorf("run %d: made %v, %+v, %v", i, made, m.Source, err)
+		}
+	}
+	for path, want := range map[string]fault.Code{
+		filepath.Join(dir, "missing"): fault.NotFound,
+		write("text.jpg", "hello"):    fault.UnsupportedFormat,
+		write("empty.jpg", ""):        fault.UnsupportedFormat,
+		dir:                           fault.InvalidRequest,
+	} {
+		if _, _, err := h.Maker.File(t.Context(), path, h.Recipe, 1<<20); fault.CodeOf(err) != want {
+			t.Errorf("%s: got %v, want %s", filepath.Base(path), err, want)
+		}
+	}
+	if _, _, err := h.Maker.File(t.Context(), cat, h.Recipe, 10); fault.CodeOf(err) != fault.TooLarge {
+		t.Errorf("over the limit: got %v", err)
+	}
+}
+
+var _ codec.Engine = (*engine)(nil)
