@@ -19,22 +19,23 @@ type Code string
 
 // The codes of the contract.
 const (
-	InvalidRequest      Code = "invalid_request"      // the request itself is malformed
-	DigestMismatch      Code = "digest_mismatch"      // the bytes are not those the client digested
-	Unauthorized        Code = "unauthorized"         // no valid token
-	NotFound            Code = "not_found"            // no such image, job, file or route
-	MethodNotAllowed    Code = "method_not_allowed"   // the route exists, the method does not
-	UploadTimeout       Code = "upload_timeout"       // the body came too slowly or stopped
-	TooLarge            Code = "too_large"            // more bytes than limits.max_bytes
-	UnsupportedFormat   Code = "unsupported_format"   // not a picture of an accepted format
-	CorruptImage        Code = "corrupt_image"        // an accepted format, but damaged
-	TooManyPixels       Code = "too_many_pixels"      // over the pixel or decoded-memory limit
-	TooManyFrames       Code = "too_many_frames"      // an animation longer than limits.max_frames
-	ProcessingFailed    Code = "processing_failed"    // the codec process died or ran out of time, twice
-	QueueFull           Code = "queue_full"           // no place in the queue; try later
-	ShuttingDown        Code = "shutting_down"        // the daemon is stopping; try later
-	InsufficientStorage Code = "insufficient_storage" // the disk is full; try later
-	Internal            Code = "internal"             // a fault of ours; the log has its cause
+	InvalidRequest      Code = "invalid_request"       // the request itself is malformed
+	DigestMismatch      Code = "digest_mismatch"       // the bytes are not those the client digested
+	Unauthorized        Code = "unauthorized"          // no valid token
+	NotFound            Code = "not_found"             // no such image, job, file or route
+	MethodNotAllowed    Code = "method_not_allowed"    // the route exists, the method does not
+	UploadTimeout       Code = "upload_timeout"        // the body came too slowly or stopped
+	TooLarge            Code = "too_large"             // more bytes than limits.max_bytes
+	UnsupportedFormat   Code = "unsupported_format"    // not a picture of an accepted format
+	RangeNotSatisfiable Code = "range_not_satisfiable" // no byte of the file is in the range
+	CorruptImage        Code = "corrupt_image"         // an accepted format, but damaged
+	TooManyPixels       Code = "too_many_pixels"       // over the pixel or decoded-memory limit
+	TooManyFrames       Code = "too_many_frames"       // an animation longer than limits.max_frames
+	ProcessingFailed    Code = "processing_failed"     // the codec process died or ran out of time, twice
+	QueueFull           Code = "queue_full"            // no place in the queue; try later
+	ShuttingDown        Code = "shutting_down"         // the daemon is stopping; try later
+	InsufficientStorage Code = "insufficient_storage"  // the disk is full; try later
+	Internal            Code = "internal"              // a fault of ours; the log has its cause
 )
 
 // Error is a failure with a code. Build one with New or Wrap.

@@ -1,0 +1,150 @@
+// Package httpapi is the HTTP contract: routes, authentication, problem
+// details, and the one map from fault to status.
+//
+// Handlers return an error or write an answer, never both; one wrapper gives
+// each request its id, writes the log line and turns errors and panics into
+// problem details. The package decides nothing about pictures or jobs: it
+// reads requests, asks the packages below, and writes what they say. It opens
+// no listener: daemon does.
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+)
+
+// Config holds the settings of the API.
+type Config struct {
+	Listen         string        `mapstructure:"listen"`          // HOST:PORT
+	PublicURL      string        `mapstructure:"public_url"`      // base of the URLs in manifests; "" takes the request's own
+	SyncWait       time.Duration `mapstructure:"sync_wait"`       // how long an upload's answer may wait for the work
+	BodyIdle       time.Duration `mapstructure:"body_idle"`       // longest pause within a body
+	BodyRate       int64         `mapstructure:"body_rate"`       // bytes a second that a body must keep up on average
+	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host are believed
+}
+
+// DefaultConfig serves this machine only.
+func DefaultConfig() Config {
+	return Config{
+		Listen:         "127.0.0.1:8080",
+		SyncWait:       25 * time.Second,
+		BodyIdle:       20 * time.Second,
+		BodyRate:       1 << 10,
+		TrustedProxies: []string{},
+	}
+}
+
+// Validate reports the first setting that is out of range, by its key.
+func (c Config) Validate() error {
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("http.public_url: must be like https://img.example.com (got %q)", c.PublicURL)
+		}
+	}
+	for key, d := range map[string]time.Duration{"http.sync_wait": c.SyncWait, "http.body_idle": c.BodyIdle} {
+		if d < time.Second || d > 90*time.Second {
+			return fmt.Errorf("%s: must be from 1s to 90s: Cloudflare's edge gives up after 100 s (got %v)", key, d)
+		}
+	}
+	if c.BodyRate < 0 {
+		return fmt.Errorf("http.body_rate: must not be negative (got %d)", c.BodyRate)
+	}
+	_, err := c.proxies()
+	return err
+}
+
+func (c Config) proxies() ([]netip.Prefix, error) {
+	prefixes := make([]netip.Prefix, len(c.TrustedProxies))
+	for i, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("http.trusted_proxies[%d]: must be a network like 192.168.1.2/32 (got %q)", i, s)
+		}
+		prefixes[i] = p
+	}
+	return prefixes, nil
+}
+
+// Deps are what the API works with.
+type Deps struct {
+	Optimize    *optimize.Service
+	Queue       *queue.Queue
+	Spool       *intake.Spool
+	Store       *publish.Store
+	Tokens      []string                // any of them lets a client in; none lets everybody in
+	PublicFiles bool                    // GET /files/… needs no token
+	Checks      map[string]func() error // parts of /readyz: nil is ready
+	Stopping    <-chan struct{}         // closed when the daemon begins to stop
+	Observe     func(Observation)       // told of every answered request; may be nil
+	Log         *zap.Logger
+}
+
+// Observation is one answered request, for metrics.
+type Observation struct {
+	Route    string // the pattern, "POST /v1/images", or "none"
+	Status   int
+	Took     time.Duration
+	BytesIn  int64
+	BytesOut int64
+}
+
+type api struct {
+	Config
+	Deps
+	auth    *authenticator
+	proxies []netip.Prefix
+}
+
+// New returns the handler of the whole contract.
+func New(c Config, d Deps) (http.Handler, error) {
+	proxies, err := c.proxies()
+	if err != nil {
+		return nil, err
+	}
+	if d.Observe == nil {
+		d.Observe = func(Observation) {}
+	}
+	a := &api{Config: c, Deps: d, auth: newAuthenticator(d.Tokens), proxies: proxies}
+	return a.routes(), nil
+}
+
+// routes is the flat list of what there is. HEAD goes where GET does.
+func (a *api) routes() http.Handler {
+	mux := http.NewServeMux()
+	files := a.private
+	if a.PublicFiles {
+		files = a.public
+	}
+	mux.Handle("POST /v1/images", a.private(a.postImage))
+	mux.Handle("GET /v1/images", a.private(a.listImages))
+	mux.Handle("GET /v1/images/{id}", a.private(a.getImage))
+	mux.Handle("DELETE /v1/images/{id}", a.private(a.deleteImage))
+	mux.Handle("GET /jobs/{id}", a.private(a.getJob))
+	mux.Handle("GET /files/{id}/{name}", files(a.getFile))
+	mux.Handle("GET /openapi.json", a.private(a.getOpenAPI))
+	mux.Handle("GET /healthz", a.public(a.getHealth))
+	mux.Handle("GET /readyz", a.public(a.getReadiness))
+	return a.wrap(mux)
+}
+
+func (a *api) public(h handler) http.Handler { return h }
+
+func (a *api) private(h handler) http.Handler {
+	return handler(func(w *response, r *http.Request) error {
+		if err := a.auth.check(r); err != nil {
+			return err
+		}
+		return h(w, r)
+	})
+}

@@ -1,0 +1,38 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// authenticator knows tokens by their digests, which have one length, so that
+// comparing them takes the same time whatever was sent.
+type authenticator struct{ digests [][sha256.Size]byte }
+
+func newAuthenticator(tokens []string) *authenticator {
+	a := new(authenticator)
+	for _, t := range tokens {
+		a.digests = append(a.digests, sha256.Sum256([]byte(t)))
+	}
+	return a
+}
+
+func (a *authenticator) check(r *http.Request) error {
+	if len(a.digests) == 0 {
+		return nil
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	sent := sha256.Sum256([]byte(token))
+	known := 0
+	for _, d := range a.digests { // all of them: which one it was takes no longer
+		known |= subtle.ConstantTimeCompare(d[:], sent[:])
+	}
+	if !strings.EqualFold(scheme, "Bearer") || known == 0 {
+		return fault.New(fault.Unauthorized, "Send one of this server's tokens as 'Authorization: Bearer TOKEN'.")
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// paceGrace is how long a body may be slower than its rate at the start.
+const paceGrace = 10 * time.Second
+
+// pacedBody is a body that may take its time but must keep coming: a slow
+// phone gets through a tunnel, a dead one is cut off. There is no limit to the
+// whole time. Its errors are faults.
+type pacedBody struct {
+	body  io.Reader
+	conn  *http.ResponseController
+	idle  time.Duration
+	rate  int64
+	began time.Time
+	n     int64
+}
+
+// paced reads the request's body so. The caller ends with release.
+func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
+	return &pacedBody{body: r.Body, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, began: time.Now()}
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	// Not every connection has deadlines; then its owner bounds the pauses.
+	_ = b.conn.SetReadDeadline(time.Now().Add(b.idle))
+	n, err := b.body.Read(p)
+	b.n += int64(n)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return n, fault.Wrap(fault.UploadTimeout, err, "Nothing came for %v; send the picture again.", b.idle)
+	case errors.Is(err, io.EOF):
+		return n, err
+	case err != nil:
+		return n, fault.Wrap(fault.InvalidRequest, err, "The body ended before its declared end.")
+	}
+	if late := time.Since(b.began) - paceGrace; late > 0 && b.n < b.rate*int64(late/time.Second) {
+		return n, fault.New(fault.UploadTimeout, "The body came at less than %d bytes a second; send the picture again.", b.rate)
+	}
+	return n, nil
+}
+
+// release takes the deadline off the connection: it would end the request
+// while the work goes on.
+func (b *pacedBody) release() { _ = b.conn.SetReadDeadline(time.Time{}) }

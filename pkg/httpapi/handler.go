@@ -1,0 +1,264 @@
+package httpapi
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// handler answers a request or returns why not.
+type handler func(w *response, r *http.Request) error
+
+// ServeHTTP is called by the mux, with what wrap has made.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rw := w.(*response)
+	rw.err = h(rw, r)
+}
+
+// response is the writer of one answer, and what is to be known of it.
+type response struct {
+	http.ResponseWriter
+	requestID string
+	status    int // 0 until the header is written
+	bytes     int64
+	err       error // why the handler did not answer
+}
+
+// statusClientGone is logged, never sent: nobody is there to read it.
+const statusClientGone = 499
+
+var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]{1,128}$`)
+
+// wrap is around every request.
+func (a *api) wrap(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		w := &response{ResponseWriter: rw, requestID: r.Header.Get("X-Request-Id")}
+		if !saneRequestID.MatchString(w.requestID) {
+			w.requestID = rand.Text()
+		}
+		w.Header().Set("X-Request-Id", w.requestID)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		body := &countingBody{ReadCloser: r.Body}
+		r.Body = body
+
+		_, route := mux.Handler(r)
+		if route == "" {
+			w.err = noRoute(mux, w, r)
+			route = "none"
+		} else {
+			w.err = serve(mux, w, r)
+		}
+		half := w.err != nil && w.status != 0
+		if w.err != nil && !half {
+			w.fail(r, body)
+		}
+		took := time.Since(began)
+		a.log(w, r, route, took, body.n)
+		a.Observe(Observation{Route: route, Status: w.status, Took: took, BytesIn: body.n, BytesOut: w.bytes})
+		if half {
+			panic(http.ErrAbortHandler) // cut it off, so that nobody takes it for a whole answer
+		}
+	})
+}
+
+// serve runs the handler; a panic is an error like any other.
+func serve(mux *http.ServeMux, w *response, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	mux.ServeHTTP(w, r)
+	return w.err
+}
+
+// noRoute says why no route matches: the path, or only the method.
+func noRoute(mux *http.ServeMux, w *response, r *http.Request) error {
+	probe := &discard{header: make(http.Header)}
+	mux.ServeHTTP(probe, r)
+	if probe.status != http.StatusMethodNotAllowed {
+		return fault.New(fault.NotFound, "There is nothing at this path.")
+	}
+	allowed := probe.header.Get("Allow")
+	w.Header().Set("Allow", allowed)
+	return fault.New(fault.MethodNotAllowed, "This path allows %s.", allowed)
+}
+
+// discard is a ResponseWriter for the answer that only its header counts of.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// fail answers with the problem, unless nobody is there to read it.
+func (w *response) fail(r *http.Request, body *countingBody) {
+	if r.Context().Err() != nil {
+		w.status = statusClientGone
+		return
+	}
+	drain(w, r, body)
+	if err := w.problem(fault.From(w.err)); err != nil {
+		w.err = errors.Join(w.err, err)
+	}
+}
+
+// drainBytes and drainTime bound what is read of a refused body.
+const (
+	drainBytes = 16 << 20
+	drainTime  = 5 * time.Second
+)
+
+// drain reads on for a while after a refusal: most clients send their whole
+// body before they look for an answer, and a connection closed under them
+// would hide it. A client that asked first (100-continue) waits for the answer.
+func drain(w *response, r *http.Request, body *countingBody) {
+	asks := body.n == 0 && r.Header.Get("Expect") != ""
+	if body.ended || r.ContentLength == 0 || asks || fault.CodeOf(w.err) == fault.UploadTimeout {
+		return
+	}
+	c := http.NewResponseController(w.ResponseWriter)
+	_ = c.SetReadDeadline(time.Now().Add(drainTime))
+	_, _ = io.CopyN(io.Discard, body, drainBytes) // what cannot be read changes nothing
+	_ = c.SetReadDeadline(time.Time{})
+	if !body.ended {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// countingBody knows how much of a body was read, and whether to its end.
+type countingBody struct {
+	io.ReadCloser
+	n     int64
+	ended bool
+}
+
+func (b *countingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	b.ended = b.ended || err != nil
+	return n, err
+}
+
+func (a *api) log(w *response, r *http.Request, route string, took time.Duration, bytesIn int64) {
+	write := a.Log.Debug // one line a request wears out an SD card
+	switch {
+	case w.status >= 500 && w.status != http.StatusInsufficientStorage:
+		write = a.Log.Error
+	case w.status >= 400 || r.Method == http.MethodPost || r.Method == http.MethodDelete:
+		write = a.Log.Info
+	}
+	write("request", zap.String("request_id", w.requestID), zap.String("method", r.Method), zap.String("path", r.URL.Path),
+		zap.String("route", route), zap.Int("status", w.status), zap.Duration("took", took),
+		zap.Int64("bytes_in", bytesIn), zap.Int64("bytes_out", w.bytes), zap.Error(w.err))
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *response) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *response) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom lets io.Copy send a file without its bytes passing through here.
+func (w *response) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.bytes += n
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeSlack and writeRate give the time that a client has to take an answer.
+const (
+	writeSlack = 30 * time.Second
+	writeRate  = 8 << 10 // bytes a second
+)
+
+// allowTime sets the deadline for an answer of this many bytes.
+func (w *response) allowTime(n int64) {
+	// Not every writer has deadlines; then its owner bounds the time.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeSlack + time.Duration(n/writeRate)*time.Second))
+}
+
+// json answers with v, which is not to be cached.
+func (w *response) json(status int, v any) error { return w.write(status, "application/json", v) }
+
+func (w *response) write(status int, contentType string, v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(b.Len()))
+	h.Set("Cache-Control", "no-store")
+	w.allowTime(int64(b.Len()))
+	w.WriteHeader(status)
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// base is the scheme and host of the URLs in an answer.
+func (a *api) base(r *http.Request) string {
+	if a.PublicURL != "" {
+		return strings.TrimRight(a.PublicURL, "/")
+	}
+	scheme, host := "http", r.Host
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	if a.trusted(r) {
+		if proto := r.Header.Get("X-Forwarded-Proto"); proto == "http" || proto == "https" {
+			scheme = proto
+		}
+		if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" {
+			host = forwarded
+		}
+	}
+	return scheme + "://" + host
+}
+
+// trusted reports whether the request came from a configured proxy.
+func (a *api) trusted(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	for _, p := range a.proxies {
+		if p.Contains(peer.Addr().Unmap()) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,38 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+type health struct {
+	Status string `json:"status"`
+}
+
+func (a *api) getHealth(w *response, _ *http.Request) error {
+	return w.json(http.StatusOK, health{"ok"})
+}
+
+// readiness is whether uploads can be taken now, part by part.
+type readiness struct {
+	Status string          `json:"status"` // ready, or not_ready as soon as one part is
+	Parts  map[string]part `json:"parts"`
+}
+
+type part struct {
+	Status string `json:"status"` // ready or not_ready
+	Detail string `json:"detail,omitempty"`
+}
+
+func (a *api) getReadiness(w *response, _ *http.Request) error {
+	answer, status := readiness{Status: "ready", Parts: make(map[string]part)}, http.StatusOK
+	for name, check := range a.Checks {
+		answer.Parts[name] = part{Status: "ready"}
+		if err := check(); err != nil {
+			answer.Parts[name] = part{"not_ready", fault.From(err).Detail}
+			answer.Status, status = "not_ready", http.StatusServiceUnavailable
+		}
+	}
+	return w.json(status, answer)
+}

@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// preference is what a client asked for by Prefer (RFC 7240).
+type preference struct {
+	wait    time.Duration
+	applied string // for Preference-Applied; "" when nothing was asked for
+}
+
+// parsePreference reads Prefer. wait=N is capped, and without it the longest
+// wait is otherwise, or none for respond-async. A header that cannot be read
+// is ignored, as the RFC has it.
+func parsePreference(r *http.Request, otherwise, longest time.Duration) preference {
+	none := preference{wait: otherwise}
+	dictionary, err := httpsfv.UnmarshalDictionary(r.Header.Values("Prefer"))
+	if err != nil {
+		return none
+	}
+	if item, ok := member(dictionary, "wait"); ok {
+		if seconds, isInt := item.Value.(int64); isInt && seconds >= 0 {
+			wait := min(time.Duration(min(seconds, 3600))*time.Second, longest)
+			return preference{wait, fmt.Sprintf("wait=%d", wait/time.Second)}
+		}
+	}
+	if item, ok := member(dictionary, "respond-async"); ok && item.Value == true {
+		return preference{0, "respond-async"}
+	}
+	return none
+}
+
+func member(d *httpsfv.Dictionary, name string) (httpsfv.Item, bool) {
+	m, ok := d.Get(name)
+	if !ok {
+		return httpsfv.Item{}, false
+	}
+	item, ok := m.(httpsfv.Item)
+	return item, ok
+}
+
+// contentDigest is the SHA-256 of the body that the client sent with it (RFC
+// 9530), or nil. Digests by other algorithms are ignored, as the RFC has it.
+func contentDigest(r *http.Request) ([]byte, error) {
+	values := r.Header.Values("Content-Digest")
+	if len(values) == 0 {
+		return nil, nil
+	}
+	dictionary, err := httpsfv.UnmarshalDictionary(values)
+	if err != nil {
+		return nil, fault.Wrap(fault.InvalidRequest, err, "Content-Digest must be like sha-256=:…base64…:")
+	}
+	item, ok := member(dictionary, "sha-256")
+	if !ok {
+		return nil, nil
+	}
+	digest, ok := item.Value.([]byte)
+	if !ok || len(digest) != sha256.Size {
+		return nil, fault.New(fault.InvalidRequest, "Content-Digest: sha-256 must be %d bytes between colons, in base64.", sha256.Size)
+	}
+	return digest, nil
+}

@@ -1,0 +1,67 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// kinds is the one map from a fault's code to HTTP.
+var kinds = map[fault.Code]struct {
+	status int
+	title  string
+}{
+	fault.InvalidRequest:      {http.StatusBadRequest, "Invalid request"},
+	fault.DigestMismatch:      {http.StatusBadRequest, "Digest mismatch"},
+	fault.Unauthorized:        {http.StatusUnauthorized, "Unauthorized"},
+	fault.NotFound:            {http.StatusNotFound, "Not found"},
+	fault.MethodNotAllowed:    {http.StatusMethodNotAllowed, "Method not allowed"},
+	fault.UploadTimeout:       {http.StatusRequestTimeout, "Upload timeout"},
+	fault.TooLarge:            {http.StatusRequestEntityTooLarge, "Too large"},
+	fault.UnsupportedFormat:   {http.StatusUnsupportedMediaType, "Unsupported format"},
+	fault.RangeNotSatisfiable: {http.StatusRequestedRangeNotSatisfiable, "Range not satisfiable"},
+	fault.CorruptImage:        {http.StatusUnprocessableEntity, "Corrupt image"},
+	fault.TooManyPixels:       {http.StatusUnprocessableEntity, "Too many pixels"},
+	fault.TooManyFrames:       {http.StatusUnprocessableEntity, "Too many frames"},
+	fault.ProcessingFailed:    {http.StatusUnprocessableEntity, "Processing failed"},
+	fault.QueueFull:           {http.StatusTooManyRequests, "Queue full"},
+	fault.ShuttingDown:        {http.StatusServiceUnavailable, "Shutting down"},
+	fault.InsufficientStorage: {http.StatusInsufficientStorage, "Insufficient storage"},
+	fault.Internal:            {http.StatusInternalServerError, "Internal error"},
+}
+
+// problem is RFC 9457 problem details, with a code for programs.
+type problem struct {
+	Type      string     `json:"type"`
+	Title     string     `json:"title"`
+	Status    int        `json:"status"`
+	Detail    string     `json:"detail"`
+	Code      fault.Code `json:"code"`
+	RequestID string     `json:"request_id"`
+}
+
+// retryAfter is what a client is told to wait for a temporary failure, or
+// before it asks for a job again, in seconds.
+const (
+	retryAfterFailure = 10
+	retryAfterJob     = 1
+)
+
+func (w *response) problem(f *fault.Error) error {
+	kind, ok := kinds[f.Code]
+	if !ok {
+		kind = kinds[fault.Internal]
+	}
+	h := w.Header()
+	if f.Code.Temporary() {
+		h.Set("Retry-After", strconv.Itoa(retryAfterFailure))
+	}
+	if f.Code == fault.Unauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="optimizerd"`)
+	}
+	return w.write(kind.status, "application/problem+json", problem{
+		Type:  "urn:optimizerd:problem:" + string(f.Code),
+		Title: kind.title, Status: kind.status, Detail: f.Detail, Code: f.Code, RequestID: w.requestID,
+	})
+}

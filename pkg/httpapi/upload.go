@@ -1,0 +1,237 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+)
+
+// postImage takes one picture and answers with its manifest, or with the job
+// that will make it.
+func (a *api) postImage(w *response, r *http.Request) error {
+	if err := onlyQuery(r, "filename"); err != nil {
+		return err
+	}
+	digest, err := contentDigest(r)
+	if err != nil {
+		return err
+	}
+	// All that can be refused is refused before the body is read.
+	place, err := a.admit(r)
+	if err != nil {
+		return err
+	}
+	defer place.Release()
+	body := a.paced(w, r)
+	upload, err := a.receive(r, body, digest)
+	body.release()
+	if err != nil {
+		return err
+	}
+	defer upload.Discard()
+	received := time.Now()
+	submission, err := a.Optimize.Submit(place, upload)
+	if err != nil {
+		return err
+	}
+	return a.answerUpload(w, r, submission, received)
+}
+
+func (a *api) admit(r *http.Request) (*queue.Place, error) {
+	if err := a.Spool.Fits(r.ContentLength); err != nil {
+		return nil, err
+	}
+	if err := a.Spool.Room(r.ContentLength); err != nil {
+		return nil, err
+	}
+	return a.Queue.Reserve()
+}
+
+// receive streams the one picture of the body to the spool and checks the
+// body's digest, if there is one.
+func (a *api) receive(r *http.Request, body io.Reader, digest []byte) (*intake.Upload, error) {
+	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
+	if mediaType != "multipart/form-data" {
+		upload, err := a.Spool.Receive(body, cleanFilename(r.URL.Query().Get("filename")))
+		if err != nil {
+			return nil, err
+		}
+		return verified(upload, digest, upload.SHA256[:])
+	}
+	hash := sha256.New()
+	if digest != nil {
+		body = io.TeeReader(body, hash)
+	}
+	upload, err := a.receivePart(multipart.NewReader(body, params["boundary"]))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil { // what follows the last part counts for the digest
+		upload.Discard()
+		return nil, err
+	}
+	return verified(upload, digest, hash.Sum(nil))
+}
+
+func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
+	if want != nil && !bytes.Equal(want, got) {
+		upload.Discard()
+		return nil, fault.New(fault.DigestMismatch, "The body's SHA-256 is %x, Content-Digest says %x; send it again.", got, want)
+	}
+	return upload, nil
+}
+
+var errParts = fault.New(fault.InvalidRequest, "The form must have exactly one part, and that a file.")
+
+// receivePart takes the one file of a form.
+func (a *api) receivePart(form *multipart.Reader) (*intake.Upload, error) {
+	part, err := form.NextPart()
+	if err != nil {
+		return nil, formFault(err)
+	}
+	if part.FileName() == "" {
+		return nil, errParts
+	}
+	upload, err := a.Spool.Receive(part, cleanFilename(part.FileName()))
+	if err != nil {
+		return nil, formFault(err)
+	}
+	if _, err := form.NextPart(); !errors.Is(err, io.EOF) {
+		upload.Discard()
+		if err == nil {
+			return nil, errParts
+		}
+		return nil, formFault(err)
+	}
+	return upload, nil
+}
+
+// formFault keeps the faults of the body and of the spool; what the parser of
+// the form says is about the request.
+func formFault(err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) || fault.CodeOf(err) == fault.InsufficientStorage {
+		return err
+	}
+	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is not well-formed.")
+}
+
+// answerUpload waits for the work as long as the client likes and may.
+func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, received time.Time) error {
+	if s.Manifest != nil {
+		w.Header().Set("Location", "/v1/images/"+s.Manifest.ID)
+		return w.json(http.StatusOK, s.Manifest.WithURLs(a.base(r)))
+	}
+	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
+	if prefer.applied != "" {
+		w.Header().Set("Preference-Applied", prefer.applied)
+	}
+	j := a.wait(r.Context(), s.Ticket, prefer.wait)
+	if err := r.Context().Err(); err != nil {
+		return err // the work goes on: a repeated upload finds its result
+	}
+	if !j.Status.Ended() {
+		j = s.Ticket.Announce()
+	}
+	switch j.Status {
+	case job.Completed:
+		m, err := a.Store.Get(j.ImageID)
+		if err != nil {
+			return err
+		}
+		status := http.StatusCreated
+		if s.Joined {
+			status = http.StatusOK
+		}
+		w.Header().Set("Location", "/v1/images/"+m.ID)
+		w.Header().Set("Server-Timing", timing(j, received))
+		return w.json(status, m.WithURLs(a.base(r)))
+	case job.Failed:
+		return fault.New(j.Error.Code, "%s", j.Error.Message)
+	default:
+		w.Header().Set("Location", "/jobs/"+j.ID)
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfterJob))
+		return w.json(http.StatusAccepted, a.jobView(r, j))
+	}
+}
+
+// wait returns the job at its end, or as it stands when the time is over or
+// the daemon stops.
+func (a *api) wait(ctx context.Context, t *queue.Ticket, longest time.Duration) job.Job {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go func() {
+		select {
+		case <-a.Stopping:
+			cancel()
+		case <-stopped:
+		}
+	}()
+	return t.Wait(ctx)
+}
+
+// timing tells where the time from the last byte to the answer went.
+func timing(j job.Job, received time.Time) string {
+	ms := func(d time.Duration) string {
+		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64)
+	}
+	return fmt.Sprintf("queue;dur=%s, work;dur=%s, total;dur=%s",
+		ms(j.StartedAt.Sub(j.CreatedAt.Time)), ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
+}
+
+// maxFilename is how much of a client's file name is kept, in bytes.
+const maxFilename = 255
+
+// cleanFilename makes a client's file name fit to be shown: no folders, no
+// control characters, valid UTF-8. It is never used as a path.
+func cleanFilename(name string) string {
+	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
+	if name == "." || name == "/" {
+		return ""
+	}
+	name = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, name)
+	for len(name) > maxFilename {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return name
+}
+
+// onlyQuery refuses query parameters that nobody would look at.
+func onlyQuery(r *http.Request, allowed ...string) error {
+	for key := range r.URL.Query() {
+		known := false
+		for _, a := range allowed {
+			known = known || a == key
+		}
+		if !known {
+			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route.", key)
+		}
+	}
+	return nil
+}
