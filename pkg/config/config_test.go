@@ -1,0 +1,191 @@
+package config_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+func write(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func load(t *testing.T, content string, sets ...string) config.Config {
+	t.Helper()
+	c, _, err := config.Load(write(t, content), sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const example = "../../config.example.yaml"
+
+func TestTheExampleIsTheDefaults(t *testing.T) {
+	got, _, err := config.Load(example, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Default()
+	want.Storage.Dir = "/var/lib/optimizerd" // depends on the machine
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the example gives\n%+v\nthe defaults are\n%+v", got, want)
+	}
+}
+
+// keys lists the paths of a tree of settings.
+func keys(prefix string, tree map[string]any) (all []string) {
+	for name, value := range tree {
+		if below, ok := value.(map[string]any); ok {
+			all = append(all, keys(prefix+name+".", below)...)
+			continue
+		}
+		all = append(all, prefix+name)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestTheExampleHasEveryKey(t *testing.T) {
+	b, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(b, &tree); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := keys("", tree), config.Keys(); !slices.Equal(got, want) {
+		t.Errorf("the example has\n%v\nthe code has\n%v", got, want)
+	}
+}
+
+func TestFileThenEnvironmentThenCommandLine(t *testing.T) {
+	t.Setenv("OPTIMIZERD_LADDER_WIDTHS", "100, 200")
+	t.Setenv("OPTIMIZERD_HTTP_LISTEN", "127.0.0.1:2")
+	t.Setenv("OPTIMIZERD_LIMITS_MAX_BYTES", "5MiB")
+	t.Setenv("OPTIMIZERD_LADDER_EFFORT_WEBP", "2")
+	t.Setenv("OPTIMIZERD_FILES_PUBLIC", "true")
+	c := load(t, `
+http: {listen: "127.0.0.1:1", sync_wait: 9s}
+ladder: {widths: [7], formats: [jpeg, avif]}
+retention: {max_age: 30d}
+`, "http.listen=127.0.0.1:3", "ladder.quality.jpeg=70")
+	if !slices.Equal(c.Ladder.Widths, []int{100, 200}) || !slices.Equal(c.Ladder.Formats, []ladder.Format{ladder.JPEG, ladder.AVIF}) {
+		t.Errorf("ladder %+v", c.Ladder)
+	}
+	if c.HTTP.Listen != "127.0.0.1:3" || c.HTTP.SyncWait != 9*time.Second {
+		t.Errorf("http %+v", c.HTTP)
+	}
+	if c.Limits.MaxBytes != 5<<20 || c.Ladder.Effort.WebP != 2 || c.Ladder.Quality.JPEG != 70 || !c.Files.Public {
+		t.Errorf("limits %+v, ladder %+v, files %+v", c.Limits, c.Ladder, c.Files)
+	}
+	if c.Retention.MaxAge != 30*24*time.Hour {
+		t.Errorf("retention %+v", c.Retention)
+	}
+}
+
+func TestErrorsNameTheKeyTheValueAndWhatIsAllowed(t *testing.T) {
+	for content, want := range map[string]string{
+		"http: {listn: x}":                     "http.listn: there is no setting of this name; is it http.",
+		"quality: {webp: 3}":                   "quality.webp: there is no setting of this name; is it ladder.effort.webp",
+		"ladder: {widths: [640, 320]}":         "ladder.widths[1]: must be greater than 640, the width before it (got 320)",
+		"ladder: {quality: {webp: many}}":      `ladder.quality.webp: `,
+		"http: {sync_wait: soon}":              `http.sync_wait: must be a time like 90s, 25m or 7d (got "soon")`,
+		"http: {sync_wait: 5m}":                "http.sync_wait: must be from 1s to 90s",
+		"limits: {max_bytes: lots}":            `limits.max_bytes: must be a number like 1000000 or 100MiB (got "lots")`,
+		"limits: {max_pixels: 0}":              "limits.max_pixels: must be at least 1 (got 0)",
+		"log: {level: loud}":                   `log.level: must be one of [debug info warn error] (got "loud")`,
+		"http: {listen: here}":                 `http.listen: must be HOST:PORT (got "here")`,
+		`http: {listen: "0.0.0.0:80"}`:         "http.listen: 0.0.0.0:80 can be reached from outside, and no token is set",
+		`http: {listen: ":80"}`:                "http.listen: :80 can be reached from outside, and no token is set",
+		"http: {public_url: img.example.com}":  `http.public_url: must be like https://img.example.com (got "img.example.com")`,
+		"http: {trusted_proxies: [localhost]}": `http.trusted_proxies[0]: must be a network like 192.168.1.2/32 (got "localhost")`,
+		"auth: {tokens_file: /nowhere/tokens}": "auth.tokens_file: ",
+		"codec: {timeout: 1ms}":                "codec.timeout: must be at least 1s (got 1ms)",
+		"storage: [":                           "config.yaml",
+	} {
+		_, _, err := config.Load(write(t, content), nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\n got %v\nwant %s", content, err, want)
+		}
+	}
+	if _, _, err := config.Load("/nowhere/config.yaml", nil); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("a missing file gives %v", err)
+	}
+	if _, _, err := config.Load("", []string{"http.listen"}); err == nil || !strings.Contains(err.Error(), "KEY=VALUE") {
+		t.Errorf("a set without a value gives %v", err)
+	}
+}
+
+func TestTokensComeFromFilesAndAreNeverPrinted(t *testing.T) {
+	credentials := t.TempDir()
+	if err := os.WriteFile(filepath.Join(credentials, "tokens"), []byte("# of systemd\nthird\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	file := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte("second\n\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := load(t, `http: {listen: "0.0.0.0:80"}`, "auth.tokens=first", "auth.tokens_file="+file)
+	if got := c.TokenStrings(); !slices.Equal(got, []string{"first", "second", "third"}) {
+		t.Errorf("got %v", got)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(verb, c); strings.Contains(text, "first") || strings.Contains(text, "third") {
+			t.Errorf("%s prints a token: %s", verb, text)
+		}
+	}
+}
+
+func TestAVariableThatIsNoSettingIsWarnedOf(t *testing.T) {
+	t.Setenv("OPTIMIZERD_HTTP_LISTN", "x")
+	_, warnings, err := config.Load("", nil)
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "OPTIMIZERD_HTTP_LISTN") {
+		t.Errorf("got %v, %v", warnings, err)
+	}
+}
+
+func TestTheDataFolderIsThatOfSystemdOrTheUser(t *testing.T) {
+	t.Setenv("HOME", "/home/cat")
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv("STATE_DIRECTORY", "")
+	check := func(want string) {
+		t.Helper()
+		if got := config.Default().Storage.Dir; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	check("/home/cat/.local/state/optimizerd")
+	t.Setenv("XDG_STATE_HOME", "/state")
+	check("/state/optimizerd")
+	t.Setenv("STATE_DIRECTORY", "/var/lib/optimizerd:/other")
+	check("/var/lib/optimizerd")
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add("http: {listen: x}")
+	f.Add("ladder: {widths: [1, 2]}")
+	f.Fuzz(func(t *testing.T, content string) {
+		c, _, err := config.Load(write(t, content), nil)
+		if err == nil && c.Validate() != nil {
+			t.Error("what was loaded is not valid")
+		}
+	})
+}
