@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -58,6 +59,7 @@ type Pool struct {
 	about   About
 	started atomic.Int64
 	crashed atomic.Int64
+	broken  atomic.Pointer[error] // why the last child did not start; nil if it did
 }
 
 // NewPool starts the first child, so that a codec that is missing or of
@@ -86,8 +88,10 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 func (p *Pool) start(ctx context.Context) (*process, error) {
 	child, err := start(ctx, p.config, p.log)
 	if err != nil {
+		p.broken.Store(&err)
 		return nil, err
 	}
+	p.broken.Store(nil)
 	p.started.Add(1)
 	p.log.Debug("codec started", zap.Int("pid", child.cmd.Process.Pid))
 	return child, nil
@@ -95,6 +99,14 @@ func (p *Pool) start(ctx context.Context) (*process, error) {
 
 // About is how the children introduced themselves.
 func (p *Pool) About() About { return p.about }
+
+// Check reports why children do not start, or nil.
+func (p *Pool) Check() error {
+	if err := p.broken.Load(); err != nil {
+		return fault.Wrap(fault.Internal, *err, "The codec process does not start; the log of the daemon says why.")
+	}
+	return nil
+}
 
 // Size is how many sources can be rendered at once.
 func (p *Pool) Size() int { return p.config.Processes }

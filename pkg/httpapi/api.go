@@ -84,7 +84,7 @@ type Deps struct {
 	Store       *publish.Store
 	Tokens      []string                // any of them lets a client in; none lets everybody in
 	PublicFiles bool                    // GET /files/… needs no token
-	Checks      map[string]func() error // parts of /readyz: nil is ready
+	Checks      map[string]func() error // parts of /readyz: nil from a check is ready, no check is off
 	Stopping    <-chan struct{}         // closed when the daemon begins to stop
 	Observe     func(Observation)       // told of every answered request; may be nil
 	Log         *zap.Logger

@@ -21,13 +21,17 @@ type readiness struct {
 }
 
 type part struct {
-	Status string `json:"status"` // ready or not_ready
+	Status string `json:"status"` // ready, not_ready or off
 	Detail string `json:"detail,omitempty"`
 }
 
 func (a *api) getReadiness(w *response, _ *http.Request) error {
 	answer, status := readiness{Status: "ready", Parts: make(map[string]part)}, http.StatusOK
 	for name, check := range a.Checks {
+		if check == nil {
+			answer.Parts[name] = part{Status: "off"}
+			continue
+		}
 		answer.Parts[name] = part{Status: "ready"}
 		if err := check(); err != nil {
 			answer.Parts[name] = part{"not_ready", fault.From(err).Detail}

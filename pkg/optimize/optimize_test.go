@@ -95,6 +95,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 		cancel()
 		must(<-ended)
 		must(q.Unlock())
+		must(store.Close())
 	})
 	t.Cleanup(h.stop)
 	return h

@@ -42,7 +42,7 @@ const (
 // goroutines.
 type Store struct {
 	dir   string
-	log   *zap.Logger
+	lock  *os.File // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
 
 	moves sync.Mutex // held while a set comes or goes
@@ -54,38 +54,55 @@ type Store struct {
 // Open makes the folder, sweeps what an earlier process left half-made, and
 // reads which sets there are.
 func Open(dir string, log *zap.Logger) (*Store, error) {
-	staging := filepath.Join(dir, stagingDir)
-	if err := os.RemoveAll(staging); err != nil {
-		return nil, fmt.Errorf("open served folder: %w", err)
-	}
-	if err := os.MkdirAll(staging, 0o755); err != nil {
-		return nil, fmt.Errorf("open served folder: %w", err)
-	}
 	cache, err := lru.New[string, manifest.Manifest](cacheSize)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, log: log, cache: cache, ids: make(map[string]time.Time)}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
+	s := &Store{dir: dir, cache: cache, ids: make(map[string]time.Time)}
+	if err := s.open(log); err != nil {
 		return nil, fmt.Errorf("open served folder: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Store) open(log *zap.Logger) (err error) {
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	if s.lock, err = atomicfile.LockDir(s.dir); err != nil {
+		return err
+	}
+	staging := filepath.Join(s.dir, stagingDir)
+	if err := os.RemoveAll(staging); err != nil {
+		return err
+	}
+	if err := os.Mkdir(staging, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
 	}
 	for _, e := range entries {
 		if !ladder.ValidID(e.Name()) {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(dir, e.Name(), manifest.FileName))
+		info, err := os.Stat(filepath.Join(s.dir, e.Name(), manifest.FileName))
 		if err != nil {
 			log.Warn("a set without a manifest is ignored", zap.String("image_id", e.Name()))
 			continue
 		}
 		s.ids[e.Name()] = info.ModTime()
 	}
-	return s, nil
+	return nil
 }
 
-// Close removes the staging folder, if nothing is in work there.
-func (s *Store) Close() error { return os.Remove(filepath.Join(s.dir, stagingDir)) }
+// Close lets another process open the folder, and leaves nothing but sets in
+// it. Nothing may be called after it.
+func (s *Store) Close() error {
+	err := os.RemoveAll(filepath.Join(s.dir, stagingDir))
+	return errors.Join(err, s.lock.Close())
+}
 
 // Len is how many sets there are.
 func (s *Store) Len() int {

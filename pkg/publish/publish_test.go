@@ -32,6 +32,15 @@ func open(t *testing.T, dir string) *publish.Store {
 	return s
 }
 
+// reopen is a restart of the process.
+func reopen(t *testing.T, s **publish.Store, dir string) {
+	t.Helper()
+	if err := (*s).Close(); err != nil {
+		t.Fatal(err)
+	}
+	*s = open(t, dir)
+}
+
 // id of the set that name stands for.
 func id(name string) string {
 	return ladder.DefaultConfig().Recipe().ID(sha256.Sum256([]byte(name)))
@@ -138,16 +147,24 @@ func TestThePublishedSurvivesARestartAndTheHalfMadeDoesNot(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	publishSet(t, s, "cat", epoch)
-	begin(t, s, "dog", epoch) // and the process ends here
-	if err := os.MkdirAll(filepath.Join(dir, id("bird")), 0o755); err != nil {
+	begin(t, s, "dog", epoch)
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+	for _, half := range []string{".staging/dog-1", id("bird")} { // what a power cut leaves
+		if err := os.MkdirAll(filepath.Join(dir, half), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, half, "320.webp"), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	s = open(t, dir)
 	if !s.Has(id("cat")) || s.Has(id("dog")) || s.Has(id("bird")) || s.Len() != 1 {
 		t.Errorf("cat %v, dog %v, bird %v", s.Has(id("cat")), s.Has(id("dog")), s.Has(id("bird")))
 	}
-	if got := files(t, dir); len(got) != 2 {
+	if got := files(t, dir); len(got) != 3 { // the cat's two, and the bird's one that has no manifest
 		t.Errorf("the folder holds %v", got)
 	}
 	publishSet(t, s, "bird", epoch) // over the folder that had lost its manifest
@@ -224,7 +241,7 @@ func TestListingIsNewestFirstAndPagesHoldOverChanges(t *testing.T) {
 	for i, name := range []string{"a", "b", "c", "d", "e"} {
 		publishSet(t, s, name, epoch.Add(time.Duration(i)*time.Millisecond))
 	}
-	s = open(t, dir) // the order does not depend on memory
+	reopen(t, &s, dir) // the order does not depend on memory
 	first, next := list(t, s, 2, "")
 	if want := []string{id("e"), id("d")}; !slices.Equal(first, want) {
 		t.Errorf("first page %v, want %v", first, want)
@@ -282,5 +299,13 @@ func TestPruneByAgeAndBySize(t *testing.T) {
 				t.Errorf("%+v: %s is gone", step.r, name)
 			}
 		}
+	}
+}
+
+func TestASecondOwnerIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	if _, err := publish.Open(dir, zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "another optimizerd") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -23,7 +23,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -81,9 +80,9 @@ func Open(config Config, log *zap.Logger) (*Queue, error) {
 			return nil, fmt.Errorf("open queue: %w", err)
 		}
 	}
-	lock, err := lockDir(config.Dir)
+	lock, err := atomicfile.LockDir(config.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q := &Queue{config: config, log: log, lock: lock, active: make(map[string]*entry), wake: make(chan struct{}, 1)}
 	if err := q.recover(); err != nil {
@@ -91,18 +90,6 @@ func Open(config Config, log *zap.Logger) (*Queue, error) {
 		return nil, err
 	}
 	return q, nil
-}
-
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
-	if err != nil {
-		return nil, fmt.Errorf("open queue: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("storage.dir: another optimizerd works in %s: stop it, or choose another folder", filepath.Dir(dir))
-	}
-	return f, nil
 }
 
 func (q *Queue) path(state, id string) string { return filepath.Join(q.config.Dir, state, id+".json") }
@@ -321,11 +308,14 @@ func (q *Queue) Depth() (pending, running int) {
 	return len(q.waiting), q.running
 }
 
-// Open reports whether the queue takes jobs.
-func (q *Queue) Open() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return !q.closed
+// Check reports, as a fault, why the queue takes no jobs now, or nil.
+func (q *Queue) Check() error {
+	place, err := q.Reserve()
+	if err != nil {
+		return err
+	}
+	place.Release()
+	return nil
 }
 
 // Close lets no more jobs in or out. What is leased can still end or return.

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optimizerd/optimizerd/pkg/buildinfo"
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// versions is what version prints. Of the codec's only what it says itself.
+type versions struct {
+	Version  string          `json:"version"`
+	Go       string          `json:"go"`
+	Platform string          `json:"platform"`
+	Bimg     string          `json:"bimg"`
+	Libvips  string          `json:"libvips"`
+	Inputs   []string        `json:"inputs"`
+	Outputs  []ladder.Format `json:"outputs"`
+}
+
+func versionCommand(o *options) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Print the versions of everything that makes pictures, and the formats it has",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := versions{Version: buildinfo.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+			about, problem := o.askCodec(cmd)
+			v.Bimg, v.Libvips, v.Inputs, v.Outputs = about.Bimg, about.Libvips, about.Inputs, about.Outputs
+			if asJSON {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(v); err != nil {
+					return err
+				}
+				return problem
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "optimizerd %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+			if problem == nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "bimg %s, libvips %s\nreads  %s\nwrites %v\n", v.Bimg, v.Libvips, strings.Join(v.Inputs, " "), v.Outputs)
+			}
+			return problem
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// askCodec starts one codec process for its introduction.
+func (o *options) askCodec(cmd *cobra.Command) (codec.About, error) {
+	c, log, err := o.load()
+	if err != nil {
+		return codec.About{}, err
+	}
+	c.Codec.Version = buildinfo.Version()
+	pool, err := codec.NewPool(cmd.Context(), c.Codec, log)
+	if err != nil {
+		return codec.About{}, err
+	}
+	defer pool.Close()
+	return pool.About(), nil
+}

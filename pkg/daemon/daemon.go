@@ -1,0 +1,284 @@
+// Package daemon assembles the parts into a running service. Nothing imports
+// it but cmd/optimizerd.
+//
+//	client ─► httpapi ─► intake ─► queue ─► optimize ─► publish ─► files/<id>/…
+//	                                           │
+//	                                      codec pool ═► optimizerd-codec × N
+//
+// It owns what no part does alone: listeners, the order of starting and
+// stopping, metrics, the log, and the talk with systemd.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/optimizerd/optimizerd/pkg/buildinfo"
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
+	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+)
+
+// Daemon is the assembled service. New starts it listening, Run serves.
+type Daemon struct {
+	config   config.Config
+	log      *zap.Logger
+	queue    *queue.Queue
+	store    *publish.Store
+	pool     *codec.Pool
+	service  *optimize.Service
+	listener net.Listener
+	server   *http.Server
+	metrics  *metrics
+	admin    net.Listener  // nil when it is off
+	stopping chan struct{} // closed when the daemon begins to stop
+}
+
+// The longest that each step of stopping may take. systemd's TimeoutStopSec is
+// longer than their sum.
+const (
+	drainTime  = 15 * time.Second // of the requests at hand
+	giveUpTime = 10 * time.Second // of the jobs at hand; then they go back to the queue
+)
+
+// readHeaderTimeout cuts off clients that send no request; idleTimeout those
+// that send no further one.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+)
+
+// New builds every part, takes the folders, starts the first codec process and
+// listens. An error names the setting to look at.
+func New(ctx context.Context, c config.Config, log *zap.Logger) (d *Daemon, err error) {
+	d = &Daemon{config: c, log: log, stopping: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			d.release()
+		}
+	}()
+	spool, err := intake.Open(intake.Config{Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree})
+	if err != nil {
+		return nil, fmt.Errorf("storage.dir: %w", err)
+	}
+	d.queue, err = queue.Open(queue.Config{Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep}, log.Named("queue"))
+	if err != nil {
+		return nil, fmt.Errorf("storage.dir: %w", err)
+	}
+	d.store, err = publish.Open(d.path("files"), log.Named("publish"))
+	if err != nil {
+		return nil, fmt.Errorf("storage.dir: %w", err)
+	}
+	c.Codec.Version = buildinfo.Version()
+	d.pool, err = codec.NewPool(ctx, c.Codec, log.Named("codec"))
+	if err != nil {
+		return nil, err
+	}
+	d.metrics = newMetrics(d)
+	recipe := c.Ladder.Recipe()
+	d.service, err = optimize.New(optimize.Deps{
+		Maker:  &optimize.Maker{Engine: d.pool, Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize")},
+		Queue:  d.queue,
+		Spool:  spool,
+		Recipe: recipe,
+		Log:    log.Named("optimize"),
+		Ended:  d.metrics.ended,
+	})
+	if err != nil {
+		return nil, err
+	}
+	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
+		Optimize:    d.service,
+		Queue:       d.queue,
+		Spool:       spool,
+		Store:       d.store,
+		Tokens:      c.TokenStrings(),
+		PublicFiles: c.Files.Public,
+		Checks: map[string]func() error{
+			"queue":  d.queue.Check,
+			"disk":   func() error { return spool.Room(0) },
+			"codec":  d.pool.Check,
+			"tunnel": nil,
+		},
+		Stopping: d.stopping,
+		Observe:  d.metrics.observe,
+		Log:      log.Named("http"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.server = &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(log.Named("http"))}
+	if err := d.listen(); err != nil {
+		return nil, err
+	}
+	log.Info("ready to serve", zap.String("url", d.URL()), zap.String("admin", d.AdminURL()), zap.String("storage", c.Storage.Dir),
+		zap.Bool("token_needed", len(c.Auth.Tokens) > 0), zap.String("recipe", recipe.ShortFingerprint()),
+		zap.Int("images", d.store.Len()), zap.Any("codec", d.pool.About()))
+	return d, nil
+}
+
+func (d *Daemon) path(name string) string { return filepath.Join(d.config.Storage.Dir, name) }
+
+// listen opens both listeners. The operator's is a convenience: a port that is
+// taken must not keep the service down.
+func (d *Daemon) listen() (err error) {
+	if d.listener, err = net.Listen("tcp", d.config.HTTP.Listen); err != nil {
+		return fmt.Errorf("http.listen: %w", explain(err))
+	}
+	if d.config.Admin.Listen == "" {
+		return nil
+	}
+	if d.admin, err = net.Listen("tcp", d.config.Admin.Listen); err != nil {
+		d.log.Warn("no metrics: admin.listen", zap.Error(explain(err)))
+	}
+	return nil
+}
+
+func explain(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another program listens there; stop it, or choose another port", err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: ports below 1024 are for root; choose another one", err)
+	default:
+		return err
+	}
+}
+
+// URL is where the API can be reached.
+func (d *Daemon) URL() string { return "http://" + d.listener.Addr().String() }
+
+// AdminURL is where the operator's listener can be reached, or "".
+func (d *Daemon) AdminURL() string {
+	if d.admin == nil {
+		return ""
+	}
+	return "http://" + d.admin.Addr().String()
+}
+
+// Run serves until ctx ends, then stops in order. What was accepted is done,
+// or durable for the next start.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.release()
+	giveUp, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+
+	group, broken := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve(d.server, d.listener) })
+	if d.admin != nil {
+		admin := &http.Server{Handler: adminHandler(d.metrics), ReadHeaderTimeout: readHeaderTimeout}
+		group.Go(func() error { return serve(admin, d.admin) })
+		defer admin.Close()
+	}
+	worked := make(chan struct{})
+	group.Go(func() error {
+		defer close(worked)
+		return d.service.Run(giveUp, d.pool.Size())
+	})
+	group.Go(func() error { return d.keepHouse(broken) })
+	group.Go(func() error { return d.feedWatchdog(broken) })
+	d.notify("READY=1")
+
+	<-broken.Done()
+	d.stop(worked, cancel)
+	return group.Wait()
+}
+
+func serve(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// stop is the order of stopping: not ready, requests drain, the queue hands
+// out no more, the jobs at hand end or go back. The codec processes are ended
+// by release, when nothing needs them.
+func (d *Daemon) stop(worked <-chan struct{}, giveUp context.CancelFunc) {
+	d.log.Info("stopping")
+	d.notify("STOPPING=1")
+	close(d.stopping)
+
+	drain, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := d.server.Shutdown(drain); err != nil {
+		d.log.Warn("some requests are cut off", zap.Error(err))
+		_ = d.server.Close() // its error is that of a listener closed before
+	}
+	d.queue.Close()
+	select {
+	case <-worked:
+	case <-time.After(giveUpTime):
+		giveUp()
+		<-worked
+	}
+	pending, _ := d.queue.Depth()
+	d.log.Info("stopped", zap.Int("jobs_for_the_next_start", pending))
+}
+
+// release gives back what New took; parts that were not made are nil.
+func (d *Daemon) release() {
+	if d.pool != nil {
+		d.pool.Close()
+	}
+	for _, l := range []net.Listener{d.listener, d.admin} {
+		if l != nil {
+			_ = l.Close() // closed already by its server
+		}
+	}
+	if d.store != nil {
+		d.warn("close served folder", d.store.Close())
+	}
+	if d.queue != nil {
+		d.warn("close queue", d.queue.Unlock())
+	}
+}
+
+func (d *Daemon) warn(what string, err error) {
+	if err != nil {
+		d.log.Warn(what, zap.Error(err))
+	}
+}
+
+// houseTime is how often old sets and jobs are looked for.
+const houseTime = 10 * time.Minute
+
+// keepHouse deletes what retention and jobs.keep say.
+func (d *Daemon) keepHouse(ctx context.Context) error {
+	ticker := time.NewTicker(houseTime)
+	defer ticker.Stop()
+	for {
+		d.prune()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (d *Daemon) prune() {
+	d.warn("prune jobs", d.queue.Prune(time.Now()))
+	if d.config.Retention == (publish.Retention{}) {
+		return
+	}
+	deleted, err := d.store.Prune(d.config.Retention, time.Now())
+	d.warn("prune images", err)
+	if deleted > 0 {
+		d.log.Info("images deleted by retention", zap.Int("deleted", deleted))
+	}
+}

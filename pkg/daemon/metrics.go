@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/optimizerd/optimizerd/pkg/buildinfo"
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
+	"github.com/optimizerd/optimizerd/pkg/job"
+)
+
+// metrics turns the facts that parts report into Prometheus series.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	bytes    *prometheus.CounterVec
+	jobs     *prometheus.CounterVec
+	waited   prometheus.Histogram
+	worked   prometheus.Histogram
+}
+
+func newMetrics(d *Daemon) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "optimizerd_http_requests_total", Help: "Answered requests.",
+		}, []string{"route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "optimizerd_http_request_seconds", Help: "From the header to the end of the answer.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		}, []string{"route"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "optimizerd_http_bytes_total", Help: "Bytes of bodies, in and out.",
+		}, []string{"direction"}),
+		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "optimizerd_jobs_total", Help: "Ended jobs, by the fault's code or ok.",
+		}, []string{"result"}),
+		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "optimizerd_job_wait_seconds", Help: "From accepting a job to its start.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		}),
+		worked: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "optimizerd_job_work_seconds", Help: "From the start of a job to its end.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 11),
+		}),
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	count := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value)
+	}
+	m.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.requests, m.seconds, m.bytes, m.jobs, m.waited, m.worked,
+		gauge("optimizerd_jobs_pending", "Jobs that wait.", func() float64 { pending, _ := d.queue.Depth(); return float64(pending) }),
+		gauge("optimizerd_jobs_running", "Jobs in work.", func() float64 { _, running := d.queue.Depth(); return float64(running) }),
+		gauge("optimizerd_images", "Published sets.", func() float64 { return float64(d.store.Len()) }),
+		count("optimizerd_codec_processes_started_total", "Codec processes started.", func() float64 { return float64(d.pool.Stats().Started) }),
+		count("optimizerd_codec_crashes_total", "Codec processes that died at work.", func() float64 { return float64(d.pool.Stats().Crashed) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "optimizerd_build_info", Help: "Always 1.",
+			ConstLabels: prometheus.Labels{"version": buildinfo.Version(), "libvips": d.pool.About().Libvips},
+		}, func() float64 { return 1 }),
+	)
+	return m
+}
+
+func (m *metrics) observe(o httpapi.Observation) {
+	m.requests.WithLabelValues(o.Route, strconv.Itoa(o.Status)).Inc()
+	m.seconds.WithLabelValues(o.Route).Observe(o.Took.Seconds())
+	m.bytes.WithLabelValues("in").Add(float64(o.BytesIn))
+	m.bytes.WithLabelValues("out").Add(float64(o.BytesOut))
+}
+
+func (m *metrics) ended(j job.Job) {
+	result := "ok"
+	if j.Error != nil {
+		result = string(j.Error.Code)
+	}
+	m.jobs.WithLabelValues(result).Inc()
+	m.waited.Observe(j.StartedAt.Sub(j.CreatedAt.Time).Seconds())
+	m.worked.Observe(j.FinishedAt.Sub(j.StartedAt.Time).Seconds())
+}
+
+// adminHandler is what the operator sees, without a token: it listens on
+// loopback, and the tunnel never reaches it.
+func adminHandler(m *metrics) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
