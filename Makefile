@@ -1,0 +1,59 @@
+# Needs Go (as new as go.mod says), make and git; `make deps` installs the rest.
+
+FUZZTIME ?= 10s
+LISTEN   ?= 127.0.0.1:8080
+TOOL     := go tool -modfile=scripts/tools/go.mod
+SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help deps build demo run test bench fuzz lint vuln fresh clean
+
+help: ## Show this list
+	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+deps: ## Install what building, running and testing needs (Debian, Raspberry Pi OS)
+	@scripts/install-deps
+
+# The daemon faces the network and holds the tokens, so it has no C in it;
+# libvips is linked into the codec alone, which the daemon starts as its child.
+build: ## Build both binaries into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -o bin/optimizerd ./cmd/optimizerd
+	CGO_ENABLED=1 go build -trimpath -o bin/optimizerd-codec ./cmd/optimizerd-codec
+
+demo: deps build ## Optimize a real photo with the real daemon, and check every file
+	@scripts/demo
+
+run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .demo/
+	@echo "Once it listens, upload a picture from another terminal:"
+	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
+	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.demo exec bin/optimizerd serve
+
+test: deps build ## Run all tests under the race detector
+	go test -race $(TESTFLAGS) ./...
+
+bench: deps ## Measure the engine against plain bimg, with the ratios
+	@scripts/bench
+
+fuzz: deps ## Fuzz every target for FUZZTIME (10s)
+	@scripts/fuzz $(FUZZTIME)
+
+lint: deps ## Check formatting, Go code, scripts and the systemd unit
+	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
+	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	shellcheck $(SCRIPTS)
+	@scripts/check-unit systemd/optimizerd.service
+
+vuln: deps ## Look for known vulnerabilities in what the binaries call
+	@scripts/vuln
+
+fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --help)
+	@scripts/test-fresh
+
+clean: ## Remove what the targets above made
+	rm -rf bin dist .demo
