@@ -2,6 +2,8 @@
 
 FUZZTIME ?= 10s
 LISTEN   ?= 127.0.0.1:8080
+VERSION  ?= $(shell git describe --tags --always --dirty)
+STAMP    := -ldflags '-X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
 SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
 
@@ -21,8 +23,8 @@ deps: ## Install what building, running and testing needs (Debian, Raspberry Pi 
 # libvips is linked into the codec alone, which the daemon starts as its child.
 build: ## Build both binaries into bin/
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -o bin/optimizerd ./cmd/optimizerd
-	CGO_ENABLED=1 go build -trimpath -o bin/optimizerd-codec ./cmd/optimizerd-codec
+	CGO_ENABLED=0 go build -trimpath $(STAMP) -o bin/optimizerd ./cmd/optimizerd
+	CGO_ENABLED=1 go build -trimpath $(STAMP) -o bin/optimizerd-codec ./cmd/optimizerd-codec
 
 demo: deps build ## Optimize a real photo with the real daemon, and check every file
 	@scripts/demo

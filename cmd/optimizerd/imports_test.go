@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/optimizerd/optimizerd/"
+
+// layers is the map of docs/ARCHITECTURE.md: a package imports only from those
+// above it.
+var layers = []string{
+	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/atomicfile", "pkg/thumbhash",
+	"pkg/ladder", "pkg/manifest", "pkg/job",
+	"pkg/imaging", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/publish", "pkg/optimize",
+	"pkg/httpapi", "pkg/config", "pkg/daemon",
+	"cmd/optimizerd-codec", "cmd/optimizerd",
+}
+
+// only says who alone may import what, so that a library can be replaced in
+// one place.
+var only = map[string]string{
+	"C":                                   "pkg/imaging",
+	"github.com/h2non/bimg":               "pkg/imaging",
+	"github.com/spf13/viper":              "pkg/config",
+	"github.com/cloudflare/cloudflared":   "pkg/tunnel",
+	"github.com/prometheus/client_golang": "pkg/daemon",
+	module + "pkg/imaging":                "cmd/optimizerd-codec",
+	module + "pkg/daemon":                 "cmd/optimizerd",
+}
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func list(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func TestImportsGoOneWay(t *testing.T) {
+	for _, p := range list(t, module+"...") {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		own := slices.Index(layers, name)
+		if own < 0 {
+			t.Errorf("%s is not on the map: give it a place, here and in docs/ARCHITECTURE.md", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if below, ours := strings.CutPrefix(imported, module); ours && slices.Index(layers, below) >= own {
+				t.Errorf("%s imports %s, which is not above it", name, below)
+			}
+			for path, owner := range only {
+				if (imported == path || strings.HasPrefix(imported, path+"/")) && name != owner {
+					t.Errorf("%s imports %s: that is for %s alone", name, imported, owner)
+				}
+			}
+		}
+	}
+}
+
+func TestTheDaemonLinksNoC(t *testing.T) {
+	for _, p := range list(t, "-deps", module+"cmd/optimizerd") {
+		if p.ImportPath == "github.com/h2non/bimg" || p.ImportPath == module+"pkg/imaging" {
+			t.Errorf("the daemon links %s: importing bimg starts libvips", p.ImportPath)
+		}
+	}
+}
