@@ -9,7 +9,7 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo run test bench fuzz lint vuln fresh clean
+.PHONY: help deps build demo run test bench measure fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
@@ -37,8 +37,11 @@ run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), dat
 test: deps build ## Run all tests under the race detector
 	go test -race $(TESTFLAGS) ./...
 
-bench: deps ## Measure the engine against plain bimg, with the ratios
-	@scripts/bench
+bench: deps ## Measure the engine against one bimg.Resize a file: CPU, bytes, ratios
+	go test -run='^$$' -bench=Ladder -benchtime=7x ./pkg/imaging
+
+measure: deps build ## Measure the running service: memory, and time beside the engine's
+	@scripts/measure
 
 fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
