@@ -221,7 +221,7 @@ func TestOptimizeTellsOfEachFile(t *testing.T) {
 	for name, content := range map[string][]byte{
 		"cat.jpg":       read(t, testdata(t)+"/test.jpg"),
 		"below/cat.png": read(t, testdata(t)+"/test.png"),
-		"damaged.jpg":   read(t, testdata(t) + "/test.jpg")[:20_000],
+		"damaged.jpg":   read(t, testdata(t)+"/test.jpg")[:20_000],
 		"notes.txt":     []byte("no picture"),
 	} {
 		path := filepath.Join(in, name)

@@ -1,0 +1,136 @@
+package imaging
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/thumbhash"
+)
+
+// cascade is the rungs of one picture, the largest first. Each is made when it
+// is first asked for, from the nearest rung at least twice its size, or from
+// the top where there is none: that is as good as always from the top, and
+// costs less. A rung's pixels go when nothing needs them any more.
+type cascade struct {
+	rungs []*rung
+	alpha bool // the picture has transparent pixels
+}
+
+type rung struct {
+	size    ladder.Rung
+	from    *rung // nil for the top
+	formats []ladder.Format
+
+	make sync.Once
+	pic  *picture
+	err  error
+	uses atomic.Int32 // encoders and smaller rungs that still need the pixels
+}
+
+// newCascade takes over the top rung's picture.
+func newCascade(top *picture, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
+	c := &cascade{alpha: top.alpha()}
+	for i, size := range sizes {
+		r := &rung{size: size}
+		for _, v := range variants {
+			if v.Width == size.Width {
+				r.formats = append(r.formats, v.Format)
+			}
+		}
+		if i == 0 {
+			r.pic = top
+		} else {
+			r.from = c.rungs[sourceOf(i, sizes)]
+			r.from.uses.Add(1)
+		}
+		r.uses.Add(int32(len(r.formats)))
+		c.rungs = append(c.rungs, r)
+	}
+	c.smallest().uses.Add(1) // for summarise
+	return c
+}
+
+// sourceOf gives the place of the rung that rung i, not the top, is made from.
+func sourceOf(i int, sizes []ladder.Rung) int {
+	for j := i - 1; j > 0; j-- {
+		if sizes[j].Width >= 2*sizes[i].Width {
+			return j
+		}
+	}
+	return 0
+}
+
+func (c *cascade) smallest() *rung { return c.rungs[len(c.rungs)-1] }
+
+// pixels makes the rung if it is not made yet. It is called once for each use,
+// and followed by release.
+func (r *rung) pixels() (*picture, error) {
+	r.make.Do(func() {
+		if r.from == nil {
+			return
+		}
+		var from *picture
+		if from, r.err = r.from.pixels(); r.err != nil {
+			return
+		}
+		r.pic, r.err = from.shrink(r.size)
+		r.from.release()
+	})
+	return r.pic, r.err
+}
+
+// release ends one use.
+func (r *rung) release() {
+	if r.uses.Add(-1) == 0 && r.pic != nil {
+		r.pic.free()
+		r.pic = nil
+	}
+}
+
+// free drops what is left of the pixels when nobody works on them any more.
+func (c *cascade) free() {
+	for _, r := range c.rungs {
+		if r.pic != nil {
+			r.pic.free()
+			r.pic = nil
+		}
+	}
+}
+
+// previewSide is the longest side of a picture that ThumbHash takes, pixels.
+const previewSide = 100
+
+// summarise reduces the picture to its ThumbHash and its average colour.
+func (c *cascade) summarise(background ladder.RGB) ([]byte, ladder.RGB, error) {
+	r := c.smallest()
+	p, err := r.pixels()
+	if err != nil {
+		return nil, ladder.RGB{}, err
+	}
+	scale := min(1, previewSide/float64(max(r.size.Width, r.size.Height)))
+	w := max(1, int(math.Round(float64(r.size.Width)*scale)))
+	h := max(1, int(math.Round(float64(r.size.Height)*scale)))
+	rgba, err := p.rgba(w, h)
+	if err != nil {
+		return nil, ladder.RGB{}, err
+	}
+	return thumbhash.Encode(w, h, rgba), average(rgba, background), nil
+}
+
+// average is the mean of RGBA pixels laid on a background.
+func average(rgba []byte, background ladder.RGB) ladder.RGB {
+	var sum [3]float64
+	for i := 0; i < len(rgba); i += 4 {
+		alpha := float64(rgba[i+3]) / 255
+		for c := range sum {
+			sum[c] += float64(rgba[i+c])*alpha + float64(background[c])*(1-alpha)
+		}
+	}
+	var mean ladder.RGB
+	for c := range mean {
+		mean[c] = uint8(math.Round(sum[c] / float64(len(rgba)/4)))
+	}
+	return mean
+}

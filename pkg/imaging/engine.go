@@ -1,0 +1,85 @@
+// Package imaging makes the ladder of one picture with libvips: it decodes the
+// source once, turns it upright, brings it to sRGB, shrinks it rung by rung
+// and encodes each rung in each format.
+//
+// bimg starts libvips, knows its settings, its memory figures and the types of
+// files; kernel.c does what bimg's own Resize cannot: decode once for many
+// sizes. Nothing here is safe from a crash or an endless loop in a decoder: a
+// process that faces the net runs this package in a child.
+//
+// What libvips has to say becomes a *fault.Error here and nowhere else.
+package imaging
+
+/*
+#cgo pkg-config: vips
+#include "kernel.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/h2non/bimg"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// Config holds the settings of the engine.
+type Config struct {
+	Threads int // encoders running at once, at least 1
+}
+
+// Engine renders ladders. Its methods may be called from many goroutines.
+type Engine struct {
+	encoders chan struct{} // a place for each encoder that may run
+	versions Versions
+}
+
+// libvips is set up once for the whole process, whatever it was before.
+var setUp = sync.OnceValue(func() error {
+	bimg.VipsCacheSetMax(0) // a source is decoded once: there is nothing to find again
+	bimg.VipsCacheSetMaxMem(0)
+	if C.kernel_start() != 0 {
+		return lastError()
+	}
+	return nil
+})
+
+// Start sets up libvips for this process and finds out what it can do.
+func Start(cfg Config) (*Engine, error) {
+	if cfg.Threads < 1 {
+		return nil, fmt.Errorf("imaging: threads must be at least 1 (got %d)", cfg.Threads)
+	}
+	if err := setUp(); err != nil {
+		return nil, fmt.Errorf("imaging: start libvips: %w", err)
+	}
+	e := &Engine{encoders: make(chan struct{}, cfg.Threads)}
+	onThread(func() { e.versions = discover() })
+	return e, nil
+}
+
+// Versions is what the engine is made of and what it can do.
+type Versions struct {
+	Bimg    string          `json:"bimg"`
+	Libvips string          `json:"libvips"` // the library that runs, not the header compiled against
+	Inputs  []string        `json:"inputs"`  // as in ladder.Source
+	Outputs []ladder.Format `json:"outputs"`
+}
+
+// Versions reports what Start found.
+func (e *Engine) Versions() Versions { return e.versions }
+
+// MemoryInfo is libvips' own account of its memory, in the whole process.
+type MemoryInfo struct {
+	Bytes       int64 // in use
+	Highwater   int64 // the most that was in use, bytes
+	Allocations int64
+}
+
+// Memory reads libvips' account. Soon after the last render it shows no bytes:
+// anything else is a leak.
+func Memory() MemoryInfo {
+	m := bimg.VipsMemory()
+	return MemoryInfo{Bytes: m.Memory, Highwater: m.MemoryHighwater, Allocations: m.Allocations}
+}

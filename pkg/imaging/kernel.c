@@ -1,0 +1,699 @@
+/* The ladder in libvips. See kernel.h for what each function is for, and the
+ * Go files beside this one for the order in which they are called.
+ *
+ * Two forms of pixels occur. Sources are as their decoder gives them. What
+ * kernel_decode and kernel_shrink give out is a "rung": in memory, upright,
+ * 8 bits, grey or sRGB, free of metadata; where there is alpha, there are
+ * four bands and the colours are premultiplied by it, so that a rung can be
+ * shrunk again without dark fringes. Frames of an animation lie one under the
+ * other, page-height apart.
+ *
+ * Within a function, pictures are owned by a "scope", an object that goes at
+ * the end of the function whichever way that is reached.
+ */
+
+#include "kernel.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* The loaders that may run; all others are blocked in libvips itself, so that
+ * neither a wrong guess of ours nor one of libvips' own can reach them.
+ */
+static const char *const accepted[] = {
+	"VipsForeignLoadJpeg",
+	"VipsForeignLoadPng",
+	"VipsForeignLoadWebp",
+	"VipsForeignLoadNsgif",
+	"VipsForeignLoadHeif",
+	"VipsForeignLoadTiff",
+};
+
+/* What libvips and its codecs say of odd pictures is no news for our log:
+ * what matters comes back as an error.
+ */
+static void
+ignore_message(const char *domain, GLogLevelFlags level, const char *message, void *data)
+{
+}
+
+int
+kernel_start(void)
+{
+	size_t i;
+
+	if (vips_init("optimizerd"))
+		return -1;
+
+	vips_concurrency_set(1); /* rungs are encoded in parallel, not parts of one */
+	g_log_set_handler("VIPS",
+		G_LOG_LEVEL_WARNING | G_LOG_LEVEL_MESSAGE | G_LOG_LEVEL_INFO | G_LOG_LEVEL_DEBUG,
+		ignore_message, NULL);
+
+	vips_operation_block_set("VipsForeignLoad", TRUE);
+	for (i = 0; i < G_N_ELEMENTS(accepted); i++)
+		vips_operation_block_set(accepted[i], FALSE);
+
+	return 0;
+}
+
+/* Whether this libvips was built with an operation. */
+gboolean
+kernel_knows(const char *operation)
+{
+	return vips_type_find("VipsOperation", operation) != 0;
+}
+
+/* Whether a picture in a HEIF file can be decoded: libheif has its codecs in
+ * plug-ins of their own, and the loader is there without them too.
+ */
+gboolean
+kernel_reads_heif(const void *data, size_t length)
+{
+	VipsImage *image;
+	double average;
+	gboolean read;
+
+	if (vips_heifload_buffer((void *) data, length, &image, NULL)) {
+		vips_error_clear();
+		return FALSE;
+	}
+	read = !vips_avg(image, &average, NULL);
+	vips_error_clear();
+	g_object_unref(image);
+
+	return read;
+}
+
+/* Takes the text of the last error out of libvips; free it with g_free. The
+ * buffer is one for all threads, so the text is for a log, not for decisions.
+ */
+char *
+kernel_error(void)
+{
+	return vips_error_buffer_copy();
+}
+
+/* Opening and the header. */
+
+static int
+load(VipsSource *source, const KernelOpening *opening, VipsImage **out)
+{
+	switch (opening->loader) {
+	case KERNEL_JPEG:
+		return vips_jpegload_source(source, out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
+			"shrink", opening->shrink, NULL);
+	case KERNEL_PNG:
+		return vips_pngload_source(source, out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, NULL);
+	case KERNEL_WEBP:
+		/* This loader decodes into a temporary picture, which libvips
+		 * would put on the disc when it is large.
+		 */
+		return vips_webpload_source(source, out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
+			"memory", TRUE, "n", opening->frames,
+			"scale", 1.0 / opening->shrink, NULL);
+	case KERNEL_GIF:
+		return vips_gifload_source(source, out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
+			"n", opening->frames, NULL);
+	case KERNEL_HEIF: /* without "page": the primary picture */
+		return vips_heifload_source(source, out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, NULL);
+	case KERNEL_TIFF:
+		return vips_tiffload_source(source, out,
+			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, NULL);
+	}
+	vips_error("kernel", "no loader %d", opening->loader);
+	return -1;
+}
+
+/* Opens the file behind a descriptor, from its start. The picture reads from
+ * a duplicate of the descriptor, which shares its offset: close one picture
+ * before opening the next.
+ */
+int
+kernel_open(int fd, const KernelOpening *opening, VipsImage **out)
+{
+	VipsSource *source;
+	int result;
+
+	if (lseek(fd, 0, SEEK_SET) == -1) {
+		vips_error_system(errno, "kernel", "unable to rewind");
+		return -1;
+	}
+	if (!(source = vips_source_new_from_descriptor(fd)))
+		return -1;
+	result = load(source, opening, out);
+	g_object_unref(source);
+
+	return result;
+}
+
+static int
+int_field(VipsImage *image, const char *name, int otherwise)
+{
+	int value;
+
+	if (!vips_image_get_typeof(image, name) ||
+		vips_image_get_int(image, name, &value))
+		return otherwise;
+
+	return value;
+}
+
+static gboolean
+string_field_is(VipsImage *image, const char *name, const char *wanted)
+{
+	const char *value;
+
+	return vips_image_get_typeof(image, name) == VIPS_TYPE_REF_STRING &&
+		!vips_image_get_string(image, name, &value) &&
+		strcmp(value, wanted) == 0;
+}
+
+void
+kernel_header(VipsImage *image, KernelHeader *header)
+{
+	*header = (KernelHeader) {
+		.width = vips_image_get_width(image),
+		.height = vips_image_get_page_height(image),
+		.frames = int_field(image, VIPS_META_N_PAGES, 1),
+		.orientation = vips_image_get_orientation(image),
+		.bands = vips_image_get_bands(image),
+		.sample_bytes = vips_format_sizeof(vips_image_get_format(image)),
+		.alpha = vips_image_hasalpha(image),
+		.cmyk = vips_image_get_interpretation(image) == VIPS_INTERPRETATION_CMYK,
+		.progressive = int_field(image, "jpeg-multiscan", 0),
+		.subsampled = string_field_is(image, "jpeg-chroma-subsample", "4:2:0"),
+		.interlaced = int_field(image, "interlaced", 0),
+		.av1 = string_field_is(image, "heif-compression", "av1"),
+		.hevc = string_field_is(image, "heif-compression", "hevc"),
+	};
+
+	if (vips_image_get_typeof(image, VIPS_META_ICC_NAME) &&
+		vips_image_get_blob(image, VIPS_META_ICC_NAME,
+			&header->profile, &header->profile_length))
+		header->profile = NULL;
+}
+
+/* Alpha. */
+
+static double
+max_alpha(VipsImage *image)
+{
+	if (image->BandFmt == VIPS_FORMAT_USHORT)
+		return 65535;
+	if (image->Type == VIPS_INTERPRETATION_scRGB)
+		return 1;
+	return 255;
+}
+
+/* The result has the format of the input again: libvips multiplies in float,
+ * and a resize in float takes four times the memory and the time.
+ */
+static int
+premultiply(VipsImage *in, VipsImage **out)
+{
+	VipsImage *product;
+	int result;
+
+	if (vips_premultiply(in, &product, "max_alpha", max_alpha(in), NULL))
+		return -1;
+	result = vips_cast(product, out, in->BandFmt, NULL);
+	g_object_unref(product);
+
+	return result;
+}
+
+static int
+unpremultiply(VipsImage *in, VipsImage **out)
+{
+	VipsImage *quotient;
+	int result;
+
+	if (vips_unpremultiply(in, &quotient, "max_alpha", max_alpha(in), NULL))
+		return -1;
+	result = vips_cast(quotient, out, in->BandFmt, NULL);
+	g_object_unref(quotient);
+
+	return result;
+}
+
+/* Colour. */
+
+/* How the colour bands are to be read where the file does not say it in a way
+ * that libvips can convert from.
+ */
+static VipsInterpretation
+interpretation(VipsImage *in)
+{
+	VipsInterpretation guess = vips_image_guess_interpretation(in);
+	gboolean deep = in->BandFmt == VIPS_FORMAT_USHORT;
+
+	if (vips_colourspace_issupported(in) && guess == in->Type)
+		return guess;
+	if (in->Bands < 3)
+		return deep ? VIPS_INTERPRETATION_GREY16 : VIPS_INTERPRETATION_B_W;
+	return deep ? VIPS_INTERPRETATION_RGB16 : VIPS_INTERPRETATION_sRGB;
+}
+
+static int
+colour_bands(VipsImage *in)
+{
+	if (in->Bands < 3)
+		return 1;
+	return in->Type == VIPS_INTERPRETATION_CMYK ? 4 : 3;
+}
+
+/* Gives a source a colour space that libvips can convert from, and at most
+ * one band beside its colours.
+ */
+static int
+tidy(VipsImage *in, VipsImage **out)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
+	int wanted;
+	int result = -1;
+
+	if (in->Coding == VIPS_CODING_LABQ) {
+		if (vips_LabQ2Lab(in, &t[0], NULL))
+			goto done;
+		in = t[0];
+	}
+	if (vips_copy(in, &t[1], "interpretation", interpretation(in), NULL))
+		goto done;
+	wanted = colour_bands(t[1]) + (vips_image_hasalpha(t[1]) ? 1 : 0);
+	result = vips_extract_band(t[1], out, 0, "n", VIPS_MIN(wanted, in->Bands), NULL);
+
+done:
+	g_object_unref(scope);
+	return result;
+}
+
+/* Colour bands without a usable profile: by their interpretation. A profile
+ * that is there must go first, or libvips would try it for CMYK.
+ */
+static int
+plain_to_srgb(VipsImage *in, VipsInterpretation space, VipsImage **out)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
+	int result = -1;
+
+	if (vips_copy(in, &t[0], NULL))
+		goto done;
+	vips_image_remove(t[0], VIPS_META_ICC_NAME);
+	if (vips_colourspace(t[0], &t[1], space, NULL))
+		goto done;
+	result = vips_cast(t[1], out, VIPS_FORMAT_UCHAR, NULL);
+
+done:
+	g_object_unref(scope);
+	return result;
+}
+
+static int
+colours_to_srgb(VipsImage *in, gboolean icc, VipsInterpretation space, VipsImage **out)
+{
+	if (icc) {
+		if (!vips_icc_transform(in, out, "srgb",
+				"embedded", TRUE, "intent", VIPS_INTENT_RELATIVE, "depth", 8, NULL))
+			return 0;
+		vips_error_clear(); /* a profile that cannot be used spoils no picture */
+	}
+
+	return plain_to_srgb(in, space, out);
+}
+
+static int
+alpha_to_uchar(VipsImage *in, VipsImage **out)
+{
+	if (in->BandFmt == VIPS_FORMAT_USHORT)
+		return vips_cast(in, out, VIPS_FORMAT_UCHAR, "shift", TRUE, NULL);
+
+	return vips_linear1(in, out, 255 / max_alpha(in), 0, "uchar", TRUE, NULL);
+}
+
+/* The same with alpha: colours are converted as they are seen, not
+ * premultiplied, and on their own, since alpha is no colour.
+ */
+static int
+premultiplied_to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 7);
+	int last = in->Bands - 1;
+	int result = -1;
+
+	if (unpremultiply(in, &t[0]) ||
+		vips_extract_band(t[0], &t[1], 0, "n", last, NULL) ||
+		colours_to_srgb(t[1], icc, VIPS_INTERPRETATION_sRGB, &t[2]) ||
+		vips_extract_band(in, &t[3], last, NULL) ||
+		alpha_to_uchar(t[3], &t[4]) ||
+		vips_bandjoin2(t[2], t[4], &t[5], NULL))
+		goto done;
+	result = premultiply(t[5], out);
+
+done:
+	g_object_unref(scope);
+	return result;
+}
+
+static int
+to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
+{
+	gboolean alpha = vips_image_hasalpha(in);
+	gboolean srgb = in->Type == VIPS_INTERPRETATION_sRGB && in->BandFmt == VIPS_FORMAT_UCHAR;
+
+	if (srgb && !icc)
+		return vips_copy(in, out, NULL);
+	if (alpha)
+		return premultiplied_to_srgb(in, icc, out);
+
+	return colours_to_srgb(in, icc,
+		in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, out);
+}
+
+/* Size. */
+
+/* The factors give exactly width x height but for libvips' own rounding, which
+ * the last step evens out by a line of pixels at most.
+ */
+static int
+shrink_frame(VipsImage *in, int width, int height, VipsImage **out)
+{
+	VipsImage *resized;
+	int result;
+
+	if (in->Xsize == width && in->Ysize == height)
+		return vips_copy(in, out, NULL);
+	if (vips_resize(in, &resized, (double) width / in->Xsize,
+			"vscale", (double) height / in->Ysize, NULL))
+		return -1;
+	if (resized->Xsize == width && resized->Ysize == height) {
+		*out = resized;
+		return 0;
+	}
+	result = vips_embed(resized, out, 0, 0, width, height, "extend", VIPS_EXTEND_COPY, NULL);
+	g_object_unref(resized);
+
+	return result;
+}
+
+/* Each frame on its own, so that none bleeds into the next. */
+static int
+shrink_frames(VipsImage *in, int width, int height, VipsImage **out)
+{
+	int frame_height = vips_image_get_page_height(in);
+	int frames = in->Ysize / frame_height;
+	VipsImage *scope;
+	VipsImage **cut, **shrunk;
+	int result = -1;
+	int i;
+
+	if (frames == 1)
+		return shrink_frame(in, width, height, out);
+
+	scope = vips_image_new();
+	cut = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), frames);
+	shrunk = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), frames);
+	for (i = 0; i < frames; i++)
+		if (vips_extract_area(in, &cut[i], 0, i * frame_height, in->Xsize, frame_height, NULL) ||
+			shrink_frame(cut[i], width, height, &shrunk[i]))
+			goto done;
+	result = vips_arrayjoin(shrunk, out, frames, "across", 1, NULL);
+
+done:
+	g_object_unref(scope);
+	return result;
+}
+
+/* Memory. */
+
+/* All but the timing of an animation: what is not on the picture cannot get
+ * into a file, whatever an encoder writes of its own accord.
+ */
+static void
+forget_metadata(VipsImage *image)
+{
+	char **names = vips_image_get_fields(image);
+	char **name;
+
+	for (name = names; *name; name++)
+		if (strcmp(*name, "delay") != 0 && strcmp(*name, "loop") != 0)
+			vips_image_remove(image, *name);
+	g_strfreev(names);
+}
+
+/* Computes a picture of the given frame height into memory, which makes it a
+ * rung if its pixels are those of one.
+ */
+static int
+to_memory(VipsImage *in, int frame_height, VipsImage **out)
+{
+	VipsImage *memory = vips_image_new_memory();
+
+	if (vips_image_write(in, memory)) {
+		g_object_unref(memory);
+		return -1;
+	}
+	forget_metadata(memory);
+	if (memory->Ysize > frame_height)
+		vips_image_set_int(memory, VIPS_META_PAGE_HEIGHT, frame_height);
+	*out = memory;
+
+	return 0;
+}
+
+static int
+upright(VipsImage *in, int orientation, VipsImage **out)
+{
+	VipsImage *turned;
+	int result;
+
+	vips_image_set_int(in, VIPS_META_ORIENTATION, orientation);
+	if (vips_autorot(in, &turned, NULL))
+		return -1;
+	result = to_memory(turned, turned->Ysize, out);
+	g_object_unref(turned);
+
+	return result;
+}
+
+/* An alpha channel without a transparent pixel costs bytes and says nothing. */
+static int
+drop_opaque_alpha(VipsImage *in, VipsImage **out)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
+	int last = in->Bands - 1;
+	double least;
+	int result = -1;
+
+	if (vips_extract_band(in, &t[0], last, NULL) ||
+		vips_min(t[0], &least, NULL))
+		goto done;
+	if (least < 255) {
+		g_object_ref(in);
+		*out = in;
+		result = 0;
+		goto done;
+	}
+	if (vips_extract_band(in, &t[1], 0, "n", last, NULL))
+		goto done;
+	result = to_memory(t[1], vips_image_get_page_height(in), out);
+
+done:
+	g_object_unref(scope);
+	return result;
+}
+
+/* The streaming part of kernel_decode: from what the decoder gives to a rung
+ * as the file holds it, not yet upright.
+ */
+static int
+decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 4);
+	int result = -1;
+
+	if (tidy(in, &t[0]))
+		goto done;
+	if (vips_image_hasalpha(t[0])) {
+		if (premultiply(t[0], &t[1]))
+			goto done;
+	}
+	else if (vips_copy(t[0], &t[1], NULL))
+		goto done;
+	if (shrink_frames(t[1], top->width, top->height, &t[2]) ||
+		to_srgb(t[2], top->icc, &t[3]))
+		goto done;
+	result = to_memory(t[3], top->height, out);
+
+done:
+	g_object_unref(scope);
+	return result;
+}
+
+/* Decodes an opened picture into the top rung. */
+int
+kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
+{
+	VipsImage *rung, *next;
+
+	if (decode_to_memory(in, top, &rung))
+		return -1;
+
+	if (top->orientation > 1) {
+		int result = upright(rung, top->orientation, &next);
+
+		g_object_unref(rung);
+		if (result)
+			return -1;
+		rung = next;
+	}
+	if (vips_image_hasalpha(rung)) {
+		int result = drop_opaque_alpha(rung, &next);
+
+		g_object_unref(rung);
+		if (result)
+			return -1;
+		rung = next;
+	}
+	*out = rung;
+
+	return 0;
+}
+
+/* Makes a rung of width x height from a larger one. */
+int
+kernel_shrink(VipsImage *in, int width, int height, VipsImage **out)
+{
+	VipsImage *shrunk;
+	int result;
+
+	if (shrink_frames(in, width, height, &shrunk))
+		return -1;
+	result = to_memory(shrunk, height, out);
+	g_object_unref(shrunk);
+
+	return result;
+}
+
+/* Encoding. */
+
+static int
+first_frame(VipsImage *in, VipsImage **out)
+{
+	return vips_extract_area(in, out, 0, 0, in->Xsize, vips_image_get_page_height(in), NULL);
+}
+
+/* A rung as an encoder wants it: alpha not premultiplied. */
+static int
+straight(VipsImage *in, VipsImage **out)
+{
+	if (vips_image_hasalpha(in))
+		return unpremultiply(in, out);
+
+	return vips_copy(in, out, NULL);
+}
+
+static int
+flatten(VipsImage *in, const double background[3], VipsImage **out)
+{
+	VipsArrayDouble *colour;
+	int result;
+
+	if (!vips_image_hasalpha(in))
+		return vips_copy(in, out, NULL);
+	colour = vips_array_double_new(background, 3);
+	result = vips_flatten(in, out, "background", colour, NULL);
+	vips_area_unref(VIPS_AREA(colour));
+
+	return result;
+}
+
+/* "strip" is the old name of "keep none", which libvips still takes; the
+ * pictures have nothing left to keep, but encoders would write an EXIF block
+ * of their own. The one for WebP does so in 8.14.1 all the same.
+ */
+static int
+save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
+{
+	VipsForeignSubsample subsample =
+		e->subsample ? VIPS_FOREIGN_SUBSAMPLE_ON : VIPS_FOREIGN_SUBSAMPLE_OFF;
+
+	switch (e->saver) {
+	case KERNEL_TO_JPEG:
+		return vips_jpegsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
+			"interlace", TRUE, "optimize_coding", TRUE, "subsample_mode", subsample, NULL);
+	case KERNEL_TO_WEBP:
+		return vips_webpsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
+			"effort", e->effort, NULL);
+	case KERNEL_TO_AVIF:
+		return vips_heifsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
+			"compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "effort", e->effort,
+			"bitdepth", 8, "subsample_mode", subsample, NULL);
+	}
+	vips_error("kernel", "no saver %d", e->saver);
+	return -1;
+}
+
+/* Encodes a rung into a buffer, which is freed with g_free. */
+int
+kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 3);
+	int result = -1;
+
+	if (encoding->saver != KERNEL_TO_WEBP) {
+		if (first_frame(in, &t[0]))
+			goto done;
+		in = t[0];
+	}
+	if (straight(in, &t[1]))
+		goto done;
+	in = t[1];
+	if (encoding->saver == KERNEL_TO_JPEG) {
+		if (flatten(in, encoding->background, &t[2]))
+			goto done;
+		in = t[2];
+	}
+	result = save(in, encoding, buffer, length);
+
+done:
+	g_object_unref(scope);
+	return result;
+}
+
+/* The first frame of a rung, shrunk, as plain RGBA in memory. */
+int
+kernel_rgba(VipsImage *in, int width, int height, VipsImage **out)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 5);
+	int result = -1;
+
+	if (first_frame(in, &t[0]) ||
+		shrink_frame(t[0], width, height, &t[1]) ||
+		straight(t[1], &t[2]) ||
+		vips_colourspace(t[2], &t[3], VIPS_INTERPRETATION_sRGB, NULL))
+		goto done;
+	if (vips_image_hasalpha(t[3])) {
+		result = to_memory(t[3], height, out);
+		goto done;
+	}
+	if (vips_addalpha(t[3], &t[4], NULL))
+		goto done;
+	result = to_memory(t[4], height, out);
+
+done:
+	g_object_unref(scope);
+	return result;
+}

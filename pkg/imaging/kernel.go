@@ -1,0 +1,165 @@
+package imaging
+
+/*
+#include "kernel.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// onThread runs f on a thread of its own use, and then gives back what libvips
+// keeps for each thread that called it.
+func onThread(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer C.vips_thread_shutdown()
+	f()
+}
+
+// lastError is libvips' text, for the log. The text is one for all threads, so
+// a failure at the same time elsewhere may be in it.
+func lastError() error {
+	text := C.kernel_error()
+	defer C.g_free(C.gpointer(unsafe.Pointer(text)))
+	return errors.New(strings.ReplaceAll(strings.TrimSpace(C.GoString(text)), "\n", "; "))
+}
+
+// knows reports whether this libvips was built with an operation.
+func knows(operation string) bool {
+	name := C.CString(operation)
+	defer C.free(unsafe.Pointer(name))
+	return C.kernel_knows(name) != 0
+}
+
+// picture is an image of libvips: a source that was opened, or a rung, which
+// lies in memory.
+type picture struct{ image *C.VipsImage }
+
+func (p *picture) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
+
+// alpha reports whether a rung has transparent pixels.
+func (p *picture) alpha() bool { return p.image.Bands == 4 }
+
+// open reads the header of a file. At most one picture of a file can be open.
+func open(f *os.File, l loader, frames, shrink int) (*picture, error) {
+	opening := C.KernelOpening{loader: l.kernel, frames: C.int(frames), shrink: C.int(shrink)}
+	p := new(picture)
+	result := C.kernel_open(C.int(f.Fd()), &opening, &p.image)
+	runtime.KeepAlive(f) // libvips has its own duplicate from here on
+	if result != 0 {
+		return nil, lastError()
+	}
+	return p, nil
+}
+
+func (p *picture) header(l loader) header {
+	var c C.KernelHeader
+	C.kernel_header(p.image, &c)
+	h := header{
+		format:      l.name,
+		width:       int(c.width),
+		height:      int(c.height),
+		frames:      1,
+		orientation: int(c.orientation),
+		bands:       int(c.bands),
+		sampleBytes: int(c.sample_bytes),
+		alpha:       c.alpha != 0,
+		cmyk:        c.cmyk != 0,
+		progressive: c.progressive != 0,
+		subsampled:  c.subsampled != 0,
+		interlaced:  c.interlaced != 0,
+	}
+	switch { // brands do not always tell the two apart
+	case c.av1 != 0:
+		h.format = "avif"
+	case c.hevc != 0:
+		h.format = "heic"
+	}
+	if l.animated {
+		h.frames = int(c.frames)
+	}
+	if c.profile != nil {
+		h.profile = C.GoBytes(c.profile, C.int(c.profile_length))
+	}
+	return h
+}
+
+// decode makes the top rung, width × height before it is turned upright.
+func (p *picture) decode(width, height, orientation int, icc bool) (*picture, error) {
+	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(orientation)}
+	if icc {
+		top.icc = 1
+	}
+	rung := new(picture)
+	if C.kernel_decode(p.image, &top, &rung.image) != 0 {
+		return nil, lastError()
+	}
+	return rung, nil
+}
+
+// shrink makes a smaller rung from a rung.
+func (p *picture) shrink(to ladder.Rung) (*picture, error) {
+	rung := new(picture)
+	if C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) != 0 {
+		return nil, lastError()
+	}
+	return rung, nil
+}
+
+// rgba is the first frame of a rung at another size, 4 bytes a pixel, not
+// premultiplied.
+func (p *picture) rgba(width, height int) ([]byte, error) {
+	var small picture
+	if C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) != 0 {
+		return nil, lastError()
+	}
+	defer small.free()
+	pixels := unsafe.Pointer(C.vips_image_get_data(small.image))
+	return C.GoBytes(pixels, C.int(4*width*height)), nil
+}
+
+var savers = map[ladder.Format]C.KernelSaver{
+	ladder.JPEG: C.KERNEL_TO_JPEG,
+	ladder.WebP: C.KERNEL_TO_WEBP,
+	ladder.AVIF: C.KERNEL_TO_AVIF,
+}
+
+// encode makes a file of a rung.
+func (p *picture) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
+	c := C.KernelEncoding{saver: savers[e.Format], quality: C.int(e.Quality), effort: C.int(e.Effort)}
+	if e.Chroma != ladder.Chroma444 {
+		c.subsample = 1
+	}
+	for i, v := range background {
+		c.background[i] = C.double(v)
+	}
+	out := new(encoding)
+	if C.kernel_encode(p.image, &c, &out.buffer, &out.length) != 0 {
+		return nil, lastError()
+	}
+	if e.Format == ladder.WebP {
+		out.length = C.size_t(stripWebP(out.bytes()))
+	}
+	return out, nil
+}
+
+// encoding is a file in libvips' memory.
+type encoding struct {
+	buffer unsafe.Pointer
+	length C.size_t
+}
+
+func (e *encoding) free() { C.g_free(C.gpointer(e.buffer)) }
+
+func (e *encoding) size() int64 { return int64(e.length) }
+
+// bytes is the file where it lies; it ends with free.
+func (e *encoding) bytes() []byte { return unsafe.Slice((*byte)(e.buffer), int(e.length)) }

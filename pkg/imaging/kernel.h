@@ -1,0 +1,83 @@
+/* The ladder in libvips: open, read the header, decode once into memory,
+ * shrink, encode.
+ *
+ * Every function that returns int gives 0, or -1 with a text in libvips' error
+ * buffer. A picture given out belongs to the caller, who unrefs it.
+ */
+
+#ifndef OPTIMIZERD_IMAGING_KERNEL_H
+#define OPTIMIZERD_IMAGING_KERNEL_H
+
+#include <vips/vips.h>
+
+typedef enum {
+	KERNEL_JPEG,
+	KERNEL_PNG,
+	KERNEL_WEBP,
+	KERNEL_GIF,
+	KERNEL_HEIF, /* HEIC and AVIF */
+	KERNEL_TIFF,
+} KernelLoader;
+
+typedef struct {
+	KernelLoader loader;
+	int frames; /* 1, or -1 for all of an animation */
+	int shrink; /* the whole factor by which the decoder itself shrinks, 1 for none */
+} KernelOpening;
+
+/* What is known of a picture before any of its pixels is decoded. The
+ * profile belongs to the picture.
+ */
+typedef struct {
+	int width;
+	int height; /* of one frame */
+	int frames;
+	int orientation; /* EXIF, 1 to 8 */
+	int bands;
+	int sample_bytes; /* of one sample of one band */
+	gboolean alpha;
+	gboolean cmyk;
+	gboolean progressive; /* JPEG in many scans */
+	gboolean subsampled;  /* JPEG with less chroma than luma */
+	gboolean interlaced;  /* PNG in seven passes */
+	gboolean av1;         /* HEIF: an AVIF */
+	gboolean hevc;        /* HEIF: a HEIC */
+	const void *profile;  /* ICC, NULL for none */
+	size_t profile_length;
+} KernelHeader;
+
+typedef struct {
+	int width;
+	int height;      /* of one frame, before it is turned upright */
+	int orientation; /* EXIF, 1 to 8 */
+	gboolean icc;    /* convert by the embedded profile */
+} KernelTop;
+
+typedef enum {
+	KERNEL_TO_JPEG,
+	KERNEL_TO_WEBP,
+	KERNEL_TO_AVIF,
+} KernelSaver;
+
+typedef struct {
+	KernelSaver saver;
+	int quality;
+	int effort;           /* WebP and AVIF */
+	gboolean subsample;   /* JPEG and AVIF: halve the chroma */
+	double background[3]; /* JPEG: under transparent pixels */
+} KernelEncoding;
+
+int kernel_start(void);
+gboolean kernel_knows(const char *operation);
+gboolean kernel_reads_heif(const void *data, size_t length);
+char *kernel_error(void);
+
+int kernel_open(int fd, const KernelOpening *opening, VipsImage **out);
+void kernel_header(VipsImage *image, KernelHeader *header);
+
+int kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out);
+int kernel_shrink(VipsImage *in, int width, int height, VipsImage **out);
+int kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length);
+int kernel_rgba(VipsImage *in, int width, int height, VipsImage **out);
+
+#endif

@@ -1,0 +1,113 @@
+package imaging
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// header is what a file says of its picture, before any pixel is decoded.
+type header struct {
+	format      string // as in ladder.Source
+	width       int    // pixels, as stored: before EXIF orientation
+	height      int    // of one frame
+	frames      int    // 1 for a still
+	orientation int    // EXIF, 1 to 8
+	bands       int
+	sampleBytes int  // of one sample of one band
+	alpha       bool // a band may be transparent
+	cmyk        bool
+	progressive bool   // a JPEG in many scans
+	subsampled  bool   // a JPEG with less chroma than luma
+	interlaced  bool   // a PNG in seven passes
+	rowsHeld    int    // a TIFF: rows that its decoder holds at once
+	profile     []byte // ICC; nil for none
+}
+
+// probe reads the header of a file.
+func (e *Engine) probe(src *os.File) (loader, header, error) {
+	head := make([]byte, sniffBytes)
+	n, err := src.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return loader{}, header{}, unreadable(err)
+	}
+	l, ok := sniff(head[:n])
+	if !ok {
+		return loader{}, header{}, unknownFormat()
+	}
+	if !knows(l.operation) {
+		return loader{}, header{}, noDecoder(l.name)
+	}
+	p, err := open(src, l, 1, 1)
+	if err != nil {
+		return loader{}, header{}, badHeader(l.name, err)
+	}
+	defer p.free()
+	h := p.header(l)
+	if !slices.Contains(e.versions.Inputs, h.format) {
+		return loader{}, header{}, noDecoder(h.format)
+	}
+	if h.frames > 1 {
+		h.orientation = 1 // no program turns the frames of an animation
+	}
+	if h.format == "tiff" {
+		h.rowsHeld = tiffRowsHeld(src, h.height)
+	}
+	return l, h, nil
+}
+
+// source is the header as the rest of the project sees it.
+func (h header) source() ladder.Source {
+	w, ht := h.upright(h.width, h.height)
+	return ladder.Source{Format: h.format, Width: w, Height: ht, Frames: h.frames}
+}
+
+// upright gives a size as stored as it is seen, and the other way round: the
+// orientations from 5 on swap the sides.
+func (h header) upright(width, height int) (int, int) {
+	if h.orientation >= 5 {
+		return height, width
+	}
+	return width, height
+}
+
+// check holds the header against the limits that need no plan.
+func (h header) check(limits ladder.Limits) error {
+	if h.frames > limits.MaxFrames {
+		return tooManyFrames(h, limits.MaxFrames)
+	}
+	if int64(h.width)*int64(h.height)*int64(h.frames) > limits.MaxPixels {
+		return tooManyPixels(h, limits.MaxPixels)
+	}
+	return nil
+}
+
+// decoderShrink is the whole factor by which the decoder itself is to shrink a
+// picture that is wanted at width × height, as stored.
+//
+// Both decoders average blocks of pixels, which is cheap and a little sharp,
+// so the last factor of two at least is left to the resize. A WebP with alpha
+// is not shrunk so, because libwebp does not weigh colours by their alpha.
+func (h header) decoderShrink(width, height int) int {
+	most := min(h.width/(2*width), h.height/(2*height))
+	switch {
+	case h.format == "jpeg":
+		for _, s := range []int{8, 4, 2} {
+			if s <= most {
+				return s
+			}
+		}
+	case h.format == "webp" && h.frames == 1 && !h.alpha:
+		return max(1, most)
+	}
+	return 1
+}
+
+// convert reports whether the colours are to be converted by the embedded
+// profile.
+func (h header) convert() bool {
+	return h.profile != nil && profileFits(h.profile, h.bands, h.cmyk) && !isSRGB(h.profile)
+}

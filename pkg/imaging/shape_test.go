@@ -1,0 +1,221 @@
+package imaging
+
+import (
+	"bytes"
+	"fmt"
+	"image/color"
+	"image/jpeg"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+func TestEveryOrientationIsUpright(t *testing.T) {
+	// How each orientation is stored, of an upright picture.
+	stored := map[byte][][]string{
+		1: {},
+		2: {{"flip", "horizontal"}},
+		3: {{"rot", "d180"}},
+		4: {{"flip", "vertical"}},
+		5: {{"rot", "d90"}, {"flip", "horizontal"}},
+		6: {{"rot", "d270"}},
+		7: {{"rot", "d270"}, {"flip", "horizontal"}},
+		8: {{"rot", "d90"}},
+	}
+	dir := t.TempDir()
+	upright := filepath.Join(dir, "upright.png")
+	run(t, "vipsthumbnail", sample(t, "northern_cardinal_bird.jpg"), "--size", "701x397!", "-o", upright)
+	want := pixelsIn(t, upright)
+	for o := byte(1); o <= 8; o++ {
+		t.Run(fmt.Sprint(o), func(t *testing.T) {
+			path := upright
+			for i, step := range stored[o] {
+				next := filepath.Join(dir, fmt.Sprintf("%d-%d.png", o, i))
+				vips(t, step[0], path, next, step[1])
+				path = next
+			}
+			plain := filepath.Join(dir, fmt.Sprintf("%d.jpg", o))
+			vips(t, "jpegsave", path, plain, "--Q", "95", "--strip")
+			turned := file(t, "turned.jpg", withSegments(read(t, plain), exif(o, "")))
+
+			c, _ := render(t, turned, recipe(defaultFormats, 700, 701))
+			if *c.opened != (ladder.Source{Format: "jpeg", Width: 701, Height: 397, Frames: 1}) {
+				t.Errorf("source is %+v", *c.opened)
+			}
+			wantNear(t, "orientation", pixelsOf(t, "701.jpg", c.files["701.jpg"]), want, 4)
+		})
+	}
+}
+
+func TestRungsAreExactlyAsPlanned(t *testing.T) {
+	r := recipe([]ladder.Format{ladder.JPEG}, 1, 2, 3, 7, 50, 99, 333, 500, 996, 997)
+	for _, size := range [][2]int{{997, 613}, {1201, 3}, {3, 1201}, {1, 1}, {1000, 999}} {
+		path := pngOf(t, size[0], size[1], func(x, y int) color.Color { return color.NRGBA{byte(x), byte(y), 90, 255} })
+		c, _ := render(t, path, r)
+		for _, v := range c.order {
+			config, err := jpeg.DecodeConfig(bytes.NewReader(c.files[v.Name()]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config.Width != v.Width || config.Height != v.Height {
+				t.Errorf("%v: %s is %d × %d, want height %d", size, v.Name(), config.Width, config.Height, v.Height)
+			}
+		}
+	}
+}
+
+func TestRungsShowTheSamePicture(t *testing.T) {
+	photo := sample(t, "test_exif.jpg") // 3264 wide: the small ladder is shrunk by the decoder, too
+	for _, widths := range [][]int{{400, 500, 1000, 1600}, {400}} {
+		c, _ := render(t, photo, recipe(defaultFormats, widths...))
+		for _, v := range c.order {
+			reference := filepath.Join(t.TempDir(), "reference.png")
+			vips(t, "resize", photo, reference, fmt.Sprint(float64(v.Width)/3264), "--vscale", fmt.Sprint(float64(v.Height)/2448))
+			wantNear(t, v.Name(), pixelsOf(t, v.Name(), c.files[v.Name()]), pixelsIn(t, reference), 4)
+		}
+	}
+}
+
+func TestSmallSourceIsNotEnlarged(t *testing.T) {
+	c, _ := render(t, sample(t, "test_smart_crop.jpg"), recipe(defaultFormats, 320, 640))
+	for name := range c.files {
+		if name != "300.webp" && name != "300.jpg" {
+			t.Errorf("unexpected %s", name)
+		}
+	}
+	if len(c.files) == 0 {
+		t.Error("no file")
+	}
+}
+
+func TestFormats(t *testing.T) {
+	dir := t.TempDir()
+	photo := sample(t, "test.jpg")
+	for _, f := range []string{"png", "tif", "webp"} {
+		vips(t, "copy", photo, filepath.Join(dir, "photo."+f))
+	}
+	for path, want := range map[string]ladder.Source{
+		photo:                            {Format: "jpeg", Width: 1680, Height: 1050, Frames: 1},
+		filepath.Join(dir, "photo.png"):  {Format: "png", Width: 1680, Height: 1050, Frames: 1},
+		filepath.Join(dir, "photo.tif"):  {Format: "tiff", Width: 1680, Height: 1050, Frames: 1},
+		filepath.Join(dir, "photo.webp"): {Format: "webp", Width: 1680, Height: 1050, Frames: 1},
+		sample(t, "test.gif"):            {Format: "gif", Width: 703, Height: 681, Frames: 24},
+		sample(t, "test2.heic"):          {Format: "heic", Width: 1440, Height: 960, Frames: 1},
+		sample(t, "test.avif"):           {Format: "avif", Width: 3082, Height: 2048, Frames: 1},
+	} {
+		c, _ := render(t, path, plain(120))
+		if *c.opened != want {
+			t.Errorf("%s: %+v, want %+v", filepath.Base(path), *c.opened, want)
+		}
+		whole, reference := filepath.Join(dir, "whole.png"), filepath.Join(dir, "reference.png")
+		vips(t, "copy", path, whole) // vipsthumbnail would take a HEIC's own thumbnail
+		run(t, "vipsthumbnail", whole, "--size", fmt.Sprintf("120x%d!", c.order[0].Height), "-o", reference)
+		wantNear(t, filepath.Base(path), pixelsOf(t, "120.jpg", c.files["120.jpg"]), pixelsIn(t, reference), 5)
+	}
+}
+
+func TestEncodings(t *testing.T) {
+	c, _ := render(t, sample(t, "northern_cardinal_bird.jpg"), recipe(allFormats, 480))
+	if m := segments(t, c.files["480.jpg"]); !slices.Contains(m, 0xC2) {
+		t.Errorf("the JPEG is not progressive: segments % X", m)
+	}
+	if got := chunks(t, c.files["480.webp"]); !slices.Equal(got, []string{"VP8 "}) {
+		t.Errorf("the WebP has chunks %q", got)
+	}
+	if got := field(t, file(t, "480.avif", c.files["480.avif"]), "heif-compression"); got != "av1" {
+		t.Errorf("the AVIF is in %s", got)
+	}
+	a := pixelsOf(t, "480.jpg", c.files["480.jpg"])
+	wantNear(t, "WebP", pixelsOf(t, "480.webp", c.files["480.webp"]), a, 4.5)
+	wantNear(t, "AVIF", pixelsOf(t, "480.avif", c.files["480.avif"]), a, 4.5)
+}
+
+func TestChroma(t *testing.T) {
+	for chroma, want := range map[string]string{ladder.Chroma420: "4:2:0", ladder.Chroma444: "4:4:4"} {
+		config := ladder.DefaultConfig()
+		config.ChromaSubsampling = chroma
+		config.Widths = []int{200}
+		c, _ := render(t, sample(t, "test.jpg"), config.Recipe())
+		if got := field(t, file(t, "200.jpg", c.files["200.jpg"]), "jpeg-chroma-subsample"); got != want {
+			t.Errorf("%s gave %s", chroma, got)
+		}
+	}
+}
+
+func TestBeyondTheFormat(t *testing.T) {
+	tall := pngOf(t, 40, 17000, func(x, y int) color.Color { return color.Gray{byte(y / 100)} })
+	r := recipe(defaultFormats, 20, 40)
+	c, s := render(t, tall, r)
+	var names []string
+	for _, v := range c.order {
+		names = append(names, v.Name())
+	}
+	slices.Sort(names)
+	for _, name := range []string{"20.jpg", "40.jpg"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("no %s in %v", name, names)
+		}
+	}
+	if slices.Contains(names, "40.webp") {
+		t.Error("a WebP of 17000 pixels")
+	}
+	for _, o := range s.Omitted {
+		if o.Reason != ladder.NotSmaller {
+			t.Errorf("the engine reports %v, which is the plan's to report", o)
+		}
+	}
+}
+
+func TestNothingHoldsThePicture(t *testing.T) {
+	tall := pngOf(t, 4, 17000, func(x, y int) color.Color { return color.White })
+	c, s := render(t, tall, recipe([]ladder.Format{ladder.WebP}, 4))
+	if len(c.files) != 0 || len(s.ThumbHash) == 0 || s.Color != (ladder.RGB{255, 255, 255}) {
+		t.Errorf("files %v, summary %+v", c.order, s)
+	}
+}
+
+func TestNotSmallerIsLeftOut(t *testing.T) {
+	r := recipe(allFormats, 160, 320)
+	for i, q := range []int{95, 100, 10} { // AVIF, WebP, JPEG
+		r.Encoders[i].Quality = q
+	}
+	c, s := render(t, sample(t, "test.jpg"), r)
+	want := []ladder.Omission{
+		{Format: ladder.AVIF, Width: 160, Reason: ladder.NotSmaller},
+		{Format: ladder.AVIF, Width: 320, Reason: ladder.NotSmaller},
+		{Format: ladder.WebP, Width: 160, Reason: ladder.NotSmaller},
+		{Format: ladder.WebP, Width: 320, Reason: ladder.NotSmaller},
+	}
+	if !slices.Equal(s.Omitted, want) {
+		t.Errorf("omitted %v, want %v", s.Omitted, want)
+	}
+	if len(c.files) != 2 || c.files["160.jpg"] == nil || c.files["320.jpg"] == nil {
+		t.Errorf("files %v", c.order)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	half := pngOf(t, 200, 100, func(x, y int) color.Color {
+		if x < 100 {
+			return color.NRGBA{200, 100, 0, 255}
+		}
+		return color.NRGBA{}
+	})
+	r := recipe(defaultFormats, 100, 200)
+	r.Background = &ladder.RGB{0, 100, 200}
+	_, s := render(t, half, r)
+	for i, want := range []int{100, 100, 100} {
+		if d := int(s.Color[i]) - want; d < -2 || d > 2 {
+			t.Errorf("colour is %v", s.Color)
+			break
+		}
+	}
+	if n := len(s.ThumbHash); n < 5 || n > 25 {
+		t.Errorf("the hash has %d bytes", n)
+	}
+	if s.Omitted == nil {
+		t.Error("omissions are nil")
+	}
+}

@@ -1,0 +1,54 @@
+package imaging
+
+import (
+	"encoding/binary"
+	"io"
+	"math"
+)
+
+// The tags of a TIFF that say how its pixels are cut up.
+const (
+	tagRowsPerStrip = 278
+	tagTileLength   = 323
+)
+
+// tiffRowsHeld is how many rows the TIFF decoder holds at once, which libvips
+// does not tell: those of a tile, or of a strip, which may be the whole
+// picture. It is the height of the picture also where the file is unclear.
+func tiffRowsHeld(r io.ReaderAt, height int) int {
+	head := make([]byte, 8)
+	if _, err := r.ReadAt(head, 0); err != nil {
+		return height
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if string(head[:2]) == "MM" {
+		order = binary.BigEndian
+	}
+	directory := int64(order.Uint32(head[4:]))
+	count := make([]byte, 2)
+	if _, err := r.ReadAt(count, directory); err != nil {
+		return height
+	}
+	const entryBytes = 12
+	entries := make([]byte, int(order.Uint16(count))*entryBytes)
+	if _, err := r.ReadAt(entries, directory+2); err != nil {
+		return height
+	}
+	rows := int64(math.MaxInt64)
+	for ; len(entries) > 0; entries = entries[entryBytes:] {
+		switch order.Uint16(entries) {
+		case tagRowsPerStrip, tagTileLength:
+			rows = min(rows, tiffNumber(order, entries))
+		}
+	}
+	return int(min(rows, int64(height)))
+}
+
+// tiffNumber is the value of an entry that holds one whole number.
+func tiffNumber(order binary.ByteOrder, entry []byte) int64 {
+	const short = 3
+	if order.Uint16(entry[2:]) == short {
+		return int64(order.Uint16(entry[8:]))
+	}
+	return int64(order.Uint32(entry[8:]))
+}
