@@ -64,18 +64,19 @@ const (
 
 // New builds every part, takes the folders, starts the first codec process and
 // listens. An error names the setting to look at.
-func New(ctx context.Context, c config.Config, log *zap.Logger) (d *Daemon, err error) {
-	d = &Daemon{config: c, log: log, stopping: make(chan struct{})}
+func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err error) {
+	d := &Daemon{config: c, log: log, stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			d.release()
 		}
 	}()
-	spool, err := intake.Open(intake.Config{Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree})
+	d.queue, err = queue.Open(queue.Config{Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep}, log.Named("queue"))
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
-	d.queue, err = queue.Open(queue.Config{Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep}, log.Named("queue"))
+	// Opening the spool sweeps it: not before the queue's lock is ours.
+	spool, err := intake.Open(intake.Config{Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree})
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
@@ -179,10 +180,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	group, broken := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(d.server, d.listener) })
+	admin := &http.Server{Handler: adminHandler(d.metrics), ReadHeaderTimeout: readHeaderTimeout}
 	if d.admin != nil {
-		admin := &http.Server{Handler: adminHandler(d.metrics), ReadHeaderTimeout: readHeaderTimeout}
 		group.Go(func() error { return serve(admin, d.admin) })
-		defer admin.Close()
 	}
 	worked := make(chan struct{})
 	group.Go(func() error {
@@ -195,6 +195,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	<-broken.Done()
 	d.stop(worked, cancel)
+	_ = admin.Close() // only now: the operator can watch the stopping
 	return group.Wait()
 }
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -55,9 +56,12 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		body := &countingBody{ReadCloser: r.Body}
 		r.Body = body
+		if r.ContentLength != 0 { // a body that no handler reads, net/http does; one that does has its own deadlines
+			_ = http.NewResponseController(rw).SetReadDeadline(began.Add(drainTime))
+		}
 
-		_, route := mux.Handler(r)
-		if route == "" {
+		h, route := mux.Handler(r)
+		if _, ours := h.(handler); !ours { // nothing, or the mux's redirect to a path without // or ..
 			w.err = noRoute(mux, w, r)
 			route = "none"
 		} else {
@@ -70,7 +74,7 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 		took := time.Since(began)
 		a.log(w, r, route, took, body.n)
 		a.Observe(Observation{Route: route, Status: w.status, Took: took, BytesIn: body.n, BytesOut: w.bytes})
-		if half {
+		if half || w.status == statusClientGone {
 			panic(http.ErrAbortHandler) // cut it off, so that nobody takes it for a whole answer
 		}
 	})
@@ -109,9 +113,11 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 
-// fail answers with the problem, unless nobody is there to read it.
+// fail answers with the problem, unless the client hung up while it waited.
+// (The context ends with a body that is cut short too, and that client may
+// still read.)
 func (w *response) fail(r *http.Request, body *countingBody) {
-	if r.Context().Err() != nil {
+	if errors.Is(w.err, context.Canceled) {
 		w.status = statusClientGone
 		return
 	}
@@ -129,32 +135,42 @@ const (
 
 // drain reads on for a while after a refusal: most clients send their whole
 // body before they look for an answer, and a connection closed under them
-// would hide it. A client that asked first (100-continue) waits for the answer.
+// would hide it. A client that asked first (100-continue) waits for the answer,
+// and one that stopped sending is not waited for.
+//
+// What is left of the body then is not to be read at all: net/http would read
+// on before it answers, and again before it closes the connection, however
+// long that takes.
 func drain(w *response, r *http.Request, body *countingBody) {
-	asks := body.n == 0 && r.Header.Get("Expect") != ""
-	if body.ended || r.ContentLength == 0 || asks || fault.CodeOf(w.err) == fault.UploadTimeout {
+	if r.ContentLength == 0 {
 		return
 	}
 	c := http.NewResponseController(w.ResponseWriter)
-	_ = c.SetReadDeadline(time.Now().Add(drainTime))
-	_, _ = io.CopyN(io.Discard, body, drainBytes) // what cannot be read changes nothing
-	_ = c.SetReadDeadline(time.Time{})
-	if !body.ended {
+	asks := body.n == 0 && r.Header.Get("Expect") != ""
+	if body.err == nil && !asks && fault.CodeOf(w.err) != fault.UploadTimeout {
+		_ = c.SetReadDeadline(time.Now().Add(drainTime))
+		_, _ = io.CopyN(io.Discard, body, drainBytes) // what cannot be read changes nothing
+		_ = c.SetReadDeadline(time.Time{})
+	}
+	if !errors.Is(body.err, io.EOF) {
 		w.Header().Set("Connection", "close")
+		_ = c.SetReadDeadline(time.Now())
 	}
 }
 
-// countingBody knows how much of a body was read, and whether to its end.
+// countingBody knows how much of a body was read, and how reading ended.
 type countingBody struct {
 	io.ReadCloser
-	n     int64
-	ended bool
+	n   int64
+	err error // io.EOF at the end of the body
 }
 
 func (b *countingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
-	b.ended = b.ended || err != nil
+	if err != nil {
+		b.err = err
+	}
 	return n, err
 }
 

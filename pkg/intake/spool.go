@@ -115,19 +115,19 @@ func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
 }
 
 func (u *Upload) receive(body io.Reader) error {
-	head := make([]byte, HeadSize)
-	n, err := io.ReadFull(body, head)
+	var head bytes.Buffer
+	_, err := io.CopyN(&head, body, HeadSize)
 	switch {
-	case n == 0 && errors.Is(err, io.EOF):
-		return fault.New(fault.InvalidRequest, "The body is empty: send the bytes of one picture.")
-	case err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
+	case err != nil && !errors.Is(err, io.EOF): // a body that is cut short says io.ErrUnexpectedEOF
 		return fmt.Errorf("receive: %w", err)
+	case head.Len() == 0:
+		return fault.New(fault.InvalidRequest, "The body is empty: send the bytes of one picture.")
 	}
-	if _, ok := Sniff(head[:n]); !ok {
+	if _, ok := Sniff(head.Bytes()); !ok {
 		return fault.New(fault.UnsupportedFormat, "This is not a picture of an accepted format: JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF.")
 	}
 	hash := sha256.New()
-	rest := io.LimitReader(io.MultiReader(bytes.NewReader(head[:n]), body), u.spool.config.MaxBytes+1)
+	rest := io.LimitReader(io.MultiReader(&head, body), u.spool.config.MaxBytes+1)
 	u.Bytes, err = io.Copy(io.MultiWriter(u.file, hash), rest)
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)

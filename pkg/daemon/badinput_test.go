@@ -1,0 +1,303 @@
+package daemon_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+)
+
+func limitBytes(n int64) func(*config.Config) {
+	return func(c *config.Config) { c.Limits.MaxBytes = n }
+}
+
+func TestBadInputGetsItsCodeAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *config.Config) {
+		c.Limits.MaxFrames, c.Limits.MaxPixels = 30, 5_000_000
+		c.Limits.MaxMemory = 32 << 20
+	})
+	jpg, pngPicture, webp := picture(t, "test.jpg"), picture(t, "test.png"), picture(t, "test.webp")
+	for _, tc := range []struct {
+		name string
+		body []byte
+		code string
+	}{
+		{"nothing", nil, "invalid_request"},
+		{"one byte", []byte{0xff}, "unsupported_format"},
+		{"text", []byte("just some words\n"), "unsupported_format"},
+		{"a long text", bytes.Repeat([]byte("words "), 100_000), "unsupported_format"},
+		{"zeros", make([]byte, 100_000), "unsupported_format"},
+		{"HTML", []byte("<!DOCTYPE html><html><body><img src=x></body></html>"), "unsupported_format"},
+		{"JSON", []byte(`{"image": "x"}`), "unsupported_format"},
+		{"SVG", picture(t, "test.svg"), "unsupported_format"},
+		{"SVG without a prolog", []byte(`<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>`), "unsupported_format"},
+		{"PDF", picture(t, "test.pdf"), "unsupported_format"},
+		{"JPEG 2000", picture(t, "test.jp2"), "unsupported_format"},
+		{"BMP", append([]byte("BM"), make([]byte, 500)...), "unsupported_format"},
+		{"a program", append([]byte("\x7fELF"), make([]byte, 500)...), "unsupported_format"},
+		{"the first bytes of a JPEG", jpg[:20], "corrupt_image"},
+		{"a JPEG header without a body", jpegHeader(t, jpg), "corrupt_image"},
+		{"half a JPEG", jpg[:len(jpg)/2], "corrupt_image"},
+		{"a JPEG but for its last tenth", jpg[:len(jpg)*9/10], "corrupt_image"},
+		{"the first bytes of a PNG", pngPicture[:40], "corrupt_image"},
+		{"half a PNG", pngPicture[:len(pngPicture)/2], "corrupt_image"},
+		{"half a WebP", webp[:len(webp)/2], "corrupt_image"},
+		{"a PNG with a broken header", flipped(pngPicture, 20), "corrupt_image"},
+		{"a JPEG of 280 megapixels", withJPEGSize(t, jpg, 20000, 14000), "too_many_pixels"},
+		{"a JPEG of the greatest size", withJPEGSize(t, jpg, 65500, 65500), "too_many_pixels"},
+		{"a PNG bomb", pngBomb(t, 30000, 30000), "too_many_pixels"},
+		{"a PNG that says it is huge", hugePNG(), "too_many_pixels"},
+		{"a picture that takes too much memory", interlacedPNG(), "too_many_pixels"},
+		{"too many frames", gifOf(t, 8, 8, 31), "too_many_frames"},
+		{"too many pixels in all frames", gifOf(t, 500, 500, 21), "too_many_pixels"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s.upload(tc.body).is(t, tc.code)
+			if left := s.leftovers(); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+			if tc.body != nil {
+				contentType, form := formOf(t, part{"f", "cat.jpg", tc.body})
+				s.post(form, contentType).is(t, tc.code)
+			}
+			if left := s.leftovers(); len(left) > 0 {
+				t.Errorf("in a form, left behind: %v", left)
+			}
+			s.serves()
+		})
+	}
+	if n := s.metric("optimizerd_codec_crashes_total"); n != 0 {
+		t.Errorf("%v codec processes died of it", n)
+	}
+}
+
+// flipped is b with one byte changed.
+func flipped(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 0xff
+	return b
+}
+
+// hugePNG claims 2^31-1 pixels a side, and has none.
+func hugePNG() []byte {
+	b := []byte("\x89PNG\r\n\x1a\n")
+	b = append(b, pngChunk("IHDR", pngHeader(1_000_000, 1_000_000, 8, 2, 0))...)
+	b = append(b, pngChunk("IDAT", make([]byte, 100))...)
+	return append(b, pngChunk("IEND", nil)...)
+}
+
+// interlacedPNG is within five megapixels, and needs all of them at once, with
+// sixteen bits in each of four bands.
+func interlacedPNG() []byte {
+	b := []byte("\x89PNG\r\n\x1a\n")
+	b = append(b, pngChunk("IHDR", pngHeader(2200, 2200, 16, 6, 1))...)
+	b = append(b, pngChunk("IDAT", make([]byte, 100))...)
+	return append(b, pngChunk("IEND", nil)...)
+}
+
+func TestAProblemSaysWhatIsWrongWithoutInternals(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	jpg := picture(t, "test.jpg")
+	bodies := [][]byte{nil, []byte("text"), jpg[:len(jpg)/2], jpegHeader(t, jpg), withJPEGSize(t, jpg, 20000, 14000), flipped(picture(t, "test.png"), 20)}
+	for _, body := range bodies {
+		a := s.upload(body)
+		for _, internal := range []string{s.config.Storage.Dir, "/tmp", ".go:", "goroutine", "vips", "VipsJpeg", "spng", "libpng", "premature"} {
+			if bytes.Contains(bytes.ToLower(a.body), []byte(strings.ToLower(internal))) {
+				t.Errorf("%s shows %q", a.body, internal)
+			}
+		}
+	}
+}
+
+func TestABadPictureFailsForAllWhoSentIt(t *testing.T) {
+	t.Parallel()
+	s := start(t, oneCodec)
+	_, thaw := s.freeze()
+	b := picture(t, "test.jpg")
+	b = b[:len(b)/2]
+	answers := make(chan answer)
+	for range 3 {
+		go func() {
+			a, err := s.try(http.MethodPost, "/v1/images", bytes.NewReader(b))
+			if err != nil {
+				t.Errorf("upload: %v", err)
+			}
+			answers <- a
+		}()
+	}
+	s.working(1, 0)
+	thaw()
+	for range 3 {
+		(<-answers).is(t, "corrupt_image")
+	}
+	if left := s.leftovers(); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	s.serves()
+}
+
+func TestDeadAndSlowClientsAreCutOff(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.BodyRate = 2*time.Second, 1<<10 })
+	jpg := picture(t, "test.jpg")
+	contentType, form := formOf(t, part{"f", "a.jpg", jpg})
+	t.Run("all at once", func(t *testing.T) { // each takes seconds, and none works
+		for name, tc := range map[string]struct {
+			lines  []string
+			body   []byte
+			paced  bool // a byte a second follows
+			within time.Duration
+		}{
+			"nothing comes at all":       {[]string{contentLength(len(jpg))}, nil, false, 4 * time.Second},
+			"a raw body stops":           {[]string{contentLength(len(jpg))}, jpg[:10_000], false, 4 * time.Second},
+			"a form stops":               {[]string{contentLength(len(form)), "Content-Type: " + contentType}, form[:10_000], false, 4 * time.Second},
+			"chunks stop":                {[]string{"Transfer-Encoding: chunked"}, []byte("ffff\r\n" + string(jpg[:10_000])), false, 4 * time.Second},
+			"a byte a second":            {[]string{contentLength(len(jpg))}, jpg[:100], true, 14 * time.Second},
+			"a form at a byte a second":  {[]string{contentLength(len(form)), "Content-Type: " + contentType}, form[:600], true, 14 * time.Second},
+			"a byte a second, no length": {[]string{"Transfer-Encoding: chunked"}, []byte("ffff\r\n" + string(jpg[:100])), true, 14 * time.Second},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := s.dial(t)
+				began := time.Now()
+				w.post(tc.lines...)
+				w.send(tc.body)
+				stop := make(chan struct{})
+				defer close(stop)
+				if tc.paced {
+					go w.trickle(stop)
+				}
+				w.answer().is(t, "upload_timeout")
+				if took := time.Since(began); took > tc.within {
+					t.Errorf("it took %v, want at most %v", took, tc.within)
+				}
+				if rest := w.closed(); len(rest) > 0 {
+					t.Errorf("after the answer came %q", rest)
+				}
+			})
+		}
+		t.Run("a header at two bytes a second", func(t *testing.T) {
+			t.Parallel()
+			w := s.dial(t)
+			w.send([]byte("POST /v1/images HTTP/1.1\r\n"))
+			stop := make(chan struct{})
+			defer close(stop)
+			go w.trickle(stop)
+			began := time.Now()
+			if rest := w.closed(); len(rest) > 0 && !bytes.HasPrefix(rest, []byte("HTTP/1.1 400 ")) { // net/http's own
+				t.Errorf("it was answered %q", rest)
+			}
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("it was cut off after %v", took)
+			}
+		})
+		t.Run("a slow client that keeps coming gets through", func(t *testing.T) {
+			t.Parallel()
+			w := s.dial(t)
+			source := small(t, 30)
+			w.post(contentLength(len(source)))
+			pace := time.NewTicker(500 * time.Millisecond) // four times as long as a pause may be, in all
+			defer pace.Stop()
+			for piece := range slices.Chunk(source, len(source)/16+1) {
+				<-pace.C
+				w.send(piece)
+			}
+			w.answer().manifestOf(t, http.StatusCreated)
+		})
+	})
+	eventually(t, "no file of them is left in the spool", func() bool { return len(s.names("spool")) == 0 })
+	s.serves()
+}
+
+// trickle sends a byte a second until stop or the end of the connection.
+func (w *wire) trickle(stop <-chan struct{}) {
+	pace := time.NewTicker(time.Second)
+	defer pace.Stop()
+	for {
+		select {
+		case <-pace.C:
+			if _, err := w.Write([]byte{'a'}); err != nil {
+				return
+			}
+		case <-stop:
+			return
+		}
+	}
+}
+
+func TestAFullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
+	t.Parallel()
+	s := start(t, oneCodec, func(c *config.Config) { c.Queue.MaxPending = 1 })
+	_, thaw := s.freeze()
+	first := s.submit(small(t, 31))
+	s.working(1, 0)
+	second := s.submit(small(t, 32))
+	if a := s.refusedUnread(t, 1<<20, "queue_full"); a.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	s.upload(picture(t, "test.png")).is(t, "queue_full")
+	ready := s.get("/readyz").readiness(t, http.StatusServiceUnavailable)
+	if ready.Parts["queue"].Status != "not_ready" || ready.Parts["queue"].Detail == "" || ready.Parts["disk"].Status != "ready" {
+		t.Errorf("readyz says %+v, want only the queue not ready", ready)
+	}
+	if left := s.names("spool"); len(left) != 2 {
+		t.Errorf("the spool has %v, want the two accepted", left)
+	}
+	thaw()
+	for _, id := range []string{first.ID, second.ID} {
+		if j := s.end(id); j.Status != "completed" {
+			t.Errorf("an accepted job is %s, want completed", j.Status)
+		}
+	}
+	s.get("/readyz").readiness(t, http.StatusOK)
+	s.serves()
+}
+
+func TestUploadsThatComeInCountAsWaiting(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
+	source := small(t, 33)
+	w := s.dial(t)
+	w.post(contentLength(len(source)))
+	w.send(source[:len(source)/2])
+	eventually(t, "the upload is coming in", func() bool { return len(s.names("spool")) == 1 })
+	s.refusedUnread(t, 1<<20, "queue_full")
+	w.send(source[len(source)/2:])
+	w.answer().manifestOf(t, http.StatusCreated)
+	s.serves()
+}
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Status string
+	Parts  map[string]struct{ Status, Detail string }
+}
+
+func (a answer) readiness(t *testing.T, status int) readiness {
+	t.Helper()
+	var r readiness
+	a.into(t, &r, status)
+	if want := map[int]string{http.StatusOK: "ready", http.StatusServiceUnavailable: "not_ready"}[status]; r.Status != want {
+		t.Errorf("readyz answers %d with status %q, want %q", status, r.Status, want)
+	}
+	for _, name := range []string{"queue", "disk", "codec", "tunnel"} {
+		if _, ok := r.Parts[name]; !ok {
+			t.Errorf("readyz says nothing of %s", name)
+		}
+	}
+	return r
+}
+
+func TestAJPEGWithJunkAfterItIsStillAPicture(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	source := binary.BigEndian.AppendUint64(small(t, 34), 0xdeadbeef)
+	s.upload(source).manifestOf(t, http.StatusCreated)
+}

@@ -1,0 +1,270 @@
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+)
+
+// contract is a daemon's /openapi.json.
+type contract struct{ doc *openapi3.T }
+
+func fetchContract(t *testing.T, base string, transport http.RoundTripper, c config.Config) *contract {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, base+"/openapi.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tokens := c.TokenStrings(); len(tokens) > 0 {
+		r.Header.Set("Authorization", "Bearer "+tokens[0])
+	}
+	res, err := transport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("GET /openapi.json: got %s, %v", res.Status, err)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(b)
+	if err != nil {
+		t.Fatalf("GET /openapi.json: %v", err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatalf("GET /openapi.json: %v", err)
+	}
+	return &contract{doc}
+}
+
+// find looks a route up: its path in the document, "" if there is none, and
+// its operation, nil if there is none of this method.
+func (c *contract) find(method, path string) *routers.Route {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	for template, item := range c.doc.Paths.Map() {
+		if matches(template, path) {
+			return &routers.Route{Spec: c.doc, Path: template, PathItem: item, Method: method, Operation: item.Operations()[method]}
+		}
+	}
+	return &routers.Route{}
+}
+
+func matches(template, path string) bool {
+	want, got := strings.Split(template, "/"), strings.Split(path, "/")
+	return slices.EqualFunc(want, got, func(w, g string) bool { return w == g || (strings.HasPrefix(w, "{") && g != "") })
+}
+
+// checked is a RoundTripper that fails the test on an answer that the document
+// does not allow.
+type checked struct {
+	http.RoundTripper
+	contract *contract
+	t        *testing.T
+}
+
+func (c checked) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := c.RoundTripper.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(res.Body)
+	res.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	if err := c.contract.check(r, res, body); err != nil {
+		c.t.Errorf("%s %s: the answer breaks the contract: %v\n%s %.1000q", r.Method, r.URL.Path, err, res.Status, body)
+	}
+	return res, nil
+}
+
+// check reports how an answer breaks the document, or the rules that hold for
+// all answers.
+func (c *contract) check(r *http.Request, res *http.Response, body []byte) error {
+	if res.Header.Get("X-Request-Id") == "" {
+		return errors.New("no X-Request-Id")
+	}
+	if got := res.Header.Get("X-Content-Type-Options"); got != "nosniff" {
+		return fmt.Errorf("X-Content-Type-Options is %q, want nosniff", got)
+	}
+	if r.Method == http.MethodHead && len(body) > 0 {
+		return errors.New("an answer to HEAD has a body")
+	}
+	if n := res.ContentLength; r.Method != http.MethodHead && n >= 0 && n != int64(len(body)) {
+		return fmt.Errorf("Content-Length is %d, the body has %d bytes", n, len(body))
+	}
+	if res.StatusCode >= 400 && !isReadiness(r, res) {
+		if err := c.checkProblem(r, res, body); err != nil {
+			return err
+		}
+	}
+	return c.checkOperation(r, res, body)
+}
+
+func isReadiness(r *http.Request, res *http.Response) bool {
+	return r.URL.Path == "/readyz" && res.StatusCode == http.StatusServiceUnavailable
+}
+
+// checkProblem holds an error against the document, with its route or without.
+func (c *contract) checkProblem(r *http.Request, res *http.Response, body []byte) error {
+	if got := res.Header.Get("Content-Type"); got != "application/problem+json" {
+		return fmt.Errorf("Content-Type of an error is %q, want application/problem+json", got)
+	}
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	var value any
+	if err := json.Unmarshal(body, &value); err != nil {
+		return err
+	}
+	if err := c.doc.Components.Schemas["Problem"].Value.VisitJSON(value, openapi3.EnableJSONSchema2020()); err != nil {
+		return err
+	}
+	p := value.(map[string]any)
+	for _, member := range []string{"type", "title", "detail"} {
+		if p[member] == "" {
+			return fmt.Errorf("%s is empty", member)
+		}
+	}
+	if p["status"] != float64(res.StatusCode) {
+		return fmt.Errorf("the problem's status is %v", p["status"])
+	}
+	if p["request_id"] != res.Header.Get("X-Request-Id") {
+		return fmt.Errorf("the problem's request_id is %v, X-Request-Id is %s", p["request_id"], res.Header.Get("X-Request-Id"))
+	}
+	return nil
+}
+
+// checkOperation looks up route, status, headers and content. A route that is
+// not in the document may only be answered 404, and a method 405.
+func (c *contract) checkOperation(r *http.Request, res *http.Response, body []byte) error {
+	route := c.find(r.Method, sentPath(r.URL))
+	switch {
+	case route.Path == "" && res.StatusCode != http.StatusNotFound:
+		return fmt.Errorf("the path is not in the document, so the status should be 404")
+	case route.Path != "" && route.Operation == nil && res.StatusCode != http.StatusMethodNotAllowed:
+		return fmt.Errorf("the method is not in the document, so the status should be 405")
+	case route.Operation == nil:
+		return checkHeaders(res)
+	}
+	documented := route.Operation.Responses.Status(res.StatusCode)
+	if documented == nil {
+		return fmt.Errorf("status %d of %s is not in the document", res.StatusCode, route.Operation.OperationID)
+	}
+	if len(documented.Value.Content) == 0 && len(body) > 0 {
+		return fmt.Errorf("%d of %s has a body, the document has none", res.StatusCode, route.Operation.OperationID)
+	}
+	if r.Method == http.MethodHead {
+		return checkMediaType(documented.Value.Content, res)
+	}
+	input := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r, Route: route},
+		Status:                 res.StatusCode,
+		Header:                 res.Header,
+		Options:                &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+	}
+	input.SetBodyBytes(body)
+	if err := openapi3filter.ValidateResponse(context.Background(), input); err != nil {
+		return err
+	}
+	return checkHeaders(res)
+}
+
+// sentPath is the path as it was sent: an encoded slash separates nothing.
+func sentPath(u *url.URL) string {
+	if u.Opaque != "" {
+		return strings.TrimPrefix(u.Opaque, "//"+u.Host)
+	}
+	return u.EscapedPath()
+}
+
+func checkMediaType(content openapi3.Content, res *http.Response) error {
+	if len(content) > 0 && content.Get(res.Header.Get("Content-Type")) == nil {
+		return fmt.Errorf("Content-Type %q is not in the document", res.Header.Get("Content-Type"))
+	}
+	return nil
+}
+
+// checkHeaders knows what the contract asks of headers beside the document.
+func checkHeaders(res *http.Response) error {
+	need := map[int][]string{
+		http.StatusCreated:             {"Location"},
+		http.StatusAccepted:            {"Location", "Retry-After"},
+		http.StatusMethodNotAllowed:    {"Allow"},
+		http.StatusUnauthorized:        {"WWW-Authenticate"},
+		http.StatusTooManyRequests:     {"Retry-After"},
+		http.StatusInsufficientStorage: {"Retry-After"},
+	}
+	for _, name := range need[res.StatusCode] {
+		if res.Header.Get(name) == "" {
+			return fmt.Errorf("no %s with %s", name, res.Status)
+		}
+	}
+	if s := res.Header.Get("Retry-After"); s != "" {
+		if n, err := strconv.Atoi(s); err != nil || n < 1 {
+			return fmt.Errorf("Retry-After is %q, want whole seconds", s)
+		}
+	}
+	if t, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); t == "" && res.ContentLength > 0 {
+		return errors.New("a body without Content-Type")
+	}
+	return nil
+}
+
+// problem is the code and detail of an error answer.
+type problem struct {
+	Code      string `json:"code"`
+	Detail    string `json:"detail"`
+	RequestID string `json:"request_id"`
+}
+
+// statusOf is the contract's table.
+var statusOf = map[string]int{
+	"invalid_request": 400, "digest_mismatch": 400, "unauthorized": 401, "not_found": 404, "method_not_allowed": 405,
+	"upload_timeout": 408, "too_large": 413, "unsupported_format": 415, "range_not_satisfiable": 416,
+	"corrupt_image": 422, "too_many_pixels": 422, "too_many_frames": 422, "processing_failed": 422,
+	"queue_full": 429, "internal": 500, "shutting_down": 503, "insufficient_storage": 507,
+}
+
+// is fails the test unless the answer is the problem of this code. It returns
+// the problem.
+func (a answer) is(t *testing.T, code string) problem {
+	t.Helper()
+	var p problem
+	if err := json.Unmarshal(a.body, &p); err != nil || p.Code != code || a.StatusCode != statusOf[code] {
+		t.Fatalf("got %s %s, want %d %s", a.Status, a.body, statusOf[code], code)
+	}
+	return p
+}
+
+// into decodes the body of an answer that must have one of the statuses.
+func (a answer) into(t *testing.T, v any, statuses ...int) {
+	t.Helper()
+	if !slices.Contains(statuses, a.StatusCode) {
+		t.Fatalf("got %s %s, want %v", a.Status, a.body, statuses)
+	}
+	d := json.NewDecoder(bytes.NewReader(a.body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		t.Fatalf("%s: %v", a.body, err)
+	}
+}

@@ -1,0 +1,246 @@
+package daemon_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	if got := s.doc.doc.OpenAPI; !strings.HasPrefix(got, "3.1.") {
+		t.Errorf("openapi is %q, want 3.1", got)
+	}
+	want := map[string]string{
+		"POST /v1/images": "200 201 202 400 401 408 413 415 422 429 503 507", "GET /v1/images": "200 400 401",
+		"GET /v1/images/{id}": "200 401 404", "DELETE /v1/images/{id}": "204 401", "GET /jobs/{id}": "200 401 404",
+		"GET /files/{id}/{name}": "200 206 304 401 404 416", "GET /openapi.json": "200 401", "GET /healthz": "200", "GET /readyz": "200 503",
+	}
+	for route, statuses := range want {
+		method, path, _ := strings.Cut(route, " ")
+		item := s.doc.doc.Paths.Value(path)
+		if item == nil || item.GetOperation(method) == nil {
+			t.Errorf("%s is not in the document", route)
+			continue
+		}
+		for status := range strings.FieldsSeq(statuses) {
+			if item.GetOperation(method).Responses.Value(status) == nil {
+				t.Errorf("%s: status %s is not in the document", route, status)
+			}
+		}
+	}
+	codes := s.doc.doc.Components.Schemas["Problem"].Value.Properties["code"].Value.Enum
+	listed := make(map[string]bool)
+	for _, c := range codes {
+		listed[c.(string)] = true
+	}
+	for code := range statusOf {
+		if !listed[code] {
+			t.Errorf("code %s is not in the document", code)
+		}
+	}
+}
+
+// The check itself is held against answers that break the document, so that a
+// green suite means something.
+func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	health, err := http.NewRequest(http.MethodGet, s.URL()+"/healthz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := health.Clone(t.Context())
+	unknown.URL.Path = "/else"
+	problem := func(status int, code, requestID string) string {
+		return fmt.Sprintf(`{"type":"a","title":"b","status":%d,"detail":"c","code":%q,"request_id":%q}`, status, code, requestID)
+	}
+	const plain, problems = "application/json", "application/problem+json"
+	for _, tc := range []struct {
+		name        string
+		request     *http.Request
+		status      int
+		contentType string
+		body        string
+		drop        string // a header that is left out
+		ok          bool
+	}{
+		{"as it is", health, 200, plain, `{"status":"ok"}`, "", true},
+		{"another constant", health, 200, plain, `{"status":"fine"}`, "", false},
+		{"another type", health, 200, plain, `{"status":1}`, "", false},
+		{"a field missing", health, 200, plain, `{}`, "", false},
+		{"a field too many", health, 200, plain, `{"status":"ok","x":1}`, "", false},
+		{"another media type", health, 200, "text/plain", `{"status":"ok"}`, "", false},
+		{"a status that is not documented", health, 201, plain, `{"status":"ok"}`, "", false},
+		{"no request id", health, 200, plain, `{"status":"ok"}`, "X-Request-Id", false},
+		{"no nosniff", health, 200, plain, `{"status":"ok"}`, "X-Content-Type-Options", false},
+		{"an unknown path", unknown, 404, problems, problem(404, "not_found", "r"), "", true},
+		{"an unknown path that is found", unknown, 200, plain, `{}`, "", false},
+		{"an error that is no problem", unknown, 404, plain, `{}`, "", false},
+		{"a code that is not documented", unknown, 404, problems, problem(404, "gone_fishing", "r"), "", false},
+		{"another status in the problem", unknown, 404, problems, problem(400, "not_found", "r"), "", false},
+		{"another request id in the problem", unknown, 404, problems, problem(404, "not_found", "q"), "", false},
+	} {
+		header := http.Header{"X-Request-Id": {"r"}, "X-Content-Type-Options": {"nosniff"}, "Content-Type": {tc.contentType}}
+		header.Del(tc.drop)
+		res := &http.Response{StatusCode: tc.status, Header: header, Body: io.NopCloser(strings.NewReader(tc.body)), ContentLength: int64(len(tc.body))}
+		if err := s.doc.check(tc.request, res, []byte(tc.body)); (err == nil) != tc.ok {
+			t.Errorf("%s: the check says %v, want ok %v", tc.name, err, tc.ok)
+		}
+	}
+	// What OpenAPI 3.1 has over 3.0: null as one type of several.
+	next := s.doc.doc.Components.Schemas["Listing"].Value
+	for text, ok := range map[string]bool{`{"items":[],"next":null}`: true, `{"items":[],"next":"x"}`: true, `{"items":[],"next":1}`: false} {
+		var value any
+		if err := json.Unmarshal([]byte(text), &value); err != nil {
+			t.Fatal(err)
+		}
+		if err := next.VisitJSON(value, openapi3.EnableJSONSchema2020()); (err == nil) != ok {
+			t.Errorf("%s: the check says %v, want ok %v", text, err, ok)
+		}
+	}
+}
+
+func TestHEADIsGETWithoutABody(t *testing.T) {
+	t.Parallel()
+	s, m, path, _ := published(t)
+	job := s.submitWithToken(t)
+	s.end(strings.TrimPrefix(job, "/jobs/"))
+	for _, path := range []string{
+		"/v1/images", "/v1/images/" + m.ID, path, "/files/" + m.ID + "/manifest.json", job, "/openapi.json", "/healthz", "/readyz",
+		"/v1/images/" + strings.Repeat("a", 26), "/jobs/x", "/files/x/y", "/nothing", "/v1/images?limit=0",
+	} {
+		get, head := s.get(path), s.request(http.MethodHead, path, nil)
+		if head.StatusCode != get.StatusCode || len(head.body) > 0 {
+			t.Errorf("HEAD %s: got %s and %d bytes, want %s and none", path, head.Status, len(head.body), get.Status)
+		}
+		for _, name := range []string{"Content-Type", "Content-Length", "Cache-Control", "ETag", "Repr-Digest", "Accept-Ranges", "Last-Modified", "X-Content-Type-Options"} {
+			if got, want := head.Header.Get(name), get.Header.Get(name); got != want {
+				t.Errorf("HEAD %s: %s is %q, GET has %q", path, name, got, want)
+			}
+		}
+	}
+}
+
+func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, path := range []string{"/", "/favicon.ico", "/v1", "/v1/", "/v1/images/", "/v1/images/a/b", "/v2/images", "/jobs", "/metrics", "/debug/pprof/", "/debug/pprof/heap", "/index.html"} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			s.request(method, path, nil).is(t, "not_found")
+		}
+	}
+	for _, path := range []string{"//v1/images", "/v1//images", "/v1/./images", "/v1/x/../images", "/healthz/..//readyz"} {
+		s.request(http.MethodGet, "/", nil, rawPath(path)).is(t, "not_found")
+	}
+	id := strings.Repeat("a", 26)
+	for _, tc := range []struct{ method, path, allow string }{
+		{http.MethodPut, "/v1/images", "GET, HEAD, POST"},
+		{http.MethodDelete, "/v1/images", "GET, HEAD, POST"},
+		{http.MethodOptions, "/v1/images", "GET, HEAD, POST"},
+		{"BREW", "/v1/images", "GET, HEAD, POST"},
+		{http.MethodPost, "/v1/images/" + id, "DELETE, GET, HEAD"},
+		{http.MethodPatch, "/v1/images/" + id, "DELETE, GET, HEAD"},
+		{http.MethodDelete, "/files/" + id + "/320.webp", "GET, HEAD"},
+		{http.MethodPut, "/files/" + id + "/320.webp", "GET, HEAD"},
+		{http.MethodDelete, "/jobs/x", "GET, HEAD"},
+		{http.MethodPost, "/healthz", "GET, HEAD"},
+		{http.MethodPost, "/readyz", "GET, HEAD"},
+		{http.MethodPost, "/openapi.json", "GET, HEAD"},
+	} {
+		a := s.request(tc.method, tc.path, strings.NewReader("a body"))
+		a.is(t, "method_not_allowed")
+		if got := a.Header.Get("Allow"); got != tc.allow {
+			t.Errorf("%s %s: Allow is %q, want %q", tc.method, tc.path, got, tc.allow)
+		}
+	}
+}
+
+func TestARequestKeepsItsIDIfThatIsSane(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, sane := range []string{"abc-123", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "a.b_c~d+e/f=", strings.Repeat("x", 128)} {
+		if got := s.get("/nothing", header("X-Request-Id", sane)).Header.Get("X-Request-Id"); got != sane {
+			t.Errorf("X-Request-Id %q comes back as %q", sane, got)
+		}
+		if n := s.logs.FilterMessage("request").FilterFieldKey("request_id").Filter(withField("request_id", sane)).Len(); n != 1 {
+			t.Errorf("%d lines of the log have the id %q, want 1", n, sane)
+		}
+	}
+	made := make(map[string]bool)
+	for _, insane := range []string{"", "with space", "<script>", `a"b`, strings.Repeat("x", 129), "ünï", "a\tb"} {
+		got := s.get("/healthz", header("X-Request-Id", insane)).Header.Get("X-Request-Id")
+		if got == insane || len(got) < 16 {
+			t.Errorf("X-Request-Id %q is answered with %q, want one that was made", insane, got)
+		}
+		made[got] = true
+	}
+	if len(made) != 7 {
+		t.Errorf("seven requests have %d ids", len(made))
+	}
+}
+
+func TestAnswersAboutStateAreNotCached(t *testing.T) {
+	t.Parallel()
+	s, m, _, _ := published(t)
+	for _, path := range []string{"/v1/images", "/v1/images/" + m.ID, "/healthz", "/readyz", "/nothing"} {
+		if got := s.get(path).Header.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("GET %s: Cache-Control is %q, want no-store", path, got)
+		}
+	}
+}
+
+func TestHealthAndReadiness(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	if a := s.get("/healthz"); strings.TrimSpace(string(a.body)) != `{"status":"ok"}` {
+		t.Errorf("healthz is %s %s", a.Status, a.body)
+	}
+	r := s.get("/readyz").readiness(t, http.StatusOK)
+	for name, want := range map[string]string{"queue": "ready", "disk": "ready", "codec": "ready", "tunnel": "off"} {
+		if got := r.Parts[name].Status; got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestMetricsAndProfilesAreTheOperatorsAlone(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.upload(small(t, 40)).manifestOf(t, http.StatusCreated)
+	s.upload([]byte("text")).is(t, "unsupported_format")
+	for series, want := range map[string]float64{
+		`optimizerd_http_requests_total{route="POST /v1/images",status="201"}`: 1,
+		`optimizerd_http_requests_total{route="POST /v1/images",status="415"}`: 1,
+		`optimizerd_jobs_total{result="ok"}`:                                   1,
+		`optimizerd_images`:                                                    1,
+		`optimizerd_jobs_pending`:                                              0,
+		`optimizerd_codec_crashes_total`:                                       0,
+		`optimizerd_job_work_seconds_count`:                                    1,
+	} {
+		if got := s.metric(series); got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+	if s.metric("go_goroutines") == 0 {
+		t.Error("no metrics of the Go runtime")
+	}
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
+		s.get(path).is(t, "not_found")
+		res, err := http.Get(s.AdminURL() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("admin: GET %s: got %s, want 200", path, res.Status)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}

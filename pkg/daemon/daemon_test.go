@@ -1,0 +1,340 @@
+// Package daemon_test runs the whole service: the daemon in this process, and
+// real optimizerd-codec children with real libvips. Every answer is held
+// against the daemon's own /openapi.json on its way to the test.
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon"
+)
+
+// codecPath is the child's program, built once for all tests.
+var codecPath string
+
+func TestMain(m *testing.M) {
+	// Many tests wait for a clock rather than work; -parallel overrides this.
+	err := flag.Set("test.parallel", "8")
+	var dir string
+	if err == nil {
+		dir, err = os.MkdirTemp("", "optimizerd-test-")
+	}
+	if err == nil {
+		codecPath, err = buildCodec(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+func buildCodec(dir string) (string, error) {
+	path := filepath.Join(dir, "optimizerd-codec")
+	build := exec.Command("go", "build", "-o", path, "../../cmd/optimizerd-codec")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s\nbuild cmd/optimizerd-codec: %w: install libvips-dev: make deps", out, err)
+	}
+	return path, nil
+}
+
+// patience is how long anything may take that a test waits for.
+const patience = 30 * time.Second
+
+// server is a running daemon and a client of it.
+type server struct {
+	*daemon.Daemon
+	t      *testing.T
+	config config.Config
+	logs   *observer.ObservedLogs
+	client *http.Client
+	doc    *contract
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when Run has returned
+	err    error         // of Run, once ended is closed
+}
+
+// start runs a daemon on free ports, with a fresh data folder and a small
+// ladder, until the end of the test.
+func start(t *testing.T, changes ...func(*config.Config)) *server {
+	t.Helper()
+	s := prepare(t, changes...)
+	if err := s.launch(); err != nil {
+		t.Fatalf("the daemon does not start: %v", err)
+	}
+	return s
+}
+
+// prepare makes a server that is not started yet.
+func prepare(t *testing.T, changes ...func(*config.Config)) *server {
+	t.Helper()
+	c := config.Default()
+	c.HTTP.Listen, c.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	c.Codec.Path = codecPath
+	c.Ladder.Widths = []int{64, 128}
+	c.Storage.MinFree = 1 // the disk of whoever runs this may be nearly full
+	for _, change := range changes {
+		change(&c)
+	}
+	if c.Storage.Dir == config.Default().Storage.Dir {
+		c.Storage.Dir = t.TempDir()
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
+	}
+	return &server{t: t, config: c}
+}
+
+func (s *server) launch() error {
+	core, logs := observer.New(zapcore.DebugLevel)
+	ctx, cancel := context.WithCancel(context.Background())
+	d, err := daemon.New(ctx, s.config, zap.New(core))
+	s.Daemon, s.logs = d, logs
+	if err != nil {
+		cancel()
+		return err
+	}
+	s.cancel, s.ended = cancel, make(chan struct{})
+	go func() {
+		defer close(s.ended)
+		s.err = d.Run(ctx)
+	}()
+	transport := &http.Transport{}
+	s.doc = fetchContract(s.t, s.URL(), transport, s.config)
+	s.client = &http.Client{
+		Transport:     checked{transport, s.doc, s.t},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       2 * patience,
+	}
+	s.t.Cleanup(func() {
+		s.stop()
+		transport.CloseIdleConnections()
+		if s.t.Failed() {
+			for _, e := range logs.FilterLevelExact(zapcore.ErrorLevel).All() {
+				s.t.Logf("daemon's log: %s %v", e.Message, e.ContextMap())
+			}
+		}
+	})
+	return nil
+}
+
+// stop is SIGTERM. It returns when the daemon has ended.
+func (s *server) stop() {
+	s.t.Helper()
+	s.cancel()
+	select {
+	case <-s.ended:
+	case <-time.After(2 * patience):
+		s.t.Fatal("the daemon does not stop")
+	}
+	if s.err != nil {
+		s.t.Errorf("Run returned %v, want nil", s.err)
+	}
+}
+
+// sameFolder is the change that starts a daemon where s has worked.
+func (s *server) sameFolder(c *config.Config) { c.Storage.Dir = s.config.Storage.Dir }
+
+// eventually waits until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not so: %s", patience, what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// answer is a response that was read whole.
+type answer struct {
+	*http.Response
+	body []byte
+}
+
+// option changes a request.
+type option func(*http.Request)
+
+func header(name, value string) option {
+	return func(r *http.Request) { r.Header.Add(name, value) }
+}
+
+// request sends a request, by path or by whole URL.
+func (s *server) request(method, path string, body io.Reader, options ...option) answer {
+	s.t.Helper()
+	a, err := s.try(method, path, body, options...)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return a
+}
+
+// try is request for goroutines other than the test's.
+func (s *server) try(method, path string, body io.Reader, options ...option) (answer, error) {
+	url := path
+	if strings.HasPrefix(path, "/") {
+		url = s.URL() + path
+	}
+	r, err := http.NewRequest(method, url, body)
+	if err != nil {
+		return answer{}, err
+	}
+	for _, o := range options {
+		o(r)
+	}
+	res, err := s.client.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return answer{res, b}, err
+}
+
+func (s *server) get(path string, options ...option) answer {
+	s.t.Helper()
+	return s.request(http.MethodGet, path, nil, options...)
+}
+
+// upload sends a picture as a raw body.
+func (s *server) upload(picture []byte, options ...option) answer {
+	s.t.Helper()
+	return s.request(http.MethodPost, "/v1/images", bytes.NewReader(picture), options...)
+}
+
+// metric is the value of a series on the admin listener, 0 if there is none.
+func (s *server) metric(series string) float64 {
+	s.t.Helper()
+	res, err := http.Get(s.AdminURL() + "/metrics")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindSubmatch(b)
+	if m == nil {
+		return 0
+	}
+	v, err := strconv.ParseFloat(string(m[1]), 64)
+	if err != nil {
+		s.t.Fatalf("metric %s: %v", series, err)
+	}
+	return v
+}
+
+// logged is how many lines of the daemon's log have this message.
+func (s *server) logged(message string) int { return s.logs.FilterMessage(message).Len() }
+
+// path is a path in the data folder.
+func (s *server) path(elem ...string) string {
+	return filepath.Join(append([]string{s.config.Storage.Dir}, elem...)...)
+}
+
+// names lists a folder of the data folder.
+func (s *server) names(elem ...string) []string {
+	s.t.Helper()
+	entries, err := os.ReadDir(s.path(elem...))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	names := []string{}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// leftovers are the files of refused and unfinished uploads.
+func (s *server) leftovers() []string {
+	s.t.Helper()
+	var left []string
+	for _, folder := range []string{"spool", "queue/pending", "queue/running", "queue/done", "queue/failed", "files", "files/.staging"} {
+		for _, name := range s.names(folder) {
+			if name != ".staging" {
+				left = append(left, folder+"/"+name)
+			}
+		}
+	}
+	return left
+}
+
+// serves makes one good upload and removes what it made.
+func (s *server) serves() {
+	s.t.Helper()
+	a := s.upload(picture(s.t, "test_exif_canon.jpg"))
+	if a.StatusCode != http.StatusCreated {
+		s.t.Fatalf("a good upload afterwards: got %s %s, want 201", a.Status, a.body)
+	}
+	if a := s.request(http.MethodDelete, a.Header.Get("Location"), nil); a.StatusCode != http.StatusNoContent {
+		s.t.Fatalf("DELETE afterwards: got %s, want 204", a.Status)
+	}
+}
+
+// codecs are the process ids of the daemon's children so far, first the
+// oldest.
+func (s *server) codecs() []int {
+	var pids []int
+	for _, e := range s.logs.FilterMessage("codec started").All() {
+		pids = append(pids, int(e.ContextMap()["pid"].(int64)))
+	}
+	return pids
+}
+
+// freeze stops the one codec process in its tracks, so that the next job stays
+// in work until thaw is called or the process is killed.
+func (s *server) freeze() (pid int, thaw func()) {
+	s.t.Helper()
+	pids := s.codecs()
+	pid = pids[len(pids)-1]
+	s.signal(pid, syscall.SIGSTOP)
+	thaw = func() { _ = syscall.Kill(pid, syscall.SIGCONT) } // it may have been killed since
+	s.t.Cleanup(thaw)
+	return pid, thaw
+}
+
+func (s *server) signal(pid int, signal syscall.Signal) {
+	s.t.Helper()
+	if err := syscall.Kill(pid, signal); err != nil {
+		s.t.Fatalf("send %v to codec process %d: %v", signal, pid, err)
+	}
+}
+
+// oneCodec has all jobs go through one process.
+func oneCodec(c *config.Config) { c.Codec.Processes = 1 }
+
+// working waits until so many jobs are in work and so many wait.
+func (s *server) working(running, pending int) {
+	s.t.Helper()
+	eventually(s.t, fmt.Sprintf("%d jobs in work and %d waiting", running, pending), func() bool {
+		return s.metric("optimizerd_jobs_running") == float64(running) && s.metric("optimizerd_jobs_pending") == float64(pending)
+	})
+}
