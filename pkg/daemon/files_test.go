@@ -100,6 +100,7 @@ func TestRangesAndConditions(t *testing.T) {
 		{"the part is of this file", map[string]string{"Range": "bytes=0-9", "If-Range": etag}, 206, content[:10]},
 		{"the part is of another file", map[string]string{"Range": "bytes=0-9", "If-Range": `"x"`}, 200, content},
 		{"the wanted one", map[string]string{"If-Match": etag}, 200, content},
+		{"another one is wanted", map[string]string{"If-Match": `"x"`}, 412, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -111,10 +112,10 @@ func TestRangesAndConditions(t *testing.T) {
 				if a.StatusCode != tc.status {
 					t.Fatalf("%s: got %s, want %d", method, a.Status, tc.status)
 				}
-				if method == http.MethodGet && tc.status != 416 && !bytes.Equal(a.body, tc.body) {
+				if method == http.MethodGet && tc.status < 400 && !bytes.Equal(a.body, tc.body) {
 					t.Errorf("got %d bytes, want %d others", len(a.body), len(tc.body))
 				}
-				if tc.status == 416 {
+				if tc.status >= 400 {
 					if got, want := a.Header.Get("Content-Range"), fmt.Sprintf("bytes */%d", n); tc.name == "beyond the end" && got != want {
 						t.Errorf("Content-Range is %q, want %q", got, want)
 					}
@@ -133,6 +134,7 @@ func TestRangesAndConditions(t *testing.T) {
 		})
 	}
 	s.get(path, header("Range", fmt.Sprintf("bytes=%d-", n))).is(t, "range_not_satisfiable")
+	s.get(path, header("If-Match", `"x"`)).is(t, "precondition_failed")
 }
 
 func TestSeveralRangesComeAsParts(t *testing.T) {

@@ -28,6 +28,7 @@ const (
 	TooLarge            Code = "too_large"             // more bytes than limits.max_bytes
 	UnsupportedFormat   Code = "unsupported_format"    // not a picture of an accepted format
 	RangeNotSatisfiable Code = "range_not_satisfiable" // no byte of the file is in the range
+	PreconditionFailed  Code = "precondition_failed"   // If-Match or the like does not hold
 	CorruptImage        Code = "corrupt_image"         // an accepted format, but damaged
 	TooManyPixels       Code = "too_many_pixels"       // over the pixel or decoded-memory limit
 	TooManyFrames       Code = "too_many_frames"       // an animation longer than limits.max_frames

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"time"
@@ -18,6 +19,7 @@ const paceGrace = 10 * time.Second
 // whole time. Its errors are faults.
 type pacedBody struct {
 	body  io.Reader
+	most  int // bytes that one read asks for
 	conn  *http.ResponseController
 	idle  time.Duration
 	rate  int64
@@ -25,15 +27,24 @@ type pacedBody struct {
 	n     int64
 }
 
+// chunkRead is how much is asked for at once of a body without a length:
+// net/http comes back only when it has all of it, and each read has one
+// deadline.
+const chunkRead = 4 << 10
+
 // paced reads the request's body so. The caller ends with release.
 func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
-	return &pacedBody{body: r.Body, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, began: time.Now()}
+	b := &pacedBody{body: r.Body, most: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, began: time.Now()}
+	if r.ContentLength < 0 {
+		b.most = chunkRead
+	}
+	return b
 }
 
 func (b *pacedBody) Read(p []byte) (int, error) {
 	// Not every connection has deadlines; then its owner bounds the pauses.
 	_ = b.conn.SetReadDeadline(time.Now().Add(b.idle))
-	n, err := b.body.Read(p)
+	n, err := b.body.Read(p[:min(len(p), b.most)])
 	b.n += int64(n)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -118,32 +118,37 @@ func serveFile(w *response, r *http.Request, f file) error {
 	h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(f.sha256)+":")
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	w.allowTime(f.bytes)
-	rw := &rangeWriter{response: w}
+	rw := &contentWriter{response: w}
 	http.ServeContent(rw, r, "", f.modified, f.content)
-	if rw.refused {
-		h.Del("Repr-Digest")
-		return fault.New(fault.RangeNotSatisfiable, "The file has %d bytes, none of them in the range.", f.bytes)
+	if rw.refused == 0 {
+		return nil
 	}
-	return nil
+	for _, of := range []string{"Repr-Digest", "ETag", "Last-Modified"} { // they are the file's, not the problem's
+		h.Del(of)
+	}
+	if rw.refused == http.StatusPreconditionFailed {
+		return fault.New(fault.PreconditionFailed, "The file is not the one that the request is for.")
+	}
+	return fault.New(fault.RangeNotSatisfiable, "The file has %d bytes, none of them in the range.", f.bytes)
 }
 
-// rangeWriter holds back the one error that http.ServeContent answers by
-// itself, so that it becomes a problem like any other.
-type rangeWriter struct {
+// contentWriter holds back the errors that http.ServeContent answers by
+// itself, so that they become problems like any other.
+type contentWriter struct {
 	*response
-	refused bool
+	refused int // status; 0 for none
 }
 
-func (w *rangeWriter) WriteHeader(status int) {
-	if status == http.StatusRequestedRangeNotSatisfiable {
-		w.refused = true
+func (w *contentWriter) WriteHeader(status int) {
+	if status == http.StatusRequestedRangeNotSatisfiable || status == http.StatusPreconditionFailed {
+		w.refused = status
 		return
 	}
 	w.response.WriteHeader(status)
 }
 
-func (w *rangeWriter) Write(b []byte) (int, error) {
-	if w.refused {
+func (w *contentWriter) Write(b []byte) (int, error) {
+	if w.refused != 0 {
 		return len(b), nil
 	}
 	return w.response.Write(b)

@@ -21,6 +21,7 @@ var kinds = map[fault.Code]struct {
 	fault.TooLarge:            {http.StatusRequestEntityTooLarge, "Too large"},
 	fault.UnsupportedFormat:   {http.StatusUnsupportedMediaType, "Unsupported format"},
 	fault.RangeNotSatisfiable: {http.StatusRequestedRangeNotSatisfiable, "Range not satisfiable"},
+	fault.PreconditionFailed:  {http.StatusPreconditionFailed, "Precondition failed"},
 	fault.CorruptImage:        {http.StatusUnprocessableEntity, "Corrupt image"},
 	fault.TooManyPixels:       {http.StatusUnprocessableEntity, "Too many pixels"},
 	fault.TooManyFrames:       {http.StatusUnprocessableEntity, "Too many frames"},

@@ -55,8 +55,20 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	return a.answerUpload(w, r, submission, received)
 }
 
+// formSlack is what a form may add to its one picture, bytes.
+const formSlack = 64 << 10
+
 func (a *api) admit(r *http.Request) (*queue.Place, error) {
-	if err := a.Spool.Fits(r.ContentLength); err != nil {
+	select {
+	case <-a.Stopping:
+		return nil, fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+	default:
+	}
+	length := r.ContentLength
+	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == formType {
+		length -= formSlack // what the part itself may hold is seen when it comes
+	}
+	if err := a.Spool.Fits(length); err != nil {
 		return nil, err
 	}
 	if err := a.Spool.Room(r.ContentLength); err != nil {
@@ -65,11 +77,15 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 	return a.Queue.Reserve()
 }
 
+// formType is the one media type that is looked at: it says where the picture
+// begins.
+const formType = "multipart/form-data"
+
 // receive streams the one picture of the body to the spool and checks the
 // body's digest, if there is one.
 func (a *api) receive(r *http.Request, body io.Reader, digest []byte) (*intake.Upload, error) {
 	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
-	if mediaType != "multipart/form-data" {
+	if mediaType != formType {
 		upload, err := a.Spool.Receive(body, cleanFilename(r.URL.Query().Get("filename")))
 		if err != nil {
 			return nil, err
@@ -206,7 +222,7 @@ const maxFilename = 255
 // control characters, valid UTF-8. It is never used as a path.
 func cleanFilename(name string) string {
 	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
-	if name == "." || name == "/" {
+	if name == "." || name == ".." || name == "/" {
 		return ""
 	}
 	name = strings.Map(func(r rune) rune {

@@ -73,7 +73,7 @@ func (s *Spool) Room(need int64) error {
 	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
 		return fmt.Errorf("look at free space: %w", err)
 	}
-	free, total := int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize
+	free, total := int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
 	floor := s.config.MinFree
 	if floor == 0 {
 		floor = min(256<<20, total/20)

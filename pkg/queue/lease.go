@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
@@ -136,7 +135,11 @@ func (l *Lease) Return() error {
 	q.running--
 	q.waiting = append([]*entry{l.e}, q.waiting...)
 	q.signal()
-	if err := atomicfile.Rename(q.path(runningDir, l.e.job.ID), q.path(pendingDir, l.e.job.ID)); err != nil {
+	err := q.write(pendingDir, l.e.job) // anew, since it counts its attempts
+	if err == nil {
+		err = os.Remove(q.path(runningDir, l.e.job.ID))
+	}
+	if err != nil {
 		return fmt.Errorf("return %s: %w", l.e.job.ID, err)
 	}
 	return nil
