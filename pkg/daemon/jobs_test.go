@@ -105,15 +105,15 @@ func TestAnAsyncUploadIsAJobUntilItIsASet(t *testing.T) {
 	if j.StartedAt.Before(j.CreatedAt) || j.FinishedAt.Before(*j.StartedAt) {
 		t.Errorf("times out of order: %v, %v, %v", j.CreatedAt, j.StartedAt, j.FinishedAt)
 	}
+	if j := s.end(waiting.ID); j.Status != "completed" {
+		t.Errorf("the job that waited is %s, want completed", j.Status)
+	}
 	s.holds(j.Output.Manifest, expected{source: source, format: "webp", width: 550, height: 368, frames: 1})
 	if want := s.URL() + "/files/" + j.Output.Manifest.ID + "/manifest.json"; j.Output.URL != want {
 		t.Errorf("output.url is %s, want %s", j.Output.URL, want)
 	}
 	if got := s.get(j.Output.URL).manifestOf(t, http.StatusOK); got.ID != j.Output.Manifest.ID {
 		t.Errorf("output.url gives the manifest of %s, want %s", got.ID, j.Output.Manifest.ID)
-	}
-	if j := s.end(waiting.ID); j.Status != "completed" {
-		t.Errorf("the job that waited is %s, want completed", j.Status)
 	}
 }
 
