@@ -1,0 +1,101 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	seccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+)
+
+// allowed is what Go's runtime, glibc and libvips with its codecs call while
+// they work on a picture: memory, threads, time, and descriptors that are open
+// already. A name that an architecture does not have is passed over.
+var allowed = []string{
+	// memory
+	"brk", "mmap", "munmap", "mprotect", "mremap", "madvise",
+	// threads and signals; making one is in filterCalls
+	"exit", "exit_group", "futex", "futex_time64", "gettid", "getpid", "getppid", "set_robust_list", "get_robust_list",
+	"rseq", "membarrier", "sched_yield", "sched_getaffinity", "restart_syscall",
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",
+	// time and chance
+	"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "getrandom", "getrusage", "sysinfo", "uname",
+	// descriptors
+	"read", "readv", "pread64", "preadv", "write", "writev", "lseek", "close", "dup", "dup3", "fcntl", "fstat",
+	"recvmsg", "recvfrom", "sendmsg", "sendto", "poll", "ppoll", "pipe2", "eventfd2",
+	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
+}
+
+// threadFlag is set in what clone is asked for when it makes a thread.
+const threadFlag = unix.CLONE_THREAD
+
+// filterCalls lets through the allowed calls, and refuses all others with
+// EPERM: a library that asks for more hears "no" and can say so. on is false
+// where the kernel has no seccomp.
+func filterCalls() (on bool, err error) {
+	filter, err := seccomp.NewFilter(seccomp.ActErrno.SetReturnCode(int16(unix.EPERM)))
+	if err != nil {
+		return false, fmt.Errorf("sandbox: seccomp: %w", err)
+	}
+	defer filter.Release()
+	for _, name := range allowed {
+		if err := allow(filter, name); err != nil {
+			return false, err
+		}
+	}
+	// glibc tries clone3 first, whose flags a filter cannot see, and goes back
+	// to clone when there is none.
+	if err := rule(filter, "clone3", seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS))); err != nil {
+		return false, err
+	}
+	self := uint64(os.Getpid())
+	for _, c := range []struct {
+		call string
+		arg  uint
+		op   seccomp.ScmpCompareOp
+		want []uint64
+	}{
+		{"clone", 0, seccomp.CompareMaskedEqual, []uint64{threadFlag, threadFlag}}, // threads, no processes
+		{"tgkill", 0, seccomp.CompareEqual, []uint64{self}},                        // Go preempts its threads so
+		{"kill", 0, seccomp.CompareEqual, []uint64{self}},                          // abort
+		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
+		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
+		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to ask, not to set
+		{"newfstatat", 3, seccomp.CompareMaskedEqual, []uint64{unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH}},
+	} {
+		condition, err := seccomp.MakeCondition(c.arg, c.op, c.want...)
+		if err != nil {
+			return false, fmt.Errorf("sandbox: seccomp: %s: %w", c.call, err)
+		}
+		if err := rule(filter, c.call, seccomp.ActAllow, condition); err != nil {
+			return false, err
+		}
+	}
+	if err := filter.Load(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("sandbox: seccomp: %w", err)
+	}
+	return true, nil
+}
+
+func allow(filter *seccomp.ScmpFilter, name string) error {
+	return rule(filter, name, seccomp.ActAllow)
+}
+
+func rule(filter *seccomp.ScmpFilter, name string, action seccomp.ScmpAction, conditions ...seccomp.ScmpCondition) error {
+	call, err := seccomp.GetSyscallFromName(name)
+	if err != nil {
+		return nil // not on this architecture
+	}
+	if len(conditions) == 0 {
+		err = filter.AddRule(call, action)
+	} else {
+		err = filter.AddRuleConditional(call, action, conditions)
+	}
+	if err != nil {
+		return fmt.Errorf("sandbox: seccomp: %s: %w", name, err)
+	}
+	return nil
+}
