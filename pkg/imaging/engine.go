@@ -21,13 +21,15 @@ import (
 	"sync"
 
 	"github.com/h2non/bimg"
-
-	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // Config holds the settings of the engine.
 type Config struct {
 	Threads int // encoders running at once, at least 1
+
+	// Test is asked before each part of the self-test, such as "read heic";
+	// a part that it refuses is left out. nil refuses none.
+	Test func(part string) bool
 }
 
 // Engine renders ladders. Its methods may be called from many goroutines.
@@ -46,7 +48,7 @@ var setUp = sync.OnceValue(func() error {
 	return nil
 })
 
-// Start sets up libvips for this process and finds out what it can do.
+// Start sets up libvips for this process and has it test itself.
 func Start(cfg Config) (*Engine, error) {
 	if cfg.Threads < 1 {
 		return nil, fmt.Errorf("imaging: threads must be at least 1 (got %d)", cfg.Threads)
@@ -55,20 +57,12 @@ func Start(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("imaging: start libvips: %w", err)
 	}
 	e := &Engine{encoders: make(chan struct{}, cfg.Threads)}
-	onThread(func() { e.versions = discover() })
+	if cfg.Test == nil {
+		cfg.Test = func(string) bool { return true }
+	}
+	onThread(func() { e.versions = selfTest(cfg.Test) })
 	return e, nil
 }
-
-// Versions is what the engine is made of and what it can do.
-type Versions struct {
-	Bimg    string          `json:"bimg"`
-	Libvips string          `json:"libvips"` // the library that runs, not the header compiled against
-	Inputs  []string        `json:"inputs"`  // as in ladder.Source
-	Outputs []ladder.Format `json:"outputs"`
-}
-
-// Versions reports what Start found.
-func (e *Engine) Versions() Versions { return e.versions }
 
 // MemoryInfo is libvips' own account of its memory, in the whole process.
 type MemoryInfo struct {

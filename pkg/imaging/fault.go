@@ -27,7 +27,12 @@ func badHeader(format string, cause error) error {
 	return fault.Wrap(fault.CorruptImage, cause, "The %s picture is damaged: its header cannot be read.", shown(format))
 }
 
+// badPixels is the fault of a decoder that failed. When it was refused memory,
+// that is the one thing that only its text tells.
 func badPixels(format string, cause error) error {
+	if strings.Contains(strings.ToLower(cause.Error()), "memory") {
+		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s picture takes more memory than it may.", shown(format))
+	}
 	return fault.Wrap(fault.CorruptImage, cause, "The %s picture is damaged or cut short: its pixels cannot be read.", shown(format))
 }
 

@@ -64,17 +64,15 @@ kernel_knows(const char *operation)
 	return vips_type_find("VipsOperation", operation) != 0;
 }
 
-/* Whether a picture in a HEIF file can be decoded: libheif has its codecs in
- * plug-ins of their own, and the loader is there without them too.
- */
+/* Whether a picture in memory can be decoded, to its last pixel. */
 gboolean
-kernel_reads_heif(const void *data, size_t length)
+kernel_reads(const void *data, size_t length)
 {
 	VipsImage *image;
 	double average;
 	gboolean read;
 
-	if (vips_heifload_buffer((void *) data, length, &image, NULL)) {
+	if (!(image = vips_image_new_from_buffer(data, length, "", NULL))) {
 		vips_error_clear();
 		return FALSE;
 	}

@@ -9,6 +9,7 @@
 #define OPTIMIZERD_IMAGING_KERNEL_H
 
 #include <vips/vips.h>
+#include <vips/vector.h>
 
 typedef enum {
 	KERNEL_JPEG,
@@ -69,7 +70,7 @@ typedef struct {
 
 int kernel_start(void);
 gboolean kernel_knows(const char *operation);
-gboolean kernel_reads_heif(const void *data, size_t length);
+gboolean kernel_reads(const void *data, size_t length);
 char *kernel_error(void);
 
 int kernel_open(int fd, const KernelOpening *opening, VipsImage **out);

@@ -6,7 +6,7 @@ package imaging
 import "C"
 
 import (
-	_ "embed"
+	"embed"
 	"unsafe"
 
 	"github.com/h2non/bimg"
@@ -14,25 +14,46 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// One grey picture in each codec that HEIF files come in.
-var (
-	//go:embed sample.heic
-	sampleHEIC []byte
-	//go:embed sample.avif
-	sampleAVIF []byte
-)
+// Versions is what the engine is made of and what it can do.
+type Versions struct {
+	Bimg    string          `json:"bimg"`
+	Libvips string          `json:"libvips"` // the library that runs, not the header compiled against
+	Vector  bool            `json:"vector"`  // it uses vector instructions
+	Inputs  []string        `json:"inputs"`  // as in ladder.Source
+	Outputs []ladder.Format `json:"outputs"`
+	Off     []string        `json:"off"` // parts of the self-test that failed or were left out: "read heic"
+}
 
-// discover finds out what the libvips that runs can do. A codec of HEIF files
-// may be missing though its loader and saver are there, so those are tried.
-func discover() Versions {
+// Versions reports what Start found.
+func (e *Engine) Versions() Versions { return e.versions }
+
+// samples are one small picture in each format, by the format's name.
+//
+//go:embed samples
+var samples embed.FS
+
+// selfTest decodes and encodes a small picture in every format: a loader or
+// saver may be there while the codec behind it is not, or does not run on this
+// processor. It also has every library load what it loads at its first use.
+func selfTest(test func(part string) bool) Versions {
 	v := Versions{
 		Bimg:    bimg.Version,
 		Libvips: C.GoString(C.vips_version_string()),
+		Vector:  C.vips_vector_isenabled() != 0,
 		Inputs:  []string{},
 		Outputs: []ladder.Format{},
+		Off:     []string{},
+	}
+	try := func(part string, works func() bool) bool {
+		ok := test(part) && works()
+		if !ok {
+			v.Off = append(v.Off, part)
+		}
+		return ok
 	}
 	for _, t := range []bimg.ImageType{bimg.JPEG, bimg.PNG, bimg.WEBP, bimg.GIF, bimg.HEIF, bimg.AVIF, bimg.TIFF} {
-		if l := loaders[t]; knows(l.operation) && decodes(t) {
+		l := loaders[t]
+		if try("read "+l.name, func() bool { return knows(l.operation) && decodes(l.name) }) {
 			v.Inputs = append(v.Inputs, l.name)
 		}
 	}
@@ -44,29 +65,20 @@ func discover() Versions {
 		{ladder.JPEG, "jpegsave_buffer"},
 		{ladder.AVIF, "heifsave_buffer"},
 	} {
-		if knows(o.operation) && encodes(o.format) {
+		if try("write "+string(o.format), func() bool { return knows(o.operation) && encodes(o.format) }) {
 			v.Outputs = append(v.Outputs, o.format)
 		}
 	}
 	return v
 }
 
-func decodes(t bimg.ImageType) bool {
-	switch t {
-	case bimg.HEIF:
-		return readsHEIF(sampleHEIC)
-	case bimg.AVIF:
-		return readsHEIF(sampleAVIF)
-	default:
-		return true
-	}
+func decodes(format string) bool {
+	file, err := samples.ReadFile("samples/" + format)
+	return err == nil && C.kernel_reads(unsafe.Pointer(&file[0]), C.size_t(len(file))) != 0
 }
 
-func readsHEIF(file []byte) bool {
-	return C.kernel_reads_heif(unsafe.Pointer(&file[0]), C.size_t(len(file))) != 0
-}
-
-// encodes tries an encoder on a small black picture.
+// encodes tries an encoder on a small black picture, which is resized before,
+// as vector code is at work there.
 func encodes(f ladder.Format) bool {
 	const side, bands = 64, 3
 	pixels := make([]byte, side*side*bands)
@@ -78,9 +90,14 @@ func encodes(f ladder.Format) bool {
 	}
 	p := picture{image}
 	defer p.free()
-	file, err := p.encode(ladder.Encoder{Format: f, Quality: 50}, white)
+	small, err := p.shrink(ladder.Rung{Width: side * 2 / 3, Height: side * 2 / 3})
 	if err != nil {
 		return false // its text was taken out of libvips with it
+	}
+	defer small.free()
+	file, err := small.encode(ladder.Encoder{Format: f, Quality: 50}, white)
+	if err != nil {
+		return false
 	}
 	file.free()
 	return true
