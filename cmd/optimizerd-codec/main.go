@@ -8,32 +8,49 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/imaging"
+	"github.com/optimizerd/optimizerd/pkg/sandbox"
 )
 
 func main() {
 	threads := flag.Int("threads", runtime.NumCPU(), "encoders at once")
+	memory := flag.Int64("memory", 0, "bytes that work may take; 0 for no limit")
+	off := flag.String("off", "", "parts of the self-test to leave out, separated by commas")
 	flag.Parse()
-	if err := run(*threads); err != nil {
+	err := codec.Serve(func(test func(part string) bool) (codec.Engine, codec.About, error) {
+		return start(*threads, *memory, test)
+	}, strings.Split(*off, ","))
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "optimizerd-codec:", err)
 		os.Exit(1)
 	}
 }
 
-func run(threads int) error {
-	engine, err := imaging.Start(imaging.Config{Threads: threads})
+// start makes the engine, whose self-test loads all that it will ever need,
+// and then shuts the process in.
+func start(threads int, memory int64, test func(part string) bool) (codec.Engine, codec.About, error) {
+	engine, err := imaging.Start(imaging.Config{Threads: threads, Test: test})
 	if err != nil {
-		return err
+		return nil, codec.About{}, err
+	}
+	sandbox.LowerPriority()
+	walls, err := sandbox.Enter(memory)
+	if err != nil {
+		return nil, codec.About{}, err
 	}
 	v := engine.Versions()
-	return codec.Serve(engine, codec.About{
+	return engine, codec.About{
 		Version: buildinfo.Version(),
 		Bimg:    v.Bimg,
 		Libvips: v.Libvips,
+		Vector:  v.Vector,
 		Inputs:  v.Inputs,
 		Outputs: v.Outputs,
-	})
+		Off:     v.Off,
+		Sandbox: codec.Sandbox(walls),
+	}, nil
 }

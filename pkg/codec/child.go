@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
+	"slices"
+	"syscall"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -15,14 +18,33 @@ import (
 // after the standard three.
 const socketFD = 3
 
-// Serve is the life of a child: it greets the parent and renders what it is
-// asked to, one source at a time, until the parent closes the socket.
-func Serve(engine Engine, about About) error {
+// outOfTime is the exit status of a child that has used up its processor time.
+const outOfTime = 3
+
+// Start makes a child's engine and has it test itself. It calls test before
+// each part of that, such as "read heic", so that the parent knows what the
+// child was at should it die; a part for which test returns false is left out,
+// because an earlier child died of it.
+type Start func(test func(part string) bool) (Engine, About, error)
+
+// Serve is the life of a child: it starts the engine, greets the parent and
+// renders what it is asked to, one source at a time, until the parent closes
+// the socket. off names the parts that are not to be tested.
+func Serve(start Start, off []string) error {
 	conn, err := parentConn()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	exitOnCPULimit()
+	engine, about, err := start(func(part string) bool {
+		// A broken socket shows at the greeting.
+		_ = send(conn, reply{Testing: &part})
+		return !slices.Contains(off, part)
+	})
+	if err != nil {
+		return err
+	}
 	about.Protocol, about.Engine = Protocol, ladder.EngineVersion
 	if err := send(conn, reply{Hello: &about}); err != nil {
 		return err
@@ -41,6 +63,17 @@ func Serve(engine Engine, about About) error {
 			return err
 		}
 	}
+}
+
+// exitOnCPULimit ends the process when the parent's limit is reached: Go lets
+// the signal pass unheard otherwise.
+func exitOnCPULimit() {
+	exceeded := make(chan os.Signal, 1)
+	signal.Notify(exceeded, syscall.SIGXCPU)
+	go func() {
+		<-exceeded
+		os.Exit(outOfTime)
+	}()
 }
 
 func parentConn() (*net.UnixConn, error) {

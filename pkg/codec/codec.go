@@ -45,6 +45,16 @@ type About struct {
 	Libvips  string          `json:"libvips"` // the library at run time
 	Inputs   []string        `json:"inputs"`
 	Outputs  []ladder.Format `json:"outputs"`
+	Off      []string        `json:"off"`    // what its self-test switched off: "read heic", "write avif"
+	Vector   bool            `json:"vector"` // libvips uses vector instructions
+	Sandbox  Sandbox         `json:"sandbox"`
+}
+
+// Sandbox is which walls hold around a child, by its own word.
+type Sandbox struct {
+	Memory   int64 `json:"memory"`   // bytes of private memory at most; 0 without a limit
+	Seccomp  bool  `json:"seccomp"`  // system calls are filtered
+	Landlock int   `json:"landlock"` // the kernel's ABI; 0 where it has none
 }
 
 // check refuses a child of another build than the parent's.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,11 +23,16 @@ type Config struct {
 	Processes int           `mapstructure:"processes"` // children at once; 0 is half the cores
 	Threads   int           `mapstructure:"threads"`   // encoders at once in a child; 0 is one a core
 	Timeout   time.Duration `mapstructure:"timeout"`   // for one source, then the child is killed
+	Memory    int64         `mapstructure:"memory"`    // bytes that a child may take for its work; 0 follows limits.max_memory
+	MaxJobs   int           `mapstructure:"max_jobs"`  // then a child is replaced by a fresh one
 	Version   string        `mapstructure:"-"`         // of this build, to hold the child's against
 }
 
 // DefaultConfig leaves the numbers to the machine.
-func DefaultConfig() Config { return Config{Timeout: time.Minute} }
+func DefaultConfig() Config { return Config{Timeout: time.Minute, MaxJobs: 500} }
+
+// minMemory is what a child needs for the smallest picture.
+const minMemory = 64 << 20
 
 // Validate reports the first setting that is out of range, by its key.
 func (c Config) Validate() error {
@@ -36,9 +43,17 @@ func (c Config) Validate() error {
 		return fmt.Errorf("codec.threads: must be from 0 (automatic) to 64 (got %d)", c.Threads)
 	case c.Timeout < time.Second:
 		return fmt.Errorf("codec.timeout: must be at least 1s (got %v)", c.Timeout)
+	case c.Memory != 0 && c.Memory < minMemory:
+		return fmt.Errorf("codec.memory: must be 0 (automatic) or at least %d (got %d)", minMemory, c.Memory)
+	case c.MaxJobs < 1:
+		return fmt.Errorf("codec.max_jobs: must be at least 1 (got %d)", c.MaxJobs)
 	}
 	return nil
 }
+
+// maxResident is how large an idle child may be. glibc gives back little of
+// what a large picture took; a fresh process gives back all.
+const maxResident = 256 << 20
 
 // withDefaults fills in what the machine decides.
 func (c Config) withDefaults() Config {
@@ -57,13 +72,16 @@ type Pool struct {
 	log     *zap.Logger
 	slots   chan *process // as many as processes; nil for a child that is not running
 	about   About
+	alone   sync.Mutex // held by who collects all slots
+	nursery *nursery
 	started atomic.Int64
 	crashed atomic.Int64
 	broken  atomic.Pointer[error] // why the last child did not start; nil if it did
 }
 
 // NewPool starts the first child, so that a codec that is missing or of
-// another build is known at once; the others start when there is work.
+// another build is known at once, and what its self-test says; the others
+// start when there is work.
 func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error) {
 	path, err := Find(config.Path)
 	if err != nil {
@@ -71,9 +89,10 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	}
 	config = config.withDefaults()
 	config.Path = path
-	p := &Pool{config: config, log: log, slots: make(chan *process, config.Processes)}
+	p := &Pool{config: config, log: log, slots: make(chan *process, config.Processes), nursery: newNursery(config, log)}
 	first, err := p.start(ctx)
 	if err != nil {
+		p.nursery.close()
 		return nil, err
 	}
 	p.about = first.about
@@ -86,7 +105,7 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 
 // start runs one more child; a child that cannot start is nil.
 func (p *Pool) start(ctx context.Context) (*process, error) {
-	child, err := start(ctx, p.config, p.log)
+	child, err := p.nursery.start(ctx)
 	if err != nil {
 		p.broken.Store(&err)
 		return nil, err
@@ -127,18 +146,49 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	case <-ctx.Done():
 		return ladder.Summary{}, ctx.Err()
 	}
-	defer func() { p.slots <- child }()
-
+	defer func() { p.slots <- p.worthKeeping(child) }()
 	if child == nil || !child.alive() {
 		var err error
 		if child, err = p.start(ctx); err != nil {
 			return ladder.Summary{}, err
 		}
 	}
+	return p.render(ctx, child, src, request{recipe, limits}, sink)
+}
+
+// Alone is the pool as an engine that gives each source a fresh child, which
+// works while no other does: the last try for a source that was at hand when a
+// child died, and may have had to do with it or not.
+func (p *Pool) Alone() Engine { return alone{p} }
+
+type alone struct{ p *Pool }
+
+func (a alone) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
+	p := a.p
+	p.alone.Lock()
+	defer p.alone.Unlock()
+	for range cap(p.slots) {
+		select {
+		case child := <-p.slots:
+			defer func() { p.slots <- child }()
+		case <-ctx.Done():
+			return ladder.Summary{}, ctx.Err()
+		}
+	}
+	child, err := p.start(ctx)
+	if err != nil {
+		return ladder.Summary{}, err
+	}
+	defer child.close()
+	return p.render(ctx, child, src, request{recipe, limits}, sink)
+}
+
+func (p *Pool) render(ctx context.Context, child *process, src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
 	work, cancel := context.WithTimeout(ctx, p.config.Timeout)
 	defer cancel()
+	child.limitCPU(p.config.Timeout * time.Duration(p.config.Threads))
 	stop := context.AfterFunc(work, child.kill)
-	summary, err := child.render(src, request{recipe, limits}, sink)
+	summary, err := child.render(src, m, sink)
 	if !stop() {
 		<-child.exited
 	}
@@ -159,6 +209,21 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	return ladder.Summary{}, err
 }
 
+// worthKeeping is the child, or nil for one that is dead, worn out or has
+// grown.
+func (p *Pool) worthKeeping(child *process) *process {
+	if child == nil || !child.alive() {
+		return nil
+	}
+	stat, err := child.stat()
+	if child.jobs < p.config.MaxJobs && err == nil && stat.ResidentMemory() <= maxResident {
+		return child
+	}
+	p.log.Debug("codec replaced", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs), zap.Int("resident", stat.ResidentMemory()))
+	child.close()
+	return nil
+}
+
 // Close ends the children, after the work that they have at hand.
 func (p *Pool) Close() {
 	for range cap(p.slots) {
@@ -166,4 +231,86 @@ func (p *Pool) Close() {
 			child.close()
 		}
 	}
+	p.nursery.close()
+}
+
+// traits are what a child is started with beside the configuration, because an
+// earlier one died without it.
+type traits struct {
+	noVector bool
+	off      []string // parts of the self-test, and so formats, that are left out
+}
+
+// nursery starts children, all on one thread of its own: the kernel kills a
+// child when the thread that started it ends, which must be at the end of the
+// daemon and not whenever Go lets a thread go.
+type nursery struct {
+	config Config
+	log    *zap.Logger
+	spawn  chan func()
+
+	mu      sync.Mutex
+	traits  traits
+	suspect string // the part of the self-test for which vector code was switched off
+}
+
+func newNursery(config Config, log *zap.Logger) *nursery {
+	n := &nursery{config: config, log: log, spawn: make(chan func())}
+	go func() {
+		runtime.LockOSThread() // and never unlocked: it ends with the goroutine
+		for f := range n.spawn {
+			f()
+		}
+	}()
+	return n
+}
+
+func (n *nursery) close() { close(n.spawn) }
+
+// start runs a child to its greeting. One that dies in its self-test is started
+// again without vector code, a known fault of libvips on some boards; when that
+// does not help, with vector code but without the part that it died of.
+func (n *nursery) start(ctx context.Context) (*process, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for {
+		child, err := n.spawnOne()
+		if err != nil {
+			return nil, err
+		}
+		err = child.greet(ctx, n.config.Version)
+		if err == nil {
+			return child, nil
+		}
+		var crash *selfTestCrash
+		if ctx.Err() != nil || !errors.As(err, &crash) || !n.learn(crash) {
+			return nil, err
+		}
+	}
+}
+
+// learn changes the traits after a crash; false is that nothing is left to try.
+func (n *nursery) learn(crash *selfTestCrash) bool {
+	switch {
+	case crash.part == "" || slices.Contains(n.traits.off, crash.part):
+		return false
+	case n.suspect != crash.part:
+		n.log.Warn("codec died in its self-test: trying without vector code", zap.Error(crash))
+		n.traits.noVector, n.suspect = true, crash.part
+	default:
+		n.log.Error("codec died in its self-test: this is switched off", zap.String("off", crash.part), zap.Error(crash))
+		n.traits.noVector, n.suspect = false, ""
+		n.traits.off = append(n.traits.off, crash.part)
+	}
+	return true
+}
+
+func (n *nursery) spawnOne() (child *process, err error) {
+	done := make(chan struct{})
+	n.spawn <- func() {
+		child, err = spawn(n.config, n.traits, n.log)
+		close(done)
+	}
+	<-done
+	return child, err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,10 +28,28 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "optimizerd-codec" {
 		goleak.VerifyTestMain(m)
 	}
-	if err := codec.Serve(puppet{}, codec.About{Version: "1.2.3", Libvips: "none"}); err != nil {
+	off := os.Args[len(os.Args)-1]
+	if err := codec.Serve(startPuppet, strings.Split(off, ",")); err != nil {
 		os.Stderr.WriteString(err.Error() + "\n")
 		os.Exit(1)
 	}
+}
+
+// startPuppet has a self-test that dies of what the file named by TMPDIR, which
+// children inherit, says.
+func startPuppet(test func(part string) bool) (codec.Engine, codec.About, error) {
+	about := codec.About{Version: "1.2.3", Libvips: "none", Vector: os.Getenv("VIPS_NOVECTOR") == ""}
+	illness, _ := os.ReadFile(os.Getenv("TMPDIR") + "/illness") // none in most tests
+	for _, part := range []string{"read jpeg", "write avif"} {
+		switch {
+		case !test(part):
+			about.Off = append(about.Off, part)
+		case string(illness) == part, string(illness) == "vector" && about.Vector:
+			_ = syscall.Kill(os.Getpid(), syscall.SIGILL)
+			select {}
+		}
+	}
+	return puppet{}, about, nil
 }
 
 // puppet makes variants whose bytes are all their width's last digit.
@@ -51,6 +70,8 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 	case "stop":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		select {} // the signal may take a moment
+	case "no memory":
+		return ladder.Summary{}, fault.New(fault.ProcessingFailed, "it ran out of memory")
 	case "early":
 		return ladder.Summary{}, nil // done before it opened anything
 	}
@@ -60,7 +81,7 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 	variants := recipe.Plan(640, 480).Variants
 	if string(script) == "die half-way" {
 		variants[2].Bytes = 1000
-		_ = sink.Variant(variants[2], io.MultiReader(strings.NewReader("only a little"), dead{}))
+		_ = sink.Variant(variants[2], io.MultiReader(strings.NewReader(magic[variants[2].Format]+"only a little"), dead{}))
 	}
 	if string(script) == "unplanned" {
 		variants[0].Width = 641
@@ -70,6 +91,10 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 	}
 	for _, v := range variants {
 		body := bytes.Repeat([]byte{byte(v.Width)}, 100_000)
+		copy(body, magic[v.Format])
+		if string(script) == "masquerade" {
+			copy(body, "<svg onload=")
+		}
 		v.Bytes = int64(len(body))
 		if err := sink.Variant(v, bytes.NewReader(body)); err != nil {
 			return ladder.Summary{}, err
@@ -77,6 +102,9 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 	}
 	return ladder.Summary{Color: ladder.RGB{1, 2, 3}}, nil
 }
+
+// magic is how a file of each format begins.
+var magic = map[ladder.Format]string{ladder.JPEG: "\xff\xd8\xff", ladder.WebP: "RIFF1234WEBP", ladder.AVIF: "1234ftypavif"}
 
 // dead ends the process at the first read.
 type dead struct{}
@@ -188,6 +216,8 @@ func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
 		"die half-way": "it ended (signal: killed)",
 		"hang":         "it ran longer than 1s",
 		"stop":         "it ran longer than 1s",
+		"no memory":    "it ran out of memory",
+		"masquerade":   "what it sent as 320.webp is none",
 		"early":        "it spoke out of turn",
 		"unplanned":    `it sent "641.webp" of 100000 bytes, which is not planned`,
 		"silent":       "it left out 320.webp without a word",
@@ -269,5 +299,58 @@ func TestAMissingProgramIsNamedWithItsKey(t *testing.T) {
 	_, err := codec.Find("/nowhere/optimizerd-codec")
 	if err == nil || !strings.Contains(err.Error(), "codec.path") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAChildIsReplacedAfterItsJobs(t *testing.T) {
+	p := newPool(t, func(c *codec.Config) { c.MaxJobs = 2 })
+	for range 4 {
+		if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.Stats(); got.Started != 2 || got.Crashed != 0 {
+		t.Errorf("%+v, want two children and no crash", got)
+	}
+}
+
+func TestTheLastTryIsInAFreshChildAndAlone(t *testing.T) {
+	p := newPool(t, func(c *codec.Config) { c.Processes = 2 })
+	if _, err := p.Alone().Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Stats().Started; got != 2 {
+		t.Errorf("%d children were started, want the first and a fresh one", got)
+	}
+	var group sync.WaitGroup // all places are free again
+	for range 4 {
+		src := source(t, "ok")
+		group.Go(func() {
+			if _, err := p.Render(t.Context(), src, recipe, ladder.Limits{}, &basket{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+}
+
+func TestAFormatOfWhichTheSelfTestDiesIsSwitchedOff(t *testing.T) {
+	for illness, want := range map[string]struct {
+		off    []string
+		vector bool
+	}{
+		"write avif": {[]string{"write avif"}, true}, // vector code was suspected, and found innocent
+		"vector":     {nil, false},
+		"":           {nil, true},
+	} {
+		dir := t.TempDir()
+		t.Setenv("TMPDIR", dir)
+		if err := os.WriteFile(dir+"/illness", []byte(illness), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		about := newPool(t, nil).About()
+		if !slices.Equal(about.Off, want.off) || about.Vector != want.vector {
+			t.Errorf("ill of %q: off %v, vector %v; want %+v", illness, about.Off, about.Vector, want)
+		}
 	}
 }

@@ -2,8 +2,8 @@ package codec
 
 import (
 	"bufio"
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,22 +11,27 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Crash is the error of a job whose child died, ran out of time or spoke out
-// of turn. It says nothing about the picture: another try may succeed.
+// Crash is the error of a job whose child died, ran out of memory or time, or
+// spoke out of turn. It says nothing about the picture: another try may
+// succeed.
 type Crash struct{ Reason string }
 
 func (c *Crash) Error() string { return "codec process: " + c.Reason }
 
 const (
-	helloTimeout = 20 * time.Second // starting libvips takes tens of ms, on a busy Pi some seconds
+	helloTimeout = 30 * time.Second // starting libvips and its self-test take 0.1 s, on a busy Pi some seconds
 	exitTimeout  = 2 * time.Second  // from closing the socket of an idle child to its end
 )
 
@@ -36,23 +41,28 @@ type process struct {
 	conn   *net.UnixConn
 	r      *bufio.Reader
 	about  About
+	jobs   int           // that it has rendered
 	exited chan struct{} // closed when it is reaped
 }
 
-// start runs a child and waits for its greeting.
-func start(ctx context.Context, c Config, log *zap.Logger) (*process, error) {
+// spawn runs a child. It is called on a thread that lives as long as the pool:
+// the kernel kills the child when that thread ends.
+func spawn(c Config, t traits, log *zap.Logger) (*process, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command(c.Path, "-threads", strconv.Itoa(c.Threads))
+	cmd := exec.Command(c.Path, "-threads", strconv.Itoa(c.Threads), "-memory", strconv.FormatInt(c.Memory, 10), "-off", strings.Join(t.off, ","))
 	cmd.Args[0] = program
-	cmd.Env = childEnv()
+	cmd.Env = childEnv(t.noVector)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = &lineLog{log: log}
 	cmd.WaitDelay = exitTimeout
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is the parent's to handle
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true, // Ctrl-C is the parent's to handle
+		Pdeathsig: syscall.SIGKILL,
+	}
 	if err := cmd.Start(); err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
@@ -62,34 +72,59 @@ func start(ctx context.Context, c Config, log *zap.Logger) (*process, error) {
 		_ = cmd.Wait() // cmd.ProcessState says how it ended
 		close(p.exited)
 	}()
-	if err := p.greet(ctx, c.Version); err != nil {
-		p.kill()
-		return nil, err
-	}
 	return p, nil
 }
 
+// selfTestCrash is the end of a child that had not greeted yet.
+type selfTestCrash struct {
+	Crash
+	part string // of the self-test that it was at; "" before the first
+}
+
+// greet hears the child's self-test and its greeting. After an error it is
+// dead.
 func (p *process) greet(ctx context.Context, version string) error {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { p.kill() })()
-	m, err := readReply(p.r)
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s did not greet within %v: %w", program, helloTimeout, ctx.Err())
+	stop := context.AfterFunc(ctx, p.kill)
+	defer stop()
+	part := ""
+	for {
+		m, err := readReply(p.r)
+		switch {
+		case err != nil:
+			crash := &selfTestCrash{part: part, Crash: *p.crash(err)}
+			if ctx.Err() != nil {
+				crash.Reason = fmt.Sprintf("it did not greet within %v", helloTimeout)
+			}
+			return crash
+		case m.Testing != nil:
+			part = *m.Testing
+		case m.Hello != nil:
+			p.about = *m.Hello
+			if err := p.about.check(version); err != nil {
+				p.kill()
+				return err
+			}
+			return nil
+		default:
+			p.kill()
+			return &Crash{"it spoke out of turn before its greeting"}
+		}
 	}
-	if err != nil {
-		return p.crash(err)
+}
+
+func (c *selfTestCrash) Error() string {
+	if c.part == "" {
+		return c.Crash.Error()
 	}
-	if m.Hello == nil {
-		return &Crash{"it spoke out of turn before its greeting"}
-	}
-	p.about = *m.Hello
-	return p.about.check(version)
+	return fmt.Sprintf("%s while it tested whether it can %s", c.Crash.Error(), c.part)
 }
 
 // render has the child make one ladder. After any error but a fault that the
 // child itself reports, the child is dead.
 func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
+	p.jobs++
 	if err := sendRequest(p.conn, m, src); err != nil {
 		return ladder.Summary{}, p.crash(err)
 	}
@@ -106,22 +141,62 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 		case got.Opened != nil:
 			err = sink.Opened(*got.Opened)
 		case got.Variant != nil:
-			body := &io.LimitedReader{R: p.r, N: got.Variant.Bytes}
-			if err = sink.Variant(*got.Variant, body); err == nil && body.N > 0 {
-				err = fmt.Errorf("%d bytes of %s were not taken", body.N, got.Variant.Name())
-			}
+			err = p.variant(*got.Variant, sink)
+		case got.Failed != nil && got.Failed.Code == fault.ProcessingFailed:
+			p.kill()
+			return ladder.Summary{}, &Crash{got.Failed.Detail}
 		case got.Failed != nil:
 			return ladder.Summary{}, got.Failed.fault()
 		case got.Done != nil:
 			return *got.Done, nil
 		}
 		if err != nil { // the sink's own error, or that of a child that died while it read
-			if p.ended() {
+			var crash *Crash
+			if p.ended() && !errors.As(err, &crash) {
 				err = p.crash(err)
 			}
 			p.kill()
 			return ladder.Summary{}, err
 		}
+	}
+}
+
+// variant passes a file on, if it begins like one of its format.
+func (p *process) variant(v ladder.Variant, sink ladder.Sink) error {
+	head, err := p.r.Peek(int(min(magicSize, v.Bytes)))
+	if err != nil {
+		return err
+	}
+	if !hasMagic(v.Format, head) {
+		return &Crash{fmt.Sprintf("what it sent as %s is none", v.Name())}
+	}
+	body := &io.LimitedReader{R: p.r, N: v.Bytes}
+	if err := sink.Variant(v, body); err != nil {
+		return err
+	}
+	if body.N > 0 {
+		return fmt.Errorf("%d bytes of %s were not taken", body.N, v.Name())
+	}
+	return nil
+}
+
+// magicSize is how many bytes hasMagic wants.
+const magicSize = 12
+
+// hasMagic reports whether a file begins like one of the format.
+func hasMagic(f ladder.Format, head []byte) bool {
+	is := func(at int, want string) bool {
+		return len(head) >= at+len(want) && string(head[at:at+len(want)]) == want
+	}
+	switch f {
+	case ladder.JPEG:
+		return is(0, "\xff\xd8\xff")
+	case ladder.WebP:
+		return is(0, "RIFF") && is(8, "WEBP")
+	case ladder.AVIF:
+		return is(4, "ftypavif")
+	default:
+		return false
 	}
 }
 
@@ -150,7 +225,7 @@ func (t *turn) allow(m reply) error {
 		i := slices.IndexFunc(t.planned, func(p ladder.Variant) bool {
 			return p.Format == v.Format && p.Width == v.Width && p.Height == v.Height
 		})
-		if i < 0 || v.Bytes < 1 {
+		if i < 0 || v.Bytes < 1 || v.Bytes > maxVariant {
 			return fmt.Errorf("it sent %.40q of %d bytes, which is not planned", v.Name(), v.Bytes)
 		}
 		t.planned = slices.Delete(t.planned, i, i+1)
@@ -170,14 +245,20 @@ func (t *turn) allow(m reply) error {
 	}
 }
 
+// maxVariant is larger than any honest file: a child must not fill the disk.
+const maxVariant = 256 << 20
+
 // crash ends the child and says why it was in no state to go on.
-func (p *process) crash(cause error) error {
+func (p *process) crash(cause error) *Crash {
 	died := p.ended()
 	p.kill()
-	if died {
-		return &Crash{fmt.Sprintf("it ended (%s)", p.cmd.ProcessState)}
+	if !died {
+		return &Crash{cause.Error()}
 	}
-	return &Crash{cause.Error()}
+	if p.cmd.ProcessState.ExitCode() == outOfTime {
+		return &Crash{"it used more processor time than it may"}
+	}
+	return &Crash{fmt.Sprintf("it ended (%s)", p.cmd.ProcessState)}
 }
 
 // alive reports whether the child has not been reaped.
@@ -218,6 +299,27 @@ func (p *process) close() {
 	}
 }
 
+// stat is what the kernel says of the child.
+func (p *process) stat() (procfs.ProcStat, error) {
+	proc, err := procfs.NewProc(p.cmd.Process.Pid)
+	if err != nil {
+		return procfs.ProcStat{}, err
+	}
+	return proc.Stat()
+}
+
+// limitCPU gives the child this much processor time from now on. It bounds
+// what a child takes that has stopped listening, beside the clock that ends
+// its job; a system that forbids setting it has the clock alone.
+func (p *process) limitCPU(more time.Duration) {
+	stat, err := p.stat()
+	if err != nil {
+		return
+	}
+	seconds := uint64(stat.CPUTime()) + uint64(more/time.Second) + 1
+	_ = unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: unix.RLIM_INFINITY}, nil)
+}
+
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -236,10 +338,15 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 
 // childEnv is all of the environment that a child gets: none of the daemon's
 // secrets are in it.
-func childEnv() []string {
+func childEnv(noVector bool) []string {
 	env := []string{
-		"MALLOC_ARENA_MAX=2",       // halves the peak; glibc reads it only at the start
-		"VIPS_DISC_THRESHOLD=100g", // never spill a decode to the SD card: the limits bound it
+		// glibc reads its settings only at the start of a process.
+		"MALLOC_ARENA_MAX=2",             // halves the peak
+		"MALLOC_MMAP_THRESHOLD_=1048576", // what a picture took is given back when it is freed
+		"VIPS_DISC_THRESHOLD=100g",       // never spill a decode to the SD card: the limits bound it
+	}
+	if noVector {
+		env = append(env, "VIPS_NOVECTOR=1")
 	}
 	for _, key := range []string{"TMPDIR", "VIPS_NOVECTOR", "VIPS_VECTOR", "LD_LIBRARY_PATH", "GOCOVERDIR"} {
 		if value, ok := os.LookupEnv(key); ok {
@@ -247,26 +354,4 @@ func childEnv() []string {
 		}
 	}
 	return env
-}
-
-// lineLog writes each line of a child's standard error to the log.
-type lineLog struct {
-	log  *zap.Logger
-	line []byte
-}
-
-// maxLine bounds how much of one line is kept.
-const maxLine = 2 << 10
-
-func (l *lineLog) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
-		line, after, ended := bytes.Cut(rest, []byte{'\n'})
-		l.line = append(l.line, line[:min(len(line), maxLine-len(l.line))]...)
-		if ended {
-			l.log.Warn("codec says", zap.ByteString("line", l.line))
-			l.line = l.line[:0]
-		}
-		rest = after
-	}
-	return len(p), nil
 }

@@ -21,6 +21,7 @@ import (
 // variant is followed by the variant's bytes.
 //
 //	parent                            child
+//	  ◄────────────────── testing … ×n
 //	  ◄──────────────────────────── hello
 //	request + descriptor ──────────►
 //	  ◄─────────────────────────── opened
@@ -39,6 +40,7 @@ type request struct {
 
 // reply is one step of a child's answer. Exactly one field is set.
 type reply struct {
+	Testing *string         `json:"testing,omitempty"` // the part of the self-test that comes next
 	Hello   *About          `json:"hello,omitempty"`
 	Opened  *ladder.Source  `json:"opened,omitempty"`
 	Variant *ladder.Variant `json:"variant,omitempty"` // its Bytes follow the frame
@@ -112,7 +114,7 @@ func readReply(r io.Reader) (reply, error) {
 		return reply{}, err
 	}
 	set := 0
-	for _, is := range []bool{m.Hello != nil, m.Opened != nil, m.Variant != nil, m.Done != nil, m.Failed != nil} {
+	for _, is := range []bool{m.Testing != nil, m.Hello != nil, m.Opened != nil, m.Variant != nil, m.Done != nil, m.Failed != nil} {
 		if is {
 			set++
 		}

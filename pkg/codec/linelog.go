@@ -1,0 +1,29 @@
+package codec
+
+import (
+	"bytes"
+
+	"go.uber.org/zap"
+)
+
+// lineLog writes each line of a child's standard error to the log.
+type lineLog struct {
+	log  *zap.Logger
+	line []byte
+}
+
+// maxLine bounds how much of one line is kept.
+const maxLine = 2 << 10
+
+func (l *lineLog) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		line, after, ended := bytes.Cut(rest, []byte{'\n'})
+		l.line = append(l.line, line[:min(len(line), maxLine-len(l.line))]...)
+		if ended {
+			l.log.Warn("codec says", zap.ByteString("line", l.line))
+			l.line = l.line[:0]
+		}
+		rest = after
+	}
+	return len(p), nil
+}
