@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
+)
+
+func TestQuarantineIsListedAndCleared(t *testing.T) {
+	dir := t.TempDir()
+	quarantined := func(args ...string) (string, string, int) {
+		t.Helper()
+		return run(t, append([]string{"quarantine", "--set", "storage.dir=" + dir}, args...)...)
+	}
+	stdout, stderr, status := quarantined("list")
+	if status != 0 || stdout != "no source is in quarantine\n" {
+		t.Errorf("empty: status %d\n%s%s", status, stdout, stderr)
+	}
+	if stdout, _, _ := quarantined("list", "--json"); stdout != "[]\n" {
+		t.Errorf("empty: %s", stdout)
+	}
+
+	store, err := quarantine.Open(filepath.Join(dir, quarantine.Folder), "8.14.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := []string{strings.Repeat("a", 64), strings.Repeat("a", 63) + "b", strings.Repeat("c", 64)}
+	for i, digest := range digests {
+		err := store.Add(quarantine.Entry{
+			SHA256: digest, Filename: "cat\x1b[2J\n.jpg", Bytes: 2048, Reason: "it ran longer than 1m0s",
+			At: timestamp.At(time.Date(2026, 2, 3, 4, i, 0, 0, time.UTC)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `SHA256        AT                LIBVIPS  BYTES    FILE                REASON
+cccccccccccc  2026-02-03 04:02  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran longer than 1m0s
+aaaaaaaaaaaa  2026-02-03 04:01  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran longer than 1m0s
+aaaaaaaaaaaa  2026-02-03 04:00  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran longer than 1m0s
+`
+	if stdout, _, _ := quarantined("list"); stdout != want {
+		t.Errorf("got\n%s\nwant\n%s", stdout, want)
+	}
+	var entries []quarantine.Entry
+	stdout, _, _ = quarantined("list", "--json")
+	if err := json.Unmarshal([]byte(stdout), &entries); err != nil || len(entries) != 3 || entries[1].SHA256 != digests[1] {
+		t.Errorf("%v: %s", err, stdout)
+	}
+
+	for _, test := range []struct {
+		args []string
+		says string
+		left int // -1: it fails, and all stay
+	}{
+		{nil, "--all", -1},
+		{[]string{"--all", digests[0]}, "--all", -1},
+		{[]string{"ccccccc"}, "too short", -1},
+		{[]string{"cccccccc", "dddddddd"}, `"dddddddd" is not in quarantine; nothing was cleared`, -1},
+		{[]string{"aaaaaaaaaaaa"}, "begins 2 digests", -1},
+		{[]string{digests[1], "CCCCCCCCCCCC"}, "cleared: 2\n", 1},
+		{[]string{"--all"}, "cleared: 1\n", 0},
+		{[]string{"--all"}, "cleared: 0\n", 0},
+	} {
+		stdout, stderr, status := quarantined(append([]string{"clear"}, test.args...)...)
+		wantLeft, wantStatus := test.left, 0
+		if test.left < 0 {
+			wantLeft, wantStatus = 3, 1
+		}
+		if status != wantStatus || !strings.Contains(stdout+stderr, test.says) {
+			t.Errorf("%.12q: status %d, %s%s", test.args, status, stdout, stderr)
+		}
+		if left, err := store.List(); err != nil || len(left) != wantLeft {
+			t.Errorf("%.12q: %d are left, %v; want %d", test.args, len(left), err, wantLeft)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
+)
+
+// Options are what Gather looks at.
+type Options struct {
+	File string   // of the configuration, as for config.Load
+	Sets []string // as for config.Load
+	Root string   // where proc and sys are; "" is "/"
+}
+
+// Gather collects the facts. Whatever cannot be had is a fact too, so that it
+// has no error.
+func Gather(ctx context.Context, o Options) Facts {
+	r := root(o.Root)
+	if r == "" {
+		r = "/"
+	}
+	f := Facts{Settings: Settings{File: o.File}, Machine: machine(r)}
+	c, warnings, err := config.Load(o.File, o.Sets)
+	f.Settings.Warnings = warnings
+	if err != nil {
+		f.Settings.Problem = err
+		return f
+	}
+	f.Settings.Config = &c
+	f.Codec = askCodec(ctx, c.CodecConfig())
+	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
+	f.Port = askPort(ctx, c.HTTP.Listen)
+	return f
+}
+
+// askCodec starts one child for its greeting.
+func askCodec(ctx context.Context, c codec.Config) Codec {
+	path, err := codec.Find(c.Path)
+	if err != nil {
+		return Codec{Problem: err}
+	}
+	c.Path = path
+	pool, err := codec.NewPool(ctx, c, zap.NewNop())
+	if err != nil {
+		return Codec{Path: path, Problem: err}
+	}
+	defer pool.Close()
+	return Codec{Path: path, About: pool.About(), Processes: pool.Size()}
+}
+
+// data looks at a folder, or at the one in which it would be made.
+func data(r root, dir, libvips string) Data {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	d := Data{Dir: dir, User: os.Geteuid()}
+	base := dir
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && info.IsDir():
+		d.Exists, d.Mode = true, info.Mode()
+		if s, ok := info.Sys().(*syscall.Stat_t); ok {
+			d.Owner = int(s.Uid)
+		}
+		d.Problem = probe(dir)
+	case err == nil:
+		d.Problem = syscall.ENOTDIR
+	case errors.Is(err, fs.ErrNotExist):
+		base = above(dir)
+		if err := unix.Access(base, unix.W_OK|unix.X_OK); err != nil {
+			d.Problem = fmt.Errorf("it is not there, and cannot be made in %s: %w", base, err)
+		}
+	default:
+		d.Problem, base = err, above(dir)
+	}
+	if real, err := filepath.EvalSymlinks(base); err == nil {
+		base = real
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(base, &s); err == nil {
+		d.Free, d.Total = int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize)
+		d.FreeFiles, d.Most = s.Ffree, s.Files
+	}
+	if info, err := os.ReadFile(r.path("proc/self/mountinfo")); err == nil {
+		m := mountOf(info, base)
+		d.FileSystem, d.Device = m.fileSystem, r.device(m)
+	}
+	d.Quarantine = countQuarantine(filepath.Join(dir, quarantine.Folder), libvips)
+	return d
+}
+
+// above is the nearest folder that exists.
+func above(dir string) string {
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+	}
+	return dir
+}
+
+// probe makes a file, writes to it, and removes it.
+func probe(dir string) error {
+	file, err := os.CreateTemp(dir, ".doctor-*")
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString("This file can be removed.\n")
+	return errors.Join(err, file.Close(), os.Remove(file.Name()))
+}
+
+func countQuarantine(dir, libvips string) (q Quarantine) {
+	store, err := quarantine.Open(dir, libvips)
+	if err != nil {
+		return Quarantine{Problem: err}
+	}
+	entries, err := store.List()
+	if err != nil {
+		return Quarantine{Problem: err}
+	}
+	for _, e := range entries {
+		switch {
+		case e.Unreadable != "":
+			q.Unreadable++
+		case libvips == "" || store.Counts(e): // if the codec is silent, as it was
+			q.Counting++
+		default:
+			q.Old++
+		}
+	}
+	return q
+}
+
+// askPort takes the address for a moment, or asks who has it.
+func askPort(ctx context.Context, address string) Port {
+	listener, err := net.Listen("tcp", address)
+	if err == nil {
+		_ = listener.Close() // nothing was accepted
+		return Port{}
+	}
+	if errors.Is(err, syscall.EADDRINUSE) && answers(ctx, address) {
+		return Port{Running: true, NotReady: notReady(ctx, address)}
+	}
+	return Port{Problem: err}
+}
+
+// askTime is how long the one who has the port may take to answer.
+const askTime = 3 * time.Second
+
+// answers reports whether an optimizerd is alive at the address.
+func answers(ctx context.Context, address string) bool {
+	var health struct{ Status string }
+	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
+}
+
+// notReady are the parts of a running daemon that are not ready.
+func notReady(ctx context.Context, address string) (parts []string) {
+	var ready struct {
+		Parts map[string]struct{ Status, Detail string }
+	}
+	if err := get(ctx, address, "/readyz", &ready); err != nil {
+		return []string{err.Error()}
+	}
+	for name, part := range ready.Parts {
+		if part.Status == "not_ready" {
+			parts = append(parts, name+": "+part.Detail)
+		}
+	}
+	slices.Sort(parts)
+	return parts
+}
+
+// maxAnswer is more than the answers asked for have.
+const maxAnswer = 64 << 10
+
+func get(ctx context.Context, address, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "localhost"
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+path, nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy of the environment
+	answer, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	return json.NewDecoder(io.LimitReader(answer.Body, maxAnswer)).Decode(v)
+}

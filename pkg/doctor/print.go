@@ -1,0 +1,95 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Style is how a report is printed for a person.
+type Style struct {
+	Colour bool
+	Width  int // columns; 0 does not break lines
+}
+
+var colours = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m"}
+
+// Print writes the report for a person: a line a finding, what to do about it
+// below, and the sum.
+func (r Report) Print(w io.Writer, style Style) error {
+	const gap = 2
+	name := 0
+	for _, f := range r.Findings {
+		name = max(name, utf8.RuneCountInString(f.Check))
+	}
+	indent := len(Warn) + gap + name + gap
+	var b strings.Builder
+	mark := func(s Status) string {
+		padded := fmt.Sprintf("%-*s", len(Warn), s)
+		if style.Colour {
+			return colours[s] + padded + "\x1b[0m"
+		}
+		return padded
+	}
+	for _, f := range r.Findings {
+		lines := wrap(f.Found, style.Width-indent)
+		if f.Advice != "" {
+			for i, line := range wrap(f.Advice, style.Width-indent-2) {
+				lines = append(lines, map[bool]string{true: "→ ", false: "  "}[i == 0]+line)
+			}
+		}
+		for i, line := range lines {
+			if i == 0 {
+				fmt.Fprintf(&b, "%s  %-*s  %s\n", mark(f.Status), name, f.Check, line)
+			} else {
+				fmt.Fprintf(&b, "%*s%s\n", indent, "", line)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\n%s  %s\n", mark(r.Status), r.sum())
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r Report) sum() string {
+	warnings, failures := r.count(Warn), r.count(Fail)
+	switch {
+	case failures > 0:
+		return fmt.Sprintf("to mend: %d, to know: %d", failures, warnings)
+	case warnings > 0:
+		return fmt.Sprintf("it will work; to know: %d", warnings)
+	default:
+		return "all is well"
+	}
+}
+
+// wrap breaks text into lines at spaces. A width that is too small for
+// anything breaks nothing. What could steer a terminal is left out: some of
+// the text is what other programs say.
+func wrap(text string, width int) []string {
+	const least = 20
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
+	words := strings.Fields(text)
+	if width < least || len(words) == 0 {
+		return []string{strings.Join(words, " ")}
+	}
+	lines, line := []string{}, words[0]
+	for _, word := range words[1:] {
+		if utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines, line = append(lines, line), word
+			continue
+		}
+		line += " " + word
+	}
+	return append(lines, line)
+}
