@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -18,21 +19,23 @@ const module = "github.com/optimizerd/optimizerd/"
 var layers = []string{
 	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/atomicfile", "pkg/thumbhash",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
-	"pkg/imaging", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/publish", "pkg/optimize",
-	"pkg/httpapi", "pkg/config", "pkg/daemon",
+	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/quarantine", "pkg/publish", "pkg/optimize",
+	"pkg/httpapi", "pkg/config", "pkg/doctor", "pkg/daemon",
 	"cmd/optimizerd-codec", "cmd/optimizerd",
 }
 
 // only says who alone may import what, so that a library can be replaced in
 // one place.
 var only = map[string]string{
-	"C":                                   "pkg/imaging",
-	"github.com/h2non/bimg":               "pkg/imaging",
-	"github.com/spf13/viper":              "pkg/config",
-	"github.com/cloudflare/cloudflared":   "pkg/tunnel",
-	"github.com/prometheus/client_golang": "pkg/daemon",
-	module + "pkg/imaging":                "cmd/optimizerd-codec",
-	module + "pkg/daemon":                 "cmd/optimizerd",
+	"C":                                    "pkg/imaging",
+	"github.com/seccomp/libseccomp-golang": "pkg/sandbox",
+	"github.com/h2non/bimg":                "pkg/imaging",
+	"github.com/spf13/viper":               "pkg/config",
+	"github.com/cloudflare/cloudflared":    "pkg/tunnel",
+	"github.com/prometheus/client_golang":  "pkg/daemon",
+	module + "pkg/imaging":                 "cmd/optimizerd-codec",
+	module + "pkg/sandbox":                 "cmd/optimizerd-codec",
+	module + "pkg/daemon":                  "cmd/optimizerd",
 }
 
 type goPackage struct {
@@ -40,9 +43,11 @@ type goPackage struct {
 	Imports    []string
 }
 
-func list(t *testing.T, args ...string) []goPackage {
+func list(t *testing.T, env []string, args ...string) []goPackage {
 	t.Helper()
-	out, err := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports"}, args...)...).Output()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -59,7 +64,7 @@ func list(t *testing.T, args ...string) []goPackage {
 }
 
 func TestImportsGoOneWay(t *testing.T) {
-	for _, p := range list(t, module+"...") {
+	for _, p := range list(t, nil, module+"...") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		own := slices.Index(layers, name)
 		if own < 0 {
@@ -80,9 +85,9 @@ func TestImportsGoOneWay(t *testing.T) {
 }
 
 func TestTheDaemonLinksNoC(t *testing.T) {
-	for _, p := range list(t, "-deps", module+"cmd/optimizerd") {
-		if p.ImportPath == "github.com/h2non/bimg" || p.ImportPath == module+"pkg/imaging" {
-			t.Errorf("the daemon links %s: importing bimg starts libvips", p.ImportPath)
+	for _, p := range list(t, []string{"CGO_ENABLED=0"}, "-deps", module+"cmd/optimizerd") {
+		if slices.Contains([]string{"github.com/h2non/bimg", "github.com/seccomp/libseccomp-golang", "runtime/cgo"}, p.ImportPath) {
+			t.Errorf("the daemon links %s: no C belongs in the process that faces the net", p.ImportPath)
 		}
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
-	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -73,8 +72,7 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 		return err
 	}
 	log = log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)) // each file's outcome is printed instead
-	c.Codec.Version = buildinfo.Version()
-	pool, err := codec.NewPool(ctx, c.Codec, log)
+	pool, err := codec.NewPool(ctx, c.CodecConfig(), log)
 	if err != nil {
 		return err
 	}
@@ -83,7 +81,7 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 	if err != nil {
 		return err
 	}
-	maker := &optimize.Maker{Engine: pool, Store: store, Limits: c.LadderLimits(), Log: log}
+	maker := &optimize.Maker{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log}
 	report := newReport(os.Stdout, len(files))
 	var group errgroup.Group
 	group.SetLimit(pool.Size())

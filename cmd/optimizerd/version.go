@@ -57,8 +57,7 @@ func (o *options) askCodec(cmd *cobra.Command) (codec.About, error) {
 	if err != nil {
 		return codec.About{}, err
 	}
-	c.Codec.Version = buildinfo.Version()
-	pool, err := codec.NewPool(cmd.Context(), c.Codec, log)
+	pool, err := codec.NewPool(cmd.Context(), c.CodecConfig(), log)
 	if err != nil {
 		return codec.About{}, err
 	}

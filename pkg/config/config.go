@@ -23,6 +23,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 
+	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -407,6 +408,20 @@ func loopback(address string) bool {
 // LadderLimits are the limits in the engine's words.
 func (c Config) LadderLimits() ladder.Limits {
 	return ladder.Limits{MaxPixels: c.Limits.MaxPixels, MaxFrames: c.Limits.MaxFrames, MaxMemory: c.Limits.MaxMemory}
+}
+
+// childSlack is what a codec process may take beyond the estimate that
+// limits.max_memory bounds: an estimate is one.
+const childSlack = 64 << 20
+
+// CodecConfig is the codec's part with what follows from others filled in.
+func (c Config) CodecConfig() codec.Config {
+	cc := c.Codec
+	cc.Version = buildinfo.Version()
+	if cc.Memory == 0 {
+		cc.Memory = c.Limits.MaxMemory + childSlack
+	}
+	return cc
 }
 
 // TokenStrings are the tokens in the clear, for the one part that compares

@@ -17,19 +17,22 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
@@ -84,20 +87,30 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
-	c.Codec.Version = buildinfo.Version()
-	d.pool, err = codec.NewPool(ctx, c.Codec, log.Named("codec"))
+	d.pool, err = codec.NewPool(ctx, c.CodecConfig(), log.Named("codec"))
 	if err != nil {
 		return nil, err
 	}
+	about := d.pool.About()
+	if err := d.dropFormats(about); err != nil {
+		return nil, err
+	}
+	bad, err := quarantine.Open(d.path(quarantine.Folder), about.Libvips)
+	if err != nil {
+		return nil, fmt.Errorf("storage.dir: %w", err)
+	}
 	d.metrics = newMetrics(d)
-	recipe := c.Ladder.Recipe()
+	recipe := d.config.Ladder.Recipe()
 	d.service, err = optimize.New(optimize.Deps{
-		Maker:  &optimize.Maker{Engine: d.pool, Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize")},
-		Queue:  d.queue,
-		Spool:  spool,
-		Recipe: recipe,
-		Log:    log.Named("optimize"),
-		Ended:  d.metrics.ended,
+		Maker: &optimize.Maker{
+			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize"),
+		},
+		Queue:      d.queue,
+		Spool:      spool,
+		Quarantine: bad,
+		Recipe:     recipe,
+		Log:        log.Named("optimize"),
+		Ended:      d.metrics.ended,
 	})
 	if err != nil {
 		return nil, err
@@ -109,10 +122,10 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Store:       d.store,
 		Tokens:      c.TokenStrings(),
 		PublicFiles: c.Files.Public,
-		Checks: map[string]func() error{
-			"queue":  d.queue.Check,
-			"disk":   func() error { return spool.Room(0) },
-			"codec":  d.pool.Check,
+		Checks: map[string]func() (string, error){
+			"queue":  func() (string, error) { return "", d.queue.Check() },
+			"disk":   func() (string, error) { return "", spool.Room(0) },
+			"codec":  func() (string, error) { return switchedOff(about), d.pool.Check() },
 			"tunnel": nil,
 		},
 		Stopping: d.stopping,
@@ -128,8 +141,30 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	}
 	log.Info("ready to serve", zap.String("url", d.URL()), zap.String("admin", d.AdminURL()), zap.String("storage", c.Storage.Dir),
 		zap.Bool("token_needed", len(c.Auth.Tokens) > 0), zap.String("recipe", recipe.ShortFingerprint()),
-		zap.Int("images", d.store.Len()), zap.Any("codec", d.pool.About()))
+		zap.Int("images", d.store.Len()), zap.Any("codec", about))
 	return d, nil
+}
+
+// switchedOff says which formats the codec does without, if any.
+func switchedOff(about codec.About) string {
+	if len(about.Off) == 0 {
+		return ""
+	}
+	return "This machine cannot " + strings.Join(about.Off, ", ") + "."
+}
+
+// dropFormats takes from the ladder what the codec cannot write, so that the
+// other formats are made.
+func (d *Daemon) dropFormats(about codec.About) error {
+	if off := switchedOff(about); off != "" {
+		d.log.Error("formats are switched off: optimizerd doctor says what to do", zap.String("codec", off))
+	}
+	wanted := d.config.Ladder.Formats
+	d.config.Ladder.Formats = slices.DeleteFunc(slices.Clone(wanted), func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) })
+	if len(d.config.Ladder.Formats) == 0 {
+		return fmt.Errorf("ladder.formats: libvips %s on this machine can write none of %v", about.Libvips, wanted)
+	}
+	return nil
 }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.config.Storage.Dir, name) }

@@ -82,13 +82,17 @@ type Deps struct {
 	Queue       *queue.Queue
 	Spool       *intake.Spool
 	Store       *publish.Store
-	Tokens      []string                // any of them lets a client in; none lets everybody in
-	PublicFiles bool                    // GET /files/… needs no token
-	Checks      map[string]func() error // parts of /readyz: nil from a check is ready, no check is off
-	Stopping    <-chan struct{}         // closed when the daemon begins to stop
-	Observe     func(Observation)       // told of every answered request; may be nil
+	Tokens      []string // any of them lets a client in; none lets everybody in
+	PublicFiles bool     // GET /files/… needs no token
+	Checks      Checks
+	Stopping    <-chan struct{}   // closed when the daemon begins to stop
+	Observe     func(Observation) // told of every answered request; may be nil
 	Log         *zap.Logger
 }
+
+// Checks are the parts of /readyz: no error from a check is ready, with a
+// detail if there is one to tell; a part without a check is off.
+type Checks map[string]func() (detail string, err error)
 
 // Observation is one answered request, for metrics.
 type Observation struct {

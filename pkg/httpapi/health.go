@@ -32,8 +32,9 @@ func (a *api) getReadiness(w *response, _ *http.Request) error {
 			answer.Parts[name] = part{Status: "off"}
 			continue
 		}
-		answer.Parts[name] = part{Status: "ready"}
-		if err := check(); err != nil {
+		detail, err := check()
+		answer.Parts[name] = part{"ready", detail}
+		if err != nil {
 			answer.Parts[name] = part{"not_ready", fault.From(err).Detail}
 			answer.Status, status = "not_ready", http.StatusServiceUnavailable
 		}

@@ -76,8 +76,8 @@ func TestAPanicIsAProblemWithoutInternals(t *testing.T) {
 
 func TestAReadinessCheckThatFailsKeepsItsCauseToItself(t *testing.T) {
 	server, _ := broken(t, func(d *httpapi.Deps) {
-		d.Checks = map[string]func() error{
-			"disk": func() error { return errSecret },
+		d.Checks = httpapi.Checks{
+			"disk": func() (string, error) { return "", errSecret },
 			"off":  nil,
 		}
 	})

@@ -31,15 +31,12 @@ import (
 
 // Maker turns sources into published sets.
 type Maker struct {
-	Engine codec.Engine
-	Store  *publish.Store
-	Limits ladder.Limits
-	Log    *zap.Logger
+	Engine     codec.Engine
+	LastResort codec.Engine // for a source that was at hand when a codec process died
+	Store      *publish.Store
+	Limits     ladder.Limits
+	Log        *zap.Logger
 }
-
-// tries is how often a source gets a codec process: one that killed two is
-// taken to have done it.
-const tries = 2
 
 // Make makes the set id of src, unless it is published already. Errors are
 // faults, or those of ctx and the disk.
@@ -47,21 +44,20 @@ func (m *Maker) Make(ctx context.Context, src *os.File, source job.Source, recip
 	if m.Store.Has(id) {
 		return m.Store.Get(id)
 	}
-	for n := 1; ; n++ {
-		made, err := m.try(ctx, src, source, recipe, id)
-		var crash *codec.Crash
-		if !errors.As(err, &crash) {
-			return made, err
-		}
-		if n == tries {
-			return manifest.Manifest{}, fault.Wrap(fault.ProcessingFailed, crash,
-				"The picture could not be processed: the process that decodes it failed %d times.", tries)
-		}
-		m.Log.Warn("trying again in a fresh codec process", zap.String("image_id", id), zap.Error(crash))
+	made, err := m.try(ctx, m.Engine, src, source, recipe, id)
+	var crash *codec.Crash
+	if !errors.As(err, &crash) {
+		return made, err
 	}
+	m.Log.Warn("trying again in a fresh codec process, alone", zap.String("image_id", id), zap.Error(crash))
+	made, err = m.try(ctx, m.LastResort, src, source, recipe, id)
+	if errors.As(err, &crash) {
+		return made, fault.Wrap(fault.ProcessingFailed, crash, "The picture could not be processed: the process that decodes it failed twice.")
+	}
+	return made, err
 }
 
-func (m *Maker) try(ctx context.Context, src *os.File, source job.Source, recipe ladder.Recipe, id string) (manifest.Manifest, error) {
+func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, source job.Source, recipe ladder.Recipe, id string) (manifest.Manifest, error) {
 	set, err := m.Store.Begin(id)
 	if err != nil {
 		return manifest.Manifest{}, err
@@ -69,11 +65,11 @@ func (m *Maker) try(ctx context.Context, src *os.File, source job.Source, recipe
 	defer set.Abort()
 	c := collector{set: set}
 	began := time.Now()
-	summary, err := m.Engine.Render(ctx, src, recipe, m.Limits, &c)
+	summary, err := engine.Render(ctx, src, recipe, m.Limits, &c)
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
-	engine := time.Since(began)
+	rendered := time.Since(began)
 	made := c.manifest(source, recipe, id, summary, time.Now())
 	if err := set.Commit(made); err != nil {
 		return manifest.Manifest{}, err
@@ -81,7 +77,7 @@ func (m *Maker) try(ctx context.Context, src *os.File, source job.Source, recipe
 	m.Log.Info("published", zap.String("image_id", id), zap.String("format", made.Source.Format),
 		zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
 		zap.Int64("bytes_in", source.Bytes), zap.Int64("bytes_out", c.bytes),
-		zap.Duration("engine", engine), zap.Duration("took", time.Since(began)))
+		zap.Duration("engine", rendered), zap.Duration("took", time.Since(began)))
 	return made, nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
@@ -81,10 +82,12 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	must(err)
 	store, err := publish.Open(filepath.Join(dir, "files"), log)
 	must(err)
+	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
+	must(err)
 	h := &house{dir: dir, engine: &engine{before: before}}
 	h.Service, err = optimize.New(optimize.Deps{
-		Maker: &optimize.Maker{Engine: h.engine, Store: store, Log: log},
-		Queue: q, Spool: spool, Recipe: ladder.DefaultConfig().Recipe(), Log: log,
+		Maker: &optimize.Maker{Engine: h.engine, LastResort: h.engine, Store: store, Log: log},
+		Queue: q, Spool: spool, Quarantine: bad, Recipe: ladder.DefaultConfig().Recipe(), Log: log,
 	})
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -227,6 +230,42 @@ func TestACrashIsTriedOnceMore(t *testing.T) {
 			t.Errorf("error %+v", j.Error)
 		}
 		h.stop()
+	}
+}
+
+func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
+	dir := t.TempDir()
+	h := newHouse(t, dir, func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} })
+	if j := h.submit(t, gif).Ticket.Wait(t.Context()); j.Error == nil || j.Error.Code != fault.ProcessingFailed {
+		t.Fatalf("the first time: %+v", j)
+	}
+	h.stop()
+	h = newHouse(t, dir, nil) // remembered over restarts
+	refused := func(content string) error {
+		place, err := h.Queue.Reserve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer place.Release()
+		upload, err := h.Spool.Receive(strings.NewReader(content), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer upload.Discard()
+		_, err = h.Submit(place, upload)
+		return err
+	}
+	if err := refused(gif); fault.CodeOf(err) != fault.ProcessingFailed {
+		t.Errorf("the same bytes again: %v", err)
+	}
+	if runs := h.engine.runs.Load(); runs != 0 {
+		t.Errorf("the engine ran %d times", runs)
+	}
+	if n, err := h.Quarantine.Clear(); n != 1 || err != nil {
+		t.Errorf("cleared %d, %v", n, err)
+	}
+	if err := refused(gif); err != nil {
+		t.Errorf("after it is cleared: %v", err)
 	}
 }
 

@@ -15,17 +15,20 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
 // Deps are what a Service works with.
 type Deps struct {
-	Maker  *Maker
-	Queue  *queue.Queue
-	Spool  *intake.Spool
-	Recipe ladder.Recipe // of new jobs; a job keeps that which it was accepted with
-	Log    *zap.Logger
-	Ended  func(job.Job) // told of every job that ended here; may be nil
+	Maker      *Maker
+	Queue      *queue.Queue
+	Spool      *intake.Spool
+	Quarantine *quarantine.Store
+	Recipe     ladder.Recipe // of new jobs; a job keeps that which it was accepted with
+	Log        *zap.Logger
+	Ended      func(job.Job) // told of every job that ended here; may be nil
 }
 
 // Service does the queue's jobs, each image once.
@@ -73,6 +76,9 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload) (Submission,
 	}
 	if t, ok := s.inFlight[id]; ok {
 		return Submission{Ticket: t, Joined: true}, nil
+	}
+	if err := s.Quarantine.Check(upload.Digest()); err != nil {
+		return Submission{}, err
 	}
 	if err := upload.Keep(); err != nil {
 		return Submission{}, err
@@ -153,10 +159,25 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease) (full bool) {
 		s.check(log, lease.Complete())
 	} else {
 		log.Warn("job failed", zap.Error(err))
+		s.remember(j.Source, err)
 		s.check(log, lease.Fail(fault.From(err)))
 	}
 	s.Ended(lease.Job())
 	return false
+}
+
+// remember keeps a source that killed its codec processes from doing so again.
+func (s *Service) remember(source job.Source, err error) {
+	if fault.CodeOf(err) != fault.ProcessingFailed {
+		return
+	}
+	entry := quarantine.Entry{
+		SHA256: source.SHA256, Filename: source.Filename, Bytes: source.Bytes,
+		Reason: err.Error(), At: timestamp.At(time.Now()),
+	}
+	if err := s.Quarantine.Add(entry); err != nil {
+		s.Log.Error("a source that kills codec processes is not remembered", zap.Error(err))
+	}
 }
 
 func (s *Service) make(ctx context.Context, j job.Job) error {
