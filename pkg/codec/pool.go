@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -20,7 +22,7 @@ import (
 // Config holds the settings of the pool.
 type Config struct {
 	Path      string        `mapstructure:"path"`      // of optimizerd-codec; "" looks where Find says
-	Processes int           `mapstructure:"processes"` // children at once; 0 is half the cores
+	Processes int           `mapstructure:"processes"` // children at once; 0 is half the cores, if memory allows
 	Threads   int           `mapstructure:"threads"`   // encoders at once in a child; 0 is one a core
 	Timeout   time.Duration `mapstructure:"timeout"`   // for one source, then the child is killed
 	Memory    int64         `mapstructure:"memory"`    // bytes that a child may take for its work; 0 follows limits.max_memory
@@ -57,13 +59,39 @@ const maxResident = 256 << 20
 
 // withDefaults fills in what the machine decides.
 func (c Config) withDefaults() Config {
+	cores := runtime.GOMAXPROCS(0) // it knows the cgroup's share
 	if c.Processes == 0 {
-		c.Processes = max(1, runtime.NumCPU()/2)
+		c.Processes = processesFor(cores, availableMemory(), c.Memory)
 	}
 	if c.Threads == 0 {
-		c.Threads = runtime.NumCPU()
+		c.Threads = cores
 	}
 	return c
+}
+
+// What the daemon and an idle child take, and the rest of a small system.
+const (
+	idleChild = 48 << 20
+	others    = 192 << 20
+)
+
+// processesFor is a child for every two cores, since each uses them all for
+// most of a picture, but no more than can be at their largest at once.
+func processesFor(cores int, memory, child int64) int {
+	fit := int((memory - others) / (child + idleChild))
+	return max(1, min(cores/2, fit))
+}
+
+// availableMemory is that of the machine, or of the cgroup where that has less.
+func availableMemory() int64 {
+	memory, err := memlimit.FromSystem()
+	if limit, limitErr := memlimit.FromCgroup(); limitErr == nil && (err != nil || limit < memory) {
+		memory, err = limit, nil
+	}
+	if err != nil {
+		return 0 // unknown: be careful
+	}
+	return int64(min(memory, math.MaxInt64))
 }
 
 // Pool is an Engine made of child processes. Its zero value is not usable.

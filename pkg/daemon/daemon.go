@@ -92,6 +92,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, err
 	}
 	about := d.pool.About()
+	if !about.Sandbox.Seccomp || about.Sandbox.Memory == 0 {
+		log.Warn("the codec is not shut in: optimizerd doctor says what is missing", zap.Any("sandbox", about.Sandbox))
+	}
 	if err := d.dropFormats(about); err != nil {
 		return nil, err
 	}

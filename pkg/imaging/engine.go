@@ -18,9 +18,11 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/h2non/bimg"
+	"golang.org/x/sys/unix"
 )
 
 // Config holds the settings of the engine.
@@ -45,8 +47,28 @@ var setUp = sync.OnceValue(func() error {
 	if C.kernel_start() != 0 {
 		return lastError()
 	}
+	if compilesVectors() && !canCompile() {
+		bimg.VipsVectorSetEnabled(false)
+	}
 	return nil
 })
+
+// compilesVectors reports whether libvips makes its vector code while it runs,
+// as it did until 8.14.
+func compilesVectors() bool {
+	return C.vips_version(0) == 8 && C.vips_version(1) < 15
+}
+
+// canCompile reports whether a program may write code and run it. Where it may
+// not (systemd's MemoryDenyWriteExecute), and can open no file to go around
+// that, the compiler of libvips 8.14 gives up with a crash.
+func canCompile() bool {
+	code, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return false
+	}
+	return unix.Munmap(code) == nil
+}
 
 // Start sets up libvips for this process and has it test itself.
 func Start(cfg Config) (*Engine, error) {
