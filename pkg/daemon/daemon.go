@@ -160,12 +160,17 @@ func switchedOff(about codec.About) string {
 // other formats are made.
 func (d *Daemon) dropFormats(about codec.About) error {
 	if off := switchedOff(about); off != "" {
-		d.log.Error("formats are switched off: optimizerd doctor says what to do", zap.String("codec", off))
+		d.log.Warn("formats are missing: optimizerd doctor says what to do", zap.String("codec", off))
 	}
 	wanted := d.config.Ladder.Formats
-	d.config.Ladder.Formats = slices.DeleteFunc(slices.Clone(wanted), func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) })
-	if len(d.config.Ladder.Formats) == 0 {
+	missing := func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }
+	d.config.Ladder.Formats = slices.DeleteFunc(slices.Clone(wanted), missing)
+	switch len(d.config.Ladder.Formats) {
+	case len(wanted):
+	case 0:
 		return fmt.Errorf("ladder.formats: libvips %s on this machine can write none of %v", about.Libvips, wanted)
+	default:
+		d.log.Error("ladder.formats: some of them are switched off", zap.Any("wanted", wanted), zap.Any("made", d.config.Ladder.Formats))
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func (a *api) getHealth(w *response, _ *http.Request) error {
 
 // readiness is whether uploads can be taken now, part by part.
 type readiness struct {
-	Status string          `json:"status"` // ready, or not_ready as soon as one part is
+	Status string          `json:"status"` // ready, or not_ready as soon as one part is or the daemon stops
 	Parts  map[string]part `json:"parts"`
 }
 
@@ -38,6 +38,11 @@ func (a *api) getReadiness(w *response, _ *http.Request) error {
 			answer.Parts[name] = part{"not_ready", fault.From(err).Detail}
 			answer.Status, status = "not_ready", http.StatusServiceUnavailable
 		}
+	}
+	select {
+	case <-a.Stopping:
+		answer.Status, status = "not_ready", http.StatusServiceUnavailable
+	default:
 	}
 	return w.json(status, answer)
 }
