@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/dustin/go-humanize"
@@ -77,6 +78,9 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 		return err
 	}
 	defer pool.Close()
+	if about := pool.About(); slices.ContainsFunc(c.Ladder.Formats, func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }) {
+		return fmt.Errorf("ladder.formats: %v is wanted, and libvips %s on this machine writes %v", c.Ladder.Formats, about.Libvips, about.Outputs)
+	}
 	store, err := publish.Open(out, log)
 	if err != nil {
 		return err

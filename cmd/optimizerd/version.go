@@ -22,6 +22,8 @@ type versions struct {
 	Libvips  string          `json:"libvips"`
 	Inputs   []string        `json:"inputs"`
 	Outputs  []ladder.Format `json:"outputs"`
+	Off      []string        `json:"off"` // what the codec's self-test switched off
+	Vector   bool            `json:"vector"`
 }
 
 func versionCommand(o *options) *cobra.Command {
@@ -34,6 +36,7 @@ func versionCommand(o *options) *cobra.Command {
 			v := versions{Version: buildinfo.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 			about, problem := o.askCodec(cmd)
 			v.Bimg, v.Libvips, v.Inputs, v.Outputs = about.Bimg, about.Libvips, about.Inputs, about.Outputs
+			v.Off, v.Vector = about.Off, about.Vector
 			if asJSON {
 				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(v); err != nil {
 					return err
@@ -42,7 +45,10 @@ func versionCommand(o *options) *cobra.Command {
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "optimizerd %s (%s, %s)\n", v.Version, v.Go, v.Platform)
 			if problem == nil {
-				fmt.Fprintf(cmd.OutOrStdout(), "bimg %s, libvips %s\nreads  %s\nwrites %v\n", v.Bimg, v.Libvips, strings.Join(v.Inputs, " "), v.Outputs)
+				fmt.Fprintf(cmd.OutOrStdout(), "bimg %s, libvips %s (vector code: %t)\nreads  %s\nwrites %v\n", v.Bimg, v.Libvips, v.Vector, strings.Join(v.Inputs, " "), v.Outputs)
+				if len(v.Off) > 0 {
+					fmt.Fprintf(cmd.OutOrStdout(), "cannot %s\n", strings.Join(v.Off, ", "))
+				}
 			}
 			return problem
 		},

@@ -17,7 +17,7 @@ import (
 // Write replaces the file at path by data, durably. Readers see the old
 // content or all of the new.
 func Write(path string, data []byte) error {
-	if err := renameio.WriteFile(path, data, 0o640); err != nil {
+	if err := renameio.WriteFile(path, data, 0o640, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return SyncDir(filepath.Dir(path))

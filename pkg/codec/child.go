@@ -24,7 +24,8 @@ const outOfTime = 3
 // Start makes a child's engine and has it test itself. It calls test before
 // each part of that, such as "read heic", so that the parent knows what the
 // child was at should it die; a part for which test returns false is left out,
-// because an earlier child died of it.
+// because an earlier child died of it. An empty part
+// says that the test is over.
 type Start func(test func(part string) bool) (Engine, About, error)
 
 // Serve is the life of a child: it starts the engine, greets the parent and

@@ -134,8 +134,11 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 // start runs one more child; a child that cannot start is nil.
 func (p *Pool) start(ctx context.Context) (*process, error) {
 	child, err := p.nursery.start(ctx)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
+		err = &Unavailable{err}
 		p.broken.Store(&err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	p.broken.Store(nil)
@@ -175,7 +178,11 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 		return ladder.Summary{}, ctx.Err()
 	}
 	defer func() { p.slots <- p.worthKeeping(child) }()
-	if child == nil || !child.alive() {
+	if child != nil && !child.alive() {
+		child.kill() // it died idle; what is left of it goes
+		child = nil
+	}
+	if child == nil {
 		var err error
 		if child, err = p.start(ctx); err != nil {
 			return ladder.Summary{}, err
@@ -280,12 +287,14 @@ type nursery struct {
 	mu      sync.Mutex
 	traits  traits
 	suspect string // the part of the self-test for which vector code was switched off
+	settled bool   // a child has greeted, so these are the traits that this machine needs
 }
 
 func newNursery(config Config, log *zap.Logger) *nursery {
 	n := &nursery{config: config, log: log, spawn: make(chan func())}
 	go func() {
 		runtime.LockOSThread() // and never unlocked: it ends with the goroutine
+		lowerPriority()
 		for f := range n.spawn {
 			f()
 		}
@@ -295,32 +304,45 @@ func newNursery(config Config, log *zap.Logger) *nursery {
 
 func (n *nursery) close() { close(n.spawn) }
 
+// startTries is how many children may die before they greet with nothing to be
+// learnt from it: a kernel short of memory kills as it likes.
+const startTries = 5
+
 // start runs a child to its greeting. One that dies in its self-test is started
 // again without vector code, a known fault of libvips on some boards; when that
 // does not help, with vector code but without the part that it died of.
 func (n *nursery) start(ctx context.Context) (*process, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for {
+	for try := 1; ; {
 		child, err := n.spawnOne()
 		if err != nil {
 			return nil, err
 		}
 		err = child.greet(ctx, n.config.Version)
 		if err == nil {
+			n.settled = true
 			return child, nil
 		}
 		var crash *selfTestCrash
-		if ctx.Err() != nil || !errors.As(err, &crash) || !n.learn(crash) {
+		if ctx.Err() != nil || !errors.As(err, &crash) {
 			return nil, err
 		}
+		if n.learn(crash) {
+			continue
+		}
+		if try++; try > startTries {
+			return nil, err
+		}
+		n.log.Warn("codec died before it greeted: starting another", zap.Error(crash))
 	}
 }
 
-// learn changes the traits after a crash; false is that nothing is left to try.
+// learn changes the traits after a crash; false is that there is nothing to
+// change. What an earlier child could do stays on: the others were told of it.
 func (n *nursery) learn(crash *selfTestCrash) bool {
 	switch {
-	case crash.part == "" || slices.Contains(n.traits.off, crash.part):
+	case n.settled || crash.part == "" || slices.Contains(n.traits.off, crash.part):
 		return false
 	case n.suspect != crash.part:
 		n.log.Warn("codec died in its self-test: trying without vector code", zap.Error(crash))

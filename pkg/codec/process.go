@@ -30,8 +30,17 @@ type Crash struct{ Reason string }
 
 func (c *Crash) Error() string { return "codec process: " + c.Reason }
 
+// Unavailable is the error of a job for which no child would start: nothing was
+// tried, and later it may work.
+type Unavailable struct{ Cause error }
+
+func (u *Unavailable) Error() string { return u.Cause.Error() }
+
+// Unwrap returns why the child did not start.
+func (u *Unavailable) Unwrap() error { return u.Cause }
+
 const (
-	helloTimeout = 30 * time.Second // starting libvips and its self-test take 0.1 s, on a busy Pi some seconds
+	helloTimeout = 15 * time.Second // for libvips to start, and for each part of its self-test: all take 0.1 s, on a busy Pi some seconds
 	exitTimeout  = 2 * time.Second  // from closing the socket of an idle child to its end
 )
 
@@ -39,7 +48,8 @@ const (
 type process struct {
 	cmd    *exec.Cmd
 	conn   *net.UnixConn
-	r      *bufio.Reader
+	in     input
+	r      *bufio.Reader // of in
 	about  About
 	jobs   int           // that it has rendered
 	exited chan struct{} // closed when it is reaped
@@ -67,7 +77,8 @@ func spawn(c Config, t traits, log *zap.Logger) (*process, error) {
 		ours.Close()
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
-	p := &process{cmd: cmd, conn: ours, r: bufio.NewReader(ours), exited: make(chan struct{})}
+	p := &process{cmd: cmd, conn: ours, in: input{r: ours}, exited: make(chan struct{})}
+	p.r = bufio.NewReader(&p.in)
 	go func() {
 		_ = cmd.Wait() // cmd.ProcessState says how it ended
 		close(p.exited)
@@ -84,18 +95,18 @@ type selfTestCrash struct {
 // greet hears the child's self-test and its greeting. After an error it is
 // dead.
 func (p *process) greet(ctx context.Context, version string) error {
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
-	defer cancel()
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
+	defer func() { _ = p.conn.SetReadDeadline(time.Time{}) }()
 	part := ""
 	for {
+		_ = p.conn.SetReadDeadline(time.Now().Add(helloTimeout)) // a socket has deadlines
 		m, err := readReply(p.r)
 		switch {
 		case err != nil:
 			crash := &selfTestCrash{part: part, Crash: *p.crash(err)}
-			if ctx.Err() != nil {
-				crash.Reason = fmt.Sprintf("it did not greet within %v", helloTimeout)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				crash.Reason = fmt.Sprintf("it said nothing for %v", helloTimeout)
 			}
 			return crash
 		case m.Testing != nil:
@@ -152,13 +163,28 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 		}
 		if err != nil { // the sink's own error, or that of a child that died while it read
 			var crash *Crash
-			if p.ended() && !errors.As(err, &crash) {
-				err = p.crash(err)
+			if p.in.err != nil && !errors.As(err, &crash) {
+				err = p.crash(p.in.err)
 			}
 			p.kill()
 			return ladder.Summary{}, err
 		}
 	}
+}
+
+// input is what the child says. It remembers why it ended, however far that
+// error travels.
+type input struct {
+	r   io.Reader
+	err error
+}
+
+func (in *input) Read(b []byte) (int, error) {
+	n, err := in.r.Read(b)
+	if err != nil {
+		in.err = err
+	}
+	return n, err
 }
 
 // variant passes a file on, if it begins like one of its format.
@@ -212,10 +238,13 @@ type turn struct {
 func (t *turn) allow(m reply) error {
 	switch {
 	case m.Failed != nil:
+		if !slices.Contains(ownFaults, m.Failed.Code) {
+			return fmt.Errorf("it failed with %.40q, which is not its to say", m.Failed.Code)
+		}
 		return nil
 	case m.Opened != nil:
-		if t.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 {
-			return fmt.Errorf("it opened a picture of %d × %d out of turn", m.Opened.Width, m.Opened.Height)
+		if t.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 || !slices.Contains(inputs, m.Opened.Format) {
+			return fmt.Errorf("it opened a %.10q of %d × %d out of turn", m.Opened.Format, m.Opened.Width, m.Opened.Height)
 		}
 		t.opened = true
 		t.planned = t.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
@@ -232,9 +261,14 @@ func (t *turn) allow(m reply) error {
 		return nil
 	case m.Done != nil && t.opened:
 		for _, o := range m.Done.Omitted {
-			t.planned = slices.DeleteFunc(t.planned, func(p ladder.Variant) bool {
-				return p.Format == o.Format && p.Width == o.Width
-			})
+			i := slices.IndexFunc(t.planned, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
+			if i < 0 || o.Reason != ladder.NotSmaller {
+				return fmt.Errorf("it left out %.10q of %d pixels, which is not planned or came", o.Format, o.Width)
+			}
+			t.planned = slices.Delete(t.planned, i, i+1)
+		}
+		if len(m.Done.ThumbHash) > maxThumbHash {
+			return fmt.Errorf("it sent a ThumbHash of %d bytes", len(m.Done.ThumbHash))
 		}
 		if len(t.planned) > 0 {
 			return fmt.Errorf("it left out %s without a word", t.planned[0].Name())
@@ -244,6 +278,19 @@ func (t *turn) allow(m reply) error {
 		return fmt.Errorf("it spoke out of turn")
 	}
 }
+
+// inputs are the formats that a child may open, and ownFaults the codes that
+// are its to say: by any other it could have the daemon wait for space on the
+// disk, or refuse a client, who has done nothing wrong.
+var (
+	inputs    = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
+	ownFaults = []fault.Code{
+		fault.UnsupportedFormat, fault.CorruptImage, fault.TooManyPixels, fault.TooManyFrames, fault.ProcessingFailed, fault.Internal,
+	}
+)
+
+// maxThumbHash is the longest that there is, bytes.
+const maxThumbHash = 25
 
 // maxVariant is larger than any honest file: a child must not fill the disk.
 const maxVariant = 256 << 20
@@ -319,6 +366,27 @@ func (p *process) limitCPU(more time.Duration) {
 	seconds := uint64(stat.CPUTime()) + uint64(more/time.Second) + 1
 	_ = unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: unix.RLIM_INFINITY}, nil)
 }
+
+// lowerPriority makes this thread, and the children that it starts, give way
+// to the daemon that answers clients. A system that forbids it has rules of its
+// own.
+func lowerPriority() {
+	const (
+		process    = 1 // IOPRIO_WHO_PROCESS
+		bestEffort = 2 << 13
+		idle       = 3
+		lowest     = 7
+	)
+	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // which gives 20 minus the nice value
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-now+lower)
+	}
+	if class, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, process, 0, 0); errno == 0 && class>>13 != idle {
+		_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, process, 0, bestEffort|lowest)
+	}
+}
+
+// lower is by how much children are nicer than the daemon.
+const lower = 5
 
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

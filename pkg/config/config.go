@@ -368,6 +368,9 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%s: must be at least %d (got %d)", r.key, r.lo, r.value)
 		}
 	}
+	if c.Codec.Memory != 0 && c.Codec.Memory < c.Limits.MaxMemory {
+		return fmt.Errorf("codec.memory: must be 0 (automatic) or at least limits.max_memory, %d (got %d)", c.Limits.MaxMemory, c.Codec.Memory)
+	}
 	if c.Storage.Dir == "" {
 		return fmt.Errorf("storage.dir: must name a folder")
 	}

@@ -23,6 +23,7 @@ type pacedBody struct {
 	conn  *http.ResponseController
 	idle  time.Duration
 	rate  int64
+	fits  func(n int64) error // so many bytes, in all
 	began time.Time
 	n     int64
 }
@@ -34,7 +35,7 @@ const chunkRead = 4 << 10
 
 // paced reads the request's body so. The caller ends with release.
 func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
-	b := &pacedBody{body: r.Body, most: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, began: time.Now()}
+	b := &pacedBody{body: r.Body, most: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, fits: a.bodyFits, began: time.Now()}
 	if r.ContentLength < 0 {
 		b.most = chunkRead
 	}
@@ -54,11 +55,18 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	case err != nil:
 		return n, fault.Wrap(fault.InvalidRequest, err, "The body ended before its declared end.")
 	}
+	if err := b.fits(b.n); err != nil {
+		return n, err
+	}
 	if late := time.Since(b.began) - paceGrace; late > 0 && b.n < b.rate*int64(late/time.Second) {
 		return n, fault.New(fault.UploadTimeout, "The body came at less than %d bytes a second; send the picture again.", b.rate)
 	}
 	return n, nil
 }
+
+// bodyFits is the size limit with what a form may add: a body without a length
+// is bounded as it comes, whatever of it reaches the spool.
+func (a *api) bodyFits(n int64) error { return a.Spool.Fits(n - formSlack) }
 
 // release takes the deadline off the connection: it would end the request
 // while the work goes on.

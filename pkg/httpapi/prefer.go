@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dunglas/httpsfv"
@@ -22,7 +23,8 @@ type preference struct {
 // is ignored, as the RFC has it.
 func parsePreference(r *http.Request, otherwise, longest time.Duration) preference {
 	none := preference{wait: otherwise}
-	dictionary, err := httpsfv.UnmarshalDictionary(r.Header.Values("Prefer"))
+	// Names of preferences have no case; in the grammar they have.
+	dictionary, err := httpsfv.UnmarshalDictionary([]string{strings.ToLower(strings.Join(r.Header.Values("Prefer"), ","))})
 	if err != nil {
 		return none
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -144,7 +145,8 @@ func (a *api) receivePart(form *multipart.Reader) (*intake.Upload, error) {
 // the form says is about the request.
 func formFault(err error) error {
 	var f *fault.Error
-	if errors.As(err, &f) || fault.CodeOf(err) == fault.InsufficientStorage {
+	var path *fs.PathError
+	if errors.As(err, &f) || errors.As(err, &path) || fault.CodeOf(err) == fault.InsufficientStorage {
 		return err
 	}
 	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is not well-formed.")
@@ -221,16 +223,16 @@ const maxFilename = 255
 // cleanFilename makes a client's file name fit to be shown: no folders, no
 // control characters, valid UTF-8. It is never used as a path.
 func cleanFilename(name string) string {
-	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
-	if name == "." || name == ".." || name == "/" {
-		return ""
-	}
 	name = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return -1
 		}
 		return r
 	}, name)
+	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
+	if name == "." || name == ".." || name == "/" {
+		return ""
+	}
 	for len(name) > maxFilename {
 		_, size := utf8.DecodeLastRuneInString(name)
 		name = name[:len(name)-size]

@@ -30,10 +30,14 @@ func badHeader(format string, cause error) error {
 // badPixels is the fault of a decoder that failed. When it was refused memory,
 // that is the one thing that only its text tells.
 func badPixels(format string, cause error) error {
-	if strings.Contains(strings.ToLower(cause.Error()), "memory") {
+	if outOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s picture takes more memory than it may.", shown(format))
 	}
 	return fault.Wrap(fault.CorruptImage, cause, "The %s picture is damaged or cut short: its pixels cannot be read.", shown(format))
+}
+
+func outOfMemory(cause error) bool {
+	return strings.Contains(strings.ToLower(cause.Error()), "memory")
 }
 
 func tooManyFrames(h header, limit int) error {
@@ -59,6 +63,9 @@ func unreadable(cause error) error {
 }
 
 func notMade(what string, cause error) error {
+	if outOfMemory(cause) {
+		return fault.Wrap(fault.ProcessingFailed, cause, "Making the %s takes more memory than it may.", what)
+	}
 	return fault.Wrap(fault.Internal, cause, "The %s could not be made.", what)
 }
 

@@ -209,6 +209,21 @@ max_alpha(VipsImage *image)
 	return 255;
 }
 
+/* A cast alone cuts off, which darkens faint pixels at each step. */
+static int
+round_to(VipsImage *in, VipsBandFormat format, VipsImage **out)
+{
+	VipsImage *whole;
+	int result;
+
+	if (vips_rint(in, &whole, NULL))
+		return -1;
+	result = vips_cast(whole, out, format, NULL);
+	g_object_unref(whole);
+
+	return result;
+}
+
 /* The result has the format of the input again: libvips multiplies in float,
  * and a resize in float takes four times the memory and the time.
  */
@@ -220,7 +235,7 @@ premultiply(VipsImage *in, VipsImage **out)
 
 	if (vips_premultiply(in, &product, "max_alpha", max_alpha(in), NULL))
 		return -1;
-	result = vips_cast(product, out, in->BandFmt, NULL);
+	result = round_to(product, in->BandFmt, out);
 	g_object_unref(product);
 
 	return result;
@@ -234,7 +249,7 @@ unpremultiply(VipsImage *in, VipsImage **out)
 
 	if (vips_unpremultiply(in, &quotient, "max_alpha", max_alpha(in), NULL))
 		return -1;
-	result = vips_cast(quotient, out, in->BandFmt, NULL);
+	result = round_to(quotient, in->BandFmt, out);
 	g_object_unref(quotient);
 
 	return result;

@@ -3,7 +3,6 @@ package imaging
 import (
 	"encoding/binary"
 	"io"
-	"math"
 )
 
 // The tags of a TIFF that say how its pixels are cut up.
@@ -34,12 +33,15 @@ func tiffRowsHeld(r io.ReaderAt, height int) int {
 	if _, err := r.ReadAt(entries, directory+2); err != nil {
 		return height
 	}
-	rows := int64(math.MaxInt64)
+	rows := int64(0)
 	for ; len(entries) > 0; entries = entries[entryBytes:] {
 		switch order.Uint16(entries) {
 		case tagRowsPerStrip, tagTileLength:
-			rows = min(rows, tiffNumber(order, entries))
+			rows = max(rows, tiffNumber(order, entries))
 		}
+	}
+	if rows == 0 {
+		return height
 	}
 	return int(min(rows, int64(height)))
 }

@@ -133,7 +133,10 @@ func (u *Upload) receive(body io.Reader) error {
 		return fmt.Errorf("receive: %w", err)
 	}
 	hash.Sum(u.SHA256[:0])
-	return u.spool.Fits(u.Bytes)
+	if err := u.spool.Fits(u.Bytes); err != nil {
+		return err
+	}
+	return u.file.Sync() // here, and not in Keep, for which others wait
 }
 
 // Fits reports, as a fault, that a body of this many bytes (-1 if unknown) is
@@ -148,9 +151,6 @@ func (s *Spool) Fits(length int64) error {
 // Keep makes the upload durable under its digest. Equal content that is there
 // already is replaced by itself.
 func (u *Upload) Keep() error {
-	if err := u.file.Sync(); err != nil {
-		return fmt.Errorf("keep upload: %w", err)
-	}
 	if err := atomicfile.Rename(u.file.Name(), u.spool.path(u.Digest())); err != nil {
 		return fmt.Errorf("keep upload: %w", err)
 	}

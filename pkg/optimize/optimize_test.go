@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -316,27 +317,31 @@ func TestASourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
 	}
 }
 
-func TestAFullDiskFailsAWaitingClientAndDelaysAPromisedJob(t *testing.T) {
-	full := fault.New(fault.InsufficientStorage, "The disk is full.")
-	h := newHouse(t, t.TempDir(), func(context.Context, int64) error { return full })
-	j := h.submit(t, gif).Ticket.Wait(t.Context())
-	if j.Status != job.Failed || j.Error.Code != fault.InsufficientStorage {
-		t.Errorf("a waiting client gets %s, %+v", j.Status, j.Error)
-	}
-
-	promised := make(chan struct{})
-	h = newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
-		<-promised
-		if run == 1 {
-			return full
+func TestWhatMayPassFailsAWaitingClientAndDelaysAPromisedJob(t *testing.T) {
+	for want, cause := range map[fault.Code]error{
+		fault.InsufficientStorage: fault.New(fault.InsufficientStorage, "The disk is full."),
+		fault.Internal:            &codec.Unavailable{Cause: errors.New("fork: resource temporarily unavailable")},
+	} {
+		h := newHouse(t, t.TempDir(), func(context.Context, int64) error { return cause })
+		j := h.submit(t, gif).Ticket.Wait(t.Context())
+		if j.Status != job.Failed || j.Error.Code != want {
+			t.Errorf("%s: a waiting client gets %s, %+v", want, j.Status, j.Error)
 		}
-		return nil
-	})
-	ticket := h.submit(t, gif).Ticket
-	ticket.Announce()
-	close(promised)
-	if j := ticket.Wait(t.Context()); j.Status != job.Completed || j.Attempts != 2 {
-		t.Errorf("a promised job is %s after %d attempts", j.Status, j.Attempts)
+
+		promised := make(chan struct{})
+		h = newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+			<-promised
+			if run == 1 {
+				return cause
+			}
+			return nil
+		})
+		ticket := h.submit(t, gif).Ticket
+		ticket.Announce()
+		close(promised)
+		if j := ticket.Wait(t.Context()); j.Status != job.Completed || j.Attempts != 2 {
+			t.Errorf("%s: a promised job is %s after %d attempts", want, j.Status, j.Attempts)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -86,7 +87,9 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload) (Submission,
 	source := job.Source{SHA256: upload.Digest(), Filename: upload.Filename, Bytes: upload.Bytes}
 	t, err := place.Put(job.New(source, s.Recipe, id, time.Now()))
 	if err != nil {
-		s.dropSource(source.SHA256)
+		if s.users[source.SHA256] == 0 {
+			s.dropSource(source.SHA256)
+		}
 		return Submission{}, err
 	}
 	s.inFlight[id] = t
@@ -104,8 +107,9 @@ func (s *Service) Run(giveUp context.Context, workers int) error {
 	return group.Wait()
 }
 
-// diskWait is how long a worker leaves a disk alone that is full or failing.
-const diskWait = 2 * time.Second
+// pauseTime is how long a worker leaves a machine alone whose disk is full, or
+// that starts no codec.
+const pauseTime = 2 * time.Second
 
 func (s *Service) work(giveUp context.Context) error {
 	for {
@@ -115,11 +119,11 @@ func (s *Service) work(giveUp context.Context) error {
 			return nil
 		case err != nil:
 			s.Log.Error("the queue gives no job", zap.Error(err))
-			wait(giveUp, diskWait)
+			wait(giveUp, pauseTime)
 			continue
 		}
-		if full := s.do(giveUp, lease); full {
-			wait(giveUp, diskWait)
+		if pause := s.do(giveUp, lease); pause {
+			wait(giveUp, pauseTime)
 		}
 	}
 }
@@ -131,9 +135,16 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// do works one job to its end or back into the queue; full says that the disk
-// was the reason for the latter.
-func (s *Service) do(giveUp context.Context, lease *queue.Lease) (full bool) {
+// mayPass reports whether err is the machine's and not the picture's: a full
+// disk, or a codec that does not start.
+func (s *Service) mayPass(err error) bool {
+	var codecDown *codec.Unavailable
+	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &codecDown)
+}
+
+// do works one job to its end or back into the queue; pause says that the
+// machine was the reason for the latter.
+func (s *Service) do(giveUp context.Context, lease *queue.Lease) (pause bool) {
 	j := lease.Job()
 	log := s.Log.With(zap.String("job_id", j.ID), zap.String("image_id", j.ImageID))
 	err := s.make(giveUp, j)
@@ -142,19 +153,12 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease) (full bool) {
 		log.Info("job goes back to the queue")
 		s.check(log, lease.Return())
 		return false
-	case fault.CodeOf(err) == fault.InsufficientStorage && lease.Announced():
-		log.Warn("job waits for space on the disk", zap.Error(err))
+	case s.mayPass(err) && lease.Announced():
+		log.Warn("job waits until this has passed", zap.Error(err))
 		s.check(log, lease.Return())
 		return true
 	}
-	// Whoever asks after this finds the set, or starts anew.
-	s.mu.Lock()
-	delete(s.inFlight, j.ImageID)
-	s.users[j.Source.SHA256]--
-	if s.users[j.Source.SHA256] == 0 {
-		s.dropSource(j.Source.SHA256)
-	}
-	s.mu.Unlock()
+	lease.OnEnd(func(recorded bool) { s.forget(j, recorded) })
 	if err == nil {
 		s.check(log, lease.Complete())
 	} else {
@@ -164,6 +168,22 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease) (full bool) {
 	}
 	s.Ended(lease.Job())
 	return false
+}
+
+// forget lets go of a job that ends: whoever asks after this finds the set, or
+// starts anew. A source goes only when the end is on record: a crash before
+// that has the job done again.
+func (s *Service) forget(j job.Job, recorded bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inFlight, j.ImageID)
+	if !recorded {
+		return
+	}
+	s.users[j.Source.SHA256]--
+	if s.users[j.Source.SHA256] == 0 {
+		s.dropSource(j.Source.SHA256)
+	}
 }
 
 // remember keeps a source that killed its codec processes from doing so again.

@@ -42,6 +42,7 @@ const (
 // goroutines.
 type Store struct {
 	dir   string
+	log   *zap.Logger
 	lock  *os.File // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
 
@@ -58,14 +59,14 @@ func Open(dir string, log *zap.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, cache: cache, ids: make(map[string]time.Time)}
-	if err := s.open(log); err != nil {
+	s := &Store{dir: dir, log: log, cache: cache, ids: make(map[string]time.Time)}
+	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open served folder: %w", err)
 	}
 	return s, nil
 }
 
-func (s *Store) open(log *zap.Logger) (err error) {
+func (s *Store) open() (err error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (s *Store) open(log *zap.Logger) (err error) {
 		}
 		info, err := os.Stat(filepath.Join(s.dir, e.Name(), manifest.FileName))
 		if err != nil {
-			log.Warn("a set without a manifest is ignored", zap.String("image_id", e.Name()))
+			s.log.Warn("a set without a manifest is ignored", zap.String("image_id", e.Name()))
 			continue
 		}
 		s.ids[e.Name()] = info.ModTime()
@@ -131,7 +132,8 @@ func (s *Store) Get(id string) (manifest.Manifest, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(s.dir, id, manifest.FileName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return manifest.Manifest{}, errNoImage // deleted in between, or by hand
+		s.forget(id) // deleted by hand: the folder is what counts
+		return manifest.Manifest{}, errNoImage
 	}
 	if err != nil {
 		return manifest.Manifest{}, fmt.Errorf("read manifest: %w", err)
@@ -157,6 +159,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	}
 	f, err := os.Open(filepath.Join(s.dir, id, name)) // name is the manifest's, not the client's
 	if errors.Is(err, fs.ErrNotExist) {
+		s.forget(id)
 		return nil, manifest.Variant{}, errNoImage
 	}
 	if err != nil {
@@ -192,11 +195,23 @@ func (s *Store) moveAway(id string) (trash string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return trash, err
 	}
+	s.drop(id)
+	return trash, nil
+}
+
+// forget drops a set of which a file is missing, so that it can be made again.
+func (s *Store) forget(id string) {
+	s.moves.Lock()
+	defer s.moves.Unlock()
+	s.drop(id)
+}
+
+// drop takes a set out of memory. s.moves is held.
+func (s *Store) drop(id string) {
 	s.mu.Lock()
 	delete(s.ids, id)
 	s.mu.Unlock()
 	s.cache.Remove(id)
-	return trash, nil
 }
 
 // listed is one set in the order of a listing.
@@ -258,11 +273,9 @@ func (s *Store) List(limit int, cursor string) (items []manifest.Manifest, next 
 			return items, all[i-1].cursor(), nil
 		}
 		m, err := s.Get(l.id)
-		if fault.CodeOf(err) == fault.NotFound {
-			continue
-		}
 		if err != nil {
-			return nil, "", err
+			s.skip(l.id, err)
+			continue
 		}
 		items = append(items, m)
 	}
@@ -284,7 +297,8 @@ func (s *Store) Prune(r Retention, now time.Time) (deleted int, err error) {
 		if r.MaxBytes > 0 && !tooOld {
 			size, err := s.size(l.id)
 			if err != nil {
-				return deleted, err
+				s.skip(l.id, err)
+				continue
 			}
 			total += size
 		}
@@ -297,6 +311,14 @@ func (s *Store) Prune(r Retention, now time.Time) (deleted int, err error) {
 		deleted++
 	}
 	return deleted, nil
+}
+
+// skip tells of a set that cannot be read: it must not keep the others from
+// being listed and pruned.
+func (s *Store) skip(id string, err error) {
+	if fault.CodeOf(err) != fault.NotFound { // which is only gone
+		s.log.Error("a set is passed over", zap.String("image_id", id), zap.Error(err))
+	}
 }
 
 // size is what a set takes, by its manifest.

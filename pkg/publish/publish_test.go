@@ -3,6 +3,7 @@ package publish_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -201,6 +202,41 @@ func TestDelete(t *testing.T) {
 	publishSet(t, s, "cat", epoch)
 	if !s.Has(id("cat")) {
 		t.Error("it cannot be published again")
+	}
+}
+
+func TestASetRemovedByHandCanBeMadeAgain(t *testing.T) {
+	for name, look := range map[string]func(s *publish.Store) error{
+		"its manifest": func(s *publish.Store) error {
+			for i := range 300 { // others push it out of the memory of manifests
+				publishSet(t, s, fmt.Sprint(i), epoch)
+			}
+			_, err := s.Get(id("cat"))
+			return err
+		},
+		"a file": func(s *publish.Store) error {
+			_, _, err := s.Open(id("cat"), "320.webp")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			publishSet(t, s, "cat", epoch)
+			if err := os.RemoveAll(filepath.Join(dir, id("cat"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := look(s); fault.CodeOf(err) != fault.NotFound {
+				t.Errorf("got %v", err)
+			}
+			if s.Has(id("cat")) {
+				t.Fatal("it still counts as published")
+			}
+			publishSet(t, s, "cat", epoch)
+			if _, _, err := s.Open(id("cat"), "320.webp"); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -15,9 +15,15 @@ import (
 // Complete, Fail and Return; a process that dies before that is taken to have
 // returned it.
 type Lease struct {
-	q *Queue
-	e *entry
+	q     *Queue
+	e     *entry
+	onEnd func(recorded bool)
 }
+
+// OnEnd has f called at the job's end, before those who wait for it learn of
+// that. recorded says that a crash cannot undo the end: the source is not
+// needed any more.
+func (l *Lease) OnEnd(f func(recorded bool)) { l.onEnd = f }
 
 // Lease waits for the next job and takes it into work. It returns ErrClosed
 // when the queue is closed, the error of ctx, or that of the disk.
@@ -39,38 +45,29 @@ func (q *Queue) Lease(ctx context.Context) (*Lease, error) {
 func (q *Queue) tryLease() (*Lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for {
-		if q.closed {
-			q.signal() // for the next worker
-			return nil, ErrClosed
-		}
-		if len(q.waiting) == 0 {
-			return nil, nil
-		}
-		e := q.waiting[0]
-		// Not synced: should the rename be lost, the job is pending, as is right.
-		err := os.Rename(q.path(pendingDir, e.job.ID), q.path(runningDir, e.job.ID))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("lease %s: %w", e.job.ID, err)
-		}
-		q.waiting = q.waiting[1:]
-		if startErr := e.job.Start(time.Now()); startErr != nil {
-			return nil, startErr
-		}
-		if err == nil {
-			q.running++
-			if len(q.waiting) > 0 {
-				q.signal()
-			}
-			return &Lease{q, e}, nil
-		}
-		// Somebody removed the record by hand: that is how to cancel a job.
-		if err := e.job.Fail(fault.New(fault.NotFound, "The job was removed from the queue."), time.Now()); err != nil {
-			return nil, err
-		}
-		delete(q.active, e.job.ID)
-		close(e.ended)
+	if q.closed {
+		q.signal() // for the next worker
+		return nil, ErrClosed
 	}
+	if len(q.waiting) == 0 {
+		return nil, nil
+	}
+	e := q.waiting[0]
+	// Not synced: should the rename be lost, the job is pending, as is right. A
+	// record that somebody removed is missed by nobody but the next start.
+	err := os.Rename(q.path(pendingDir, e.job.ID), q.path(runningDir, e.job.ID))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("lease %s: %w", e.job.ID, err)
+	}
+	if err := e.job.Start(time.Now()); err != nil {
+		return nil, err
+	}
+	q.waiting = q.waiting[1:]
+	q.running++
+	if len(q.waiting) > 0 {
+		q.signal()
+	}
+	return &Lease{q: q, e: e}, nil
 }
 
 // Job is the job as it stands.
@@ -111,12 +108,18 @@ func (l *Lease) end(state string, step func(*job.Job) error) error {
 	if err == nil {
 		err = os.Remove(q.path(runningDir, j.ID))
 	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
 	q.mu.Lock()
 	q.running--
 	if err == nil {
 		delete(q.active, j.ID)
 	}
 	q.mu.Unlock()
+	if l.onEnd != nil {
+		l.onEnd(err == nil)
+	}
 	close(e.ended)
 	if err != nil {
 		return fmt.Errorf("end %s: %w", j.ID, err)
@@ -135,11 +138,10 @@ func (l *Lease) Return() error {
 	q.running--
 	q.waiting = append([]*entry{l.e}, q.waiting...)
 	q.signal()
-	err := q.write(pendingDir, l.e.job) // anew, since it counts its attempts
-	if err == nil {
-		err = os.Remove(q.path(runningDir, l.e.job.ID))
-	}
-	if err != nil {
+	// By a rename, which a full disk allows too. It is not synced: should it be
+	// lost, the next start finds the job in work, and takes it back itself.
+	err := os.Rename(q.path(runningDir, l.e.job.ID), q.path(pendingDir, l.e.job.ID))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("return %s: %w", l.e.job.ID, err)
 	}
 	return nil

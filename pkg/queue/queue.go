@@ -97,6 +97,9 @@ func (q *Queue) path(state, id string) string { return filepath.Join(q.config.Di
 // recover reads the records of an earlier process. Nobody of those who waited
 // for them is still there, so all of them count as announced.
 func (q *Queue) recover() error {
+	if err := q.sweep(); err != nil {
+		return err
+	}
 	running, err := q.read(runningDir)
 	if err != nil {
 		return err
@@ -104,11 +107,11 @@ func (q *Queue) recover() error {
 	for _, j := range running {
 		j.Attempts++ // it was in work when the process ended
 		j.Status, j.StartedAt = job.Pending, nil
-		if err := q.write(pendingDir, j); err != nil {
-			return err
-		}
-		if err := os.Remove(q.path(runningDir, j.ID)); err != nil {
+		if err := os.Rename(q.path(runningDir, j.ID), q.path(pendingDir, j.ID)); err != nil {
 			return fmt.Errorf("recover queue: %w", err)
+		}
+		if err := q.write(pendingDir, j); err != nil { // a full disk must not keep the daemon from starting
+			q.log.Warn("an attempt is not counted", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
 	pending, err := q.read(pendingDir)
@@ -124,6 +127,26 @@ func (q *Queue) recover() error {
 	q.signal()
 	if n := len(pending); n > 0 {
 		q.log.Info("jobs recovered", zap.Int("pending", n), zap.Int("were_running", len(running)))
+	}
+	return nil
+}
+
+// sweep removes records that an earlier process had begun to write: nobody was
+// told of them.
+func (q *Queue) sweep() error {
+	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
+		entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
+		if err != nil {
+			return fmt.Errorf("sweep queue: %w", err)
+		}
+		for _, e := range entries {
+			if !strings.HasPrefix(e.Name(), ".job_") { // as atomicfile calls what it writes
+				continue
+			}
+			if err := os.Remove(filepath.Join(q.config.Dir, state, e.Name())); err != nil {
+				return fmt.Errorf("sweep queue: %w", err)
+			}
+		}
 	}
 	return nil
 }
@@ -194,14 +217,23 @@ type Place struct {
 func (q *Queue) Reserve() (*Place, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.closed:
-		return nil, fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
-	case len(q.waiting)+q.reserved >= q.config.MaxPending:
-		return nil, fault.New(fault.QueueFull, "%d pictures are waiting, and no more can be taken now; try again later.", len(q.waiting)+q.reserved)
+	if err := q.check(); err != nil {
+		return nil, err
 	}
 	q.reserved++
 	return &Place{q: q}, nil
+}
+
+// check reports why there is no place. q.mu is held.
+func (q *Queue) check() error {
+	switch {
+	case q.closed:
+		return fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+	case len(q.waiting)+q.reserved >= q.config.MaxPending:
+		return fault.New(fault.QueueFull, "%d pictures are waiting, and no more can be taken now; try again later.", len(q.waiting)+q.reserved)
+	default:
+		return nil
+	}
 }
 
 // Release gives the place back.
@@ -310,12 +342,9 @@ func (q *Queue) Depth() (pending, running int) {
 
 // Check reports, as a fault, why the queue takes no jobs now, or nil.
 func (q *Queue) Check() error {
-	place, err := q.Reserve()
-	if err != nil {
-		return err
-	}
-	place.Release()
-	return nil
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.check()
 }
 
 // Close lets no more jobs in or out. What is leased can still end or return.

@@ -212,18 +212,25 @@ func TestADamagedRecordIsPutAside(t *testing.T) {
 	}
 }
 
-func TestAJobRemovedByHandIsCancelled(t *testing.T) {
+func TestAJobWhoseRecordSomebodyRemovedIsDoneAllTheSame(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
-	gone, kept := put(t, q, "a"), put(t, q, "b")
-	if err := os.Remove(filepath.Join(dir, "pending", gone.Job().ID+".json")); err != nil {
+	id := put(t, q, "a").Announce().ID
+	if err := os.Remove(filepath.Join(dir, "pending", id+".json")); err != nil {
 		t.Fatal(err)
 	}
-	if l := lease(t, q); l.Job().ID != kept.Job().ID {
+	l := lease(t, q)
+	if err := l.Return(); err != nil {
+		t.Error(err)
+	}
+	if l = lease(t, q); l.Job().ID != id {
 		t.Errorf("leased %s", l.Job().ID)
 	}
-	if j := gone.Wait(t.Context()); j.Status != job.Failed {
-		t.Errorf("the removed one is %s", j.Status)
+	if err := l.Complete(); err != nil {
+		t.Error(err)
+	}
+	if j, err := q.Get(id); err != nil || j.Status != job.Completed {
+		t.Errorf("got %+v, %v", j, err)
 	}
 }
 

@@ -30,8 +30,8 @@ type Report struct {
 const maxFiles = 64
 
 // Enter shuts the process in and lets it take this many bytes of memory on top
-// of what it has now, 0 for as many as it likes. An error means that a wall which the kernel has could
-// not be put up.
+// of what it has now, 0 for as many as it likes. An error means that a wall
+// which the kernel has could not be put up.
 func Enter(memory int64) (r Report, err error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return r, fmt.Errorf("sandbox: no new privileges: %w", err)
@@ -91,17 +91,4 @@ func closeFiles() (abi int, err error) {
 		return 0, fmt.Errorf("sandbox: Landlock: %w", err)
 	}
 	return abi, nil
-}
-
-// LowerPriority makes room for whatever else the machine does: the daemon that
-// answers clients, first of all. A system that forbids it has rules of its own.
-func LowerPriority() {
-	const (
-		nice       = 5
-		process    = 1 // IOPRIO_WHO_PROCESS
-		bestEffort = 2 << 13
-		lowest     = 7
-	)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, nice)
-	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, process, 0, bestEffort|lowest)
 }

@@ -78,7 +78,15 @@ var tasks = map[string]func() error{
 	"run a program":            func() error { return unix.Exec("/bin/true", []string{"true"}, nil) },
 	"start a process":          func() error { return exec.Command("/bin/true").Run() },
 	"signal its parent":        func() error { return unix.Kill(os.Getppid(), 0) },
-	"trace its parent":         func() error { return unix.PtraceAttach(os.Getppid()) },
+	"have its parent signalled": func() error {
+		_, err := unix.FcntlInt(0, unix.F_SETOWN, os.Getppid())
+		return err
+	},
+	"take shared memory": func() error {
+		_, err := unix.Mmap(-1, 0, memory+1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON)
+		return err
+	},
+	"trace its parent": func() error { return unix.PtraceAttach(os.Getppid()) },
 	"read its parent's memory": func() error {
 		b := make([]byte, 1)
 		_, err := unix.ProcessVMReadv(os.Getppid(), []unix.Iovec{{Base: &b[0], Len: 1}}, []unix.RemoteIovec{{Base: 1 << 20, Len: 1}}, 0)

@@ -14,7 +14,7 @@ import (
 // already. A name that an architecture does not have is passed over.
 var allowed = []string{
 	// memory
-	"brk", "mmap", "munmap", "mprotect", "mremap", "madvise",
+	"brk", "munmap", "mprotect", "mremap", "madvise",
 	// threads and signals; making one is in filterCalls
 	"exit", "exit_group", "futex", "futex_time64", "gettid", "getpid", "getppid", "set_robust_list", "get_robust_list",
 	"rseq", "membarrier", "sched_yield", "sched_getaffinity", "restart_syscall",
@@ -22,7 +22,7 @@ var allowed = []string{
 	// time and chance
 	"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "getrandom", "getrusage", "sysinfo", "uname",
 	// descriptors
-	"read", "readv", "pread64", "preadv", "write", "writev", "lseek", "close", "dup", "dup3", "fcntl", "fstat",
+	"read", "readv", "pread64", "preadv", "write", "writev", "lseek", "close", "dup", "dup3", "fstat",
 	"recvmsg", "recvfrom", "sendmsg", "sendto", "poll", "ppoll", "pipe2", "eventfd2",
 	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
 }
@@ -62,6 +62,18 @@ func filterCalls() (on bool, err error) {
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
 		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to ask, not to set
+		// Memory that is shared and of no file would not count for the limit.
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE, unix.MAP_PRIVATE}},
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS, 0}},
+		// Not F_SETOWN, which has the kernel send signals.
+		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD_CLOEXEC}},
+		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD}},
+		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFD}},
+		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFD}},
+		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFL}},
+		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFL}},
+		// By an open descriptor. The path cannot be seen here, so that a file
+		// exists can be learnt; nothing of what is in it.
 		{"newfstatat", 3, seccomp.CompareMaskedEqual, []uint64{unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH}},
 	} {
 		condition, err := seccomp.MakeCondition(c.arg, c.op, c.want...)
