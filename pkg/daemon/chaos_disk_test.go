@@ -1,0 +1,180 @@
+package daemon_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+)
+
+// choke fills the disk, up to about this many bytes, while others write to it.
+func (d *disk) choke(free int64) error {
+	f, err := os.Create(filepath.Join(d.dir, "filler"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	piece := make([]byte, 16<<10)
+	for err == nil {
+		_, err = f.Write(piece)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = f.Truncate(max(0, info.Size()-free))
+	}
+	return err
+}
+
+// onslaught is what the clients of a disk that fills and empties have got.
+type onslaught struct {
+	mu       sync.Mutex
+	answers  map[int]int
+	promised map[string][]byte // by job
+}
+
+func (o *onslaught) count(status int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.answers[status]
+}
+
+func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	s := start(t, d.use, func(c *config.Config) {
+		c.Ladder.Widths, c.Ladder.Quality.JPEG, c.Ladder.Effort.WebP = []int{120, 240}, 95, 0
+		c.Codec.Processes = 2
+	})
+	p := &program{server: s, url: s.URL()}
+	o := &onslaught{answers: make(map[int]int), promised: make(map[string][]byte)}
+	stop := make(chan struct{})
+	var next atomic.Uint64
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for !t.Failed() {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n := next.Add(1)
+				if err := p.attack(jpegOf(t, noise(*chaos.seed<<32+n, 240, 160), 90), n%5 == 0, o); err != nil {
+					t.Errorf("upload %d: %v", n, err)
+				}
+			}
+		})
+	}
+	more := func(what string, status int) {
+		n := o.count(status) + 5
+		eventually(t, what, func() bool { return o.count(status) >= n || t.Failed() })
+	}
+	r := rand.New(rand.NewPCG(*chaos.seed, 0))
+	for range *chaos.fills {
+		more("pictures are made while there is space", http.StatusCreated)
+		if err := d.choke(r.Int64N(300 << 10)); err != nil {
+			t.Error(err)
+		}
+		for refused := o.count(http.StatusInsufficientStorage); o.count(http.StatusInsufficientStorage) < refused+5 && !t.Failed(); {
+			more("something ends while the disk is full", 0)
+			if err := d.choke(0); err != nil { // what was refused left space
+				t.Error(err)
+			}
+		}
+		d.empty()
+	}
+	more("pictures are made when there is space again", http.StatusCreated)
+	close(stop)
+	clients.Wait()
+	p.keptPromises(o)
+	// queue/running may keep the record of a job whose end found no space to be
+	// written: the next start sees that it is done.
+	for _, folder := range []string{"spool", "queue/pending", "queue/failed", "files/.staging"} {
+		if left := s.names(folder); len(left) > 0 {
+			t.Errorf("left behind in %s: %v", folder, left)
+		}
+	}
+	if n := s.metric("optimizerd_codec_crashes_total"); n != 0 {
+		t.Errorf("%v codec processes died of it", n)
+	}
+	s.serves()
+	delete(o.answers, 0)
+	figure(t, "uploads to a disk that was filled under load", "%d, the disk full %d times", next.Load(), *chaos.fills)
+	for _, status := range slices.Sorted(maps.Keys(o.answers)) {
+		figure(t, fmt.Sprintf("  answered %d", status), "%d", o.answers[status])
+	}
+	figure(t, "  of those promised by 202, made in the end", "%d", len(o.promised))
+	figure(t, "  sets damaged or half visible, files left behind", "0")
+}
+
+// attack uploads a picture, waiting for it or not, and checks and removes what
+// was made.
+func (p *program) attack(source []byte, async bool, o *onslaught) error {
+	var options []option
+	if async {
+		options = append(options, header("Prefer", "respond-async"))
+	}
+	a, err := p.send(source, options...)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.answers[a.StatusCode]++
+	o.answers[0]++
+	o.mu.Unlock()
+	switch a.StatusCode {
+	case http.StatusCreated:
+		m, err := p.whole(a, source)
+		if err != nil {
+			return err
+		}
+		return p.remove(m.ID)
+	case http.StatusAccepted:
+		var j jobAnswer
+		if err := json.Unmarshal(a.body, &j); err != nil {
+			return err
+		}
+		o.mu.Lock()
+		o.promised[j.ID] = source
+		o.mu.Unlock()
+		return nil
+	case http.StatusInsufficientStorage:
+		return p.halfVisible()
+	}
+	return fmt.Errorf("got %s %.300s, want 201, 202 or 507", a.Status, a.body)
+}
+
+// keptPromises checks the set of every job that was answered 202.
+func (p *program) keptPromises(o *onslaught) {
+	p.t.Helper()
+	for id, source := range o.promised {
+		a, err := p.try(http.MethodGet, p.url+"/jobs/"+id, nil, header("Prefer", "wait=20"))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		j := a.job(p.t, http.StatusOK)
+		if j.Status != "completed" || j.Output == nil {
+			p.t.Errorf("a job that was promised is %s", a.body)
+			continue
+		}
+		if a, err = p.try(http.MethodGet, j.Output.URL, nil); err != nil {
+			p.t.Fatal(err)
+		}
+		m, err := p.whole(a, source)
+		if err == nil {
+			err = p.remove(m.ID)
+		}
+		if err != nil {
+			p.t.Errorf("job %s: %v", id, err)
+		}
+	}
+}

@@ -1,0 +1,482 @@
+package daemon_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/png"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// specimen is a whole picture that is to be damaged.
+type specimen struct {
+	name string // its extension is the format
+	data []byte
+}
+
+func (s specimen) format() string { return strings.TrimPrefix(filepath.Ext(s.name), ".") }
+
+// specimens are small pictures of every accepted format, and of many kinds.
+func specimens(t *testing.T) []specimen {
+	t.Helper()
+	var list []specimen
+	for _, name := range []string{"avif", "gif", "heic", "jpeg", "png", "tiff", "webp"} {
+		list = append(list, specimen{"sample." + name, readFile(t, filepath.Join("..", "imaging", "samples", name))})
+	}
+	for _, name := range []string{"test_exif_canon.jpg", "test_smart_crop.jpg", "test_issue.jpg", "test.webp", "transparent.png", "test2.heic"} {
+		ext := strings.Replace(filepath.Ext(name), ".jpg", ".jpeg", 1)
+		list = append(list, specimen{strings.TrimSuffix(name, filepath.Ext(name)) + ext, picture(t, name)})
+	}
+	return append(list, generated(t)...)
+}
+
+// generated are pictures of the kinds that the others are not.
+func generated(t *testing.T) []specimen {
+	t.Helper()
+	dir := t.TempDir()
+	var still, grey, moving bytes.Buffer
+	if err := png.Encode(&still, gradient(150, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if err := png.Encode(&grey, &image.Gray16{Pix: gradient(60, 80).Pix, Stride: 240, Rect: image.Rect(0, 0, 60, 80)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := gif.EncodeAll(&moving, animation(6)); err != nil {
+		t.Fatal(err)
+	}
+	list := []specimen{{"still.png", still.Bytes()}, {"grey16.png", grey.Bytes()}, {"moving.gif", moving.Bytes()}}
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for _, s := range list {
+		if err := os.WriteFile(path(s.name), s.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vips(t, "extract_band", path("still.png"), path("opaque.v"), "0", "--n", "3")
+	vips(t, "colourspace", path("opaque.v"), path("cmyk.v"), "cmyk")
+	for _, c := range []struct{ name, from, options string }{
+		{"interlaced.png", "still.png", "interlace"},
+		{"interlaced16.png", "grey16.png", "interlace"},
+		{"palette.png", "opaque.v", "palette"},
+		{"bits.png", "opaque.v", "palette,bitdepth=1"},
+		{"progressive.jpeg", "opaque.v", "interlace"},
+		{"full.jpeg", "opaque.v", "subsample_mode=off,optimize_coding"},
+		{"cmyk.jpeg", "cmyk.v", "Q=70"},
+		{"cmykprogressive.jpeg", "cmyk.v", "interlace"},
+		{"restarts.jpeg", "opaque.v", "restart_interval=2"},
+		{"lossy.webp", "still.png", "effort=0"},
+		{"lossless.webp", "still.png", "lossless,effort=0"},
+		{"moving.webp", "moving.gif[n=-1]", "effort=0"},
+		{"movinglossless.webp", "moving.gif[n=-1]", "lossless,effort=0"},
+		{"dithered.gif", "still.png", "effort=1"},
+		{"interlaced.gif", "still.png", "interlace,effort=1"},
+		{"plain.tiff", "still.png", "compression=none"},
+		{"lzw.tiff", "still.png", "compression=lzw,tile,tile_width=32,tile_height=32"},
+		{"deflate.tiff", "grey16.png", "compression=deflate"},
+		{"zstd.tiff", "opaque.v", "compression=zstd"},
+		{"packbits.tiff", "cmyk.v", "compression=packbits"},
+		{"fax.tiff", "opaque.v", "compression=ccittfax4,bitdepth=1"},
+		{"jpeg.tiff", "opaque.v", "compression=jpeg"},
+		{"webp.tiff", "opaque.v", "compression=webp,tile"},
+		{"pyramid.tiff", "opaque.v", "compression=deflate,tile,pyramid,subifd,tile_width=32,tile_height=32"},
+		{"big.tiff", "opaque.v", "bigtiff"},
+		{"pages.tiff", "moving.gif[n=-1]", "compression=lzw"},
+		{"alpha.avif", "still.png", "compression=av1,effort=0"},
+		{"lossless.avif", "opaque.v", "compression=av1,effort=0,lossless"},
+		{"deep.avif", "grey16.png", "compression=av1,effort=0,bitdepth=12"},
+		{"alpha.heic", "still.png", "compression=hevc,effort=0"},
+		{"deep.heic", "opaque.v", "compression=hevc,effort=0,bitdepth=10"},
+	} {
+		from := c.from
+		if at := strings.IndexByte(from, '['); at > 0 {
+			from = path(from[:at]) + from[at:]
+		} else {
+			from = path(from)
+		}
+		vips(t, "copy", from, path(c.name)+"["+c.options+"]")
+		list = append(list, specimen{c.name, readFile(t, path(c.name))})
+	}
+	return list
+}
+
+// gradient has smooth parts, hard edges, noise, and all degrees of alpha.
+func gradient(width, height int) *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, width, height))
+	dots := noise(7, width, height)
+	for y := range height {
+		for x := range width {
+			c := color.NRGBA{uint8(x * 255 / width), uint8(y * 255 / height), uint8((x / 10 % 2) * 200), uint8(255 - x*y*255/(width*height))}
+			if (x/16+y/16)%5 == 0 {
+				c.B = dots.RGBAAt(x, y).B
+			}
+			img.SetNRGBA(x, y, c)
+		}
+	}
+	return img
+}
+
+// animation has frames of several sizes, places and disposals.
+func animation(frames int) *gif.GIF {
+	palette := color.Palette{color.Transparent, color.Black, color.White, color.RGBA{200, 30, 60, 255}}
+	g := &gif.GIF{Config: image.Config{ColorModel: palette, Width: 64, Height: 48}, BackgroundIndex: 1}
+	for i := range frames {
+		area := image.Rect(i, i, 64-2*i, 48-i)
+		if i == 0 {
+			area = image.Rect(0, 0, 64, 48)
+		}
+		frame := image.NewPaletted(area, palette)
+		for j := range frame.Pix {
+			frame.Pix[j] = uint8((j/7 + i*j) % len(palette))
+		}
+		g.Image = append(g.Image, frame)
+		g.Delay = append(g.Delay, i*3)
+		g.Disposal = append(g.Disposal, []byte{gif.DisposalNone, gif.DisposalBackground, gif.DisposalPrevious}[i%3])
+	}
+	return g
+}
+
+// extremes are what a length or a size is set to.
+var extremes = []uint32{0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xfffffff0, 0xffffffff}
+
+// damages are the ways in which a picture is changed. Each may return what it
+// got.
+var damages = []struct {
+	name string
+	do   func(r *rand.Rand, b, other []byte) []byte
+}{
+	{"bits flipped", func(r *rand.Rand, b, _ []byte) []byte {
+		for range 1 + r.IntN(8) {
+			b[r.IntN(len(b))] ^= 1 << r.IntN(8)
+		}
+		return b
+	}},
+	{"bytes changed", func(r *rand.Rand, b, _ []byte) []byte {
+		for range 1 + r.IntN(16) {
+			b[r.IntN(len(b))] = byte(r.Uint32())
+		}
+		return b
+	}},
+	{"header changed", func(r *rand.Rand, b, _ []byte) []byte {
+		for range 1 + r.IntN(4) {
+			b[r.IntN(min(len(b), 400))] = byte(r.Uint32())
+		}
+		return b
+	}},
+	{"cut", func(r *rand.Rand, b, _ []byte) []byte { return b[:1+r.IntN(len(b))] }},
+	{"range dropped", func(r *rand.Rand, b, _ []byte) []byte {
+		from, to := span(r, b)
+		return slices.Delete(b, from, to)
+	}},
+	{"range doubled", func(r *rand.Rand, b, _ []byte) []byte {
+		from, to := span(r, b)
+		return slices.Insert(b, r.IntN(len(b)), bytes.Repeat(b[from:to], 1+r.IntN(3))...)
+	}},
+	{"range of another", func(r *rand.Rand, b, other []byte) []byte {
+		from, to := span(r, other)
+		return slices.Insert(b, r.IntN(len(b)), other[from:to]...)
+	}},
+	{"overwritten by another", func(r *rand.Rand, b, other []byte) []byte {
+		from, to := span(r, other)
+		copy(b[r.IntN(len(b)):], other[from:to])
+		return b
+	}},
+	{"head of one, tail of another", func(r *rand.Rand, b, other []byte) []byte {
+		return append(b[:1+r.IntN(len(b))], other[r.IntN(len(other)):]...)
+	}},
+	{"noise", func(r *rand.Rand, b, _ []byte) []byte {
+		from, to := span(r, b)
+		for i := from; i < to; i++ {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}},
+	{"length of 16 bits", func(r *rand.Rand, b, _ []byte) []byte { return patched(r, b, 2, len(b)) }},
+	{"length of 32 bits", func(r *rand.Rand, b, _ []byte) []byte { return patched(r, b, 4, len(b)) }},
+	{"length in the header", func(r *rand.Rand, b, _ []byte) []byte {
+		return patched(r, b, 2+2*r.IntN(2), min(len(b), 400))
+	}},
+}
+
+// span is a range of b, mostly a short one.
+func span(r *rand.Rand, b []byte) (from, to int) {
+	from = r.IntN(len(b))
+	longest := len(b) - from
+	if r.IntN(4) > 0 {
+		longest = min(longest, 64)
+	}
+	return from, from + 1 + r.IntN(longest)
+}
+
+// patched has an extreme number of so many bytes somewhere before end, in
+// either order.
+func patched(r *rand.Rand, b []byte, size, end int) []byte {
+	if end < size {
+		return b
+	}
+	at, value := r.IntN(end-size+1), extremes[r.IntN(len(extremes))]
+	switch big := r.IntN(2) == 0; {
+	case size == 2 && big:
+		binary.BigEndian.PutUint16(b[at:], uint16(value))
+	case size == 2:
+		binary.LittleEndian.PutUint16(b[at:], uint16(value))
+	case big:
+		binary.BigEndian.PutUint32(b[at:], value)
+	default:
+		binary.LittleEndian.PutUint32(b[at:], value)
+	}
+	return b
+}
+
+// mutant is a damaged picture. It follows from seed and number alone.
+type mutant struct {
+	number int
+	format string
+	how    string
+	data   []byte
+}
+
+func (m mutant) String() string { return fmt.Sprintf("picture %d (%s)", m.number, m.how) }
+
+func mutate(list []specimen, seed uint64, number int) mutant {
+	r := rand.New(rand.NewPCG(seed, uint64(number)))
+	s, other := list[r.IntN(len(list))], list[r.IntN(len(list))]
+	if r.IntN(3) > 0 { // most often one of the same format
+		var same []specimen
+		for _, o := range list {
+			if o.format() == s.format() {
+				same = append(same, o)
+			}
+		}
+		other = same[r.IntN(len(same))]
+	}
+	b, how := bytes.Clone(s.data), s.name
+	for range 1 + r.IntN(3) {
+		d := damages[r.IntN(len(damages))]
+		how += ", " + d.name
+		if b = d.do(r, b, other.data); len(b) == 0 {
+			b = []byte{0}
+		}
+	}
+	if s.format() == "png" && r.IntN(4) > 0 { // else the checksums refuse all but the rarest
+		how += ", checksums mended"
+		mendPNG(b)
+	}
+	return mutant{number, s.format(), how, b}
+}
+
+// mendPNG sets the checksum of every chunk that can be made out.
+func mendPNG(b []byte) {
+	for at := 8; at+12 <= len(b); {
+		n := int64(binary.BigEndian.Uint32(b[at:]))
+		if n > int64(len(b)-at-12) {
+			return
+		}
+		end := at + 8 + int(n)
+		binary.BigEndian.PutUint32(b[end:], crc32.ChecksumIEEE(b[at+4:end]))
+		at = end + 4
+	}
+}
+
+// tally counts answers and what they took.
+type tally struct {
+	mu      sync.Mutex
+	answers map[string]int
+	made    map[string]int // by format of the source
+	sent    map[string]int
+	longest time.Duration
+	slowest mutant
+	failed  []mutant // with processing_failed
+}
+
+func (c *tally) add(m mutant, verdict string, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers[verdict]++
+	c.sent[m.format]++
+	if verdict == "made" {
+		c.made[m.format]++
+	}
+	if verdict == "processing_failed" {
+		c.failed = append(c.failed, m)
+	}
+	if took > c.longest {
+		c.longest, c.slowest = took, m
+	}
+}
+
+// chaosLimit is codec.timeout in these tests. An upload may take it twice, and
+// wait as long for those before it.
+const chaosLimit = 10 * time.Second
+
+func TestChaosMutatedPictures(t *testing.T) {
+	t.Parallel()
+	list := specimens(t)
+	p := run(t, "ladder.widths=32,64", "ladder.formats=webp,jpeg,avif", "ladder.effort.avif=0", "ladder.effort.webp=1",
+		"codec.processes=2", "codec.timeout="+chaosLimit.String(), "http.sync_wait=90s")
+	total := *chaos.pictures
+	counts := &tally{answers: make(map[string]int), made: make(map[string]int), sent: make(map[string]int)}
+	var samples []sample
+	began := time.Now()
+	for done := 0; done < total; { // in tenths, so that what is left can be seen between them
+		n := min(total-done, max(1, total/10))
+		p.uploadMutants(list, *chaos.first+done, n, counts)
+		if t.Failed() {
+			return
+		}
+		done += n
+		p.nothingLeft()
+		samples = append(samples, p.sample())
+	}
+	took := time.Since(began)
+	if counts.longest > 4*chaosLimit {
+		t.Errorf("%v took %v, want at most %v", counts.slowest, counts.longest, 4*chaosLimit)
+	}
+	p.crashesAreRemembered(counts)
+	p.isFlat(samples)
+	p.serves()
+	p.nothingLeft()
+
+	figure(t, "mutated pictures", "%d in %.0f s (seed %d)", total, took.Seconds(), *chaos.seed)
+	for _, verdict := range slices.Sorted(maps.Keys(counts.answers)) {
+		figure(t, "  answered "+verdict, "%d", counts.answers[verdict])
+	}
+	for _, format := range slices.Sorted(maps.Keys(counts.sent)) {
+		figure(t, "  of "+format, "%d sent, %d made", counts.sent[format], counts.made[format])
+	}
+	figure(t, "  longest request", "%.1f s, %v", counts.longest.Seconds(), counts.slowest)
+	first, last := samples[0], samples[len(samples)-1]
+	figure(t, "  daemon, after the 1st and 10th tenth", "%.1f and %.1f MiB, %d and %d goroutines", mib(first.daemon), mib(last.daemon), first.goroutines, last.goroutines)
+	figure(t, "  children, likewise", "%.1f and %.1f MiB", mib(first.children), mib(last.children))
+	figure(t, "  daemon exits, hangs, files left behind", "0")
+}
+
+// uploadMutants sends so many, from four clients, and checks every answer.
+func (p *program) uploadMutants(list []specimen, first, n int, counts *tally) {
+	p.t.Helper()
+	var next atomic.Int64
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for i := int(next.Add(1)); i <= n && !p.t.Failed(); i = int(next.Add(1)) {
+				m := mutate(list, *chaos.seed, first+i-1)
+				if err := p.uploadMutant(m, counts); err != nil {
+					p.t.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.t.Name(), *chaos.seed, m.number)
+					keep(p.t, m)
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
+func (p *program) uploadMutant(m mutant, counts *tally) error {
+	began := time.Now()
+	a, err := p.send(m.data)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	verdict, err := a.verdict()
+	if err != nil {
+		return err
+	}
+	counts.add(m, verdict, took)
+	if verdict == "processing_failed" {
+		keep(p.t, m)
+	}
+	if a.StatusCode != http.StatusCreated { // after 200, the client of the equal picture checks and removes the set
+		return nil
+	}
+	made, err := p.whole(a, m.data)
+	if err != nil {
+		return err
+	}
+	return p.remove(made.ID)
+}
+
+// keep writes a picture to -chaos.keep.
+func keep(t *testing.T, m mutant) {
+	if *chaos.keep == "" {
+		return
+	}
+	name := fmt.Sprintf("%d-%d.%s", *chaos.seed, m.number, m.format)
+	if err := os.WriteFile(filepath.Join(*chaos.keep, name), m.data, 0o600); err != nil {
+		t.Error(err)
+	}
+}
+
+// crashesAreRemembered checks that each picture that failed by killing its
+// process is in quarantine, and is refused at once when it comes again.
+func (p *program) crashesAreRemembered(counts *tally) {
+	p.t.Helper()
+	entries := p.quarantined()
+	if len(entries) != len(counts.failed) {
+		p.t.Errorf("%d sources are in quarantine, want the %d that failed", len(entries), len(counts.failed))
+	}
+	crashes := p.series("optimizerd_codec_crashes_total")
+	if crashes < 2*float64(len(counts.failed)) {
+		p.t.Errorf("%v crashes are counted for %d sources that were tried twice", crashes, len(counts.failed))
+	}
+	reasons := make(map[string]int)
+	for _, m := range counts.failed {
+		digest := sha256.Sum256(m.data)
+		entry, ok := entries[hex.EncodeToString(digest[:])]
+		if !ok {
+			p.t.Errorf("%v is not in quarantine", m)
+		}
+		_, reason, _ := strings.Cut(entry.Reason, "codec process: ")
+		reasons[reason]++
+		p.t.Logf("%v: %s", m, entry.Reason)
+		a, err := p.send(m.data)
+		if err != nil || a.code() != "processing_failed" {
+			p.t.Errorf("%v again: got %v, %v, want it refused", m, a.Response, err)
+		}
+	}
+	if again := p.series("optimizerd_codec_crashes_total"); again != crashes {
+		p.t.Errorf("%v more processes died of what is in quarantine", again-crashes)
+	}
+	figure(p.t, "  codec processes that died", "%.0f, of %d pictures, all in quarantine", crashes, len(counts.failed))
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		figure(p.t, "    "+reason, "%d pictures", reasons[reason])
+	}
+}
+
+// sample is what the daemon takes at rest.
+type sample struct {
+	daemon, children int64
+	goroutines       int
+}
+
+func (p *program) sample() sample {
+	p.t.Helper()
+	goroutines := int(p.series("go_goroutines"))
+	daemon, children := p.resident()
+	return sample{daemon, children, goroutines}
+}
+
+// isFlat holds the last tenth against the first, which is warm.
+func (p *program) isFlat(samples []sample) {
+	p.t.Helper()
+	first, last := samples[0], samples[len(samples)-1]
+	if last.daemon > first.daemon*5/4+8<<20 {
+		p.t.Errorf("the daemon grew from %.1f to %.1f MiB", mib(first.daemon), mib(last.daemon))
+	}
+	if last.goroutines > first.goroutines+10 {
+		p.t.Errorf("%d goroutines became %d", first.goroutines, last.goroutines)
+	}
+}

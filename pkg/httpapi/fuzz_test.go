@@ -1,0 +1,187 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+)
+
+// tiny is a picture as far as anything here looks.
+const tiny = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+
+// damaged is an engine for which every picture is.
+type damaged struct{}
+
+func (damaged) Render(context.Context, *os.File, ladder.Recipe, ladder.Limits, ladder.Sink) (ladder.Summary, error) {
+	return ladder.Summary{}, fault.New(fault.CorruptImage, "The picture is damaged.")
+}
+
+// whole is the API with all that is behind it, but for the codec, in dir.
+func whole(f *testing.F, dir string) http.Handler {
+	f.Helper()
+	must := func(err error) {
+		f.Helper()
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	log := zap.NewNop()
+	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 8, Keep: time.Hour}, log)
+	must(err)
+	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 8 << 10, MinFree: 1})
+	must(err)
+	store, err := publish.Open(filepath.Join(dir, "files"), log)
+	must(err)
+	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
+	must(err)
+	service, err := optimize.New(optimize.Deps{
+		Maker: &optimize.Maker{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
+		Queue: q, Spool: spool, Quarantine: bad, Recipe: ladder.DefaultConfig().Recipe(), Log: log,
+	})
+	must(err)
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(context.Background(), 1) }()
+	f.Cleanup(func() {
+		q.Close()
+		must(<-ended)
+		must(q.Unlock())
+		must(store.Close())
+	})
+	handler, err := New(DefaultConfig(), Deps{Optimize: service, Queue: q, Spool: spool, Store: store, Log: log})
+	must(err)
+	return handler
+}
+
+// refusals are the codes with which an upload may be answered whose picture is
+// damaged at best.
+var refusals = []fault.Code{fault.InvalidRequest, fault.DigestMismatch, fault.TooLarge, fault.UnsupportedFormat, fault.CorruptImage}
+
+func FuzzMultipart(f *testing.F) {
+	const form = "multipart/form-data; boundary=b"
+	part := func(disposition, content string) string {
+		return "--b\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\n" + content + "\r\n"
+	}
+	file := part(`name="f"; filename="a.gif"`, tiny)
+	for _, seed := range [][2]string{
+		{form, file + "--b--\r\n"},
+		{form, "preamble\r\n" + file + "--b--\r\nepilogue"},
+		{form, file + file + "--b--\r\n"},
+		{form, file + part(`name="x"`, "y") + "--b--\r\n"},
+		{form, part(`name="x"`, "y") + file + "--b--\r\n"},
+		{form, part(`name="f"; filename="../../etc/passwd"`, tiny) + "--b--\r\n"},
+		{form, part(`name="f"; filename*=UTF-8''%e2%80%aea.gif`, tiny) + "--b--\r\n"},
+		{form, part(`name="f"; filename="a.gif"`, "") + "--b--\r\n"},
+		{form, part(`name="f"; filename="a.gif"`, tiny+strings.Repeat("x", 9<<10)) + "--b--\r\n"},
+		{form, part(`name="f"; filename="a.gif"`, "<svg/>") + "--b--\r\n"},
+		{form, file},
+		{form, file[:len(file)/2]},
+		{form, "--b\r\nContent-Transfer-Encoding: quoted-printable\r\nContent-Disposition: form-data; filename=a\r\n\r\nGIF89a=\r\n--b--"},
+		{form, "--b\r\n" + strings.Repeat("A: b\r\n", 2000) + "\r\n"},
+		{form, strings.Repeat("--b\r\n", 500)},
+		{form, "--b--"},
+		{form, ""},
+		{"multipart/form-data", file + "--b--\r\n"},
+		{`multipart/form-data; boundary=""`, file},
+		{"multipart/form-data; boundary=" + strings.Repeat("b", 200), file},
+		{"multipart/mixed; boundary=b", file + "--b--\r\n"},
+		{"multipart/form-data; boundary*0=b; boundary*1=c", "--bc\r\n"},
+		{"image/gif", tiny},
+	} {
+		f.Add(seed[0], []byte(seed[1]))
+	}
+	dir := f.TempDir()
+	handler := whole(f, dir)
+	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
+		r := httptest.NewRequest(http.MethodPost, "/v1/images", bytes.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		var p problem
+		d := json.NewDecoder(w.Body)
+		d.DisallowUnknownFields()
+		if err := d.Decode(&p); err != nil || p.Status != w.Code || kinds[p.Code].status != w.Code || !slices.Contains(refusals, p.Code) {
+			t.Errorf("the answer is %d %+v (%v)", w.Code, p, err)
+		}
+		if !utf8.ValidString(p.Detail) || strings.Contains(p.Detail, dir) {
+			t.Errorf("its detail is %q", p.Detail)
+		}
+		for _, folder := range []string{"spool", "queue/pending", "queue/running", "files/.staging"} {
+			if left, err := os.ReadDir(filepath.Join(dir, folder)); err != nil || len(left) > 0 {
+				t.Errorf("left in %s: %v (%v)", folder, left, err)
+			}
+		}
+	})
+}
+
+func FuzzRequestHeaders(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"respond-async", "sha-256=:" + strings.Repeat("A", 43) + "=:"},
+		{"wait=10", "sha-512=:AAAA:"},
+		{"respond-async, wait=5", "sha-256=:AAAA:"},
+		{"wait=-1", `sha-256="x"`},
+		{"wait=999999999999999", "sha-256=(:AAAA:)"},
+		{"wait=1.5, respond-async;x", "sha-256"},
+		{`return="minimal"; foo="some parameter"`, "sha-256=:AAAA"},
+		{"respond-async=?0", ",,"},
+		{"wait=@1; wait=2", "sha-256=:=:"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	const otherwise, longest = 20 * time.Second, 30 * time.Second
+	f.Fuzz(func(t *testing.T, prefer, digest string) {
+		r := &http.Request{Header: http.Header{"Prefer": {prefer}, "Content-Digest": {digest}}, Body: io.NopCloser(strings.NewReader(""))}
+		p := parsePreference(r, otherwise, longest)
+		switch {
+		case p.wait < 0 || p.wait > longest:
+			t.Errorf("Prefer: %q waits %v", prefer, p.wait)
+		case p.applied == "" && p.wait != otherwise:
+			t.Errorf("Prefer: %q is said to be ignored, and waits %v", prefer, p.wait)
+		case strings.ContainsAny(p.applied, "\r\n"):
+			t.Errorf("Preference-Applied: %q", p.applied)
+		}
+		sum, err := contentDigest(r)
+		if err != nil && fault.CodeOf(err) != fault.InvalidRequest || err == nil && sum != nil && len(sum) != sha256.Size {
+			t.Errorf("Content-Digest: %q gives %x, %v", digest, sum, err)
+		}
+	})
+}
+
+func FuzzFilename(f *testing.F) {
+	for _, name := range []string{"cat.jpg", `C:\cat.jpg`, "../..", "a/\x00b\n", "\u202egpj.exe", strings.Repeat("ä", 200), "\xff\xfe", ".", "..\x01"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		got := cleanFilename(name)
+		if !utf8.ValidString(got) || len(got) > maxFilename || strings.ContainsAny(got, "/\\\x00\r\n") || got == "." || got == ".." {
+			t.Errorf("%q is shown as %q", name, got)
+		}
+		if again := cleanFilename(got); again != got {
+			t.Errorf("%q is cleaned to %q, that to %q", name, got, again)
+		}
+		if _, err := url.ParseQuery(url.Values{"filename": {got}}.Encode()); err != nil {
+			t.Error(err)
+		}
+	})
+}
