@@ -409,9 +409,9 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 func childEnv(noVector bool) []string {
 	env := []string{
 		// glibc reads its settings only at the start of a process.
-		"MALLOC_ARENA_MAX=2",              // halves the peak
-		"MALLOC_MMAP_THRESHOLD_=1048576",  // what a picture took is given back when it is freed
-		"MALLOC_TRIM_THRESHOLD_=33554432", // and not in the middle of the work, which costs 4 % of it
+		"MALLOC_ARENA_MAX=2",             // halves the peak
+		"MALLOC_MMAP_THRESHOLD_=1048576", // what a picture took is given back when it is freed
+		"MALLOC_TRIM_THRESHOLD_=8388608", // and not in the middle of the work, which costs 4 % of it
 		"MALLOC_TOP_PAD_=1048576",
 		"VIPS_DISC_THRESHOLD=100g", // never spill a decode to the SD card: the limits bound it
 	}

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"time"
@@ -148,8 +149,14 @@ func Decode(data []byte) (Job, error) {
 	if err := d.Decode(&j); err != nil {
 		return Job{}, fmt.Errorf("decode job: %w", err)
 	}
+	if _, err := d.Token(); err != io.EOF {
+		return Job{}, fmt.Errorf("decode job: there is more after its end")
+	}
 	if !ValidID(j.ID) {
 		return Job{}, fmt.Errorf("decode job: %.40q is not a job's id", j.ID)
+	}
+	if len(j.Recipe.Widths) == 0 || len(j.Recipe.Encoders) == 0 {
+		return Job{}, fmt.Errorf("decode job: its recipe makes nothing")
 	}
 	return j, nil
 }

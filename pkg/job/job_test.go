@@ -87,7 +87,7 @@ func TestRecordsSurviveTheDisk(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}
-	for _, bad := range []string{"", "{}", `{"id":"../x"}`, `{"id":"` + want.ID + `","surprise":1}`} {
+	for _, bad := range []string{"", "{}", `{"id":"../x"}`, `{"id":"` + want.ID + `","surprise":1}`, `{"id":"` + want.ID + `"}`, string(b) + "{}"} {
 		if _, err := job.Decode([]byte(bad)); err == nil {
 			t.Errorf("%s is taken for a record", bad)
 		}
