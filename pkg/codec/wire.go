@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 // Both sides of a connected pair of stream sockets send frames: a length of
@@ -94,9 +94,7 @@ func readFrame(r io.Reader, head [4]byte, message any) error {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return fmt.Errorf("read frame: %w", err)
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(message); err != nil {
+	if err := strictjson.Unmarshal(body, message); err != nil {
 		return fmt.Errorf("read frame: %w", err)
 	}
 	return nil

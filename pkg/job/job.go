@@ -10,10 +10,8 @@
 package job
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"time"
@@ -22,6 +20,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
@@ -144,13 +143,8 @@ func (j Job) Encode() ([]byte, error) {
 // Decode is the inverse of Encode; it refuses unknown fields.
 func Decode(data []byte) (Job, error) {
 	var j Job
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&j); err != nil {
+	if err := strictjson.Unmarshal(data, &j); err != nil {
 		return Job{}, fmt.Errorf("decode job: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return Job{}, fmt.Errorf("decode job: there is more after its end")
 	}
 	if !ValidID(j.ID) {
 		return Job{}, fmt.Errorf("decode job: %.40q is not a job's id", j.ID)

@@ -5,14 +5,13 @@
 package manifest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
@@ -127,13 +126,8 @@ func (m Manifest) Encode() ([]byte, error) {
 // anything that does not hold together are errors.
 func Decode(data []byte) (Manifest, error) {
 	var m Manifest
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&m); err != nil {
+	if err := strictjson.Unmarshal(data, &m); err != nil {
 		return Manifest{}, fmt.Errorf("decode manifest: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return Manifest{}, fmt.Errorf("decode manifest: there is more after its end")
 	}
 	if err := m.validate(); err != nil {
 		return Manifest{}, fmt.Errorf("manifest %.40q: %w", m.ID, err)

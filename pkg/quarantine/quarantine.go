@@ -13,11 +13,9 @@
 package quarantine
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,6 +25,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
@@ -208,13 +207,8 @@ func (s *Store) read(sha256 string) (Entry, error) {
 // is not whole or is another source's.
 func decode(b []byte, sha256 string) (Entry, error) {
 	var e Entry
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&e); err != nil {
+	if err := strictjson.Unmarshal(b, &e); err != nil {
 		return Entry{}, fmt.Errorf("decode entry: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return Entry{}, fmt.Errorf("decode entry: there is more after its end")
 	}
 	if err := e.validate(sha256); err != nil {
 		return Entry{}, fmt.Errorf("decode entry: %w", err)
