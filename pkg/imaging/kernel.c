@@ -276,9 +276,15 @@ interpretation(VipsImage *in)
 static int
 colour_bands(VipsImage *in)
 {
-	if (in->Bands < 3)
-		return 1;
-	return in->Type == VIPS_INTERPRETATION_CMYK ? 4 : 3;
+	switch (in->Type) {
+	case VIPS_INTERPRETATION_B_W:
+	case VIPS_INTERPRETATION_GREY16:
+		return 1; /* whatever else a TIFF has beside it */
+	case VIPS_INTERPRETATION_CMYK:
+		return 4;
+	default:
+		return in->Bands < 3 ? 1 : 3;
+	}
 }
 
 /* Gives a source a colour space that libvips can convert from, and at most

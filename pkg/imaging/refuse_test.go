@@ -185,3 +185,19 @@ func TestClosedFileIsOurFault(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A TIFF may have more samples a pixel than its colours need.
+func TestGreyWithTwoMoreSamplesIsMade(t *testing.T) {
+	f, err := os.Open("testdata/grey-and-two-more.tiff")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c := new(collector)
+	if _, err := engine().Render(t.Context(), f, recipe(allFormats, 8, 16), generous, c); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.order) == 0 {
+		t.Error("nothing was made")
+	}
+}
