@@ -12,6 +12,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -243,11 +244,7 @@ func cleanFilename(name string) string {
 // onlyQuery refuses query parameters that nobody would look at.
 func onlyQuery(r *http.Request, allowed ...string) error {
 	for key := range r.URL.Query() {
-		known := false
-		for _, a := range allowed {
-			known = known || a == key
-		}
-		if !known {
+		if !slices.Contains(allowed, key) {
 			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route.", key)
 		}
 	}

@@ -106,10 +106,9 @@ func (l *Lease) end(state string, step func(*job.Job) error) error {
 		err = q.write(state, j)
 	}
 	if err == nil {
-		err = os.Remove(q.path(runningDir, j.ID))
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
+		if err = os.Remove(q.path(runningDir, j.ID)); errors.Is(err, os.ErrNotExist) {
+			err = nil // somebody removed it, and there is nothing left to do
+		}
 	}
 	q.mu.Lock()
 	q.running--
