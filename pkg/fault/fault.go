@@ -33,6 +33,11 @@ const (
 	TooManyPixels       Code = "too_many_pixels"       // over the pixel or decoded-memory limit
 	TooManyFrames       Code = "too_many_frames"       // an animation longer than limits.max_frames
 	ProcessingFailed    Code = "processing_failed"     // the codec process died or ran out of time, twice
+	InvalidOptions      Code = "invalid_options"       // well-formed, but no picture can be made so: too wide, or more than the format holds
+	InputForbidden      Code = "input_forbidden"       // the rules of this server refuse the URL, or an address it leads to
+	InputNotFound       Code = "input_not_found"       // the origin says that there is nothing at the URL
+	InputRefused        Code = "input_refused"         // the origin will not give it: a 4xx, or too many redirects
+	InputUnavailable    Code = "input_unavailable"     // the origin was not reached, was too slow, or answered 5xx, several times
 	QueueFull           Code = "queue_full"            // no place in the queue; try later
 	ShuttingDown        Code = "shutting_down"         // the daemon is stopping; try later
 	InsufficientStorage Code = "insufficient_storage"  // the disk is full; try later
