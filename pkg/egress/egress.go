@@ -1,0 +1,106 @@
+// Package egress is the way out: HTTP to addresses that strangers name.
+//
+// Every request, the first one and each redirect, is held against the Rules by
+// its URL. The check that counts comes later, on the address itself when it is
+// about to be dialled, so that a name which changes its answer gains nothing.
+package egress
+
+import (
+	"cmp"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Rules say where requests may go.
+type Rules struct {
+	AllowPrivate bool          // private and loopback addresses too, by http, on any port
+	AllowHTTP    bool          // http beside https
+	AllowHosts   []string      // if there are any, these alone: a name, an address, or *.example.com for all names below
+	Ports        []int         // none means 80 and 443
+	Resolver     *net.Resolver // nil is the system's
+}
+
+// Refused is the error of a request that the rules do not let out. errors.As
+// finds it in what the client returns.
+type Refused struct {
+	// Reason is one sentence for the person who named the URL. It tells
+	// nothing of what a name resolved to or where a redirect led.
+	Reason string
+}
+
+func (r *Refused) Error() string { return r.Reason }
+
+// Check holds a URL against the rules, as far as that goes without looking a
+// name up.
+func (r Rules) Check(u *url.URL) error {
+	var port string
+	switch u.Scheme {
+	case "https":
+		port = cmp.Or(u.Port(), "443")
+	case "http":
+		if !r.AllowHTTP && !r.AllowPrivate { // this stops the step down from https by a redirect, too
+			return &Refused{"The URL is http, and this server takes https alone."}
+		}
+		port = cmp.Or(u.Port(), "80")
+	default:
+		return &Refused{"The URL is neither https nor http."}
+	}
+	host := canonical(u.Hostname())
+	addr, notAddr := netip.ParseAddr(host)
+	switch {
+	case u.User != nil:
+		return &Refused{"The URL holds a user name or a password."}
+	case strings.Contains(host, "%"):
+		return &Refused{"The host of the URL names a network zone."}
+	case strings.ContainsFunc(host, func(c rune) bool { return c >= utf8.RuneSelf }):
+		return &Refused{"The host of the URL is not ASCII: write it in its xn-- form."}
+	case notAddr != nil && numeric(host):
+		return &Refused{"The host of the URL is neither a name nor an address in its usual form."}
+	case !r.AllowPrivate && !r.portAllowed(port):
+		return &Refused{"The port of the URL is not one that this server connects to."}
+	case !r.hostAllowed(host):
+		return &Refused{"The host of the URL is not one that this server connects to."}
+	case notAddr == nil:
+		return r.checkAddr(addr)
+	}
+	return nil
+}
+
+// canonical is the one form in which hosts are compared.
+func canonical(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
+
+// numeric reports whether a host ends in a number, as no name does. Resolvers
+// differ on what 127.1, 0x7f.1 and 2130706433 are; many take them for addresses.
+func numeric(host string) bool {
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return strings.Trim(last, "0123456789") == ""
+}
+
+func (r Rules) portAllowed(port string) bool {
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return false
+	}
+	if len(r.Ports) == 0 {
+		return n == 80 || n == 443
+	}
+	return slices.Contains(r.Ports, n)
+}
+
+func (r Rules) hostAllowed(host string) bool {
+	return len(r.AllowHosts) == 0 || slices.ContainsFunc(r.AllowHosts, func(allowed string) bool {
+		allowed = canonical(allowed)
+		if strings.HasPrefix(allowed, "*.") {
+			return strings.HasSuffix(host, allowed[1:])
+		}
+		return host == allowed
+	})
+}

@@ -1,0 +1,6 @@
+package egress
+
+var (
+	CheckAddr = Rules.checkAddr
+	Neighbour = neighbour
+)
