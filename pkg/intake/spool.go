@@ -96,6 +96,9 @@ type Upload struct {
 	file  *os.File // the .part file; nil once it is kept or discarded
 }
 
+// Path is where the upload lies until it is kept or discarded.
+func (u *Upload) Path() string { return u.file.Name() }
+
 // Digest is the upload's SHA-256 in hex.
 func (u *Upload) Digest() string { return hex.EncodeToString(u.SHA256[:]) }
 
@@ -167,6 +170,15 @@ func (u *Upload) Discard() {
 	_ = os.Remove(u.file.Name()) // what cannot be removed now is swept at the next start
 	_ = u.file.Close()
 	u.file = nil
+}
+
+// Adopt takes in a file that lies on the spool's file system, by a hard link
+// under its digest, durably.
+func (s *Spool) Adopt(path, digest string) error {
+	if err := os.Link(path, s.path(digest)); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("adopt source: %w", err)
+	}
+	return atomicfile.SyncDir(s.config.Dir)
 }
 
 func (s *Spool) path(digest string) string { return filepath.Join(s.config.Dir, digest) }

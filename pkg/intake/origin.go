@@ -1,0 +1,96 @@
+package intake
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/optimizerd/optimizerd/pkg/egress"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// unreached is the fault of a request that had no answer.
+func unreached(err error) error {
+	var whole *url.Error
+	if errors.As(err, &whole) {
+		err = whole.Err // without the URL: its query may hold a key
+	}
+	var (
+		refused     *egress.Refused
+		lookUp      *net.DNSError
+		certificate *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &refused):
+		return fault.Wrap(fault.InputForbidden, err, "%s", refused.Reason)
+	case errors.Is(err, egress.ErrRedirects):
+		return fault.Wrap(fault.InputRefused, err, "The origin redirects more than %d times.", maxRedirects)
+	case errors.As(err, &lookUp):
+		return fault.Wrap(fault.InputUnavailable, err, "The name of the origin could not be looked up.")
+	case errors.As(err, &certificate):
+		return fault.Wrap(fault.InputUnavailable, err, "The certificate of the origin is not valid.")
+	case late(err):
+		return fault.Wrap(fault.InputUnavailable, err, "The origin took too long.")
+	default:
+		return fault.Wrap(fault.InputUnavailable, err, "The origin could not be reached.")
+	}
+}
+
+func late(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// judge turns every status but 200 into a fault.
+func judge(response *http.Response) error {
+	switch status := response.StatusCode; {
+	case status == http.StatusOK:
+		return nil
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return fault.New(fault.InputNotFound, "The origin has nothing at this URL: it answered with status %d.", status)
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
+		status >= 500 && status <= 599:
+		later := fault.New(fault.InputUnavailable, "The origin cannot give the picture now: it answered with status %d.", status)
+		if wait := retryAfter(response.Header.Get("Retry-After"), time.Now()); wait > 0 && wait <= maxRetryAfter {
+			return fmt.Errorf("%w: %w", later, &backoff.RetryAfterError{Duration: wait})
+		}
+		return later
+	default:
+		return fault.New(fault.InputRefused, "The origin does not give the picture: it answered with status %d.", status)
+	}
+}
+
+// retryAfter is the wait that an origin asks for, in seconds or as a date, or 0.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return max(0, date.Sub(now))
+	}
+	return 0
+}
+
+// body gives the errors of a download as faults, so that they are told apart
+// from those of the spool.
+type body struct{ io.Reader }
+
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	switch {
+	case err == nil, err == io.EOF:
+		return n, err
+	case late(err):
+		return n, fault.Wrap(fault.InputUnavailable, err, "The origin took too long.")
+	default:
+		return n, fault.Wrap(fault.InputUnavailable, err, "The origin stopped in the middle of the picture.")
+	}
+}
