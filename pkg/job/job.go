@@ -7,6 +7,9 @@
 //	   ▲                  │  │
 //	   └──────────────────┘  └──────────► Failed
 //	         Return              Fail
+//
+// Its picture is there from the start (an upload), or the job names it and
+// Resolve says what it was found to be.
 package job
 
 import (
@@ -55,9 +58,14 @@ type Error struct {
 type Job struct {
 	ID         string          `json:"id"`
 	Status     Status          `json:"status"`
-	Source     Source          `json:"source"`
-	Recipe     ladder.Recipe   `json:"recipe"`   // as configured when the job was accepted
-	ImageID    string          `json:"image_id"` // of the set that it makes
+	Input      string          `json:"input,omitempty"` // what the client named: a URL, or image:{id}; "" for an upload
+	Options    Options         `json:"options,omitzero"`
+	Metadata   json.RawMessage `json:"metadata,omitempty"` // a JSON object of the client's
+	Webhooks   []string        `json:"webhooks,omitempty"` // URLs that are told of the end
+	Base       string          `json:"base,omitempty"`     // scheme and host that the client used, for the URLs in webhooks
+	Source     Source          `json:"source,omitzero"`    // zero until it is resolved
+	Recipe     ladder.Recipe   `json:"recipe"`             // as configured when the job was accepted
+	ImageID    string          `json:"image_id,omitempty"` // of the set that it makes; "" until it is resolved
 	Error      *Error          `json:"error,omitempty"`
 	Attempts   int             `json:"attempts"`
 	CreatedAt  timestamp.Time  `json:"created_at"`
@@ -65,17 +73,27 @@ type Job struct {
 	FinishedAt *timestamp.Time `json:"finished_at,omitempty"`
 }
 
-// New returns a pending job. IDs sort by the time they were made at.
-func New(source Source, recipe ladder.Recipe, imageID string, now time.Time) Job {
-	return Job{
-		ID:        "job_" + strings.ToLower(ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String()),
-		Status:    Pending,
-		Source:    source,
-		Recipe:    recipe,
-		ImageID:   imageID,
-		CreatedAt: timestamp.At(now),
-	}
+// New returns j as a pending job with an id. IDs sort by the time they were
+// made at.
+func New(j Job, now time.Time) Job {
+	j.ID = "job_" + strings.ToLower(ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String())
+	j.Status = Pending
+	j.CreatedAt = timestamp.At(now)
+	return j
 }
+
+// imageScheme begins the input of a job whose picture is here already.
+const imageScheme = "image:"
+
+// ImageInput returns the id of the image that an input names, if it names one.
+func ImageInput(input string) (id string, ok bool) { return strings.CutPrefix(input, imageScheme) }
+
+// Resolved reports whether the job's picture is in the spool.
+func (j Job) Resolved() bool { return j.Source.SHA256 != "" }
+
+// Promised reports whether the client was told the job's id from the start,
+// so that its end must be on record.
+func (j Job) Promised() bool { return j.Input != "" || len(j.Webhooks) > 0 }
 
 var validID = regexp.MustCompile(`^job_[0-9a-hjkmnp-tv-z]{26}$`)
 
@@ -98,6 +116,15 @@ func (j *Job) Start(now time.Time) error {
 	at := timestamp.At(now)
 	j.StartedAt = &at
 	j.Attempts++
+	return nil
+}
+
+// Resolve says which picture a job in work was found to be of.
+func (j *Job) Resolve(source Source, imageID string) error {
+	if j.Status != Processing || j.Resolved() {
+		return fmt.Errorf("job %s is %s: its source cannot be resolved now", j.ID, j.Status)
+	}
+	j.Source, j.ImageID = source, imageID
 	return nil
 }
 
@@ -149,8 +176,11 @@ func Decode(data []byte) (Job, error) {
 	if !ValidID(j.ID) {
 		return Job{}, fmt.Errorf("decode job: %.40q is not a job's id", j.ID)
 	}
-	if len(j.Recipe.Widths) == 0 || len(j.Recipe.Encoders) == 0 {
+	if !j.Recipe.Valid() {
 		return Job{}, fmt.Errorf("decode job: its recipe makes nothing")
+	}
+	if !j.Resolved() && j.Input == "" {
+		return Job{}, fmt.Errorf("decode job: it has neither a source nor an input")
 	}
 	return j, nil
 }

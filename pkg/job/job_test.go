@@ -13,7 +13,10 @@ import (
 var now = time.Date(2026, 11, 21, 20, 46, 0, 0, time.UTC)
 
 func newJob() job.Job {
-	return job.New(job.Source{SHA256: "ab", Filename: "cat.jpg", Bytes: 3}, ladder.DefaultConfig().Recipe(), "k3v5", now)
+	return job.New(job.Job{
+		Source: job.Source{SHA256: "ab", Filename: "cat.jpg", Bytes: 3},
+		Recipe: ladder.DefaultConfig().Recipe(), ImageID: "k3v5",
+	}, now)
 }
 
 // steps are tried from every state; allowed lists those that must succeed.
@@ -63,7 +66,7 @@ func TestAFailedJobSaysWhyAndWhen(t *testing.T) {
 
 func TestIDsAreValidAndSortByTime(t *testing.T) {
 	early := newJob()
-	late := job.New(job.Source{}, ladder.Recipe{}, "", now.Add(time.Millisecond))
+	late := job.New(job.Job{}, now.Add(time.Millisecond))
 	if !job.ValidID(early.ID) || early.ID >= late.ID {
 		t.Errorf("ids %s and %s", early.ID, late.ID)
 	}

@@ -11,8 +11,10 @@ import (
 // them.
 type Config struct {
 	Widths            []int    `mapstructure:"widths"`
+	MaxWidth          int      `mapstructure:"max_width"` // of a single variant that is asked for by width
 	Formats           []Format `mapstructure:"formats"`
 	Quality           Quality  `mapstructure:"quality"`
+	Presets           Presets  `mapstructure:"presets"`
 	Effort            Effort   `mapstructure:"effort"`
 	ChromaSubsampling string   `mapstructure:"chroma_subsampling"`
 	Background        string   `mapstructure:"background"`
@@ -24,6 +26,25 @@ type Quality struct {
 	WebP int `mapstructure:"webp"`
 	JPEG int `mapstructure:"jpeg"`
 	AVIF int `mapstructure:"avif"`
+}
+
+// of is the quality of one format.
+func (q Quality) of(f Format) int {
+	switch f {
+	case WebP:
+		return q.WebP
+	case AVIF:
+		return q.AVIF
+	default:
+		return q.JPEG
+	}
+}
+
+// Presets are the qualities that jobs can ask for by name.
+type Presets struct {
+	Low    Quality `mapstructure:"low"`
+	Medium Quality `mapstructure:"medium"`
+	High   Quality `mapstructure:"high"`
 }
 
 // Effort is how long an encoder looks for a smaller file.
@@ -41,18 +62,27 @@ const (
 // DefaultConfig is the ladder of the contract.
 func DefaultConfig() Config {
 	return Config{
-		Widths:            []int{320, 480, 640, 960, 1280, 1600, 2048},
-		Formats:           []Format{WebP, JPEG},
-		Quality:           Quality{WebP: 80, JPEG: 80, AVIF: 60},
+		Widths:   []int{320, 480, 640, 960, 1280, 1600, 2048},
+		MaxWidth: 2048,
+		Formats:  []Format{WebP, JPEG},
+		Quality:  Quality{WebP: 80, JPEG: 80, AVIF: 60},
+		Presets: Presets{
+			Low:    Quality{WebP: 60, JPEG: 60, AVIF: 45},
+			Medium: Quality{WebP: 80, JPEG: 80, AVIF: 60},
+			High:   Quality{WebP: 90, JPEG: 90, AVIF: 75},
+		},
 		Effort:            Effort{WebP: 4, AVIF: 2},
 		ChromaSubsampling: Chroma420,
 		Background:        "#ffffff",
 	}
 }
 
+// MaxSide is the longest side, in pixels, that every output format can hold.
+const MaxSide = 16383
+
 const (
-	maxWidth    = 16383 // what WebP and AVIF can hold
-	maxVariants = 48    // bounds one order's work; 21 is what a free Worker can pull
+	maxWidth    = MaxSide
+	maxVariants = 48 // bounds one order's work; 21 is what a free Worker can pull
 )
 
 var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
@@ -84,13 +114,26 @@ func (c Config) Validate() error {
 	if n := len(c.Widths) * len(c.Formats); n > maxVariants {
 		return fmt.Errorf("ladder.widths: %d widths in %d formats are %d files, more than %d", len(c.Widths), len(c.Formats), n, maxVariants)
 	}
+	for _, q := range []struct {
+		key string
+		Quality
+	}{
+		{"ladder.quality", c.Quality},
+		{"ladder.presets.low", c.Presets.Low},
+		{"ladder.presets.medium", c.Presets.Medium},
+		{"ladder.presets.high", c.Presets.High},
+	} {
+		for _, f := range formats {
+			if n := q.of(f); n < 1 || n > 100 {
+				return fmt.Errorf("%s.%s: must be from 1 to 100 (got %d)", q.key, f, n)
+			}
+		}
+	}
 	for _, r := range []struct {
 		key           string
 		value, lo, hi int
 	}{
-		{"ladder.quality.webp", c.Quality.WebP, 1, 100},
-		{"ladder.quality.jpeg", c.Quality.JPEG, 1, 100},
-		{"ladder.quality.avif", c.Quality.AVIF, 1, 100},
+		{"ladder.max_width", c.MaxWidth, 1, maxWidth},
 		{"ladder.effort.webp", c.Effort.WebP, 0, 6},
 		{"ladder.effort.avif", c.Effort.AVIF, 0, 8},
 	} {
@@ -113,18 +156,30 @@ func (c Config) Validate() error {
 func (c Config) Recipe() Recipe {
 	r := Recipe{Engine: EngineVersion, Widths: slices.Clone(c.Widths)}
 	for _, f := range c.Formats {
-		e := Encoder{Format: f}
-		switch f {
-		case WebP:
-			e.Quality, e.Effort = c.Quality.WebP, c.Effort.WebP
-		case AVIF:
-			e.Quality, e.Effort, e.Chroma = c.Quality.AVIF, c.Effort.AVIF, c.ChromaSubsampling
-		case JPEG:
-			e.Quality, e.Chroma = c.Quality.JPEG, c.ChromaSubsampling
-			rgb, _ := strconv.ParseUint(c.Background[1:], 16, 24) // Validate has seen six hex digits
-			r.Background = &RGB{byte(rgb >> 16), byte(rgb >> 8), byte(rgb)}
-		}
-		r.Encoders = append(r.Encoders, e)
+		c.add(&r, f)
 	}
 	return r
+}
+
+// Single is the order for one variant that fits into a box, with the settings
+// of the ladder otherwise.
+func (c Config) Single(fit Box, f Format) Recipe {
+	r := Recipe{Engine: EngineVersion, Fit: &fit}
+	c.add(&r, f)
+	return r
+}
+
+func (c Config) add(r *Recipe, f Format) {
+	e := Encoder{Format: f, Quality: c.Quality.of(f)}
+	switch f {
+	case WebP:
+		e.Effort = c.Effort.WebP
+	case AVIF:
+		e.Effort, e.Chroma = c.Effort.AVIF, c.ChromaSubsampling
+	case JPEG:
+		e.Chroma = c.ChromaSubsampling
+		rgb, _ := strconv.ParseUint(c.Background[1:], 16, 24) // Validate has seen six hex digits
+		r.Background = &RGB{byte(rgb >> 16), byte(rgb >> 8), byte(rgb)}
+	}
+	r.Encoders = append(r.Encoders, e)
 }

@@ -81,13 +81,30 @@ type Encoder struct {
 	Chroma  string `json:"chroma,omitempty"`
 }
 
-// Recipe is all that decides the output bytes of a source.
+// Box is what a single variant has to fit into, in pixels; 0 leaves a side
+// free.
+type Box struct {
+	Width  int `json:"width,omitempty"`
+	Height int `json:"height,omitempty"`
+}
+
+// Recipe is all that decides the output bytes of a source. It has either
+// Widths, for a ladder, or Fit, for a single variant.
 type Recipe struct {
 	Engine     int       `json:"engine"`
-	Widths     []int     `json:"widths"`
+	Widths     []int     `json:"widths,omitempty"`
+	Fit        *Box      `json:"fit,omitempty"`
 	Encoders   []Encoder `json:"encoders"`
 	Background *RGB      `json:"background,omitempty"` // under transparent pixels, where a format has no alpha
 }
+
+// Valid reports whether the recipe makes something, and is of one kind.
+func (r Recipe) Valid() bool {
+	return (len(r.Widths) > 0) != r.Single() && len(r.Encoders) > 0
+}
+
+// Single reports whether the recipe makes one size, and no ladder.
+func (r Recipe) Single() bool { return r.Fit != nil }
 
 // Fingerprint is the SHA-256 of the recipe's JSON, whose order of fields is
 // that of the struct.
@@ -167,20 +184,13 @@ type Plan struct {
 	Omitted  []Omission
 }
 
-// Plan lays out the ladder for a picture of width × height pixels, as seen.
-// Nothing is enlarged: the rungs are the widths up to the source's, and where
-// that lies between two of them or below the first, a rung at its own width
-// closes the ladder.
+// Plan lays out what is made of a picture of width × height pixels, as seen.
 func (r Recipe) Plan(width, height int) Plan {
 	var p Plan
-	last := r.Widths[len(r.Widths)-1]
-	for _, w := range r.Widths {
-		if w <= width {
-			p.Rungs = append(p.Rungs, Rung{w, scaledHeight(w, width, height)})
-		}
-	}
-	if n := len(p.Rungs); width < last && (n == 0 || p.Rungs[n-1].Width < width) {
-		p.Rungs = append(p.Rungs, Rung{width, height})
+	if r.Single() {
+		p.Rungs = []Rung{r.Fit.hold(width, height)}
+	} else {
+		p.Rungs = rungs(r.Widths, width, height)
 	}
 	for _, e := range r.Encoders {
 		for _, g := range p.Rungs {
@@ -194,9 +204,39 @@ func (r Recipe) Plan(width, height int) Plan {
 	return p
 }
 
-// scaledHeight keeps the aspect ratio, rounded to nearest, at least 1.
-func scaledHeight(to, width, height int) int {
-	return max(1, int(math.Round(float64(height)*float64(to)/float64(width))))
+// rungs enlarges nothing: they are the widths up to the source's, and where
+// that lies between two of them or below the first, a rung at its own width
+// closes the ladder.
+func rungs(widths []int, width, height int) []Rung {
+	var rungs []Rung
+	for _, w := range widths {
+		if w <= width {
+			rungs = append(rungs, Rung{w, scaled(height, w, width)})
+		}
+	}
+	if n := len(rungs); width < widths[len(widths)-1] && (n == 0 || rungs[n-1].Width < width) {
+		rungs = append(rungs, Rung{width, height})
+	}
+	return rungs
+}
+
+// hold is the largest size within the box that has the picture's aspect ratio
+// and enlarges nothing.
+func (b Box) hold(width, height int) Rung {
+	r := Rung{width, height}
+	if b.Width > 0 && b.Width < r.Width {
+		r = Rung{b.Width, scaled(height, b.Width, width)}
+	}
+	if b.Height > 0 && b.Height < r.Height {
+		r = Rung{scaled(width, b.Height, height), b.Height}
+	}
+	return r
+}
+
+// scaled is a side when the other one goes from whole to part, so that the
+// aspect ratio is kept: rounded to nearest, at least 1.
+func scaled(side, part, whole int) int {
+	return max(1, int(math.Round(float64(side)*float64(part)/float64(whole))))
 }
 
 // Limits are checked by the engine on a source's header, before any pixel is

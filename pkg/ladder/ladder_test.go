@@ -183,3 +183,62 @@ func TestConfigErrorsNameTheKeyAndTheValue(t *testing.T) {
 		t.Errorf("the defaults are not valid: %v", err)
 	}
 }
+
+func TestASingleVariantFitsItsBox(t *testing.T) {
+	for _, tc := range []struct {
+		name          string
+		fit           ladder.Box
+		width, height int
+		want          ladder.Rung
+	}{
+		{"by width", ladder.Box{Width: 800}, 4000, 6000, ladder.Rung{Width: 800, Height: 1200}},
+		{"by height", ladder.Box{Height: 600}, 4000, 6000, ladder.Rung{Width: 400, Height: 600}},
+		{"a portrait in a landscape box", ladder.Box{Width: 800, Height: 600}, 4000, 6000, ladder.Rung{Width: 400, Height: 600}},
+		{"a landscape in a portrait box", ladder.Box{Width: 600, Height: 800}, 6000, 4000, ladder.Rung{Width: 600, Height: 400}},
+		{"never enlarged by width", ladder.Box{Width: 800}, 500, 400, ladder.Rung{Width: 500, Height: 400}},
+		{"never enlarged by height", ladder.Box{Height: 800}, 500, 400, ladder.Rung{Width: 500, Height: 400}},
+		{"its own size", ladder.Box{}, 5000, 4000, ladder.Rung{Width: 5000, Height: 4000}},
+		{"a line stays at least one pixel", ladder.Box{Width: 320, Height: 10}, 1, 5000, ladder.Rung{Width: 1, Height: 10}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			plan := ladder.DefaultConfig().Single(tc.fit, ladder.WebP).Plan(tc.width, tc.height)
+			if !slices.Equal(plan.Rungs, []ladder.Rung{tc.want}) || len(plan.Variants) != 1 || plan.Variants[0].Format != ladder.WebP {
+				t.Errorf("got %+v, want the one rung %v in WebP", plan, tc.want)
+			}
+		})
+	}
+}
+
+func TestASingleVariantStaysWithinItsBox(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		side := rapid.IntRange(1, 20000)
+		w, h := side.Draw(t, "width"), side.Draw(t, "height")
+		box := ladder.Box{Width: rapid.IntRange(0, 3000).Draw(t, "box width"), Height: rapid.IntRange(0, 3000).Draw(t, "box height")}
+		r := ladder.DefaultConfig().Single(box, ladder.JPEG).Plan(w, h).Rungs[0]
+		if r.Width < 1 || r.Height < 1 || r.Width > w || r.Height > h ||
+			box.Width > 0 && r.Width > box.Width || box.Height > 0 && r.Height > box.Height {
+			t.Fatalf("%d × %d in %+v becomes %v", w, h, box, r)
+		}
+	})
+}
+
+func TestARecipeIsOfOneKind(t *testing.T) {
+	c := ladder.DefaultConfig()
+	both := c.Recipe()
+	both.Fit = &ladder.Box{}
+	for name, tc := range map[string]struct {
+		recipe ladder.Recipe
+		want   bool
+	}{
+		"ladder": {c.Recipe(), true}, "single": {c.Single(ladder.Box{}, ladder.AVIF), true},
+		"both": {both, false}, "neither": {ladder.Recipe{Encoders: c.Recipe().Encoders}, false},
+		"no format": {ladder.Recipe{Widths: c.Widths}, false},
+	} {
+		if got := tc.recipe.Valid(); got != tc.want {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+	}
+	if c.Single(ladder.Box{Width: 800}, ladder.WebP).Fingerprint() == c.Single(ladder.Box{Height: 800}, ladder.WebP).Fingerprint() {
+		t.Error("width and height give one fingerprint")
+	}
+}

@@ -1,0 +1,136 @@
+package job
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
+)
+
+// Options say what to make of a picture. With neither width, height nor format
+// that is the whole ladder, else a single variant. Zero means not given.
+type Options struct {
+	Width   int           `json:"width,omitempty"`  // pixels
+	Height  int           `json:"height,omitempty"` // pixels; with a width, a box to fit into
+	Format  ladder.Format `json:"format,omitempty"`
+	Quality Quality       `json:"quality,omitzero"`
+}
+
+// Quality is low, medium or high, or a number from 1 to 100.
+type Quality struct {
+	preset string
+	number int
+}
+
+// UnmarshalJSON refuses, by an InvalidRequest fault, what is not an option or
+// not in its range.
+func (o *Options) UnmarshalJSON(b []byte) error {
+	var given struct {
+		Width   *int           `json:"width"`
+		Height  *int           `json:"height"`
+		Format  *ladder.Format `json:"format"`
+		Quality *Quality       `json:"quality"`
+	}
+	if err := strictjson.Unmarshal(b, &given); err != nil {
+		return err
+	}
+	for name, side := range map[string]*int{"width": given.Width, "height": given.Height} {
+		if side != nil && *side < 1 {
+			return fault.New(fault.InvalidRequest, "options.%s must be at least 1 pixel.", name)
+		}
+	}
+	if given.Format != nil && !given.Format.Valid() {
+		return fault.New(fault.InvalidRequest, "options.format must be webp, jpeg or avif.")
+	}
+	*o = Options{Width: value(given.Width), Height: value(given.Height), Format: value(given.Format), Quality: value(given.Quality)}
+	return nil
+}
+
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+var errQuality = fault.New(fault.InvalidRequest, "options.quality must be low, medium, high, or a number from 1 to 100.")
+
+// UnmarshalJSON takes a name or a number.
+func (q *Quality) UnmarshalJSON(b []byte) error {
+	var preset string
+	if json.Unmarshal(b, &preset) == nil {
+		*q = Quality{preset: preset}
+		switch preset {
+		case "low", "medium", "high":
+			return nil
+		}
+		return errQuality
+	}
+	var number int
+	if json.Unmarshal(b, &number) != nil || number < 1 || number > 100 {
+		return errQuality
+	}
+	*q = Quality{number: number}
+	return nil
+}
+
+// MarshalJSON gives back what was given.
+func (q Quality) MarshalJSON() ([]byte, error) {
+	if q.preset != "" {
+		return json.Marshal(q.preset)
+	}
+	return json.Marshal(q.number)
+}
+
+// configure is the ladder's configuration at this quality.
+func (q Quality) configure(c ladder.Config) ladder.Config {
+	switch {
+	case q.preset == "low":
+		c.Quality = c.Presets.Low
+	case q.preset == "medium":
+		c.Quality = c.Presets.Medium
+	case q.preset == "high":
+		c.Quality = c.Presets.High
+	case q.number > 0:
+		c.Quality = ladder.Quality{WebP: q.number, JPEG: q.number, AVIF: q.number}
+	}
+	return c
+}
+
+// Recipe is what the options order from an engine that writes these formats.
+// Errors are InvalidOptions faults.
+func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe, error) {
+	c = o.Quality.configure(c)
+	if o.Width == 0 && o.Height == 0 && o.Format == "" {
+		return c.Recipe(), nil
+	}
+	fit := ladder.Box{Width: o.Width, Height: o.Height}
+	switch {
+	case o.Width > c.MaxWidth:
+		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.width: this server makes pictures of at most %d pixels in width.", c.MaxWidth)
+	case o.Height > ladder.MaxSide:
+		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.height: no picture can be higher than %d pixels.", ladder.MaxSide)
+	case o.Height > 0 && o.Width == 0:
+		fit.Width = c.MaxWidth // which no size that is asked for gets round
+	}
+	format := o.Format
+	if format == "" {
+		format = c.Formats[0]
+	}
+	if !slices.Contains(writes, format) {
+		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.format: the codec of this server cannot write %s.", format)
+	}
+	return c.Single(fit, format), nil
+}
+
+// Key names what is asked for: equal keys, equal work.
+func (j Job) Key() string {
+	options, err := json.Marshal(j.Options)
+	if err != nil {
+		panic(fmt.Sprintf("options do not marshal: %v", err)) // they are names and numbers
+	}
+	return j.Input + "\n" + string(options)
+}
