@@ -7,34 +7,47 @@ import (
 	"os"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
 // Lease is a worker's hold on one job in work. It ends by exactly one of
-// Complete, Fail and Return; a process that dies before that is taken to have
-// returned it.
+// Complete, Fail, Return and, in the stage Resolve, Advance; a process that
+// dies before that is taken to have returned it.
 type Lease struct {
-	q     *Queue
-	e     *entry
-	onEnd func(recorded bool)
+	q      *Queue
+	e      *entry
+	stage  Stage
+	ending Ending
 }
 
-// OnEnd has f called at the job's end, before those who wait for it learn of
-// that. recorded says that a crash cannot undo the end: the source is not
-// needed any more.
-func (l *Lease) OnEnd(f func(recorded bool)) { l.onEnd = f }
+// Ending is what else happens when a job ends.
+type Ending struct {
+	// Before is called with the job as it ends, before that is on record. After
+	// an error from it the job counts as not ended, and is done again after the
+	// next start.
+	Before func(job.Job) error
+	// After is called before those who wait for the job learn of its end.
+	// recorded says that a crash cannot undo the end: the source is not needed
+	// any more.
+	After func(recorded bool)
+}
 
-// Lease waits for the next job and takes it into work. It returns ErrClosed
-// when the queue is closed, the error of ctx, or that of the disk.
-func (q *Queue) Lease(ctx context.Context) (*Lease, error) {
+// OnEnd sets what happens at the job's end.
+func (l *Lease) OnEnd(e Ending) { l.ending = e }
+
+// Lease waits for the next job of a stage and takes it into work. It returns
+// ErrClosed when the queue is closed, the error of ctx, or that of the disk.
+func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
 	for {
-		l, err := q.tryLease()
+		l, err := q.tryLease(stage)
 		if l != nil || err != nil {
 			return l, err
 		}
 		select {
-		case <-q.wake:
+		case <-q.wake[stage]:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -42,32 +55,58 @@ func (q *Queue) Lease(ctx context.Context) (*Lease, error) {
 }
 
 // tryLease returns neither a lease nor an error when nothing waits.
-func (q *Queue) tryLease() (*Lease, error) {
+func (q *Queue) tryLease(stage Stage) (*Lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		q.signal() // for the next worker
+		q.signal(stage) // for the next worker
 		return nil, ErrClosed
 	}
-	if len(q.waiting) == 0 {
+	e := q.pop(stage)
+	if e == nil {
 		return nil, nil
 	}
-	e := q.waiting[0]
+	if err := q.start(e); err != nil {
+		q.pushFront(e)
+		return nil, err
+	}
+	q.running++
+	if stage == Resolve {
+		q.hosts[e.host]++
+		q.lanes[e.lane()].resolving++
+	}
+	q.signal(stage) // there may be one more
+	q.signal(Resolve)
+	return &Lease{q: q, e: e, stage: stage}, nil
+}
+
+// start takes a job into work, unless an earlier stage has. q.mu is held.
+func (q *Queue) start(e *entry) error {
+	if e.job.Status == job.Processing {
+		return nil
+	}
 	// Not synced: should the rename be lost, the job is pending, as is right. A
 	// record that somebody removed is missed by nobody but the next start.
 	err := os.Rename(q.path(pendingDir, e.job.ID), q.path(runningDir, e.job.ID))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("lease %s: %w", e.job.ID, err)
+		return fmt.Errorf("lease %s: %w", e.job.ID, err)
 	}
-	if err := e.job.Start(time.Now()); err != nil {
-		return nil, err
+	q.log.Debug("job in work", zap.String("job_id", e.job.ID))
+	return e.job.Start(time.Now())
+}
+
+// letGo is the end of a lease. q.mu is held.
+func (l *Lease) letGo() {
+	q, e := l.q, l.e
+	q.running--
+	if l.stage != Resolve {
+		return
 	}
-	q.waiting = q.waiting[1:]
-	q.running++
-	if len(q.waiting) > 0 {
-		q.signal()
+	if q.hosts[e.host]--; q.hosts[e.host] == 0 {
+		delete(q.hosts, e.host)
 	}
-	return &Lease{q: q, e: e}, nil
+	q.lanes[e.lane()].resolving--
+	q.signal(Resolve)
 }
 
 // Job is the job as it stands.
@@ -78,6 +117,31 @@ func (l *Lease) Announced() bool {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.announced
+}
+
+// Resolve says which picture the job was found to be of.
+func (l *Lease) Resolve(source job.Source, imageID string) error {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	return l.e.job.Resolve(source, imageID)
+}
+
+// Advance ends the stage Resolve, durably: the job waits for Render. After an
+// error the lease still holds.
+func (l *Lease) Advance() error {
+	q, e := l.q, l.e
+	e.record.Lock()
+	err := q.rewrite(l.Job())
+	e.record.Unlock()
+	if err != nil {
+		return fmt.Errorf("advance %s: %w", e.job.ID, err)
+	}
+	q.log.Debug("job resolved", zap.String("job_id", e.job.ID))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l.letGo()
+	q.push(e)
+	return nil
 }
 
 // Complete ends the job: its set is published.
@@ -95,6 +159,8 @@ func (l *Lease) Fail(cause *fault.Error) error {
 // memory as ended, and is done again after the next start.
 func (l *Lease) end(state string, step func(*job.Job) error) error {
 	q, e := l.q, l.e
+	e.record.Lock()
+	defer e.record.Unlock()
 	q.mu.Lock()
 	err := step(&e.job)
 	j, announced := e.job, e.announced // who asks from now on sees that it has ended
@@ -102,22 +168,15 @@ func (l *Lease) end(state string, step func(*job.Job) error) error {
 	if err != nil {
 		return err
 	}
-	if announced {
-		err = q.write(state, j)
-	}
-	if err == nil {
-		if err = os.Remove(q.path(runningDir, j.ID)); errors.Is(err, os.ErrNotExist) {
-			err = nil // somebody removed it, and there is nothing left to do
-		}
-	}
+	err = l.record(state, j, announced)
 	q.mu.Lock()
-	q.running--
+	l.letGo()
 	if err == nil {
 		delete(q.active, j.ID)
 	}
 	q.mu.Unlock()
-	if l.onEnd != nil {
-		l.onEnd(err == nil)
+	if l.ending.After != nil {
+		l.ending.After(err == nil)
 	}
 	close(e.ended)
 	if err != nil {
@@ -126,22 +185,41 @@ func (l *Lease) end(state string, step func(*job.Job) error) error {
 	return nil
 }
 
+func (l *Lease) record(state string, j job.Job, announced bool) error {
+	q := l.q
+	if l.ending.Before != nil {
+		if err := l.ending.Before(j); err != nil {
+			return err
+		}
+	}
+	if announced {
+		if err := q.write(state, j); err != nil {
+			return err
+		}
+		q.log.Debug("job's end on record", zap.String("job_id", j.ID))
+	}
+	if err := os.Remove(q.path(runningDir, j.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err // one that is not there, somebody removed, and there is nothing left to do
+	}
+	q.log.Debug("job ended", zap.String("job_id", j.ID))
+	return nil
+}
+
 // Return puts the job back: it is the next to be leased.
 func (l *Lease) Return() error {
-	q := l.q
+	q, e := l.q, l.e
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := l.e.job.Return(); err != nil {
+	if err := e.job.Return(); err != nil {
 		return err
 	}
-	q.running--
-	q.waiting = append([]*entry{l.e}, q.waiting...)
-	q.signal()
+	l.letGo()
+	q.pushFront(e)
 	// By a rename, which a full disk allows too. It is not synced: should it be
 	// lost, the next start finds the job in work, and takes it back itself.
-	err := os.Rename(q.path(runningDir, l.e.job.ID), q.path(pendingDir, l.e.job.ID))
+	err := os.Rename(q.path(runningDir, e.job.ID), q.path(pendingDir, e.job.ID))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("return %s: %w", l.e.job.ID, err)
+		return fmt.Errorf("return %s: %w", e.job.ID, err)
 	}
 	return nil
 }

@@ -5,9 +5,14 @@
 // in work back among the pending.
 //
 //	pending/  accepted: written and synced before anybody is told
-//	running/  leased by a worker of this process
+//	running/  in work in this process
 //	done/     completed   } kept for a while, for those
 //	failed/   for good    } who were promised an answer
+//
+// A job has up to two stages: Resolve finds the picture that it names, Render
+// makes its set. An upload brings its picture, and has only the second. In each
+// stage jobs wait in lanes, so that small ones need not wait for all the large
+// ones before them; within a lane the first comes first.
 //
 // A job whose id nobody was told (its client waits on the connection) leaves
 // no record behind when it ends. In memory are only the jobs that have not
@@ -18,6 +23,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +43,7 @@ type Config struct {
 	Dir        string        // created if missing
 	MaxPending int           // jobs waiting and uploads coming in, together
 	Keep       time.Duration // how long an ended job can be asked for
+	PerHost    int           // jobs that are resolved from one host at the same time; 0 is any number
 }
 
 // ErrClosed is returned by Lease once the queue hands out no more.
@@ -58,18 +65,31 @@ type Queue struct {
 
 	mu       sync.Mutex
 	active   map[string]*entry // jobs that have not ended
-	waiting  []*entry          // pending ones, next first
-	running  int               // leased ones
-	reserved int               // places taken for jobs that are not there yet
+	lanes    [numLanes]lane
+	hosts    map[string]int // jobs that are being resolved, by host
+	waiting  int            // jobs in the lanes
+	running  int            // leased ones
+	reserved int            // places taken for jobs that are not there yet
 	closed   bool
-	wake     chan struct{} // capacity 1: something is waiting, or the queue is closed
+	wake     [numStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
 }
 
 // entry is a job that has not ended, or whose waiters have not gone.
 type entry struct {
+	record sync.Mutex // held while the job's file is written; taken before Queue.mu
+
 	job       job.Job
+	host      string        // that its input is on
 	announced bool          // somebody was told its id
 	ended     chan struct{} // closed when job is final
+}
+
+func newEntry(j job.Job, announced bool) *entry {
+	e := &entry{job: j, announced: announced, ended: make(chan struct{})}
+	if u, err := url.Parse(j.Input); err == nil {
+		e.host = strings.Clone(u.Host)
+	}
+	return e
 }
 
 // Open makes the folders, takes the lock and recovers: jobs that were in work
@@ -84,7 +104,10 @@ func Open(config Config, log *zap.Logger) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	q := &Queue{config: config, log: log, lock: lock, active: make(map[string]*entry), wake: make(chan struct{}, 1)}
+	q := &Queue{config: config, log: log, lock: lock, active: make(map[string]*entry), hosts: make(map[string]int)}
+	for stage := range q.wake {
+		q.wake[stage] = make(chan struct{}, 1)
+	}
 	if err := q.recover(); err != nil {
 		lock.Close()
 		return nil, err
@@ -105,6 +128,12 @@ func (q *Queue) recover() error {
 		return err
 	}
 	for _, j := range running {
+		if q.hasEnded(j.ID) { // only its record among the running was left to remove
+			if err := os.Remove(q.path(runningDir, j.ID)); err != nil {
+				return fmt.Errorf("recover queue: %w", err)
+			}
+			continue
+		}
 		j.Attempts++ // it was in work when the process ended
 		j.Status, j.StartedAt = job.Pending, nil
 		if err := os.Rename(q.path(runningDir, j.ID), q.path(pendingDir, j.ID)); err != nil {
@@ -120,15 +149,23 @@ func (q *Queue) recover() error {
 	}
 	slices.SortFunc(pending, func(a, b job.Job) int { return strings.Compare(a.ID, b.ID) })
 	for _, j := range pending {
-		e := &entry{job: j, announced: true, ended: make(chan struct{})}
+		e := newEntry(j, true)
 		q.active[j.ID] = e
-		q.waiting = append(q.waiting, e)
+		q.push(e)
 	}
-	q.signal()
 	if n := len(pending); n > 0 {
 		q.log.Info("jobs recovered", zap.Int("pending", n), zap.Int("were_running", len(running)))
 	}
 	return nil
+}
+
+func (q *Queue) hasEnded(id string) bool {
+	for _, state := range []string{doneDir, failedDir} {
+		if _, err := os.Stat(q.path(state, id)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // sweep removes records that an earlier process had begun to write: nobody was
@@ -197,14 +234,6 @@ func (q *Queue) write(state string, j job.Job) error {
 	return atomicfile.Write(q.path(state, j.ID), b)
 }
 
-// signal wakes one Lease; each that finds more passes it on.
-func (q *Queue) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
 // Place is the right to put one job, held while its bytes come in. Its owner
 // ends with Put or Release; Release after Put does nothing.
 type Place struct {
@@ -229,8 +258,8 @@ func (q *Queue) check() error {
 	switch {
 	case q.closed:
 		return fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
-	case len(q.waiting)+q.reserved >= q.config.MaxPending:
-		return fault.New(fault.QueueFull, "%d pictures are waiting, and no more can be taken now; try again later.", len(q.waiting)+q.reserved)
+	case q.waiting+q.reserved >= q.config.MaxPending:
+		return fault.New(fault.QueueFull, "%d pictures are waiting, and no more can be taken now; try again later.", q.waiting+q.reserved)
 	default:
 		return nil
 	}
@@ -252,13 +281,13 @@ func (p *Place) Put(j job.Job) (*Ticket, error) {
 	if err := q.write(pendingDir, j); err != nil {
 		return nil, err
 	}
-	e := &entry{job: j, ended: make(chan struct{})}
+	e := newEntry(j, j.Promised())
 	q.mu.Lock()
 	q.active[j.ID] = e
-	q.waiting = append(q.waiting, e)
+	q.push(e)
 	q.mu.Unlock()
 	p.Release()
-	q.signal()
+	q.log.Debug("job accepted", zap.String("job_id", j.ID))
 	return &Ticket{q, e}, nil
 }
 
@@ -293,6 +322,45 @@ func (t *Ticket) Announce() job.Job {
 	defer t.q.mu.Unlock()
 	t.e.announced = true
 	return t.e.job
+}
+
+// Notify adds a URL that is told of the job's end, durably; ok is false when
+// the job has ended already.
+func (t *Ticket) Notify(webhook, base string) (ok bool, err error) {
+	q, e := t.q, t.e
+	e.record.Lock()
+	defer e.record.Unlock()
+	q.mu.Lock() // until the record is written: no worker moves it meanwhile
+	defer q.mu.Unlock()
+	if e.job.Status.Ended() {
+		return false, nil
+	}
+	if slices.Contains(e.job.Webhooks, webhook) {
+		return true, nil
+	}
+	j := e.job
+	j.Webhooks = append(slices.Clip(j.Webhooks), webhook)
+	if j.Base == "" {
+		j.Base = base
+	}
+	if err := q.rewrite(j); err != nil {
+		return true, err
+	}
+	e.job, e.announced = j, true
+	return true, nil
+}
+
+// rewrite updates the record of a job that has not ended. On disk a job in
+// work stands as the next start is to find it: pending, without this attempt.
+func (q *Queue) rewrite(j job.Job) error {
+	if j.Status == job.Pending {
+		return q.write(pendingDir, j)
+	}
+	if err := j.Return(); err != nil {
+		return err
+	}
+	j.Attempts--
+	return q.write(runningDir, j)
 }
 
 // Ticket is a further hold on a job that has not ended; ok is false once it has.
@@ -337,7 +405,7 @@ func (q *Queue) Active() []job.Job {
 func (q *Queue) Depth() (pending, running int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting), q.running
+	return q.waiting, q.running
 }
 
 // Check reports, as a fault, why the queue takes no jobs now, or nil.
@@ -352,7 +420,9 @@ func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	q.signal()
+	for stage := range numStages {
+		q.signal(stage)
+	}
 }
 
 // Unlock lets another process open the folder. Nothing may be called after it.

@@ -45,7 +45,9 @@ func put(t *testing.T, q *queue.Queue, image string) *queue.Ticket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket, err := place.Put(job.New(job.Source{SHA256: "ab"}, ladder.DefaultConfig().Recipe(), image, time.Now()))
+	ticket, err := place.Put(job.New(job.Job{
+		Source: job.Source{SHA256: "ab"}, Recipe: ladder.DefaultConfig().Recipe(), ImageID: image,
+	}, time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +56,7 @@ func put(t *testing.T, q *queue.Queue, image string) *queue.Ticket {
 
 func lease(t *testing.T, q *queue.Queue) *queue.Lease {
 	t.Helper()
-	l, err := q.Lease(t.Context())
+	l, err := q.Lease(t.Context(), queue.Render)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +254,7 @@ func TestCloseReleasesEveryWorkerAndRefusesUploads(t *testing.T) {
 	var workers sync.WaitGroup
 	for range 4 {
 		workers.Go(func() {
-			if _, err := q.Lease(context.Background()); !errors.Is(err, queue.ErrClosed) {
+			if _, err := q.Lease(context.Background(), queue.Render); !errors.Is(err, queue.ErrClosed) {
 				t.Errorf("a worker got %v", err)
 			}
 		})
@@ -263,7 +265,7 @@ func TestCloseReleasesEveryWorkerAndRefusesUploads(t *testing.T) {
 	if _, err := q.Reserve(); fault.CodeOf(err) != fault.ShuttingDown {
 		t.Errorf("reserving gives %v", err)
 	}
-	if _, err := place.Put(job.New(job.Source{}, ladder.Recipe{}, "a", time.Now())); err != nil {
+	if _, err := place.Put(job.New(job.Job{Source: job.Source{SHA256: "ab"}, ImageID: "a"}, time.Now())); err != nil {
 		t.Errorf("an upload let in before is lost: %v", err)
 	}
 }
@@ -310,7 +312,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	for range 4 {
 		workers.Go(func() {
 			for {
-				l, err := q.Lease(context.Background())
+				l, err := q.Lease(context.Background(), queue.Render)
 				if err != nil {
 					return
 				}
@@ -330,7 +332,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 			if fault.CodeOf(err) == fault.QueueFull {
 				continue // the workers make room
 			}
-			ticket, err := place.Put(job.New(job.Source{}, ladder.Recipe{}, "a", time.Now()))
+			ticket, err := place.Put(job.New(job.Job{Source: job.Source{SHA256: "ab"}, ImageID: "a"}, time.Now()))
 			if err != nil {
 				t.Fatal(err)
 			}

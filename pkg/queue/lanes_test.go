@@ -1,0 +1,293 @@
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+)
+
+var settings = ladder.DefaultConfig()
+
+func openLarge(t *testing.T, dir string) *queue.Queue {
+	t.Helper()
+	q, err := queue.Open(queue.Config{Dir: dir, MaxPending: 1000, Keep: time.Hour, PerHost: 2}, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func putJob(t *testing.T, q *queue.Queue, j job.Job) *queue.Ticket {
+	t.Helper()
+	place, err := q.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !j.Recipe.Valid() {
+		j.Recipe = settings.Recipe()
+	}
+	ticket, err := place.Put(job.New(j, time.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ticket
+}
+
+// next leases a job of a stage, or returns nil if none can go on.
+func next(t *testing.T, q *queue.Queue, stage queue.Stage) *queue.Lease {
+	t.Helper()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 3 { // a lease and the end of ctx may be ready together
+		if l, err := q.Lease(ended, stage); err == nil {
+			return l
+		}
+	}
+	return nil
+}
+
+func resolve(t *testing.T, l *queue.Lease) {
+	t.Helper()
+	if err := l.Resolve(job.Source{SHA256: "ab"}, "id of "+l.Job().Input); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Advance(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSmallJobsDoNotWaitBehindABatchOfLadders(t *testing.T) {
+	q := openLarge(t, t.TempDir())
+	single := settings.Single(ladder.Box{Width: 800}, ladder.WebP)
+	for i := range 50 {
+		putJob(t, q, job.Job{Input: fmt.Sprintf("https://%d.example.com/ladder", i), Source: job.Source{SHA256: "ab"}, ImageID: "ladder"})
+	}
+	for range 20 {
+		putJob(t, q, job.Job{Source: job.Source{SHA256: "ab"}, ImageID: "upload"})
+	}
+	for i := range 20 {
+		putJob(t, q, job.Job{Input: fmt.Sprintf("https://%d.example.com/single", i), Source: job.Source{SHA256: "ab"}, ImageID: "single", Recipe: single})
+	}
+	var order []string
+	for range 35 {
+		l := next(t, q, queue.Render)
+		order = append(order, l.Job().ImageID)
+		if err := l.Complete(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(what string) (n int) {
+		for _, o := range order {
+			if o == what {
+				n++
+			}
+		}
+		return n
+	}
+	if order[0] != "single" || count("single") != 20 || count("upload") != 10 || count("ladder") != 5 {
+		t.Errorf("of the first 35 jobs %d are single, %d uploads, %d ladders, the first is %s; want 20, 10, 5, and single first",
+			count("single"), count("upload"), count("ladder"), order[0])
+	}
+	for i := range 5 {
+		if got := order[7*i : 7*i+7]; !slices.Contains(got, "ladder") {
+			t.Errorf("no ladder among %v: they starve", got)
+		}
+	}
+}
+
+func TestALaneThatIsAloneGetsEveryTurn(t *testing.T) {
+	q := openLarge(t, t.TempDir())
+	for i := range 10 {
+		putJob(t, q, job.Job{Source: job.Source{SHA256: "ab"}, ImageID: fmt.Sprint(i)})
+	}
+	for i := range 10 {
+		if got := next(t, q, queue.Render).Job().ImageID; got != fmt.Sprint(i) {
+			t.Errorf("job %d is %s", i, got)
+		}
+	}
+}
+
+func TestASlowHostHoldsUpNoOther(t *testing.T) {
+	q := openLarge(t, t.TempDir())
+	for i := range 10 {
+		putJob(t, q, job.Job{Input: fmt.Sprintf("https://slow.example.com/%d", i)})
+	}
+	putJob(t, q, job.Job{Input: "https://quick.example.com/a"})
+	putJob(t, q, job.Job{Input: "image:k3v5"})
+	var inputs []string
+	var first *queue.Lease
+	for l := next(t, q, queue.Resolve); l != nil; l = next(t, q, queue.Resolve) {
+		inputs = append(inputs, l.Job().Input)
+		if first == nil {
+			first = l
+		}
+	}
+	want := []string{"https://slow.example.com/0", "https://slow.example.com/1", "https://quick.example.com/a", "image:k3v5"}
+	if !slices.Equal(inputs, want) {
+		t.Errorf("resolved at once: %v, want %v", inputs, want)
+	}
+	if err := first.Fail(fault.New(fault.InputUnavailable, "Slow.")); err != nil {
+		t.Fatal(err)
+	}
+	if l := next(t, q, queue.Resolve); l == nil || l.Job().Input != "https://slow.example.com/2" {
+		t.Errorf("after one of them has ended, the next of the slow host is not leased")
+	}
+}
+
+func TestNoMorePicturesAreFetchedThanRenderingNeeds(t *testing.T) {
+	q := openLarge(t, t.TempDir())
+	const jobs = 40
+	for i := range jobs {
+		putJob(t, q, job.Job{Input: fmt.Sprintf("https://%d.example.com/", i)})
+	}
+	fetched := 0
+	for l := next(t, q, queue.Resolve); l != nil; l = next(t, q, queue.Resolve) {
+		resolve(t, l)
+		fetched++
+	}
+	if fetched == 0 || fetched > jobs/2 {
+		t.Errorf("%d of %d pictures are fetched before the first is rendered", fetched, jobs)
+	}
+	if err := next(t, q, queue.Render).Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if next(t, q, queue.Resolve) == nil {
+		t.Error("after one is rendered, none is fetched")
+	}
+}
+
+func TestAJobByURLGoesThroughBothStages(t *testing.T) {
+	dir := t.TempDir()
+	q := openLarge(t, dir)
+	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
+	if next(t, q, queue.Render) != nil {
+		t.Error("it is rendered before its picture is there")
+	}
+	resolve(t, next(t, q, queue.Resolve))
+	if j := ticket.Job(); j.Status != job.Processing || j.Attempts != 1 || !j.Resolved() {
+		t.Errorf("between the stages it is %+v", j)
+	}
+	if got, want := records(t, dir), []string{"running/" + ticket.Job().ID}; !slices.Equal(got, want) {
+		t.Errorf("on disk: %v, want %v", got, want)
+	}
+	crash(t, q)
+
+	q = openLarge(t, dir)
+	if next(t, q, queue.Resolve) != nil {
+		t.Error("after a crash its picture is fetched again")
+	}
+	l := next(t, q, queue.Render)
+	if j := l.Job(); j.Attempts != 2 || j.ImageID != "id of https://example.com/cat.jpg" {
+		t.Errorf("after a crash it is %+v, want the second attempt", j)
+	}
+	if err := l.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if j, err := q.Get(ticket.Job().ID); err != nil || j.Status != job.Completed {
+		t.Errorf("its end is not on record: %+v, %v", j, err)
+	}
+}
+
+func TestAJobThatEndedBeforeACrashHasEnded(t *testing.T) {
+	dir := t.TempDir()
+	q := openLarge(t, dir)
+	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
+	id := ticket.Job().ID
+	l := next(t, q, queue.Resolve)
+	running := filepath.Join(dir, "running", id+".json")
+	record, err := os.ReadFile(running)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Fail(fault.New(fault.InputNotFound, "Gone.")); err != nil {
+		t.Fatal(err)
+	}
+	// As if the process had died after writing the end, before removing this:
+	if err := os.WriteFile(running, record, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	crash(t, q)
+	q = openLarge(t, dir)
+	if got := q.Active(); len(got) != 0 {
+		t.Errorf("it is done again: %+v", got)
+	}
+	if j, err := q.Get(id); err != nil || j.Status != job.Failed {
+		t.Errorf("got %+v, %v; want it failed", j, err)
+	}
+}
+
+func TestFurtherWebhooksSurviveACrashAtEveryStage(t *testing.T) {
+	dir := t.TempDir()
+	q := openLarge(t, dir)
+	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg", Webhooks: []string{"https://a.example.com"}})
+	add := func(url string) {
+		t.Helper()
+		if ok, err := ticket.Notify(url, "https://base.example.com"); !ok || err != nil {
+			t.Fatalf("got %v, %v", ok, err)
+		}
+	}
+	reopened := func(want ...string) {
+		t.Helper()
+		crash(t, q)
+		q = openLarge(t, dir)
+		var ok bool
+		if ticket, ok = q.Ticket(ticket.Job().ID); !ok || !reflect.DeepEqual(ticket.Job().Webhooks, want) {
+			t.Fatalf("after a crash: %+v, want webhooks %v", ticket.Job(), want)
+		}
+	}
+	add("https://b.example.com")
+	add("https://b.example.com") // the same receiver is told once
+	reopened("https://a.example.com", "https://b.example.com")
+	l := next(t, q, queue.Resolve)
+	add("https://c.example.com")
+	reopened("https://a.example.com", "https://b.example.com", "https://c.example.com")
+	l = next(t, q, queue.Resolve)
+	resolve(t, l)
+	add("https://d.example.com")
+	reopened("https://a.example.com", "https://b.example.com", "https://c.example.com", "https://d.example.com")
+	if j := ticket.Job(); !j.Resolved() || j.Base != "https://base.example.com" {
+		t.Errorf("after a crash it is %+v", j)
+	}
+	if err := next(t, q, queue.Render).Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := ticket.Notify("https://e.example.com", ""); ok || err != nil {
+		t.Errorf("a webhook for an ended job: got %v, %v; want false", ok, err)
+	}
+}
+
+func TestAJobIsNotEndedBeforeItsWebhooksAreSafe(t *testing.T) {
+	dir := t.TempDir()
+	q := openLarge(t, dir)
+	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
+	l := next(t, q, queue.Resolve)
+	full := fault.New(fault.InsufficientStorage, "Full.")
+	recorded := true
+	l.OnEnd(queue.Ending{
+		Before: func(j job.Job) error {
+			if j.Status != job.Failed || j.FinishedAt == nil {
+				t.Errorf("the webhook would tell of %+v", j)
+			}
+			return full
+		},
+		After: func(r bool) { recorded = r },
+	})
+	if err := l.Fail(fault.New(fault.InputNotFound, "Gone.")); err == nil || recorded {
+		t.Errorf("got %v, recorded %v; want an error, and no end on record", err, recorded)
+	}
+	if got, want := records(t, dir), []string{"running/" + ticket.Job().ID}; !slices.Equal(got, want) {
+		t.Errorf("on disk: %v, want %v", got, want)
+	}
+}
