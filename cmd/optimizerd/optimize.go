@@ -81,7 +81,7 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 	if about := pool.About(); slices.ContainsFunc(c.Ladder.Formats, func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }) {
 		return fmt.Errorf("ladder.formats: %v is wanted, and libvips %s on this machine writes %v", c.Ladder.Formats, about.Libvips, about.Outputs)
 	}
-	store, err := publish.Open(out, log)
+	store, err := publish.Open(publish.Config{Dir: out}, log)
 	if err != nil {
 		return err
 	}

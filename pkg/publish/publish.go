@@ -38,10 +38,17 @@ const (
 	cacheSize  = 256        // decoded manifests of about 10 kB
 )
 
+// Config says where the sets lie.
+type Config struct {
+	Dir           string // the served folder; created if missing
+	Originals     string // the folder of kept originals, of which nothing is served; "" has none
+	KeepOriginals bool   // whether the originals of new sets are kept
+}
+
 // Store is the served folder. Its methods may be called from several
 // goroutines.
 type Store struct {
-	dir   string
+	Config
 	log   *zap.Logger
 	lock  *os.File // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
@@ -54,33 +61,37 @@ type Store struct {
 
 // Open makes the folder, sweeps what an earlier process left half-made, and
 // reads which sets there are.
-func Open(dir string, log *zap.Logger) (*Store, error) {
+func Open(config Config, log *zap.Logger) (*Store, error) {
 	cache, err := lru.New[string, manifest.Manifest](cacheSize)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, log: log, cache: cache, ids: make(map[string]time.Time)}
+	s := &Store{Config: config, log: log, cache: cache, ids: make(map[string]time.Time)}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open served folder: %w", err)
+	}
+	if err := s.openOriginals(); err != nil {
+		s.lock.Close()
+		return nil, fmt.Errorf("open originals: %w", err)
 	}
 	return s, nil
 }
 
 func (s *Store) open() (err error) {
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
 	}
-	if s.lock, err = atomicfile.LockDir(s.dir); err != nil {
+	if s.lock, err = atomicfile.LockDir(s.Dir); err != nil {
 		return err
 	}
-	staging := filepath.Join(s.dir, stagingDir)
+	staging := filepath.Join(s.Dir, stagingDir)
 	if err := os.RemoveAll(staging); err != nil {
 		return err
 	}
 	if err := os.Mkdir(staging, 0o755); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(s.dir)
+	entries, err := os.ReadDir(s.Dir)
 	if err != nil {
 		return err
 	}
@@ -88,7 +99,7 @@ func (s *Store) open() (err error) {
 		if !ladder.ValidID(e.Name()) {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(s.dir, e.Name(), manifest.FileName))
+		info, err := os.Stat(filepath.Join(s.Dir, e.Name(), manifest.FileName))
 		if err != nil {
 			s.log.Warn("a set without a manifest is ignored", zap.String("image_id", e.Name()))
 			continue
@@ -101,7 +112,7 @@ func (s *Store) open() (err error) {
 // Close lets another process open the folder, and leaves nothing but sets in
 // it. Nothing may be called after it.
 func (s *Store) Close() error {
-	err := os.RemoveAll(filepath.Join(s.dir, stagingDir))
+	err := os.RemoveAll(filepath.Join(s.Dir, stagingDir))
 	return errors.Join(err, s.lock.Close())
 }
 
@@ -130,7 +141,7 @@ func (s *Store) Get(id string) (manifest.Manifest, error) {
 	if m, ok := s.cache.Get(id); ok {
 		return m, nil
 	}
-	b, err := os.ReadFile(filepath.Join(s.dir, id, manifest.FileName))
+	b, err := os.ReadFile(filepath.Join(s.Dir, id, manifest.FileName))
 	if errors.Is(err, fs.ErrNotExist) {
 		s.forget(id) // deleted by hand: the folder is what counts
 		return manifest.Manifest{}, errNoImage
@@ -157,7 +168,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	if !ok {
 		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no such file.")
 	}
-	f, err := os.Open(filepath.Join(s.dir, id, name)) // name is the manifest's, not the client's
+	f, err := os.Open(filepath.Join(s.Dir, id, name)) // name is the manifest's, not the client's
 	if errors.Is(err, fs.ErrNotExist) {
 		s.forget(id)
 		return nil, manifest.Variant{}, errNoImage
@@ -174,7 +185,7 @@ func (s *Store) Delete(id string) error {
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
-	if err := os.RemoveAll(trash); err != nil {
+	if err := errors.Join(os.RemoveAll(trash), s.removeOriginal(id)); err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
 	return nil
@@ -187,11 +198,11 @@ func (s *Store) moveAway(id string) (trash string, err error) {
 	if !s.Has(id) {
 		return "", nil
 	}
-	trash, err = os.MkdirTemp(filepath.Join(s.dir, stagingDir), "trash-")
+	trash, err = os.MkdirTemp(filepath.Join(s.Dir, stagingDir), "trash-")
 	if err != nil {
 		return "", err
 	}
-	err = atomicfile.Rename(filepath.Join(s.dir, id), filepath.Join(trash, id))
+	err = atomicfile.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return trash, err
 	}
@@ -321,13 +332,13 @@ func (s *Store) skip(id string, err error) {
 	}
 }
 
-// size is what a set takes, by its manifest.
+// size is what a set takes, by its manifest, with its original.
 func (s *Store) size(id string) (int64, error) {
 	m, err := s.Get(id)
 	if err != nil {
 		return 0, err
 	}
-	var total int64
+	total := s.originalSize(id)
 	for _, v := range m.Variants {
 		total += v.Bytes
 	}

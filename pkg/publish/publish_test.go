@@ -26,7 +26,7 @@ var epoch = time.Date(2026, 11, 21, 20, 46, 0, 0, time.UTC)
 
 func open(t *testing.T, dir string) *publish.Store {
 	t.Helper()
-	s, err := publish.Open(dir, zaptest.NewLogger(t))
+	s, err := publish.Open(publish.Config{Dir: dir}, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestPruneByAgeAndBySize(t *testing.T) {
 func TestASecondOwnerIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)
-	if _, err := publish.Open(dir, zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "another optimizerd") {
+	if _, err := publish.Open(publish.Config{Dir: dir}, zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "another optimizerd") {
 		t.Errorf("got %v", err)
 	}
 }

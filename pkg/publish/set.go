@@ -28,7 +28,7 @@ type Set struct {
 
 // Begin starts a set.
 func (s *Store) Begin(id string) (*Set, error) {
-	dir, err := os.MkdirTemp(filepath.Join(s.dir, stagingDir), id+"-")
+	dir, err := os.MkdirTemp(filepath.Join(s.Dir, stagingDir), id+"-")
 	if err != nil {
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
@@ -101,7 +101,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 		return nil
 	}
 	// What lies there without being known has lost its manifest: it is no set.
-	place := filepath.Join(s.dir, set.id)
+	place := filepath.Join(s.Dir, set.id)
 	if err := os.RemoveAll(place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}

@@ -1,0 +1,122 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+// An original is kept under the id of each set that was made of it, as a hard
+// link: sets of one source share its bytes, and the last one that goes frees
+// them. So an original comes and goes with its set, and needs no index.
+
+func (s *Store) original(id string) string { return filepath.Join(s.Originals, id) }
+
+// openOriginals sweeps what belongs to no set: an earlier process ended
+// between keeping an original and publishing its set, or between the steps of
+// a deletion.
+func (s *Store) openOriginals() error {
+	if s.Originals == "" {
+		return nil
+	}
+	if s.KeepOriginals {
+		if err := os.MkdirAll(s.Originals, 0o750); err != nil {
+			return err
+		}
+		if err := tryLink(s.Originals); err != nil {
+			return fmt.Errorf("storage.keep_originals needs a file system with hard links, which that of storage.dir is not: %w", err)
+		}
+	}
+	entries, err := os.ReadDir(s.Originals)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if !s.Has(e.Name()) {
+			if err := os.Remove(s.original(e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tryLink makes a hard link and removes it.
+func tryLink(dir string) error {
+	f, err := os.CreateTemp(dir, ".link-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := os.Link(f.Name(), f.Name()+"-2"); err != nil {
+		return err
+	}
+	return os.Remove(f.Name() + "-2")
+}
+
+// KeepOriginal keeps the file at path as the original of the set id, durably,
+// if originals are kept. The set may be published already, or be about to.
+func (s *Store) KeepOriginal(id, path string) error {
+	if !s.KeepOriginals {
+		return nil
+	}
+	if err := os.Link(path, s.original(id)); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("keep original: %w", err)
+	}
+	return atomicfile.SyncDir(s.Originals)
+}
+
+// Original returns the file that a published set was made of, and its
+// manifest, or a NotFound fault.
+func (s *Store) Original(id string) (path string, m manifest.Manifest, err error) {
+	if !ladder.ValidID(id) {
+		return "", m, errNoImage
+	}
+	if m, err = s.Get(id); err != nil {
+		return "", m, err
+	}
+	if s.Originals == "" {
+		return "", m, errNoOriginal
+	}
+	if _, err := os.Stat(s.original(id)); errors.Is(err, fs.ErrNotExist) {
+		return "", m, errNoOriginal
+	} else if err != nil {
+		return "", m, fmt.Errorf("look for original: %w", err)
+	}
+	return s.original(id), m, nil
+}
+
+var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept: send the picture again, or its URL. (The operator can set storage.keep_originals.)")
+
+func (s *Store) removeOriginal(id string) error {
+	if s.Originals == "" || !ladder.ValidID(id) { // ids of deletions are the client's
+		return nil
+	}
+	if err := os.Remove(s.original(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// originalSize counts an original for each of its sets: what is freed when one
+// of them goes may be less.
+func (s *Store) originalSize(id string) int64 {
+	if s.Originals == "" {
+		return 0
+	}
+	info, err := os.Stat(s.original(id))
+	if err != nil {
+		return 0 // none is kept
+	}
+	return info.Size()
+}

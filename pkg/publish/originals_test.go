@@ -1,0 +1,146 @@
+package publish_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+)
+
+// openKeeping opens a store that keeps originals, in dir/files and
+// dir/originals.
+func openKeeping(t *testing.T, dir string, keep bool) *publish.Store {
+	t.Helper()
+	s, err := publish.Open(publish.Config{
+		Dir: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), KeepOriginals: keep,
+	}, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// keep publishes the set of name with the original at path.
+func keep(t *testing.T, s *publish.Store, name, path string, at time.Time) {
+	t.Helper()
+	set, m := begin(t, s, name, at)
+	if err := s.KeepOriginal(id(name), path); err != nil {
+		t.Fatal(err)
+	}
+	if err := set.Commit(m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func source(t *testing.T, dir, content string) string {
+	t.Helper()
+	path := filepath.Join(dir, "source")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestAnOriginalComesAndGoesWithItsSet(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	path := source(t, dir, "original")
+	keep(t, s, "cat", path, epoch)
+	keep(t, s, "cat's other set", path, epoch)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	kept, m, err := s.Original(id("cat"))
+	if err != nil || m.ID != id("cat") {
+		t.Fatal(m.ID, err)
+	}
+	if b, err := os.ReadFile(kept); err != nil || string(b) != "original" {
+		t.Errorf("the original holds %q, %v", b, err)
+	}
+	if err := s.Delete(id("cat")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(kept); !os.IsNotExist(err) {
+		t.Errorf("the original of a deleted set is still there: %v", err)
+	}
+	if _, _, err := s.Original(id("cat's other set")); err != nil {
+		t.Errorf("the other set has lost its original: %v", err)
+	}
+	if _, _, err := s.Original(id("cat")); fault.CodeOf(err) != fault.NotFound {
+		t.Errorf("got %v, want %s", err, fault.NotFound)
+	}
+}
+
+func TestOriginalsOfNoSetAreSwept(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	path := source(t, dir, "original")
+	keep(t, s, "cat", path, epoch)
+	if err := s.KeepOriginal(id("never published"), path); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openKeeping(t, dir, false) // they are not kept any more, but those that are there count
+	entries, err := os.ReadDir(filepath.Join(dir, "originals"))
+	if err != nil || len(entries) != 1 || entries[0].Name() != id("cat") {
+		t.Errorf("after a restart there are %v, %v", entries, err)
+	}
+	if _, _, err := s.Original(id("cat")); err != nil {
+		t.Error(err)
+	}
+	if err := s.KeepOriginal(id("dog"), path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "originals", id("dog"))); !os.IsNotExist(err) {
+		t.Error("an original is kept though none is to be")
+	}
+}
+
+func TestDeletingReachesNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	path := source(t, dir, "precious")
+	for _, id := range []string{"../source", "..", ".", "", "a"} {
+		if err := s.Delete(id); err != nil {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRetentionCountsOriginals(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	path := source(t, dir, "ten bytes.")
+	var ids []string
+	for i, name := range []string{"a", "b", "c"} { // each of a set of 1 byte and an original of 10
+		keep(t, s, name, path, epoch.Add(time.Duration(i)*time.Minute))
+		ids = append(ids, id(name))
+	}
+	if deleted, err := s.Prune(publish.Retention{MaxBytes: 25}, epoch.Add(time.Hour)); deleted != 1 || err != nil {
+		t.Errorf("deleted %d, %v; want the oldest", deleted, err)
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "originals"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	slices.Sort(left)
+	want := slices.Sorted(slices.Values(ids[1:]))
+	if !slices.Equal(left, want) {
+		t.Errorf("originals left: %v, want %v", left, want)
+	}
+}
