@@ -70,7 +70,13 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, sour
 		return manifest.Manifest{}, err
 	}
 	rendered := time.Since(began)
+	if recipe.Single() && len(c.variants) == 0 {
+		return manifest.Manifest{}, tooLarge(recipe.Plan(c.source.Width, c.source.Height).Rungs[0], recipe.Encoders[0].Format)
+	}
 	made := c.manifest(source, recipe, id, summary, time.Now())
+	if err := m.Store.KeepOriginal(id, src.Name()); err != nil {
+		return manifest.Manifest{}, err
+	}
 	if err := set.Commit(made); err != nil {
 		return manifest.Manifest{}, err
 	}
@@ -79,6 +85,11 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, sour
 		zap.Int64("bytes_in", source.Bytes), zap.Int64("bytes_out", c.bytes),
 		zap.Duration("engine", rendered), zap.Duration("took", time.Since(began)))
 	return made, nil
+}
+
+func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
+	return fault.New(fault.InvalidOptions, "The picture would be %d × %d pixels, and %s holds no side longer than %d: ask for a smaller width or height.",
+		r.Width, r.Height, f, f.MaxSide())
 }
 
 // collector is the sink that fills a set.

@@ -48,6 +48,11 @@ func (e *engine) Render(ctx context.Context, _ *os.File, recipe ladder.Recipe, _
 		return ladder.Summary{}, err
 	}
 	variants := recipe.Plan(640, 480).Variants
+	if recipe.Single() {
+		v := variants[0]
+		v.Bytes = int64(len(v.Name()))
+		return ladder.Summary{}, sink.Variant(v, strings.NewReader(v.Name()))
+	}
 	for i := len(variants) - 1; i > 0; i-- { // all but the first, last first
 		v := variants[i]
 		v.Bytes = int64(len(v.Name()))
@@ -68,7 +73,7 @@ type house struct {
 	stop   func() // gives up on the jobs at hand
 }
 
-func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error) *house {
+func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*optimize.Deps)) *house {
 	t.Helper()
 	log := zaptest.NewLogger(t)
 	must := func(err error) {
@@ -81,19 +86,25 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	must(err)
 	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
 	must(err)
-	store, err := publish.Open(filepath.Join(dir, "files"), log)
+	store, err := publish.Open(publish.Config{
+		Dir: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), KeepOriginals: true,
+	}, log)
 	must(err)
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
 	h := &house{dir: dir, engine: &engine{before: before}}
-	h.Service, err = optimize.New(optimize.Deps{
+	deps := optimize.Deps{
 		Maker: &optimize.Maker{Engine: h.engine, LastResort: h.engine, Store: store, Log: log},
-		Queue: q, Spool: spool, Quarantine: bad, Recipe: ladder.DefaultConfig().Recipe(), Log: log,
-	})
+		Queue: q, Spool: spool, Quarantine: bad, Ladder: ladder.DefaultConfig(), Writes: []ladder.Format{ladder.WebP, ladder.JPEG, ladder.AVIF}, Log: log,
+	}
+	for _, change := range changes {
+		change(&deps)
+	}
+	h.Service, err = optimize.New(deps)
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx, 2) }()
+	go func() { ended <- h.Run(ctx, 2, 2) }()
 	h.stop = sync.OnceFunc(func() {
 		q.Close()
 		cancel()
@@ -119,7 +130,7 @@ func (h *house) submit(t *testing.T, content string) optimize.Submission {
 		t.Fatal(err)
 	}
 	defer upload.Discard()
-	s, err := h.Submit(place, upload)
+	s, err := h.Submit(place, upload, optimize.Webhook{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +264,7 @@ func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer upload.Discard()
-		_, err = h.Submit(place, upload)
+		_, err = h.Submit(place, upload, optimize.Webhook{})
 		return err
 	}
 	if err := refused(gif); fault.CodeOf(err) != fault.ProcessingFailed {
@@ -357,7 +368,7 @@ func TestFile(t *testing.T) {
 	}
 	cat := write("cat.gif", gif)
 	for i, want := range []bool{true, false} {
-		made, m, err := h.Maker.File(t.Context(), cat, h.Recipe, 1<<20)
+		made, m, err := h.Maker.File(t.Context(), cat, ladder.DefaultConfig().Recipe(), 1<<20)
 		if err != nil || made != want || m.Source.Filename != "cat.gif" {
 			t.Errorf("run %d: made %v, %+v, %v", i, made, m.Source, err)
 		}
@@ -368,11 +379,11 @@ func TestFile(t *testing.T) {
 		write("empty.jpg", ""):        fault.UnsupportedFormat,
 		dir:                           fault.InvalidRequest,
 	} {
-		if _, _, err := h.Maker.File(t.Context(), path, h.Recipe, 1<<20); fault.CodeOf(err) != want {
+		if _, _, err := h.Maker.File(t.Context(), path, ladder.DefaultConfig().Recipe(), 1<<20); fault.CodeOf(err) != want {
 			t.Errorf("%s: got %v, want %s", filepath.Base(path), err, want)
 		}
 	}
-	if _, _, err := h.Maker.File(t.Context(), cat, h.Recipe, 10); fault.CodeOf(err) != fault.TooLarge {
+	if _, _, err := h.Maker.File(t.Context(), cat, ladder.DefaultConfig().Recipe(), 10); fault.CodeOf(err) != fault.TooLarge {
 		t.Errorf("over the limit: got %v", err)
 	}
 }

@@ -9,13 +9,13 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
@@ -26,18 +26,39 @@ type Deps struct {
 	Maker      *Maker
 	Queue      *queue.Queue
 	Spool      *intake.Spool
+	Fetcher    Fetcher
 	Quarantine *quarantine.Store
-	Recipe     ladder.Recipe // of new jobs; a job keeps that which it was accepted with
+	Outbox     Outbox          // of webhooks; may be nil where no job has any
+	Ladder     ladder.Config   // of new jobs; a job keeps the recipe that it was accepted with
+	Writes     []ladder.Format // what the engine can write
 	Log        *zap.Logger
-	Ended      func(job.Job) // told of every job that ended here; may be nil
+	Ended      func(job.Job)   // told of every job that ended here; may be nil
+	Stopping   <-chan struct{} // closed when pictures are not to be fetched any more; may be nil
+}
+
+// Fetcher brings the picture at a URL into the spool.
+type Fetcher interface {
+	Fetch(ctx context.Context, url string) (*intake.Upload, error)
+}
+
+// Outbox tells the world of ended jobs.
+type Outbox interface {
+	// Put is called before a job's end is on record, and makes durable that it
+	// will be told.
+	Put(job.Job) error
+	// Release is called when the end is on record, and may be told.
+	Release(jobID string)
 }
 
 // Service does the queue's jobs, each image once.
 type Service struct {
 	Deps
+	recipe ladder.Recipe // of uploads
+	making singleflight.Group
 
 	mu       sync.Mutex
-	inFlight map[string]*queue.Ticket // by image id
+	inFlight map[string]*queue.Ticket // by image id; one of them, if several jobs are for one image
+	requests map[string]*queue.Ticket // by what their clients asked for
 	users    map[string]int           // of a source in the spool, by digest
 }
 
@@ -47,9 +68,19 @@ func New(deps Deps) (*Service, error) {
 	if deps.Ended == nil {
 		deps.Ended = func(job.Job) {}
 	}
-	s := &Service{Deps: deps, inFlight: make(map[string]*queue.Ticket), users: make(map[string]int)}
+	s := &Service{
+		Deps: deps, recipe: deps.Ladder.Recipe(),
+		inFlight: make(map[string]*queue.Ticket), requests: make(map[string]*queue.Ticket), users: make(map[string]int),
+	}
 	for _, j := range s.Queue.Active() {
-		if t, ok := s.Queue.Ticket(j.ID); ok {
+		t, ok := s.Queue.Ticket(j.ID)
+		if !ok {
+			continue
+		}
+		if j.Input != "" {
+			s.requests[j.Key()] = t
+		}
+		if j.Resolved() {
 			s.inFlight[j.ImageID] = t
 			s.users[j.Source.SHA256]++
 		}
@@ -57,63 +88,40 @@ func New(deps Deps) (*Service, error) {
 	return s, s.Spool.Sweep(func(digest string) bool { return s.users[digest] > 0 })
 }
 
-// Submission is what became of an upload: a manifest that was there already,
-// or a job.
-type Submission struct {
-	Manifest *manifest.Manifest
-	Ticket   *queue.Ticket
-	Joined   bool // the job is that of an equal upload, and somebody else's
-}
-
-// Submit takes over an upload. When it returns a ticket, the job is durable.
-// The caller still releases the place and discards the upload; whatever became
-// theirs is not touched by that.
-func (s *Service) Submit(place *queue.Place, upload *intake.Upload) (Submission, error) {
-	id := s.Recipe.ID(upload.SHA256)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m, err := s.Maker.Store.Get(id); err == nil {
-		return Submission{Manifest: &m}, nil
-	}
-	if t, ok := s.inFlight[id]; ok {
-		return Submission{Ticket: t, Joined: true}, nil
-	}
-	if err := s.Quarantine.Check(upload.Digest()); err != nil {
-		return Submission{}, err
-	}
-	if err := upload.Keep(); err != nil {
-		return Submission{}, err
-	}
-	source := job.Source{SHA256: upload.Digest(), Filename: upload.Filename, Bytes: upload.Bytes}
-	t, err := place.Put(job.New(source, s.Recipe, id, time.Now()))
-	if err != nil {
-		if s.users[source.SHA256] == 0 {
-			s.dropSource(source.SHA256)
+// Run works with so many workers for each stage until the queue is closed and
+// the jobs at hand have ended. When giveUp ends first, these go back to the
+// queue.
+func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
+	fetching, stop := context.WithCancel(giveUp)
+	defer stop()
+	go func() {
+		select {
+		case <-s.Stopping:
+			stop()
+		case <-fetching.Done():
 		}
-		return Submission{}, err
-	}
-	s.inFlight[id] = t
-	s.users[source.SHA256]++
-	return Submission{Ticket: t}, nil
-}
-
-// Run works with this many workers until the queue is closed and the jobs at
-// hand have ended. When giveUp ends first, these go back to the queue.
-func (s *Service) Run(giveUp context.Context, workers int) error {
+	}()
 	var group errgroup.Group
-	for range workers {
-		group.Go(func() error { return s.work(giveUp) })
+	for range resolvers {
+		group.Go(func() error { return s.work(fetching, queue.Resolve, s.resolve) })
+	}
+	for range renderers {
+		group.Go(func() error { return s.work(giveUp, queue.Render, s.render) })
 	}
 	return group.Wait()
 }
+
+// stage does one stage of a job. more says that the job has gone on to the
+// next one and is not the worker's any longer; else it has ended.
+type stage func(context.Context, *queue.Lease) (more bool, err error)
 
 // pauseTime is how long a worker leaves a machine alone whose disk is full, or
 // that starts no codec.
 const pauseTime = 2 * time.Second
 
-func (s *Service) work(giveUp context.Context) error {
+func (s *Service) work(giveUp context.Context, waitFor queue.Stage, do stage) error {
 	for {
-		lease, err := s.Queue.Lease(giveUp)
+		lease, err := s.Queue.Lease(giveUp, waitFor)
 		switch {
 		case errors.Is(err, queue.ErrClosed), giveUp.Err() != nil:
 			return nil
@@ -122,7 +130,7 @@ func (s *Service) work(giveUp context.Context) error {
 			wait(giveUp, pauseTime)
 			continue
 		}
-		if pause := s.do(giveUp, lease); pause {
+		if pause := s.do(giveUp, lease, do); pause {
 			wait(giveUp, pauseTime)
 		}
 	}
@@ -142,12 +150,15 @@ func (s *Service) mayPass(err error) bool {
 	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &codecDown)
 }
 
-// do works one job to its end or back into the queue; pause says that the
-// machine was the reason for the latter.
-func (s *Service) do(giveUp context.Context, lease *queue.Lease) (pause bool) {
+// do works one stage of a job, to its end or back into the queue; pause says
+// that the machine was the reason for the latter.
+func (s *Service) do(giveUp context.Context, lease *queue.Lease, do stage) (pause bool) {
+	more, err := do(giveUp, lease)
+	if more {
+		return false
+	}
 	j := lease.Job()
 	log := s.Log.With(zap.String("job_id", j.ID), zap.String("image_id", j.ImageID))
-	err := s.make(giveUp, j)
 	switch {
 	case err != nil && giveUp.Err() != nil:
 		log.Info("job goes back to the queue")
@@ -158,16 +169,30 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease) (pause bool) {
 		s.check(log, lease.Return())
 		return true
 	}
-	lease.OnEnd(func(recorded bool) { s.forget(j, recorded) })
+	lease.OnEnd(queue.Ending{
+		Before: s.tell,
+		After:  func(recorded bool) { s.forget(j, recorded) },
+	})
 	if err == nil {
-		s.check(log, lease.Complete())
+		err = lease.Complete()
 	} else {
 		log.Warn("job failed", zap.Error(err))
 		s.remember(j.Source, err)
-		s.check(log, lease.Fail(fault.From(err)))
+		err = lease.Fail(fault.From(err))
+	}
+	s.check(log, err)
+	if err == nil && s.Outbox != nil {
+		s.Outbox.Release(j.ID)
 	}
 	s.Ended(lease.Job())
 	return false
+}
+
+func (s *Service) tell(j job.Job) error {
+	if s.Outbox == nil {
+		return nil
+	}
+	return s.Outbox.Put(j)
 }
 
 // forget lets go of a job that ends: whoever asks after this finds the set, or
@@ -176,13 +201,21 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease) (pause bool) {
 func (s *Service) forget(j job.Job, recorded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.inFlight, j.ImageID)
-	if !recorded {
+	remove(s.requests, j.Key(), j)
+	remove(s.inFlight, j.ImageID, j)
+	if !recorded || !j.Resolved() {
 		return
 	}
 	s.users[j.Source.SHA256]--
 	if s.users[j.Source.SHA256] == 0 {
 		s.dropSource(j.Source.SHA256)
+	}
+}
+
+// remove takes the job's own ticket out of an index.
+func remove(index map[string]*queue.Ticket, key string, j job.Job) {
+	if t, ok := index[key]; ok && t.Job().ID == j.ID {
+		delete(index, key)
 	}
 }
 
@@ -198,6 +231,14 @@ func (s *Service) remember(source job.Source, err error) {
 	if err := s.Quarantine.Add(entry); err != nil {
 		s.Log.Error("a source that kills codec processes is not remembered", zap.Error(err))
 	}
+}
+
+// render makes the set of a job whose picture is in the spool. Jobs for one
+// image at the same time wait for the first of them.
+func (s *Service) render(ctx context.Context, lease *queue.Lease) (more bool, err error) {
+	j := lease.Job()
+	_, err, _ = s.making.Do(j.ImageID, func() (any, error) { return nil, s.make(ctx, j) })
+	return false, err
 }
 
 func (s *Service) make(ctx context.Context, j job.Job) error {
@@ -218,7 +259,9 @@ func (s *Service) dropSource(digest string) {
 	delete(s.users, digest)
 	if err := s.Spool.Remove(digest); err != nil {
 		s.Log.Error("a source stays in the spool until the next start", zap.Error(err))
+		return
 	}
+	s.Log.Debug("source removed", zap.String("source", digest))
 }
 
 // check logs an error that the job's client cannot be told: the step is done
