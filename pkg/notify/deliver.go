@@ -1,0 +1,171 @@
+package notify
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
+)
+
+const (
+	tryTime     = 15 * time.Second // for one try, from dialling to the end of the answer
+	maxResponse = 16 << 10         // what is read of an answer's body, to use the connection again
+	maxError    = 300              // characters of a recorded error
+)
+
+// refusal is a try that failed, in the operator's words.
+type refusal struct {
+	reason     string
+	retryAfter time.Duration // what the receiver asks for, if it does
+	permanent  bool
+}
+
+// try makes one try at a webhook, and reports whether it stays in the outbox.
+func (o *Outbox) try(ctx context.Context, it *item) (stays bool) {
+	e, err := o.read(it.id)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		o.Log.Warn("somebody removed a webhook, and it is not sent", zap.String("webhook_id", it.id))
+		return false
+	case err != nil:
+		o.Log.Error("webhook cannot be read", zap.String("webhook_id", it.id), zap.Error(err))
+		it.next = time.Now().Add(maxWait)
+		return true
+	}
+	r := o.send(ctx, e)
+	if r == nil {
+		o.delivered(e)
+		return false
+	}
+	if ctx.Err() != nil {
+		return true // it says nothing about the receiver
+	}
+	return o.failed(e, it, r)
+}
+
+func (o *Outbox) delivered(e entry) {
+	log := o.Log.With(e.fields()...)
+	log.Debug("webhook sent")
+	o.count(func(s *Stats) { s.Delivered++ })
+	if err := os.Remove(o.path(e.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Error("a delivered webhook stays in the outbox; the next start sends it again", zap.Error(err))
+		return
+	}
+	log.Debug("webhook delivered")
+}
+
+func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
+	now := time.Now()
+	e.Attempts++
+	e.LastError = r.reason
+	e.NextAt = timestamp.At(now.Add(max(wait(e.Attempts), min(r.retryAfter, maxWait))))
+	log := o.Log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
+	o.count(func(s *Stats) { s.Failed++ })
+
+	// No try later than a day, but one in any case: the daemon may have been off.
+	if r.permanent || e.NextAt.Sub(e.CreatedAt.Time) > giveUpTime {
+		o.count(func(s *Stats) { s.GivenUp++ })
+		log.Error("webhook given up")
+		if err := o.giveUp(e); err != nil {
+			log.Error("a webhook that was given up stays in the outbox; the next start tries it again", zap.Error(err))
+		}
+		return false
+	}
+	level := zap.DebugLevel
+	if e.Attempts == 1 {
+		level = zap.WarnLevel // the later ones say nothing new
+	}
+	log.Log(level, "webhook not delivered, it is tried again", zap.Stringer("next_at", e.NextAt))
+	it.next = e.NextAt.Time
+	if err := o.write(e); err != nil {
+		log.Error("a try is not counted", zap.Error(err))
+	}
+	return true
+}
+
+func (o *Outbox) count(step func(*Stats)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	step(&o.counts)
+}
+
+// send makes the request, and returns nil if the receiver took it.
+func (o *Outbox) send(ctx context.Context, e entry) *refusal {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	body, err := o.body(e.job)
+	if err != nil {
+		return &refusal{reason: oneLine("there is nothing to send: "+err.Error(), e.URL)}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
+	if err != nil {
+		return &refusal{reason: reason(err, e.URL), permanent: true}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if err := o.signers.sign(req.Header, e.ID, time.Now(), body); err != nil {
+		return &refusal{reason: oneLine(err.Error(), e.URL)}
+	}
+	resp, err := o.Client.Do(req)
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &refusal{reason: fmt.Sprintf("no answer within %v", tryTime)}
+	case err != nil:
+		return &refusal{reason: reason(err, e.URL), permanent: o.Permanent(err)}
+	}
+	defer resp.Body.Close()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // the status has said it all
+	if resp.StatusCode/100 != 2 {
+		return &refusal{
+			reason:     fmt.Sprintf("the receiver answered %d", resp.StatusCode),
+			retryAfter: retryAfter(resp.Header, time.Now()),
+		}
+	}
+	return nil
+}
+
+// body is the webhook's payload. Its time is that of the event.
+func (o *Outbox) body(j job.Job) ([]byte, error) {
+	data, err := o.Body(j)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		Type      string         `json:"type"`
+		Timestamp timestamp.Time `json:"timestamp"`
+		Data      any            `json:"data"`
+	}{"job." + string(j.Status), *j.FinishedAt, data})
+}
+
+// reason is an error of the client without the URL that it quotes.
+func reason(err error, target string) string {
+	var quoting *url.Error
+	if errors.As(err, &quoting) {
+		err = quoting.Err
+	}
+	return oneLine(err.Error(), target)
+}
+
+// oneLine makes a text fit for the record: short, and without the query of the
+// webhook's URL, which may be a password.
+func oneLine(text, target string) string {
+	if _, query, ok := strings.Cut(target, "?"); ok {
+		text = strings.ReplaceAll(text, "?"+query, "?…")
+	}
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > maxError {
+		text = strings.ToValidUTF8(text[:maxError], "") + "…"
+	}
+	return text
+}

@@ -1,0 +1,65 @@
+package notify
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// The length of a secret in bytes. The standard asks for at least 24; a
+// receiver's library that makes shorter ones is served too.
+const (
+	minSecret = 16
+	maxSecret = 64
+)
+
+// signers sign by the Standard Webhooks scheme, each with its own secret: while
+// a secret is being replaced a receiver may know the old one or the new one.
+type signers []*standardwebhooks.Webhook
+
+// ValidateSecrets reports what is wrong with webhook.secrets. No part of a
+// secret is in the error.
+func ValidateSecrets(secrets []string) error {
+	_, err := newSigners(secrets)
+	return err
+}
+
+func newSigners(secrets []string) (signers, error) {
+	var s signers
+	for i, secret := range secrets {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+		if err != nil || len(key) < minSecret || len(key) > maxSecret {
+			return nil, fmt.Errorf("webhook.secrets[%d]: it is not whsec_ and %d to %d bytes in base64; "+
+				"make one with: echo whsec_$(openssl rand -base64 32)", i, minSecret, maxSecret)
+		}
+		signer, err := standardwebhooks.NewWebhookRaw(key)
+		if err != nil {
+			return nil, fmt.Errorf("webhook.secrets[%d]: %w", i, err)
+		}
+		s = append(s, signer)
+	}
+	return s, nil
+}
+
+// sign sets the headers of the scheme.
+func (s signers) sign(header http.Header, id string, at time.Time, body []byte) error {
+	header.Set(standardwebhooks.HeaderWebhookID, id)
+	header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
+	var signatures []string
+	for _, signer := range s {
+		signature, err := signer.Sign(id, at, body)
+		if err != nil {
+			return fmt.Errorf("sign %s: %w", id, err)
+		}
+		signatures = append(signatures, signature)
+	}
+	if len(signatures) > 0 {
+		header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
+	}
+	return nil
+}
