@@ -17,9 +17,9 @@ const module = "github.com/optimizerd/optimizerd/"
 // layers is the map of docs/ARCHITECTURE.md: a package imports only from those
 // above it.
 var layers = []string{
-	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/atomicfile", "pkg/thumbhash",
+	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/atomicfile", "pkg/signedurl", "pkg/egress", "pkg/thumbhash",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
-	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/quarantine", "pkg/publish", "pkg/optimize",
+	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/quarantine", "pkg/publish", "pkg/optimize", "pkg/notify",
 	"pkg/httpapi", "pkg/config", "pkg/doctor", "pkg/daemon",
 	"cmd/optimizerd-codec", "cmd/optimizerd",
 }
@@ -28,11 +28,13 @@ var layers = []string{
 // one place.
 var only = map[string]string{
 	"C":                                    "pkg/imaging",
+	"code.dny.dev/ssrf":                    "pkg/egress",
 	"github.com/seccomp/libseccomp-golang": "pkg/sandbox",
 	"github.com/h2non/bimg":                "pkg/imaging",
 	"github.com/spf13/viper":               "pkg/config",
 	"github.com/cloudflare/cloudflared":    "pkg/tunnel",
 	"github.com/prometheus/client_golang":  "pkg/daemon",
+	"github.com/standard-webhooks":         "pkg/notify",
 	module + "pkg/imaging":                 "cmd/optimizerd-codec",
 	module + "pkg/sandbox":                 "cmd/optimizerd-codec",
 	module + "pkg/daemon":                  "cmd/optimizerd",

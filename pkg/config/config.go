@@ -26,24 +26,28 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
+	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 )
 
 // Config is every setting.
 type Config struct {
-	HTTP      httpapi.Config    `mapstructure:"http"`
-	Admin     Admin             `mapstructure:"admin"`
-	Auth      Auth              `mapstructure:"auth"`
-	Storage   Storage           `mapstructure:"storage"`
-	Files     Files             `mapstructure:"files"`
-	Limits    Limits            `mapstructure:"limits"`
-	Ladder    ladder.Config     `mapstructure:"ladder"`
-	Queue     Queue             `mapstructure:"queue"`
-	Jobs      Jobs              `mapstructure:"jobs"`
-	Codec     codec.Config      `mapstructure:"codec"`
-	Retention publish.Retention `mapstructure:"retention"`
-	Log       Log               `mapstructure:"log"`
+	HTTP      httpapi.Config     `mapstructure:"http"`
+	Admin     Admin              `mapstructure:"admin"`
+	Auth      Auth               `mapstructure:"auth"`
+	Storage   Storage            `mapstructure:"storage"`
+	Files     Files              `mapstructure:"files"`
+	Limits    Limits             `mapstructure:"limits"`
+	Ladder    ladder.Config      `mapstructure:"ladder"`
+	Queue     Queue              `mapstructure:"queue"`
+	Jobs      Jobs               `mapstructure:"jobs"`
+	Fetch     intake.FetchConfig `mapstructure:"fetch"`
+	Webhook   Webhook            `mapstructure:"webhook"`
+	Codec     codec.Config       `mapstructure:"codec"`
+	Retention publish.Retention  `mapstructure:"retention"`
+	Log       Log                `mapstructure:"log"`
 }
 
 // Admin is the listener for the operator alone.
@@ -68,13 +72,21 @@ type Auth struct {
 
 // Storage is where the data lies.
 type Storage struct {
-	Dir     string `mapstructure:"dir"`
-	MinFree int64  `mapstructure:"min_free"` // bytes; 0 is 5 % of the disk, at most 256 MiB
+	Dir           string `mapstructure:"dir"`
+	MinFree       int64  `mapstructure:"min_free"` // bytes; 0 is 5 % of the disk, at most 256 MiB
+	KeepOriginals bool   `mapstructure:"keep_originals"`
 }
 
 // Files is how published files are served.
 type Files struct {
-	Public bool `mapstructure:"public"`
+	Public bool          `mapstructure:"public"`
+	URLTTL time.Duration `mapstructure:"url_ttl"` // of signed URLs
+}
+
+// Webhook is how clients are told of ended jobs.
+type Webhook struct {
+	Secrets     []Secret `mapstructure:"secrets"`      // each signs every webhook
+	SecretsFile string   `mapstructure:"secrets_file"` // one a line
 }
 
 // Limits bound one source.
@@ -112,6 +124,9 @@ func Default() Config {
 		Limits:  Limits{MaxBytes: 100 << 20, MaxPixels: 100_000_000, MaxFrames: 500, MaxMemory: 384 << 20},
 		Queue:   Queue{MaxPending: 256},
 		Jobs:    Jobs{Keep: 7 * 24 * time.Hour},
+		Fetch:   intake.DefaultFetchConfig(),
+		Webhook: Webhook{Secrets: []Secret{}},
+		Files:   Files{URLTTL: time.Hour},
 		Codec:   codec.DefaultConfig(),
 		Log:     Log{Level: "info", Format: "auto"},
 		Storage: Storage{Dir: defaultDir()},
@@ -168,8 +183,13 @@ func Load(file string, sets []string) (c Config, warnings []string, err error) {
 	if err := v.UnmarshalExact(&c, viper.DecodeHook(hooks)); err != nil {
 		return c, nil, decodeError(err)
 	}
-	if err := c.readTokens(); err != nil {
-		return c, nil, err
+	for _, of := range []secretList{
+		{"auth.tokens_file", "tokens", c.Auth.TokensFile, &c.Auth.Tokens},
+		{"webhook.secrets_file", "webhook-secrets", c.Webhook.SecretsFile, &c.Webhook.Secrets},
+	} {
+		if err := of.read(); err != nil {
+			return c, nil, err
+		}
 	}
 	return c, unknownEnv(known), c.Validate()
 }
@@ -308,12 +328,19 @@ func decodeError(err error) error {
 	return err
 }
 
-// readTokens adds the tokens of the file, and of the systemd credential of
-// this name.
-func (c *Config) readTokens() error {
-	files := []string{c.Auth.TokensFile}
+// secretList is a list of secrets that can also stand in a file, one a line.
+type secretList struct {
+	key        string // of the setting that names the file
+	credential string // systemd's, which needs no setting
+	file       string
+	secrets    *[]Secret
+}
+
+// read adds the secrets of the file and of the systemd credential.
+func (l secretList) read() error {
+	files := []string{l.file}
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		if credential := filepath.Join(dir, "tokens"); fileExists(credential) {
+		if credential := filepath.Join(dir, l.credential); fileExists(credential) {
 			files = append(files, credential)
 		}
 	}
@@ -323,16 +350,16 @@ func (c *Config) readTokens() error {
 		}
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("auth.tokens_file: %w", err)
+			return fmt.Errorf("%s: %w", l.key, err)
 		}
-		before := len(c.Auth.Tokens)
+		before := len(*l.secrets)
 		for line := range strings.Lines(string(b)) {
-			if token := strings.TrimSpace(line); token != "" && !strings.HasPrefix(token, "#") {
-				c.Auth.Tokens = append(c.Auth.Tokens, Secret(token))
+			if secret := strings.TrimSpace(line); secret != "" && !strings.HasPrefix(secret, "#") {
+				*l.secrets = append(*l.secrets, Secret(secret))
 			}
 		}
-		if len(c.Auth.Tokens) == before {
-			return fmt.Errorf("auth.tokens_file: there is no token in %s", file)
+		if len(*l.secrets) == before {
+			return fmt.Errorf("%s: there is nothing in %s", l.key, file)
 		}
 	}
 	return nil
@@ -345,10 +372,13 @@ func fileExists(path string) bool {
 
 // Validate reports the first setting that is out of range, by its key.
 func (c Config) Validate() error {
-	for _, part := range []interface{ Validate() error }{c.HTTP, c.Ladder, c.Codec} {
+	for _, part := range []interface{ Validate() error }{c.HTTP, c.Ladder, c.Fetch, c.Codec} {
 		if err := part.Validate(); err != nil {
 			return err
 		}
+	}
+	if err := notify.ValidateSecrets(c.WebhookSecrets()); err != nil {
+		return err
 	}
 	for _, r := range []struct {
 		key       string
@@ -360,6 +390,7 @@ func (c Config) Validate() error {
 		{"limits.max_memory", c.Limits.MaxMemory, 32 << 20},
 		{"queue.max_pending", int64(c.Queue.MaxPending), 1},
 		{"jobs.keep", int64(c.Jobs.Keep), int64(time.Minute)},
+		{"files.url_ttl", int64(c.Files.URLTTL), int64(time.Minute)},
 		{"storage.min_free", c.Storage.MinFree, 0},
 		{"retention.max_age", int64(c.Retention.MaxAge), 0},
 		{"retention.max_bytes", c.Retention.MaxBytes, 0},
@@ -429,10 +460,15 @@ func (c Config) CodecConfig() codec.Config {
 
 // TokenStrings are the tokens in the clear, for the one part that compares
 // them.
-func (c Config) TokenStrings() []string {
-	tokens := make([]string, len(c.Auth.Tokens))
-	for i, t := range c.Auth.Tokens {
-		tokens[i] = string(t)
+func (c Config) TokenStrings() []string { return inClear(c.Auth.Tokens) }
+
+// WebhookSecrets are the secrets in the clear, for the one part that signs.
+func (c Config) WebhookSecrets() []string { return inClear(c.Webhook.Secrets) }
+
+func inClear(secrets []Secret) []string {
+	out := make([]string, len(secrets))
+	for i, s := range secrets {
+		out[i] = string(s)
 	}
-	return tokens
+	return out
 }

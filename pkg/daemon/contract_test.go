@@ -131,7 +131,7 @@ func TestHEADIsGETWithoutABody(t *testing.T) {
 func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	for _, path := range []string{"/", "/favicon.ico", "/v1", "/v1/", "/v1/images/", "/v1/images/a/b", "/v2/images", "/jobs", "/metrics", "/debug/pprof/", "/debug/pprof/heap", "/index.html"} {
+	for _, path := range []string{"/", "/favicon.ico", "/v1", "/v1/", "/v1/images/", "/v1/images/a/b", "/v2/images", "/jobs/", "/metrics", "/debug/pprof/", "/debug/pprof/heap", "/index.html"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			s.request(method, path, nil).is(t, "not_found")
 		}

@@ -2,7 +2,8 @@
 // it but cmd/optimizerd.
 //
 //	client ─► httpapi ─► intake ─► queue ─► optimize ─► publish ─► files/<id>/…
-//	                                           │
+//	                       ▲                  │   │
+//	                     a URL                │   └──► notify ─► a webhook
 //	                                      codec pool ═► optimizerd-codec × N
 //
 // It owns what no part does alone: listeners, the order of starting and
@@ -27,28 +28,35 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/signedurl"
 )
 
 // Daemon is the assembled service. New starts it listening, Run serves.
 type Daemon struct {
-	config   config.Config
-	log      *zap.Logger
-	queue    *queue.Queue
-	store    *publish.Store
-	pool     *codec.Pool
-	service  *optimize.Service
-	listener net.Listener
-	server   *http.Server
-	metrics  *metrics
-	admin    net.Listener  // nil when it is off
-	stopping chan struct{} // closed when the daemon begins to stop
+	config    config.Config
+	log       *zap.Logger
+	queue     *queue.Queue
+	store     *publish.Store
+	pool      *codec.Pool
+	service   *optimize.Service
+	outbox    *notify.Outbox
+	fetcher   *intake.Fetcher
+	receivers *http.Client // for webhooks
+	listener  net.Listener
+	server    *http.Server
+	metrics   *metrics
+	admin     net.Listener  // nil when it is off
+	stopping  chan struct{} // closed when the daemon begins to stop
 }
 
 // The longest that each step of stopping may take. systemd's TimeoutStopSec is
@@ -74,7 +82,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 			d.release()
 		}
 	}()
-	d.queue, err = queue.Open(queue.Config{Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep}, log.Named("queue"))
+	d.queue, err = queue.Open(queue.Config{
+		Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, PerHost: (c.Fetch.Concurrency + 1) / 2,
+	}, log.Named("queue"))
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
@@ -83,7 +93,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
-	d.store, err = publish.Open(d.path("files"), log.Named("publish"))
+	d.store, err = publish.Open(publish.Config{
+		Dir: d.path("files"), Originals: d.path("originals"), KeepOriginals: c.Storage.KeepOriginals,
+	}, log.Named("publish"))
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
@@ -102,18 +114,33 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
+	views := httpapi.Views{Store: d.store, PublicURL: c.HTTP.PublicURL, URLTTL: c.Files.URLTTL}
+	if !c.Files.Public && len(c.Auth.Tokens) > 0 { // else anybody can read them anyway
+		key, err := signedurl.LoadKey(d.path("url-key"))
+		if err != nil {
+			return nil, fmt.Errorf("storage.dir: %w", err)
+		}
+		views.Key = &key
+	}
+	if err := d.openOutbox(views); err != nil {
+		return nil, err
+	}
+	d.fetcher = intake.NewFetcher(c.Fetch, spool)
 	d.metrics = newMetrics(d)
-	recipe := d.config.Ladder.Recipe()
 	d.service, err = optimize.New(optimize.Deps{
 		Maker: &optimize.Maker{
 			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize"),
 		},
 		Queue:      d.queue,
 		Spool:      spool,
+		Fetcher:    d.fetcher,
 		Quarantine: bad,
-		Recipe:     recipe,
+		Outbox:     d.outbox,
+		Ladder:     d.config.Ladder,
+		Writes:     about.Outputs,
 		Log:        log.Named("optimize"),
 		Ended:      d.metrics.ended,
+		Stopping:   d.stopping,
 	})
 	if err != nil {
 		return nil, err
@@ -123,6 +150,8 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Queue:       d.queue,
 		Spool:       spool,
 		Store:       d.store,
+		Views:       views,
+		Webhooks:    len(c.Webhook.Secrets) > 0,
 		Tokens:      c.TokenStrings(),
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
@@ -143,9 +172,32 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, err
 	}
 	log.Info("ready to serve", zap.String("url", d.URL()), zap.String("admin", d.AdminURL()), zap.String("storage", c.Storage.Dir),
-		zap.Bool("token_needed", len(c.Auth.Tokens) > 0), zap.String("recipe", recipe.ShortFingerprint()),
+		zap.Bool("token_needed", len(c.Auth.Tokens) > 0), zap.String("recipe", d.config.Ladder.Recipe().ShortFingerprint()),
 		zap.Int("images", d.store.Len()), zap.Any("codec", about))
 	return d, nil
+}
+
+// openOutbox takes over what an earlier process left to tell.
+func (d *Daemon) openOutbox(views httpapi.Views) (err error) {
+	rules := d.config.Fetch.Rules()
+	rules.AllowHosts = nil // those are for pictures; receivers are named by who holds a token
+	d.receivers = egress.NewClient(rules, 0)
+	d.outbox, err = notify.Open(notify.Config{Dir: d.path("outbox"), Secrets: d.config.WebhookSecrets()}, notify.Deps{
+		Client: d.receivers,
+		Body:   func(j job.Job) (any, error) { return views.Job(j, j.Base), nil },
+		Permanent: func(err error) bool {
+			var refused *egress.Refused
+			return errors.As(err, &refused)
+		},
+		Log: d.log.Named("notify"),
+	})
+	if err != nil {
+		return fmt.Errorf("storage.dir: %w", err)
+	}
+	return d.outbox.Recover(func(jobID string) bool {
+		_, active := d.queue.Ticket(jobID)
+		return !active
+	})
 }
 
 // switchedOff says which formats the codec does without, if any.
@@ -230,14 +282,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	worked := make(chan struct{})
 	group.Go(func() error {
 		defer close(worked)
-		return d.service.Run(giveUp, d.pool.Size())
+		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size())
 	})
+	telling, hush := context.WithCancel(giveUp)
+	defer hush()
+	group.Go(func() error { return d.outbox.Run(telling) })
 	group.Go(func() error { return d.keepHouse(broken) })
 	group.Go(func() error { return d.feedWatchdog(broken) })
 	d.notify("READY=1")
 
 	<-broken.Done()
 	d.stop(worked, cancel)
+	hush()            // what is not told yet is in the outbox
 	_ = admin.Close() // only now: the operator can watch the stopping
 	return group.Wait()
 }
@@ -284,6 +340,12 @@ func (d *Daemon) release() {
 			_ = l.Close() // closed already by its server
 		}
 	}
+	if d.fetcher != nil {
+		d.fetcher.Close()
+	}
+	if d.receivers != nil {
+		d.receivers.CloseIdleConnections()
+	}
 	if d.store != nil {
 		d.warn("close served folder", d.store.Close())
 	}
@@ -317,6 +379,7 @@ func (d *Daemon) keepHouse(ctx context.Context) error {
 
 func (d *Daemon) prune() {
 	d.warn("prune jobs", d.queue.Prune(time.Now()))
+	d.warn("prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
 	if d.config.Retention == (publish.Retention{}) {
 		return
 	}

@@ -60,6 +60,10 @@ func newMetrics(d *Daemon) *metrics {
 		gauge("optimizerd_jobs_pending", "Jobs that wait.", func() float64 { pending, _ := d.queue.Depth(); return float64(pending) }),
 		gauge("optimizerd_jobs_running", "Jobs in work.", func() float64 { _, running := d.queue.Depth(); return float64(running) }),
 		gauge("optimizerd_images", "Published sets.", func() float64 { return float64(d.store.Len()) }),
+		gauge("optimizerd_webhooks_pending", "Webhooks to be delivered.", func() float64 { return float64(d.outbox.Stats().Pending) }),
+		count("optimizerd_webhooks_delivered_total", "Webhooks that were answered 2xx.", func() float64 { return float64(d.outbox.Stats().Delivered) }),
+		count("optimizerd_webhook_failures_total", "Tries to deliver a webhook that failed.", func() float64 { return float64(d.outbox.Stats().Failed) }),
+		count("optimizerd_webhooks_given_up_total", "Webhooks that are not tried again.", func() float64 { return float64(d.outbox.Stats().GivenUp) }),
 		count("optimizerd_codec_processes_started_total", "Codec processes started.", func() float64 { return float64(d.pool.Stats().Started) }),
 		count("optimizerd_codec_crashes_total", "Codec processes that died at work.", func() float64 { return float64(d.pool.Stats().Crashed) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -17,10 +17,12 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/signedurl"
 )
 
 // Config holds the settings of the API.
@@ -82,6 +84,8 @@ type Deps struct {
 	Queue       *queue.Queue
 	Spool       *intake.Spool
 	Store       *publish.Store
+	Views       Views
+	Webhooks    bool     // there are secrets to sign them with
 	Tokens      []string // any of them lets a client in; none lets everybody in
 	PublicFiles bool     // GET /files/… needs no token
 	Checks      Checks
@@ -129,11 +133,14 @@ func (a *api) routes() http.Handler {
 	files := a.private
 	if a.PublicFiles {
 		files = a.public
+	} else if a.Views.Key != nil {
+		files = a.signed
 	}
 	mux.Handle("POST /v1/images", a.private(a.postImage))
 	mux.Handle("GET /v1/images", a.private(a.listImages))
 	mux.Handle("GET /v1/images/{id}", a.private(a.getImage))
 	mux.Handle("DELETE /v1/images/{id}", a.private(a.deleteImage))
+	mux.Handle("POST /jobs", a.private(a.postJob))
 	mux.Handle("GET /jobs/{id}", a.private(a.getJob))
 	mux.Handle("GET /files/{id}/{name}", files(a.getFile))
 	mux.Handle("GET /openapi.json", a.private(a.getOpenAPI))
@@ -150,5 +157,24 @@ func (a *api) private(h handler) http.Handler {
 			return err
 		}
 		return h(w, r)
+	})
+}
+
+// signed lets in who has a token, or a link that has not expired.
+func (a *api) signed(h handler) http.Handler {
+	return handler(func(w *response, r *http.Request) error {
+		query := r.URL.Query()
+		if a.Views.Key.Verify(r.URL.Path, query, time.Now()) {
+			return h(w, r)
+		}
+		err := a.auth.check(r)
+		switch {
+		case err == nil:
+			return h(w, r)
+		case signedurl.Signed(query):
+			return fault.New(fault.Unauthorized, "This link has expired or is not whole; whoever gave it can ask for a new one.")
+		default:
+			return err
+		}
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,17 +51,17 @@ func whole(f *testing.F, dir string) http.Handler {
 	must(err)
 	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 8 << 10, MinFree: 1})
 	must(err)
-	store, err := publish.Open(filepath.Join(dir, "files"), log)
+	store, err := publish.Open(publish.Config{Dir: filepath.Join(dir, "files")}, log)
 	must(err)
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
 	service, err := optimize.New(optimize.Deps{
 		Maker: &optimize.Maker{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
-		Queue: q, Spool: spool, Quarantine: bad, Recipe: ladder.DefaultConfig().Recipe(), Log: log,
+		Queue: q, Spool: spool, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
 	})
 	must(err)
 	ended := make(chan error, 1)
-	go func() { ended <- service.Run(context.Background(), 1) }()
+	go func() { ended <- service.Run(context.Background(), 1, 1) }()
 	f.Cleanup(func() {
 		q.Close()
 		must(<-ended)
@@ -164,24 +163,6 @@ func FuzzRequestHeaders(f *testing.F) {
 		sum, err := contentDigest(r)
 		if err != nil && fault.CodeOf(err) != fault.InvalidRequest || err == nil && sum != nil && len(sum) != sha256.Size {
 			t.Errorf("Content-Digest: %q gives %x, %v", digest, sum, err)
-		}
-	})
-}
-
-func FuzzFilename(f *testing.F) {
-	for _, name := range []string{"cat.jpg", `C:\cat.jpg`, "../..", "a/\x00b\n", "\u202egpj.exe", strings.Repeat("ä", 200), "\xff\xfe", ".", "..\x01"} {
-		f.Add(name)
-	}
-	f.Fuzz(func(t *testing.T, name string) {
-		got := cleanFilename(name)
-		if !utf8.ValidString(got) || len(got) > maxFilename || strings.ContainsAny(got, "/\\\x00\r\n") || got == "." || got == ".." {
-			t.Errorf("%q is shown as %q", name, got)
-		}
-		if again := cleanFilename(got); again != got {
-			t.Errorf("%q is cleaned to %q, that to %q", name, got, again)
-		}
-		if _, err := url.ParseQuery(url.Values{"filename": {got}}.Encode()); err != nil {
-			t.Error(err)
 		}
 	})
 }

@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -246,10 +245,10 @@ func (w *response) write(status int, contentType string, v any) error {
 }
 
 // base is the scheme and host of the URLs in an answer.
-func (a *api) base(r *http.Request) string {
-	if a.PublicURL != "" {
-		return strings.TrimRight(a.PublicURL, "/")
-	}
+func (a *api) base(r *http.Request) string { return a.Views.Base(a.ownBase(r)) }
+
+// ownBase is the scheme and host that the client used.
+func (a *api) ownBase(r *http.Request) string {
 	scheme, host := "http", r.Host
 	if r.TLS != nil {
 		scheme = "https"

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
 func (a *api) getImage(w *response, r *http.Request) error {
@@ -152,65 +150,4 @@ func (w *contentWriter) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	return w.response.Write(b)
-}
-
-// jobView is a job as its client sees it.
-type jobView struct {
-	ID         string          `json:"id"`
-	Object     string          `json:"object"`
-	Kind       string          `json:"kind"`
-	Status     job.Status      `json:"status"`
-	Input      string          `json:"input"` // "upload:" and the SHA-256 of the bytes
-	Options    struct{}        `json:"options"`
-	Metadata   struct{}        `json:"metadata"`
-	Output     *jobOutput      `json:"output"`
-	Error      *job.Error      `json:"error"`
-	Attempts   int             `json:"attempts"`
-	CreatedAt  timestamp.Time  `json:"created_at"`
-	StartedAt  *timestamp.Time `json:"started_at"`
-	FinishedAt *timestamp.Time `json:"finished_at"`
-}
-
-// jobOutput is what a completed job made.
-type jobOutput struct {
-	Manifest manifest.Manifest `json:"manifest"`
-	URL      string            `json:"url"` // of the manifest's file
-}
-
-// jobView is the job with its output, unless that was deleted since.
-func (a *api) jobView(r *http.Request, j job.Job) jobView {
-	v := jobView{
-		ID: j.ID, Object: "job", Kind: "image", Status: j.Status, Input: "upload:" + j.Source.SHA256,
-		Error: j.Error, Attempts: j.Attempts, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
-	}
-	if j.Status != job.Completed {
-		return v
-	}
-	if m, err := a.Store.Get(j.ImageID); err == nil {
-		base := a.base(r)
-		v.Output = &jobOutput{Manifest: m.WithURLs(base), URL: base + "/files/" + m.ID + "/" + manifest.FileName}
-	}
-	return v
-}
-
-// getJob answers with a job; Prefer: wait=N holds the answer until its end.
-func (a *api) getJob(w *response, r *http.Request) error {
-	id := r.PathValue("id")
-	j, err := a.Queue.Get(id)
-	if err != nil {
-		return err
-	}
-	if prefer := parsePreference(r, 0, a.SyncWait); prefer.wait > 0 && !j.Status.Ended() {
-		w.Header().Set("Preference-Applied", prefer.applied)
-		if t, ok := a.Queue.Ticket(id); ok {
-			a.wait(r.Context(), t, prefer.wait)
-		}
-		if j, err = a.Queue.Get(id); err != nil {
-			return err
-		}
-	}
-	if !j.Status.Ended() {
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfterJob))
-	}
-	return w.json(http.StatusOK, a.jobView(r, j))
 }

@@ -26,6 +26,7 @@ var kinds = map[fault.Code]struct {
 	fault.TooManyPixels:       {http.StatusUnprocessableEntity, "Too many pixels"},
 	fault.TooManyFrames:       {http.StatusUnprocessableEntity, "Too many frames"},
 	fault.ProcessingFailed:    {http.StatusUnprocessableEntity, "Processing failed"},
+	fault.InvalidOptions:      {http.StatusUnprocessableEntity, "Invalid options"},
 	fault.QueueFull:           {http.StatusTooManyRequests, "Queue full"},
 	fault.ShuttingDown:        {http.StatusServiceUnavailable, "Shutting down"},
 	fault.InsufficientStorage: {http.StatusInsufficientStorage, "Insufficient storage"},

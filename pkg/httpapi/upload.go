@@ -11,13 +11,9 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"path"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/intake"
@@ -29,7 +25,11 @@ import (
 // postImage takes one picture and answers with its manifest, or with the job
 // that will make it.
 func (a *api) postImage(w *response, r *http.Request) error {
-	if err := onlyQuery(r, "filename"); err != nil {
+	if err := onlyQuery(r, "filename", "webhook_url"); err != nil {
+		return err
+	}
+	webhook := optimize.Webhook{URL: r.URL.Query().Get("webhook_url"), Base: a.ownBase(r)}
+	if err := a.checkWebhook("webhook_url", webhook.URL); err != nil {
 		return err
 	}
 	digest, err := contentDigest(r)
@@ -50,7 +50,7 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	}
 	defer upload.Discard()
 	received := time.Now()
-	submission, err := a.Optimize.Submit(place, upload)
+	submission, err := a.Optimize.Submit(place, upload, webhook)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,18 @@ func (a *api) postImage(w *response, r *http.Request) error {
 // formSlack is what a form may add to its one picture, bytes.
 const formSlack = 64 << 10
 
-func (a *api) admit(r *http.Request) (*queue.Place, error) {
+func (a *api) refuseWhenStopping() error {
 	select {
 	case <-a.Stopping:
-		return nil, fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+		return fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
 	default:
+		return nil
+	}
+}
+
+func (a *api) admit(r *http.Request) (*queue.Place, error) {
+	if err := a.refuseWhenStopping(); err != nil {
+		return nil, err
 	}
 	length := r.ContentLength
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == formType {
@@ -88,7 +95,7 @@ const formType = "multipart/form-data"
 func (a *api) receive(r *http.Request, body io.Reader, digest []byte) (*intake.Upload, error) {
 	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
 	if mediaType != formType {
-		upload, err := a.Spool.Receive(body, cleanFilename(r.URL.Query().Get("filename")))
+		upload, err := a.Spool.Receive(body, intake.CleanFilename(r.URL.Query().Get("filename")))
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +135,7 @@ func (a *api) receivePart(form *multipart.Reader) (*intake.Upload, error) {
 	if part.FileName() == "" {
 		return nil, errParts
 	}
-	upload, err := a.Spool.Receive(part, cleanFilename(part.FileName()))
+	upload, err := a.Spool.Receive(part, intake.CleanFilename(part.FileName()))
 	if err != nil {
 		return nil, formFault(err)
 	}
@@ -186,9 +193,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, 
 	case job.Failed:
 		return fault.New(j.Error.Code, "%s", j.Error.Message)
 	default:
-		w.Header().Set("Location", "/jobs/"+j.ID)
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfterJob))
-		return w.json(http.StatusAccepted, a.jobView(r, j))
+		return a.answerAccepted(w, r, j)
 	}
 }
 
@@ -216,29 +221,6 @@ func timing(j job.Job, received time.Time) string {
 	}
 	return fmt.Sprintf("queue;dur=%s, work;dur=%s, total;dur=%s",
 		ms(j.StartedAt.Sub(j.CreatedAt.Time)), ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
-}
-
-// maxFilename is how much of a client's file name is kept, in bytes.
-const maxFilename = 255
-
-// cleanFilename makes a client's file name fit to be shown: no folders, no
-// control characters, valid UTF-8. It is never used as a path.
-func cleanFilename(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return -1
-		}
-		return r
-	}, name)
-	name = path.Base(strings.ReplaceAll(name, `\`, "/"))
-	if name == "." || name == ".." || name == "/" {
-		return ""
-	}
-	for len(name) > maxFilename {
-		_, size := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-size]
-	}
-	return name
 }
 
 // onlyQuery refuses query parameters that nobody would look at.

@@ -1,0 +1,188 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
+)
+
+// The longest parts of a job's description, bytes. Descriptions are held in
+// memory while their jobs wait.
+const (
+	maxDescription = 64 << 10
+	maxURL         = 4 << 10
+	maxMetadata    = 4 << 10
+)
+
+// jobRequest is a job as its client describes it.
+type jobRequest struct {
+	Input      string          `json:"input"`
+	Kind       *string         `json:"kind"`
+	Options    job.Options     `json:"options"`
+	WebhookURL string          `json:"webhook_url"`
+	Metadata   json.RawMessage `json:"metadata"`
+}
+
+// postJob takes a job that names its picture.
+func (a *api) postJob(w *response, r *http.Request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	if err := a.refuseWhenStopping(); err != nil {
+		return err
+	}
+	request, err := a.readJobRequest(w, r)
+	if err != nil {
+		return err
+	}
+	if err := a.Spool.Room(0); err != nil {
+		return err
+	}
+	ticket, err := a.Optimize.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata},
+		optimize.Webhook{URL: request.WebhookURL, Base: a.ownBase(r)})
+	if err != nil {
+		return err
+	}
+	return a.answerAccepted(w, r, ticket.Job())
+}
+
+// answerAccepted tells a client the id of its job.
+func (a *api) answerAccepted(w *response, r *http.Request, j job.Job) error {
+	w.Header().Set("Location", "/jobs/"+j.ID)
+	return a.answerJob(w, r, http.StatusAccepted, j)
+}
+
+func (a *api) answerJob(w *response, r *http.Request, status int, j job.Job) error {
+	if !j.Status.Ended() {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfterJob))
+	}
+	return w.json(status, a.Views.Job(j, a.ownBase(r)))
+}
+
+func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
+	body := a.paced(w, r)
+	body.fits = func(n int64) error {
+		if n > maxDescription {
+			return fault.New(fault.TooLarge, "A job's description has at most %d bytes; send large pictures to /v1/images.", maxDescription)
+		}
+		return nil
+	}
+	b, err := io.ReadAll(body)
+	body.release()
+	if err != nil {
+		return jobRequest{}, err
+	}
+	var request jobRequest
+	if err := strictjson.Unmarshal(b, &request); err != nil {
+		return jobRequest{}, jsonFault(err)
+	}
+	return request, a.checkJobRequest(&request)
+}
+
+func (a *api) checkJobRequest(request *jobRequest) error {
+	if request.Kind != nil && *request.Kind != kindImage {
+		return fault.New(fault.InvalidRequest, "kind must be image.")
+	}
+	if err := checkInput(request.Input); err != nil {
+		return err
+	}
+	if bytes.Equal(request.Metadata, []byte("null")) {
+		request.Metadata = nil
+	}
+	switch {
+	case len(request.Metadata) > maxMetadata:
+		return fault.New(fault.InvalidRequest, "metadata has at most %d bytes.", maxMetadata)
+	case request.Metadata != nil && request.Metadata[0] != '{':
+		return fault.New(fault.InvalidRequest, "metadata must be a JSON object.")
+	}
+	return a.checkWebhook("webhook_url", request.WebhookURL)
+}
+
+func checkInput(input string) error {
+	id, isImage := job.ImageInput(input)
+	switch {
+	case input == "":
+		return fault.New(fault.InvalidRequest, "input is missing: a URL, or image: and the id of an image that is here.")
+	case isImage && !ladder.ValidID(id):
+		return fault.New(fault.InvalidRequest, "input: what follows image: is not the id of an image.")
+	case isImage:
+		return nil
+	default:
+		return checkURL("input", input)
+	}
+}
+
+// checkWebhook accepts none, too.
+func (a *api) checkWebhook(name, webhook string) error {
+	if webhook == "" {
+		return nil
+	}
+	if !a.Webhooks {
+		return fault.New(fault.InvalidRequest, "%s: this server signs no webhooks; its operator can set webhook.secrets.", name)
+	}
+	return checkURL(name, webhook)
+}
+
+// checkURL looks at the form of a URL alone: whether it leads anywhere that is
+// allowed is seen when it is dialled.
+func checkURL(name, s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil, len(s) > maxURL, u.Scheme != "https" && u.Scheme != "http", u.Host == "":
+		return fault.New(fault.InvalidRequest, "%s must be like https://www.example.com/cat.jpg, of at most %d bytes.", name, maxURL)
+	case u.User != nil:
+		return fault.New(fault.InvalidRequest, "%s must not hold a user name or password.", name)
+	default:
+		return nil
+	}
+}
+
+// jsonFault says what is wrong with a JSON body.
+func jsonFault(err error) error {
+	var f *fault.Error
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	const unknown = "json: unknown field "
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &syntax):
+		return fault.Wrap(fault.InvalidRequest, err, "The body is not JSON: something is wrong at byte %d.", syntax.Offset)
+	case errors.As(err, &kind) && kind.Field != "":
+		return fault.Wrap(fault.InvalidRequest, err, "%s must not be a JSON %s.", kind.Field, kind.Value)
+	case strings.HasPrefix(err.Error(), unknown):
+		return fault.Wrap(fault.InvalidRequest, err, "%s is not a field of a job.", strings.TrimPrefix(err.Error(), unknown))
+	default:
+		return fault.Wrap(fault.InvalidRequest, err, "The body must be one JSON object that describes a job.")
+	}
+}
+
+// getJob answers with a job; Prefer: wait=N holds the answer until its end.
+func (a *api) getJob(w *response, r *http.Request) error {
+	id := r.PathValue("id")
+	j, err := a.Queue.Get(id)
+	if err != nil {
+		return err
+	}
+	if prefer := parsePreference(r, 0, a.SyncWait); prefer.wait > 0 && !j.Status.Ended() {
+		w.Header().Set("Preference-Applied", prefer.applied)
+		if t, ok := a.Queue.Ticket(id); ok {
+			a.wait(r.Context(), t, prefer.wait)
+		}
+		if j, err = a.Queue.Get(id); err != nil {
+			return err
+		}
+	}
+	return a.answerJob(w, r, http.StatusOK, j)
+}

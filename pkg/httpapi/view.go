@@ -1,0 +1,111 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
+)
+
+// Views shows jobs as clients see them, in answers and in webhooks.
+type Views struct {
+	Store     *publish.Store
+	PublicURL string         // base of URLs; "" takes that by which the client knows the server
+	Key       *signedurl.Key // signs the URLs of outputs; nil where files are public
+	URLTTL    time.Duration  // of signed URLs
+}
+
+// JobView is a job as its client sees it.
+type JobView struct {
+	ID         string          `json:"id"`
+	Object     string          `json:"object"`
+	Kind       string          `json:"kind"`
+	Status     job.Status      `json:"status"`
+	Input      string          `json:"input"` // as it was given; of an upload, "upload:" and the SHA-256 of the bytes
+	Options    job.Options     `json:"options"`
+	Metadata   json.RawMessage `json:"metadata"`
+	Output     any             `json:"output"` // *ladderOutput, *variantOutput or null
+	Error      *job.Error      `json:"error"`
+	Attempts   int             `json:"attempts"`
+	CreatedAt  timestamp.Time  `json:"created_at"`
+	StartedAt  *timestamp.Time `json:"started_at"`
+	FinishedAt *timestamp.Time `json:"finished_at"`
+}
+
+// ladderOutput is what a job made that was for a whole ladder.
+type ladderOutput struct {
+	Manifest manifest.Manifest `json:"manifest"`
+	URL      string            `json:"url"` // of the manifest's file
+}
+
+// variantOutput is what a job made that was for one picture.
+type variantOutput struct {
+	URL         string        `json:"url"`
+	Width       int           `json:"width"`
+	Height      int           `json:"height"`
+	Format      ladder.Format `json:"format"`
+	ContentType string        `json:"content_type"`
+	Bytes       int64         `json:"bytes"`
+	SHA256      string        `json:"sha256"`
+}
+
+const (
+	objectJob = "job"
+	kindImage = "image"
+)
+
+// Job is the job with its output, unless that was deleted since. base is the
+// scheme and host by which the client knows the server.
+func (v Views) Job(j job.Job, base string) JobView {
+	view := JobView{
+		ID: j.ID, Object: objectJob, Kind: kindImage, Status: j.Status, Input: j.Input, Options: j.Options, Metadata: j.Metadata,
+		Error: j.Error, Attempts: j.Attempts, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
+	}
+	if j.Input == "" {
+		view.Input = "upload:" + j.Source.SHA256
+	}
+	if view.Metadata == nil {
+		view.Metadata = json.RawMessage("{}")
+	}
+	if j.Status != job.Completed {
+		return view
+	}
+	if m, err := v.Store.Get(j.ImageID); err == nil {
+		view.Output = v.output(m, j.Recipe.Single(), v.Base(base))
+	}
+	return view
+}
+
+// Base is the base of URLs for a client that knows the server by this one.
+func (v Views) Base(own string) string {
+	if v.PublicURL != "" {
+		return strings.TrimRight(v.PublicURL, "/")
+	}
+	return own
+}
+
+func (v Views) output(m manifest.Manifest, single bool, base string) any {
+	if !single {
+		return &ladderOutput{Manifest: m.WithURLs(base), URL: v.fileURL(base, m.ID+"/"+manifest.FileName)}
+	}
+	made := m.Variants[0] // a single one is never left out
+	return &variantOutput{
+		URL: v.fileURL(base, made.Key), Width: made.Width, Height: made.Height,
+		Format: made.Format, ContentType: made.ContentType, Bytes: made.Bytes, SHA256: made.SHA256,
+	}
+}
+
+// fileURL is where a file can be fetched without a token.
+func (v Views) fileURL(base, key string) string {
+	path := "/files/" + key
+	if v.Key == nil {
+		return base + path
+	}
+	return base + path + "?" + v.Key.Sign(path, time.Now().Add(v.URLTTL))
+}
