@@ -250,10 +250,10 @@ func TestFurtherWebhooksSurviveACrashAtEveryStage(t *testing.T) {
 	add("https://b.example.com")
 	add("https://b.example.com") // the same receiver is told once
 	reopened("https://a.example.com", "https://b.example.com")
-	l := next(t, q, queue.Resolve)
+	next(t, q, queue.Resolve)
 	add("https://c.example.com")
 	reopened("https://a.example.com", "https://b.example.com", "https://c.example.com")
-	l = next(t, q, queue.Resolve)
+	l := next(t, q, queue.Resolve)
 	resolve(t, l)
 	add("https://d.example.com")
 	reopened("https://a.example.com", "https://b.example.com", "https://c.example.com", "https://d.example.com")
