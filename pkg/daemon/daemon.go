@@ -182,7 +182,7 @@ func (d *Daemon) openOutbox(views httpapi.Views) (err error) {
 	rules := d.config.Fetch.Rules()
 	rules.AllowHosts = nil // those are for pictures; receivers are named by who holds a token
 	d.receivers = egress.NewClient(rules, 0)
-	d.outbox, err = notify.Open(notify.Config{Dir: d.path("outbox"), Secrets: d.config.WebhookSecrets()}, notify.Deps{
+	d.outbox, err = notify.Open(notify.Config{Dir: d.path(notify.Folder), Secrets: d.config.WebhookSecrets()}, notify.Deps{
 		Client: d.receivers,
 		Body:   func(j job.Job) (any, error) { return views.Job(j, j.Base), nil },
 		Permanent: func(err error) bool {

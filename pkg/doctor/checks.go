@@ -475,3 +475,51 @@ func checkOpenFiles(f Facts) []Finding {
 		return one(check, OK, fmt.Sprintf("at most %d", n), "")
 	}
 }
+
+func checkWebhooks(f Facts) []Finding {
+	const check = "webhooks"
+	w := f.Data.Webhooks
+	switch {
+	case f.Settings.Config == nil:
+		return nil
+	case w.Problem != nil && f.Data.Problem != nil:
+		return nil // it goes with the data folder
+	case w.Problem != nil:
+		return one(check, Warn, w.Problem.Error(), "Webhooks cannot be kept until they are delivered; mend the folder, or remove it.")
+	}
+	found := fmt.Sprintf("to be delivered: %d", w.Pending)
+	switch {
+	case w.GivenUp > 0:
+		return one(check, Warn, fmt.Sprintf("%s; given up: %d", found, w.GivenUp), "The files in outbox/failed/ say whom and why; they go by themselves after jobs.keep.")
+	case len(f.Settings.Config.Webhook.Secrets) == 0:
+		return one(check, OK, found, "There is no secret to sign with, so webhook_url is refused; set webhook.secrets to change that.")
+	default:
+		return one(check, OK, found, "")
+	}
+}
+
+func checkFetching(f Facts) []Finding {
+	const check = "fetching"
+	switch c := f.Settings.Config; {
+	case c == nil:
+		return nil
+	case c.Fetch.AllowPrivate:
+		return one(check, Warn, "URLs may lead to this machine and to the network it is in", "Set fetch.allow_private to false, unless you trust whoever has a token with your router and printer.")
+	case len(c.Fetch.AllowHosts) > 0:
+		return one(check, OK, "from "+strings.Join(c.Fetch.AllowHosts, ", "), "")
+	default:
+		return one(check, OK, "from the public internet", "")
+	}
+}
+
+func checkCertificates(f Facts) []Finding {
+	const check = "certificates"
+	switch {
+	case f.Settings.Config == nil:
+		return nil
+	case f.Machine.NoRoots:
+		return one(check, Fail, "no authority is known that signs them: nothing can be fetched by https, and no webhook be sent", "sudo apt install ca-certificates")
+	default:
+		return one(check, OK, "those who sign them are known", "")
+	}
+}

@@ -41,9 +41,9 @@ var checks = []func(Facts) []Finding{
 	checkConfiguration,
 	checkCodec, checkFormats, checkVector, checkSeccomp, checkLandlock, checkCodecMemory,
 	checkPageSize, checkMemory, checkCgroup,
-	checkData, checkSpace, checkDevice, checkQuarantine,
+	checkData, checkSpace, checkDevice, checkQuarantine, checkWebhooks,
 	checkClock,
-	checkAddress, checkAdmin, checkPort, checkTokens, checkOpenFiles,
+	checkAddress, checkAdmin, checkPort, checkTokens, checkFetching, checkCertificates, checkOpenFiles,
 }
 
 // Examine judges the facts.

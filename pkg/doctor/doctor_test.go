@@ -27,6 +27,7 @@ func healthy() doctor.Facts {
 	c := config.Default()
 	c.Storage.Dir = "/var/lib/optimizerd"
 	c.Auth.Tokens = []config.Secret{"0123456789abcdef0123456789abcdef"}
+	c.Webhook.Secrets = []config.Secret{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 	synced := true
 	return doctor.Facts{
 		Settings: doctor.Settings{File: "/etc/optimizerd/config.yaml", Config: &c},
@@ -139,6 +140,11 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 			f.Data.Quarantine = doctor.Quarantine{Counting: 3, Old: 2}
 		}, doctor.OK, "quarantine", "refused: 3; 2 more are of another libvips", "quarantine list"},
 		{"a damaged quarantine", func(f *doctor.Facts) { f.Data.Quarantine.Unreadable = 1 }, doctor.Warn, "quarantine", "1 more cannot be read", "quarantine list"},
+		{"webhooks that were given up", func(f *doctor.Facts) { f.Data.Webhooks = doctor.Webhooks{Pending: 2, GivenUp: 1} }, doctor.Warn, "webhooks", "delivered: 2; given up: 1", "outbox/failed/"},
+		{"no secret for webhooks", func(f *doctor.Facts) { f.Settings.Config.Webhook.Secrets = nil }, doctor.OK, "webhooks", "delivered: 0", "webhook.secrets"},
+		{"a damaged outbox", func(f *doctor.Facts) { f.Data.Webhooks.Problem = syscall.ENOTDIR }, doctor.Warn, "webhooks", "not a directory", "mend the folder"},
+		{"a way into the home network", func(f *doctor.Facts) { f.Settings.Config.Fetch.AllowPrivate = true }, doctor.Warn, "fetching", "network it is in", "fetch.allow_private"},
+		{"no certificates", func(f *doctor.Facts) { f.Machine.NoRoots = true }, doctor.Fail, "certificates", "no authority", "ca-certificates"},
 		{"no time", func(f *doctor.Facts) { f.Machine.Now = time.Unix(0, 0) }, doctor.Fail, "clock", "1970-01-01 00:00:00 UTC, which cannot be", "timedatectl"},
 		{"no network time", func(f *doctor.Facts) { f.Machine.Synced = &unsynced }, doctor.Warn, "clock", "not in step", "timedatectl"},
 		{"no network time on a Pi", func(f *doctor.Facts) {

@@ -42,6 +42,7 @@ type Machine struct {
 	Available int64 // of them without swapping
 	Cgroup    Cgroup
 	OpenFiles uint64 // the most descriptors the daemon can have
+	NoRoots   bool   // it knows no authority that signs certificates
 
 	Now    time.Time
 	Synced *bool // the kernel's clock is kept in step with others
@@ -73,6 +74,7 @@ type Data struct {
 	Device     Device
 
 	Quarantine Quarantine
+	Webhooks   Webhooks
 }
 
 // Device is what the data folder's bytes end on.
@@ -100,6 +102,13 @@ type Quarantine struct {
 	Counting   int
 	Old        int // made with another libvips: they do not count
 	Unreadable int
+}
+
+// Webhooks are how many lie in the outbox.
+type Webhooks struct {
+	Problem error
+	Pending int
+	GivenUp int
 }
 
 // Port is what is found at http.listen.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 )
 
@@ -104,6 +105,8 @@ func data(r root, dir, libvips string) Data {
 		d.FileSystem, d.Device = m.fileSystem, r.device(m)
 	}
 	d.Quarantine = countQuarantine(filepath.Join(dir, quarantine.Folder), libvips)
+	w := &d.Webhooks
+	w.Pending, w.GivenUp, w.Problem = notify.Count(filepath.Join(dir, notify.Folder))
 	return d
 }
 

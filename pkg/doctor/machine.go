@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"crypto/x509"
 	"fmt"
 	"math"
 	"os"
@@ -44,6 +45,7 @@ func machine(r root) Machine {
 		Now:      time.Now(),
 		Synced:   synced(),
 		RTC:      r.has("sys/class/rtc/rtc0"),
+		NoRoots:  !roots(),
 	}
 	m.Total, m.Available = r.memory()
 	var limit unix.Rlimit
@@ -51,6 +53,12 @@ func machine(r root) Machine {
 		m.OpenFiles = limit.Max // Go raises the soft limit to the hard one
 	}
 	return m
+}
+
+// roots reports whether any are installed.
+func roots() bool {
+	pool, err := x509.SystemCertPool()
+	return err == nil && !pool.Equal(x509.NewCertPool())
 }
 
 // synced asks the kernel, which the program that keeps time tells.

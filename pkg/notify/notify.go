@@ -54,6 +54,9 @@ type Deps struct {
 	Log       *zap.Logger
 }
 
+// Folder is the name of the outbox within storage.dir.
+const Folder = "outbox"
+
 const failedDir = "failed"
 
 // Outbox is the folder and what of it is in memory. Its methods may be called
@@ -239,6 +242,28 @@ func (o *Outbox) len() int {
 		n += len(items)
 	}
 	return n
+}
+
+// Count looks into an outbox without opening it: how many webhooks wait, and
+// how many were given up.
+func Count(dir string) (pending, givenUp int, err error) {
+	if pending, err = count(dir); err == nil {
+		givenUp, err = count(filepath.Join(dir, failedDir))
+	}
+	return pending, givenUp, err
+}
+
+func count(dir string) (n int, err error) {
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("look into outbox: %w", err)
+	}
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), suffix) {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // Prune forgets webhooks that were given up longer ago than keep.
