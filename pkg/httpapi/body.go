@@ -50,18 +50,16 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fault.Wrap(fault.UploadTimeout, err, "Nothing came for %v; send the picture again.", b.idle)
-	case errors.Is(err, io.EOF):
-		return n, err
-	case err != nil:
+	case err != nil && !errors.Is(err, io.EOF):
 		return n, fault.Wrap(fault.InvalidRequest, err, "The body ended before its declared end.")
 	}
-	if err := b.fits(b.n); err != nil {
-		return n, err
+	if tooLong := b.fits(b.n); tooLong != nil { // the last bytes may come with io.EOF
+		return n, tooLong
 	}
-	if late := time.Since(b.began) - paceGrace; late > 0 && b.n < b.rate*int64(late/time.Second) {
+	if late := time.Since(b.began) - paceGrace; err == nil && late > 0 && b.n < b.rate*int64(late/time.Second) {
 		return n, fault.New(fault.UploadTimeout, "The body came at less than %d bytes a second; send the picture again.", b.rate)
 	}
-	return n, nil
+	return n, err
 }
 
 // bodyFits is the size limit with what a form may add: a body without a length

@@ -1,0 +1,34 @@
+package httpapi
+
+import (
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// net/http gives the last bytes of a body together with io.EOF.
+func TestABodyIsMeasuredToItsLastByte(t *testing.T) {
+	for length, want := range map[int]fault.Code{4: "", 5: fault.TooLarge} {
+		b := &pacedBody{
+			body: iotest.DataErrReader(strings.NewReader(strings.Repeat("x", length))), most: math.MaxInt,
+			conn: http.NewResponseController(httptest.NewRecorder()), began: time.Now(),
+			fits: func(n int64) error {
+				if n > 4 {
+					return fault.New(fault.TooLarge, "too large")
+				}
+				return nil
+			},
+		}
+		got, err := io.ReadAll(b)
+		if fault.CodeOf(err) != want || len(got) != length {
+			t.Errorf("of %d bytes where 4 may be: read %d, %v; want code %q", length, len(got), err, want)
+		}
+	}
+}
