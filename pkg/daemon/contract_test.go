@@ -19,7 +19,7 @@ func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 	}
 	want := map[string]string{
 		"POST /v1/images": "200 201 202 400 401 408 413 415 422 429 503 507", "GET /v1/images": "200 400 401",
-		"GET /v1/images/{id}": "200 401 404", "DELETE /v1/images/{id}": "204 401", "GET /jobs/{id}": "200 401 404",
+		"GET /v1/images/{id}": "200 401 404", "DELETE /v1/images/{id}": "204 401", "POST /jobs": "202 400 401 422 429 507", "GET /jobs/{id}": "200 401 404",
 		"GET /files/{id}/{name}": "200 206 304 401 404 416", "GET /openapi.json": "200 401", "GET /healthz": "200", "GET /readyz": "200 503",
 	}
 	for route, statuses := range want {
@@ -56,8 +56,8 @@ func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unknown := health.Clone(t.Context())
-	unknown.URL.Path = "/else"
+	unknown, private := health.Clone(t.Context()), health.Clone(t.Context())
+	unknown.URL.Path, private.URL.Path = "/else", "/openapi.json"
 	problem := func(status int, code, requestID string) string {
 		return fmt.Sprintf(`{"type":"a","title":"b","status":%d,"detail":"c","code":%q,"request_id":%q}`, status, code, requestID)
 	}
@@ -80,6 +80,9 @@ func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 		{"a status that is not documented", health, 201, plain, `{"status":"ok"}`, "", false},
 		{"no request id", health, 200, plain, `{"status":"ok"}`, "X-Request-Id", false},
 		{"no nosniff", health, 200, plain, `{"status":"ok"}`, "X-Content-Type-Options", false},
+		{"all its headers", private, 401, problems, problem(401, "unauthorized", "r"), "", true},
+		{"a header missing", private, 401, problems, problem(401, "unauthorized", "r"), "Www-Authenticate", false},
+		{"a header that is not documented", private, 200, plain, `{}`, "", false},
 		{"an unknown path", unknown, 404, problems, problem(404, "not_found", "r"), "", true},
 		{"an unknown path that is found", unknown, 200, plain, `{}`, "", false},
 		{"an error that is no problem", unknown, 404, plain, `{}`, "", false},
@@ -88,6 +91,9 @@ func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 		{"another request id in the problem", unknown, 404, problems, problem(404, "not_found", "q"), "", false},
 	} {
 		header := http.Header{"X-Request-Id": {"r"}, "X-Content-Type-Options": {"nosniff"}, "Content-Type": {tc.contentType}}
+		if tc.request == private {
+			header.Set("WWW-Authenticate", "Bearer")
+		}
 		header.Del(tc.drop)
 		res := &http.Response{StatusCode: tc.status, Header: header, Body: io.NopCloser(strings.NewReader(tc.body)), ContentLength: int64(len(tc.body))}
 		if err := s.doc.check(tc.request, res, []byte(tc.body)); (err == nil) != tc.ok {

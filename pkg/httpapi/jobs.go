@@ -176,13 +176,13 @@ func (a *api) getJob(w *response, r *http.Request) error {
 		return err
 	}
 	if prefer := parsePreference(r, 0, a.SyncWait); prefer.wait > 0 && !j.Status.Ended() {
-		w.Header().Set("Preference-Applied", prefer.applied)
 		if t, ok := a.Queue.Ticket(id); ok {
 			a.wait(r.Context(), t, prefer.wait)
 		}
 		if j, err = a.Queue.Get(id); err != nil {
 			return err
 		}
+		prefer.acknowledge(w)
 	}
 	return a.answerJob(w, r, http.StatusOK, j)
 }

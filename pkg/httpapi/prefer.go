@@ -40,6 +40,13 @@ func parsePreference(r *http.Request, otherwise, longest time.Duration) preferen
 	return none
 }
 
+// acknowledge tells the client what was read, if it asked for anything.
+func (p preference) acknowledge(w *response) {
+	if p.applied != "" {
+		w.Header().Set("Preference-Applied", p.applied)
+	}
+}
+
 func member(d *httpsfv.Dictionary, name string) (httpsfv.Item, bool) {
 	m, ok := d.Get(name)
 	if !ok {

@@ -167,9 +167,6 @@ func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, 
 		return w.json(http.StatusOK, s.Manifest.WithURLs(a.base(r)))
 	}
 	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
-	if prefer.applied != "" {
-		w.Header().Set("Preference-Applied", prefer.applied)
-	}
 	j := a.wait(r.Context(), s.Ticket, prefer.wait)
 	if err := r.Context().Err(); err != nil {
 		return err // the work goes on: a repeated upload finds its result
@@ -187,12 +184,14 @@ func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, 
 		if s.Joined {
 			status = http.StatusOK
 		}
+		prefer.acknowledge(w)
 		w.Header().Set("Location", "/v1/images/"+m.ID)
 		w.Header().Set("Server-Timing", timing(j, received))
 		return w.json(status, m.WithURLs(a.base(r)))
 	case job.Failed:
 		return fault.New(j.Error.Code, "%s", j.Error.Message)
 	default:
+		prefer.acknowledge(w)
 		return a.answerAccepted(w, r, j)
 	}
 }
