@@ -15,9 +15,10 @@ import (
 // wire is a connection on which a test writes what no HTTP client would.
 type wire struct {
 	*net.TCPConn
-	t *testing.T
-	s *server
-	r *bufio.Reader
+	t       *testing.T
+	s       *server
+	r       *bufio.Reader
+	request *http.Request // the last one that was begun
 }
 
 func (s *server) dial(t *testing.T) *wire {
@@ -30,13 +31,23 @@ func (s *server) dial(t *testing.T) *wire {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	return &wire{conn.(*net.TCPConn), t, s, bufio.NewReader(conn)}
+	return &wire{TCPConn: conn.(*net.TCPConn), t: t, s: s, r: bufio.NewReader(conn)}
 }
 
 // post starts an upload with these header lines beside the necessary ones.
 func (w *wire) post(lines ...string) {
 	w.t.Helper()
-	head := append([]string{"POST /v1/images HTTP/1.1", "Host: " + w.RemoteAddr().String()}, lines...)
+	w.begin(http.MethodPost, "/v1/images", lines...)
+}
+
+// begin sends the head of a request.
+func (w *wire) begin(method, path string, lines ...string) {
+	w.t.Helper()
+	var err error
+	if w.request, err = http.NewRequest(method, w.s.URL()+path, nil); err != nil {
+		w.t.Fatal(err)
+	}
+	head := append([]string{method + " " + path + " HTTP/1.1", "Host: " + w.RemoteAddr().String()}, lines...)
 	w.send([]byte(strings.Join(head, "\r\n") + "\r\n\r\n"))
 }
 
@@ -50,11 +61,7 @@ func (w *wire) send(b []byte) {
 // answer reads the next answer, which is held against the contract too.
 func (w *wire) answer() answer {
 	w.t.Helper()
-	r, err := http.NewRequest(http.MethodPost, w.s.URL()+"/v1/images", nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	res, err := http.ReadResponse(w.r, r)
+	res, err := http.ReadResponse(w.r, w.request)
 	if err != nil {
 		w.t.Fatalf("read the answer: %v", err)
 	}
@@ -62,7 +69,7 @@ func (w *wire) answer() answer {
 	if err != nil {
 		w.t.Fatalf("read the answer: %v", err)
 	}
-	if err := w.s.doc.check(r, res, body); err != nil {
+	if err := w.s.doc.check(w.request, res, body); err != nil {
 		w.t.Errorf("the answer breaks the contract: %v\n%s %s", err, res.Status, body)
 	}
 	return answer{res, body}

@@ -1,0 +1,292 @@
+package daemon_test
+
+import (
+	"fmt"
+	"image"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+)
+
+// neverAnswered are the answers of the document that no test can provoke, and
+// why they are in it all the same.
+var neverAnswered = map[string]string{
+	"GET /v1/images 500":    "a set that cannot be read is left out of the list; only a mistake in the code is left",
+	"GET /openapi.json 500": "the document is in the program; only a mistake in the code is left",
+	"POST /v1/images 503":   "no request is read any more microseconds after the daemon begins to stop; pkg/httpapi has the test",
+	"POST /jobs 503":        "the same",
+}
+
+// The suite fails on an answer that the document has not. Here is the other
+// half: the document has no answer that cannot be had.
+func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
+	t.Parallel()
+	const token = "the-token"
+	const noID = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
+	with := header("Authorization", "Bearer "+token)
+	s := start(t, func(c *config.Config) {
+		c.Auth.Tokens = []config.Secret{token}
+		c.Storage.KeepOriginals = true
+		c.HTTP.BodyIdle = time.Second
+	}, limitBytes(1<<20))
+	full, noSpace, damaged := fullDaemon(t), start(t, noSpaceLeft), damagedDaemon(t)
+	m := s.upload(small(t, 70), with).manifestOf(t, http.StatusCreated)
+	file := "/files/" + m.Variants[0].Key
+	imageJob := `{"input": "image:` + m.ID + `", "options": {"width": 10}}`
+
+	get := func(s *server, path string, options ...option) func() answer {
+		return func() answer { return s.get(path, append(options, with)...) }
+	}
+	anonymous := func(method, path string) func() answer {
+		return func() answer { return s.request(method, path, nil) }
+	}
+	upload := func(s *server, body []byte, options ...option) func() answer {
+		return func() answer { return s.upload(body, append(options, with)...) }
+	}
+	order := func(s *server, body string) func() answer {
+		return func() answer { return s.request(http.MethodPost, "/jobs", strings.NewReader(body), with) }
+	}
+	stalled := func(path string) func() answer {
+		return func() answer {
+			w := s.dial(t)
+			w.begin(http.MethodPost, path, contentLength(1000), "Authorization: Bearer "+token)
+			return w.answer()
+		}
+	}
+
+	provoked := map[string]func() answer{
+		"POST /v1/images 200": upload(s, small(t, 70)),
+		"POST /v1/images 201": upload(s, small(t, 71)),
+		"POST /v1/images 202": upload(s, small(t, 72), header("Prefer", "respond-async")),
+		"POST /v1/images 400": upload(s, nil),
+		"POST /v1/images 401": anonymous(http.MethodPost, "/v1/images"),
+		"POST /v1/images 408": stalled("/v1/images"),
+		"POST /v1/images 413": upload(s, make([]byte, 2<<20)),
+		"POST /v1/images 415": upload(s, []byte("text")),
+		"POST /v1/images 422": upload(s, jpegHeader(t, small(t, 73)), header("Prefer", "wait=20")),
+		"POST /v1/images 429": upload(full, small(t, 74)),
+		"POST /v1/images 500": upload(damaged, small(t, 74)),
+		"POST /v1/images 507": upload(noSpace, small(t, 74)),
+
+		"GET /v1/images 200": get(s, "/v1/images?limit=1"),
+		"GET /v1/images 400": get(s, "/v1/images?limit=0"),
+		"GET /v1/images 401": anonymous(http.MethodGet, "/v1/images"),
+
+		"GET /v1/images/{id} 200": get(s, "/v1/images/"+m.ID),
+		"GET /v1/images/{id} 401": anonymous(http.MethodGet, "/v1/images/"+m.ID),
+		"GET /v1/images/{id} 404": get(s, "/v1/images/"+noID),
+		"GET /v1/images/{id} 500": get(damaged, "/v1/images/"+noID),
+
+		"DELETE /v1/images/{id} 204": func() answer { return s.request(http.MethodDelete, "/v1/images/"+noID, nil, with) },
+		"DELETE /v1/images/{id} 401": anonymous(http.MethodDelete, "/v1/images/"+noID),
+		"DELETE /v1/images/{id} 500": func() answer { return damaged.request(http.MethodDelete, "/v1/images/"+noID, nil) },
+
+		"POST /jobs 202": order(s, imageJob),
+		"POST /jobs 400": order(s, `{"input": ""}`),
+		"POST /jobs 401": anonymous(http.MethodPost, "/jobs"),
+		"POST /jobs 404": order(s, `{"input": "image:`+noID+`"}`),
+		"POST /jobs 408": stalled("/jobs"),
+		"POST /jobs 413": order(s, strings.Repeat(" ", 65<<10)),
+		"POST /jobs 422": order(s, `{"input": "https://cdn.example.com/cat.jpg", "options": {"width": 100000}}`),
+		"POST /jobs 429": order(full, `{"input": "https://cdn.example.com/cat.jpg"}`),
+		"POST /jobs 500": order(damaged, `{"input": "https://cdn.example.com/cat.jpg"}`),
+		"POST /jobs 507": order(noSpace, `{"input": "https://cdn.example.com/cat.jpg"}`),
+
+		"GET /jobs/{id} 200": func() answer {
+			return s.get(order(s, imageJob)().Header.Get("Location"), header("Prefer", "wait=20"), with)
+		},
+		"GET /jobs/{id} 401": anonymous(http.MethodGet, "/jobs/"+damagedJob),
+		"GET /jobs/{id} 404": get(s, "/jobs/"+damagedJob),
+		"GET /jobs/{id} 500": get(damaged, "/jobs/"+damagedJob),
+
+		"GET /files/{id}/{name} 200": get(s, file),
+		"GET /files/{id}/{name} 206": get(s, file, header("Range", "bytes=0-9")),
+		"GET /files/{id}/{name} 304": get(s, file, header("If-None-Match", "*")),
+		"GET /files/{id}/{name} 401": anonymous(http.MethodGet, file),
+		"GET /files/{id}/{name} 404": get(s, "/files/"+m.ID+"/1.webp"),
+		"GET /files/{id}/{name} 412": get(s, file, header("If-Match", `"x"`)),
+		"GET /files/{id}/{name} 416": get(s, file, header("Range", "bytes=1000000-")),
+		"GET /files/{id}/{name} 500": get(damaged, "/files/"+noID+"/manifest.json"),
+
+		"GET /openapi.json 200": get(s, "/openapi.json"),
+		"GET /openapi.json 401": anonymous(http.MethodGet, "/openapi.json"),
+		"GET /healthz 200":      anonymous(http.MethodGet, "/healthz"),
+		"GET /readyz 200":       anonymous(http.MethodGet, "/readyz"),
+		"GET /readyz 503":       get(noSpace, "/readyz"),
+	}
+
+	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverAnswered)))
+	slices.Sort(known)
+	if documented := answersOf(s.doc); !slices.Equal(documented, known) {
+		t.Errorf("the document has the answers\n%q, this test knows\n%q", documented, known)
+	}
+	for key, provoke := range provoked {
+		t.Run(key, func(t *testing.T) {
+			a := provoke()
+			r := a.Request
+			if got := r.Method + " " + s.doc.find(r.Method, r.URL.Path).Path + " " + a.Status[:3]; got != key {
+				t.Errorf("got %s %s", got, a.body)
+			}
+		})
+	}
+}
+
+// answersOf lists "METHOD path status" for each answer of the document.
+func answersOf(c *contract) (answers []string) {
+	for path, item := range c.doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			for status := range operation.Responses.Map() {
+				answers = append(answers, method+" "+path+" "+status)
+			}
+		}
+	}
+	slices.Sort(answers)
+	return answers
+}
+
+// fullDaemon has no place in its queue.
+func fullDaemon(t *testing.T) *server {
+	t.Helper()
+	s := start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
+	w := s.dial(t)
+	w.post(contentLength(1000))
+	w.send(small(t, 75)[:500])
+	eventually(t, "an upload is coming in", func() bool { return len(s.names("spool")) == 1 })
+	return s
+}
+
+// noSpaceLeft wants more of the disk than there is.
+func noSpaceLeft(c *config.Config) { c.Storage.MinFree = 1 << 60 }
+
+const damagedJob = "job_01arz3ndektsv4rrffq69g5fav"
+
+// damagedDaemon is one whose folders somebody else was in.
+func damagedDaemon(t *testing.T) *server {
+	t.Helper()
+	s := prepare(t)
+	id := strings.Repeat("a", 26)
+	for _, name := range []string{"files/" + id + "/manifest.json", "queue/done/" + damagedJob + ".json"} {
+		if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(s.path(name), []byte("{broken"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.launch(); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{"spool", "files/.staging"} {
+		if err := os.RemoveAll(s.path(folder)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// neverFailedWith are the codes of jobs that no test can provoke, and why they
+// are in the document all the same.
+var neverFailedWith = map[string]string{
+	"insufficient_storage": "a job whose id was told waits for space; only one whose id is told at the very moment when it fails has this",
+}
+
+func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}), make(chan struct{})
+	half := picture(t, "test.jpg")
+	pictures := map[string][]byte{
+		"/small": small(t, 80), "/empty": nil, "/large": append(small(t, 85), make([]byte, 9<<20)...), "/text": []byte("text"), "/half": half[:len(half)/2],
+		"/pixels": withJPEGSize(t, half, 20000, 14000), "/frames": gifOf(t, 8, 8, 31),
+		"/long": jpegOf(t, image.NewGray(image.Rect(0, 0, 17000, 4)), 80), "/slow": jpegOf(t, noise(81, 1500, 1500), 90),
+	}
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, there := pictures[r.URL.Path]
+		switch {
+		case r.URL.Path == "/down":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case !there:
+			http.NotFound(w, r)
+		case r.URL.RawQuery == "held":
+			close(asked)
+			<-release
+			fallthrough
+		default:
+			_, _ = w.Write(b) // the daemon may have heard enough
+		}
+	}))
+	t.Cleanup(origin.Close)
+	fetches := func(c *config.Config) {
+		c.Storage.KeepOriginals = true
+		c.Fetch.AllowPrivate, c.Fetch.AllowHosts, c.Fetch.Concurrency = true, []string{"127.0.0.1"}, 1
+		c.Limits.MaxFrames = 30
+	}
+	s := start(t, oneCodec, limitBytes(8<<20), fetches)
+	impatient := start(t, oneCodec, fetches, func(c *config.Config) { c.Codec.Timeout, c.Ladder.Effort.AVIF = time.Second, 8 })
+	order := func(s *server, input, options string) jobAnswer {
+		t.Helper()
+		body := fmt.Sprintf(`{"input": %q, "options": %s}`, input, options)
+		return s.request(http.MethodPost, "/jobs", strings.NewReader(body)).job(t, http.StatusAccepted)
+	}
+	end := func(s *server, input, options string) func() jobAnswer {
+		return func() jobAnswer { return s.end(order(s, input, options).ID) }
+	}
+	provoked := map[string]func() jobAnswer{
+		"input_forbidden":    end(s, "https://cdn.example.com/cat.jpg", "{}"),
+		"input_not_found":    end(s, origin.URL+"/nothing", "{}"),
+		"input_refused":      end(s, origin.URL+"/empty", "{}"),
+		"input_unavailable":  end(s, origin.URL+"/down", "{}"),
+		"too_large":          end(s, origin.URL+"/large", "{}"),
+		"unsupported_format": end(s, origin.URL+"/text", "{}"),
+		"corrupt_image":      end(s, origin.URL+"/half", "{}"),
+		"too_many_pixels":    end(s, origin.URL+"/pixels", "{}"),
+		"too_many_frames":    end(s, origin.URL+"/frames", "{}"),
+		"invalid_options":    end(s, origin.URL+"/long", `{"format": "webp"}`),
+		"processing_failed":  end(impatient, origin.URL+"/slow", `{"format": "avif"}`),
+		"not_found": func() jobAnswer { // deleted while the job waits for its turn
+			m := s.upload(small(t, 82)).manifestOf(t, http.StatusCreated)
+			held := order(s, origin.URL+"/small?held", "{}")
+			<-asked
+			j := order(s, "image:"+m.ID, `{"width": 10}`)
+			s.request(http.MethodDelete, "/v1/images/"+m.ID, nil)
+			close(release)
+			s.end(held.ID)
+			return s.end(j.ID)
+		},
+		"internal": func() jobAnswer { // its source is removed by somebody else
+			_, thaw := s.freeze()
+			s.submit(small(t, 83))
+			s.working(1, 0)
+			j := s.submit(small(t, 84))
+			if err := os.Remove(s.path("spool", strings.TrimPrefix(j.Input, "upload:"))); err != nil {
+				t.Fatal(err)
+			}
+			thaw()
+			return s.end(j.ID)
+		},
+	}
+	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverFailedWith)))
+	slices.Sort(known)
+	var documented []string
+	for _, code := range s.doc.doc.Components.Schemas["JobError"].Value.Properties["code"].Value.Enum {
+		documented = append(documented, code.(string))
+	}
+	slices.Sort(documented)
+	if !slices.Equal(documented, known) {
+		t.Errorf("the document has the codes\n%q, this test knows\n%q", documented, known)
+	}
+	for code, provoke := range provoked {
+		t.Run(code, func(t *testing.T) {
+			if j := provoke(); j.Status != "failed" || j.Error == nil || j.Error.Code != code {
+				t.Errorf("got %s %+v", j.Status, j.Error)
+			}
+		})
+	}
+}
