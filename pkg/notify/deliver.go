@@ -91,7 +91,9 @@ func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
 	it.next = e.NextAt.Time
 	if err := o.write(e); err != nil {
 		log.Error("a try is not counted", zap.Error(err))
+		return true
 	}
+	log.Debug("webhook's try on record")
 	return true
 }
 

@@ -295,5 +295,11 @@ func (o *Outbox) giveUp(e entry) error {
 	if err := atomicfile.Write(filepath.Join(o.dir, failedDir, e.ID+suffix), b); err != nil {
 		return err
 	}
-	return os.Remove(o.path(e.ID))
+	log := o.Log.With(e.fields()...)
+	log.Debug("webhook's end on record")
+	if err := os.Remove(o.path(e.ID)); err != nil {
+		return err
+	}
+	log.Debug("webhook ended")
+	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
@@ -35,6 +37,7 @@ func (s *Service) resolveURL(ctx context.Context, lease *queue.Lease, url string
 		return false, err
 	}
 	defer upload.Discard()
+	s.Log.Debug("source received", zap.String("source", upload.Digest()), zap.String("job_id", lease.Job().ID))
 	return s.claim(lease, sourceOf(upload), upload.SHA256, upload.Keep)
 }
 
@@ -66,6 +69,7 @@ func (s *Service) claim(lease *queue.Lease, source job.Source, digest [sha256.Si
 		if err := keep(); err != nil {
 			return false, err
 		}
+		s.Log.Debug("source kept", zap.String("source", source.SHA256), zap.String("job_id", j.ID))
 	}
 	if err := lease.Resolve(source, id); err != nil {
 		return false, err

@@ -3,6 +3,8 @@ package optimize
 import (
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
@@ -26,6 +28,7 @@ type Webhook struct{ URL, Base string }
 // theirs is not touched by that.
 func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook Webhook) (Submission, error) {
 	id := s.recipe.ID(upload.SHA256)
+	s.Log.Debug("source received", zap.String("source", upload.Digest()))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m, err := s.Maker.Store.Get(id); err == nil {
@@ -43,6 +46,7 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook Webh
 	if err := upload.Keep(); err != nil {
 		return Submission{}, err
 	}
+	s.Log.Debug("source kept", zap.String("source", upload.Digest()))
 	j := job.Job{Source: sourceOf(upload), Recipe: s.recipe, ImageID: id}
 	if webhook.URL != "" {
 		j.Webhooks, j.Base = []string{webhook.URL}, webhook.Base

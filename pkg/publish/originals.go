@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"go.uber.org/zap"
+
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -73,7 +75,11 @@ func (s *Store) KeepOriginal(id, path string) error {
 	} else if err != nil {
 		return fmt.Errorf("keep original: %w", err)
 	}
-	return atomicfile.SyncDir(s.Originals)
+	if err := atomicfile.SyncDir(s.Originals); err != nil {
+		return err
+	}
+	s.log.Debug("original kept", zap.String("image_id", id))
+	return nil
 }
 
 // Original returns the file that a published set was made of, and its

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
@@ -49,6 +50,7 @@ func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) 
 	if n != v.Bytes {
 		return manifest.Variant{}, fmt.Errorf("add %s: %d bytes came, %d were announced", v.Name(), n, v.Bytes)
 	}
+	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
 	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
 }
 
@@ -95,6 +97,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err := atomicfile.SyncDir(set.dir); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
+	s.log.Debug("set staged", zap.String("image_id", set.id))
 	s.moves.Lock()
 	defer s.moves.Unlock()
 	if s.Has(set.id) {

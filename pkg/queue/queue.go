@@ -281,13 +281,13 @@ func (p *Place) Put(j job.Job) (*Ticket, error) {
 	if err := q.write(pendingDir, j); err != nil {
 		return nil, err
 	}
+	q.log.Debug("job accepted", zap.String("job_id", j.ID)) // here, so that the log has it before what follows
 	e := newEntry(j, j.Promised())
 	q.mu.Lock()
 	q.active[j.ID] = e
 	q.push(e)
 	q.mu.Unlock()
 	p.Release()
-	q.log.Debug("job accepted", zap.String("job_id", j.ID))
 	return &Ticket{q, e}, nil
 }
 
