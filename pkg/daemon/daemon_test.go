@@ -33,6 +33,10 @@ import (
 var codecPath string
 
 func TestMain(m *testing.M) {
+	if orders := os.Getenv(mortalEnv); orders != "" {
+		fmt.Fprintln(os.Stderr, liveAndDie(orders))
+		os.Exit(1)
+	}
 	// Many tests wait for a clock rather than work; -parallel overrides this.
 	err := flag.Set("test.parallel", "8")
 	var dir string

@@ -1,0 +1,611 @@
+package daemon_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// The log has a line after each thing that is done to the disk for a job. At
+// each of these lines a daemon is killed by SIGKILL, before it does anything
+// more for the job. Another one is started on the same folder, and has to bring
+// the job to the end that it would have had.
+
+// step is a line of the log.
+type step struct {
+	message string
+	disk    string // what lies in the data folder since the step before (+), and what does not any more (-)
+	again   string // the step with which the next start goes on; "" if there is nothing left to do
+}
+
+// life is all that is logged of a job that nothing disturbs.
+type life struct {
+	name   string
+	source func(*testing.T) []byte
+	change func(*config.Config)
+	answer func(try int) int        // the receiver's; nil is a yes
+	before func(*testing.T, *world) // what was done in the data folder earlier, if anything
+	disk   string                   // what lies there since
+	begin  func(*world) error       // asks for the job
+	code   string                   // of the fault that it ends with, "" if it ends well
+	only   []string                 // the steps to be killed after, where all others are another life's too
+	steps  []step
+}
+
+// Steps that are resumed at.
+const (
+	inWork   = "job in work"
+	staged   = "variant staged"
+	failed   = "job failed"
+	put      = "webhook put in the outbox"
+	sent     = "webhook sent"
+	givenUp  = "webhook given up"
+	tryLater = "webhook not delivered, it is tried again"
+)
+
+// Parts of lives.
+var (
+	accepted = []step{
+		{"job accepted", "+queue/pending/JOB", inWork},
+		{inWork, "-queue/pending/JOB +queue/running/JOB", inWork},
+	}
+	byUpload = slices.Concat([]step{
+		{"source received", "+spool/PART", ""}, // nobody was told
+		{"source kept", "-spool/PART +spool/SOURCE", ""},
+	}, accepted)
+	byURL = slices.Concat(accepted, []step{
+		{"source received", "+spool/PART", inWork},
+		{"source kept", "-spool/PART +spool/SOURCE", inWork},
+		{"job resolved", "", staged}, // on its record
+	})
+	oneVariant = []step{
+		{staged, "+files/.staging/SET/VARIANT", staged},
+		{"set staged", "+files/.staging/SET/manifest.json", staged},
+		{"published", "-files/.staging/SET/VARIANT -files/.staging/SET/manifest.json +files/IMAGE/VARIANT +files/IMAGE/manifest.json", put},
+	}
+	ladderWithOriginal = slices.Concat([]step{
+		{staged, "+files/.staging/SET/VARIANT", staged},
+		{staged, "", staged},
+		{staged, "", staged},
+		{staged, "", staged},
+		{"original kept", "+originals/IMAGE", staged},
+	}, oneVariant[1:])
+	completed = []step{
+		{put, "+outbox/WEBHOOK", put},
+		{"job's end on record", "+queue/done/JOB", sent},
+		{"job ended", "-queue/running/JOB", sent},
+		{"source removed", "-spool/SOURCE", sent},
+	}
+	delivered = []step{
+		{sent, "", sent},
+		{"webhook delivered", "-outbox/WEBHOOK", ""},
+	}
+)
+
+var lives = []life{
+	{
+		name: "a variant by URL", source: smallOne, begin: request(`{"width":64,"format":"jpeg"}`),
+		steps: slices.Concat(byURL, oneVariant, completed, delivered),
+	},
+	{
+		name: "a ladder by URL, its original kept", source: smallOne, change: keepOriginals, begin: request(`{}`),
+		steps: slices.Concat(byURL, ladderWithOriginal, completed, delivered),
+	},
+	{
+		name: "an upload", source: smallOne, change: oneRung, begin: upload,
+		steps: slices.Concat(byUpload, oneVariant, completed, delivered),
+	},
+	{
+		name: "a URL at which there is nothing", source: nothing, begin: request(`{}`), code: "input_not_found",
+		steps: slices.Concat(accepted, []step{
+			{failed, "", inWork}, // not on its record yet
+			{put, "+outbox/WEBHOOK", inWork},
+			{"job's end on record", "+queue/failed/JOB", sent},
+			{"job ended", "-queue/running/JOB", sent},
+		}, delivered),
+	},
+	{
+		name: "a damaged upload", source: damaged, begin: upload, code: "corrupt_image",
+		only: []string{failed, put, "job's end on record", "job ended", "source removed"},
+		steps: slices.Concat(byUpload, []step{
+			{failed, "", failed},
+			{put, "+outbox/WEBHOOK", failed},
+			{"job's end on record", "+queue/failed/JOB", sent},
+			{"job ended", "-queue/running/JOB", sent},
+			{"source removed", "-spool/SOURCE", sent},
+		}, delivered),
+	},
+	{
+		name: "a variant of an image that is here", source: smallOne, change: keepOriginals, before: firstSet,
+		disk:  "+files/IMAGE/VARIANT +files/IMAGE/manifest.json +originals/IMAGE",
+		begin: func(w *world) error { return w.order("image:"+w.first, `{"width":40,"format":"jpeg"}`) },
+		only:  []string{"source kept", "job resolved", "original kept"},
+		steps: slices.Concat(accepted, []step{
+			{"source kept", "+spool/SOURCE", inWork},
+			{"job resolved", "", staged},
+			{staged, "+files/.staging/SET/VARIANT", staged},
+			{"original kept", "", staged}, // another link to it
+		}, oneVariant[1:], completed, delivered),
+	},
+	{
+		name: "a receiver that is not well", source: smallOne, change: oneRung, begin: upload,
+		answer: func(try int) int {
+			if try == 1 {
+				return http.StatusInternalServerError
+			}
+			return http.StatusNoContent
+		},
+		only: []string{tryLater, "webhook's try on record"},
+		steps: slices.Concat(byUpload, oneVariant, completed, []step{
+			{tryLater, "", sent}, // not on its record yet: tried again at once
+			{"webhook's try on record", "", sent},
+		}, delivered),
+	},
+	{
+		name: "a receiver that is forbidden", source: smallOne, begin: upload,
+		change: func(c *config.Config) { oneRung(c); c.Fetch.AllowPrivate = false },
+		only:   []string{givenUp, "webhook's end on record", "webhook ended"},
+		steps: slices.Concat(byUpload, oneVariant, completed, []step{
+			{givenUp, "", givenUp},
+			{"webhook's end on record", "+outbox/failed/WEBHOOK", givenUp},
+			{"webhook ended", "-outbox/WEBHOOK", ""},
+		}),
+	},
+}
+
+func TestAJobWhoseDaemonIsKilledAfterAnyStepEndsAsItShould(t *testing.T) {
+	t.Parallel()
+	for _, l := range lives {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			l.undisturbed(t)
+			for i, s := range l.steps {
+				if len(l.only) > 0 && !slices.Contains(l.only, s.message) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%d %s", i+1, s.message), func(t *testing.T) {
+					t.Parallel()
+					l.killedAfter(t, i)
+				})
+			}
+		})
+	}
+}
+
+func TestTheStepsAreThoseOfTheDocs(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(b), "| step | on disk | a crash after it |\n| --- | --- | --- |\n")
+	table, _, ends := strings.Cut(table, "\n\n")
+	if !found || !ends {
+		t.Fatal("docs/ARCHITECTURE.md has no table of steps")
+	}
+	var inDocs, walked []string
+	for line := range strings.Lines(table) {
+		inDocs = append(inDocs, strings.TrimSpace(strings.Split(line, "|")[1]))
+	}
+	for _, l := range lives {
+		walked = append(walked, messages(l.steps)...)
+	}
+	slices.Sort(inDocs)
+	slices.Sort(walked)
+	if walked = slices.Compact(walked); !slices.Equal(inDocs, walked) {
+		t.Errorf("docs/ARCHITECTURE.md has the steps\n%q\nand this test\n%q", inDocs, walked)
+	}
+}
+
+// Sources, and what is changed in the configuration.
+
+func smallOne(t *testing.T) []byte { return small(t, 70) }
+func damaged(t *testing.T) []byte  { return smallOne(t)[:700] }
+func nothing(*testing.T) []byte    { return nil }
+
+func keepOriginals(c *config.Config) { c.Storage.KeepOriginals = true }
+func oneRung(c *config.Config) {
+	c.Ladder.Widths, c.Ladder.Formats = []int{64}, []ladder.Format{ladder.JPEG}
+}
+
+// world is a data folder, and what is around it.
+type world struct {
+	config   config.Config
+	source   []byte
+	daemon   string // its URL
+	origin   *httptest.Server
+	fetches  atomic.Int64
+	receiver *receiver
+	first    string // id of a set that was there before
+}
+
+func (l life) world(t *testing.T) *world {
+	t.Helper()
+	w := &world{source: l.source(t), receiver: receive(t, l.answer)}
+	w.origin = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.fetches.Add(1)
+		if w.source == nil {
+			http.NotFound(rw, r)
+			return
+		}
+		_, _ = rw.Write(w.source) // to a daemon that is killed
+	}))
+	t.Cleanup(w.origin.Close)
+	w.config = prepare(t, atHome, oneCodec, func(c *config.Config) {
+		c.Storage.Dir = t.TempDir()
+		if l.change != nil {
+			l.change(c)
+		}
+	}).config
+	if l.before != nil {
+		l.before(t, w)
+	}
+	return w
+}
+
+func (w *world) asItWas(c *config.Config) { *c = w.config }
+
+// firstSet uploads the picture, and has its original kept.
+func firstSet(t *testing.T, w *world) {
+	t.Helper()
+	s := start(t, w.asItWas)
+	w.first = s.upload(w.source).manifestOf(t, http.StatusCreated).ID
+	s.stop()
+}
+
+// post sends a request of which the answer may be cut off by a kill.
+func (w *world) post(path, prefer, body string) error {
+	r, err := http.NewRequest(http.MethodPost, w.daemon+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Prefer", prefer)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusAccepted {
+		err = fmt.Errorf("%s: %s", res.Status, answer)
+	}
+	return err
+}
+
+func (w *world) order(input, options string) error {
+	return w.post("/jobs", "", fmt.Sprintf(`{"input":%q,"options":%s,"webhook_url":%q}`, input, options, w.receiver.URL))
+}
+
+// request asks for the picture at the origin.
+func request(options string) func(*world) error {
+	return func(w *world) error { return w.order(w.origin.URL+"/cat.jpg", options) }
+}
+
+// upload sends the picture itself.
+func upload(w *world) error {
+	return w.post("/v1/images?webhook_url="+w.receiver.URL, "respond-async", string(w.source))
+}
+
+// at is where a step first comes, -1 if it does not.
+func (l life) at(message string) int {
+	return slices.IndexFunc(l.steps, func(s step) bool { return s.message == message })
+}
+
+func messages(steps []step) []string {
+	var m []string
+	for _, s := range steps {
+		m = append(m, s.message)
+	}
+	return m
+}
+
+// diskAfter is what the table has in the data folder after the i-th step.
+func (l life) diskAfter(i int) []string {
+	names := []string{}
+	changes := l.disk
+	for _, s := range l.steps[:i+1] {
+		changes += " " + s.disk
+	}
+	for change := range strings.FieldsSeq(changes) {
+		name := change[1:]
+		names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+		if change[0] == '+' {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// messagesAgain are those of the next start after a kill at the i-th step.
+func (l life) messagesAgain(i int) []string {
+	again := l.steps[i].again
+	switch {
+	case i < l.at("job accepted"): // its client knows of no job, and sends the picture again
+		return messages(l.steps)
+	case again == "":
+		return nil
+	case again == inWork, l.at(again) > l.at("job ended"):
+		return messages(l.steps[l.at(again):])
+	default:
+		return append([]string{inWork}, messages(l.steps[l.at(again):])...)
+	}
+}
+
+// undisturbed holds the table against a job whose daemon nobody kills.
+func (l life) undisturbed(t *testing.T) {
+	t.Helper()
+	w := l.world(t)
+	s := start(t, w.asItWas)
+	w.daemon = s.URL()
+	if err := l.begin(w); err != nil {
+		t.Fatal(err)
+	}
+	last := l.steps[len(l.steps)-1].message
+	eventually(t, last, func() bool { return s.logged(last) > 0 })
+	s.stop()
+	if got, want := s.messages(), messages(l.steps); !slices.Equal(got, want) {
+		t.Fatalf("the log says\n  %s\nand the table\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
+		t.Fatalf("at the end there is %q, by the table %q", got, want)
+	}
+}
+
+// messages are those of the parts that work on jobs, but for what they say of
+// the start.
+func (s *server) messages() []string {
+	var m []string
+	for _, e := range s.logs.All() {
+		if slices.Contains([]string{"queue", "optimize", "publish", "notify"}, e.LoggerName) && !strings.HasSuffix(e.Message, "s recovered") {
+			m = append(m, e.Message)
+		}
+	}
+	return m
+}
+
+// killedAfter kills a daemon after the i-th step, and holds what the next one
+// does against the table.
+func (l life) killedAfter(t *testing.T, i int) {
+	w := l.world(t)
+	l.killAfter(t, w, i)
+	if got, want := w.disk(t), l.diskAfter(i); !slices.Equal(got, want) {
+		t.Errorf("after the kill there is %q, by the table %q", got, want)
+	}
+
+	s := start(t, w.asItWas)
+	w.daemon = s.URL()
+	if i < l.at("job accepted") {
+		if got, want := w.disk(t), l.diskAfter(-1); !slices.Equal(got, want) {
+			t.Errorf("of what nobody was told there is still %q, want %q", got, want)
+		}
+		if err := l.begin(w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := l.messagesAgain(i)
+	eventually(t, "the next daemon has done the rest", func() bool { return len(s.messages()) >= len(want) })
+	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
+		t.Errorf("at the end there is %q, want %q", got, want)
+	}
+	l.checkEnd(t, s, w, i)
+	s.stop()
+	if got := s.messages(); !slices.Equal(got, want) {
+		t.Errorf("the next daemon says\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+// killAfter asks a daemon for the job that is killed at its i-th step.
+func (l life) killAfter(t *testing.T, w *world, i int) {
+	t.Helper()
+	m := mortal{Config: w.config, Message: l.steps[i].message}
+	for _, s := range l.steps[:i+1] {
+		if s.message == m.Message {
+			m.Nth++
+		}
+	}
+	orders, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), mortalEnv+"="+string(orders))
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err == nil {
+		w.daemon = strings.TrimSpace(line)
+		if err := l.begin(w); err != nil && !cutOff(err) {
+			t.Errorf("before the kill: %v", err)
+		}
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if ctx.Err() != nil || !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the daemon was to be killed after %q, and ended with %v (%v):\n%s", m.Message, err, ctx.Err(), log.String())
+	}
+}
+
+// cutOff reports whether an answer did not come since the daemon was killed.
+func cutOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// checkEnd asks for the job as its client does, and holds what it did to the
+// outside against the table.
+func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
+	t.Helper()
+	attempts, fetches, webhooks := 1, 0, 0
+	if killed >= l.at(inWork) && killed < l.at("job's end on record") {
+		attempts = 2
+	}
+	if l.at("job accepted") == 0 && w.first == "" {
+		fetches = 1
+		if killed > l.at(inWork) && l.steps[killed].again == inWork {
+			fetches = 2
+		}
+	}
+	if l.at(sent) >= 0 {
+		webhooks = 1
+		if l.steps[killed].message == sent { // and not on record that it was
+			webhooks = 2
+		}
+	}
+
+	id := w.jobID(t)
+	a := s.get("/jobs/" + id)
+	var j jobNews
+	if err := json.Unmarshal(a.body, &j); err != nil {
+		t.Fatalf("%s: %v", a.body, err)
+	}
+	status := "completed"
+	if l.code != "" {
+		status = "failed"
+	}
+	if a.StatusCode != http.StatusOK || j.Status != status || j.Error.Code != l.code || j.Attempts != attempts {
+		t.Errorf("got %s\nwant it %s (%s) at attempt %d", a.body, status, l.code, attempts)
+	}
+	if l.code == "" {
+		s.holdsOutput(j)
+	}
+	if got := int(w.fetches.Load()); got != fetches {
+		t.Errorf("the origin was asked %d times, want %d", got, fetches)
+	}
+	if got := len(w.receiver.got); got != webhooks {
+		t.Errorf("the webhook came %d times, want %d", got, webhooks)
+	}
+	for range len(w.receiver.got) {
+		hook := <-w.receiver.got
+		if hook.id != strings.Replace(id, "job_", "msg_", 1) || hook.Type != "job."+status || hook.Data.gist() != j.gist() {
+			t.Errorf("webhook %s is %s\n%s\nand the job\n%s", hook.id, hook.Type, hook.Data.gist(), j.gist())
+		}
+	}
+}
+
+// holdsOutput holds the files of a job's output against their digests.
+func (s *server) holdsOutput(j jobNews) {
+	s.t.Helper()
+	if j.Output.Manifest.ID != "" {
+		for _, v := range j.Output.Manifest.Variants {
+			s.holdsFile(v)
+		}
+		s.holdsFolder(j.Output.Manifest)
+		return
+	}
+	digest := sha256.Sum256(s.get(j.Output.URL).body)
+	if got := hex.EncodeToString(digest[:]); got != j.Output.SHA256 {
+		s.t.Errorf("%s has the digest %s, want %s", j.Output.URL, got, j.Output.SHA256)
+	}
+}
+
+// roles are the names in the data folder that are others each time.
+var roles = []struct {
+	name *regexp.Regexp
+	role string
+}{
+	{regexp.MustCompile(`job_[0-9a-z]{26}\.json$`), "JOB"},
+	{regexp.MustCompile(`msg_[0-9a-z]{26}\.json$`), "WEBHOOK"},
+	{regexp.MustCompile(`[0-9]+\.part$`), "PART"},
+	{regexp.MustCompile(`[0-9a-f]{64}$`), "SOURCE"},
+	{regexp.MustCompile(`[0-9]+\.(jpg|webp)$`), "VARIANT"},
+	{regexp.MustCompile(`[a-z2-7]{26}-[0-9]+`), "SET"},
+	{regexp.MustCompile(`[a-z2-7]{26}`), "IMAGE"},
+}
+
+// disk lists the files in the data folder by their roles.
+func (w *world) disk(t *testing.T) []string {
+	t.Helper()
+	names := []string{}
+	err := filepath.WalkDir(w.config.Storage.Dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(w.config.Storage.Dir, path)
+		for _, r := range roles {
+			name = r.name.ReplaceAllString(name, r.role)
+		}
+		names = append(names, name)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// jobID is that of the one job that has ended.
+func (w *world) jobID(t *testing.T) string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(w.config.Storage.Dir, "queue", "*", "job_*.json"))
+	if err != nil || len(paths) != 1 {
+		t.Fatalf("the records of jobs are %v (%v), want one", paths, err)
+	}
+	return strings.TrimSuffix(filepath.Base(paths[0]), ".json")
+}
+
+// mortal is a daemon in a process of its own, which kills itself.
+type mortal struct {
+	Config  config.Config
+	Message string // at the line of the log with this message
+	Nth     int    // of several, counted from 1
+}
+
+// mortalEnv makes this program such a daemon: see TestMain.
+const mortalEnv = "TEST_MORTAL_DAEMON"
+
+func liveAndDie(orders string) error {
+	var m mortal
+	if err := json.Unmarshal([]byte(orders), &m); err != nil {
+		return err
+	}
+	var seen atomic.Int64
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zapcore.DebugLevel)
+	log := zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+		if e.Message == m.Message && seen.Add(1) == int64(m.Nth) {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL) // it does not return
+		}
+		return nil
+	}))
+	d, err := daemon.New(context.Background(), m.Config, log)
+	if err != nil {
+		return err
+	}
+	fmt.Println(d.URL())
+	return d.Run(context.Background())
+}
