@@ -293,7 +293,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	<-broken.Done()
 	d.stop(worked, cancel)
-	hush()            // what is not told yet is in the outbox
+	hush()            // what is in flight ends; what is not told yet is in the outbox
 	_ = admin.Close() // only now: the operator can watch the stopping
 	return group.Wait()
 }

@@ -59,15 +59,26 @@ func (o *Outbox) signal() {
 	}
 }
 
-// Run delivers until ctx ends. What is in flight then is cancelled and stays
-// in the outbox, as does all that is released later.
+// lastTime is how long the tries in flight may still take when Run is to end:
+// a receiver that has a webhook already, and whose answer nobody hears, would
+// be told again.
+const lastTime = 5 * time.Second
+
+// Run delivers until ctx ends, and lets end what is in flight then. What takes
+// longer is cancelled and stays in the outbox, as does all that is released
+// later.
 func (o *Outbox) Run(ctx context.Context) error {
+	trying, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
 	var tries sync.WaitGroup
-	defer tries.Wait()
+	defer func() {
+		defer time.AfterFunc(lastTime, cancel).Stop()
+		tries.Wait()
+	}()
 	for ctx.Err() == nil {
 		it, at := o.next(time.Now())
 		if it != nil {
-			tries.Go(func() { o.done(it, o.try(ctx, it)) })
+			tries.Go(func() { o.done(it, o.try(trying, it)) })
 			continue
 		}
 		var alarm <-chan time.Time // none: only a signal brings something to do
