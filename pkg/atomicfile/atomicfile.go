@@ -16,8 +16,13 @@ import (
 
 // Write replaces the file at path by data, durably. Readers see the old
 // content or all of the new.
-func Write(path string, data []byte) error {
-	if err := renameio.WriteFile(path, data, 0o640, renameio.WithTempDir(filepath.Dir(path))); err != nil {
+func Write(path string, data []byte) error { return write(path, data, 0o640) }
+
+// WritePrivate is Write for a secret: nobody else can read it.
+func WritePrivate(path string, data []byte) error { return write(path, data, 0o600) }
+
+func write(path string, data []byte, perm os.FileMode) error {
+	if err := renameio.WriteFile(path, data, perm, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return SyncDir(filepath.Dir(path))

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,7 +84,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		}
 	}()
 	d.queue, err = queue.Open(queue.Config{
-		Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, PerHost: (c.Fetch.Concurrency + 1) / 2,
+		Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, Resolvers: c.Fetch.Concurrency,
 	}, log.Named("queue"))
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
@@ -122,7 +123,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		}
 		views.Key = &key
 	}
-	if err := d.openOutbox(views); err != nil {
+	rules := c.Fetch.Rules()
+	rules.AllowHosts = nil // those are for pictures; receivers are named by who holds a token
+	if err := d.openOutbox(views, rules); err != nil {
 		return nil, err
 	}
 	d.fetcher = intake.NewFetcher(c.Fetch, spool)
@@ -151,7 +154,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Spool:       spool,
 		Store:       d.store,
 		Views:       views,
-		Webhooks:    len(c.Webhook.Secrets) > 0,
+		Receivers:   receivers(c, rules),
 		Tokens:      c.TokenStrings(),
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
@@ -178,16 +181,14 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 }
 
 // openOutbox takes over what an earlier process left to tell.
-func (d *Daemon) openOutbox(views httpapi.Views) (err error) {
-	rules := d.config.Fetch.Rules()
-	rules.AllowHosts = nil // those are for pictures; receivers are named by who holds a token
+func (d *Daemon) openOutbox(views httpapi.Views, rules egress.Rules) (err error) {
 	d.receivers = egress.NewClient(rules, 0)
 	d.outbox, err = notify.Open(notify.Config{Dir: d.path(notify.Folder), Secrets: d.config.WebhookSecrets()}, notify.Deps{
 		Client: d.receivers,
-		Body:   func(j job.Job) (any, error) { return views.Job(j, j.Base), nil },
+		Body:   func(j job.Job) (any, error) { return views.Job(j, j.Webhooks[0].Base) },
 		Permanent: func(err error) bool {
 			var refused *egress.Refused
-			return errors.As(err, &refused)
+			return errors.As(err, &refused) && !refused.Address
 		},
 		Log: d.log.Named("notify"),
 	})
@@ -198,6 +199,20 @@ func (d *Daemon) openOutbox(views httpapi.Views) (err error) {
 		_, active := d.queue.Ticket(jobID)
 		return !active
 	})
+}
+
+// receivers judges where a webhook may go, if any can be signed.
+func receivers(c config.Config, rules egress.Rules) func(string) error {
+	if len(c.Webhook.Secrets) == 0 {
+		return nil
+	}
+	return func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil {
+			return err
+		}
+		return rules.Check(u)
+	}
 }
 
 // switchedOff says which formats the codec does without, if any.
@@ -378,6 +393,7 @@ func (d *Daemon) keepHouse(ctx context.Context) error {
 }
 
 func (d *Daemon) prune() {
+	d.warn("record ended jobs", d.queue.Settle())
 	d.warn("prune jobs", d.queue.Prune(time.Now()))
 	d.warn("prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
 	if d.config.Retention == (publish.Retention{}) {

@@ -1,11 +1,13 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"code.dny.dev/ssrf"
+	"golang.org/x/sys/unix"
 )
 
 // public lets through what is on the public internet: no IPv4 address of
@@ -40,7 +42,7 @@ func (r Rules) checkAddr(addr netip.Addr) error {
 		return nil
 	}
 	// The address is for the log; the sentence is for everybody.
-	return fmt.Errorf("%s: %w", addr, &Refused{"The URL leads to an address that this server does not connect to."})
+	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL leads to an address that this server does not connect to.", Address: true})
 }
 
 // neighbour reports whether an address is this machine's own, or in the same
@@ -49,8 +51,9 @@ func (r Rules) checkAddr(addr netip.Addr) error {
 // the kernel which address it would send from.
 func neighbour(addr netip.Addr) bool {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
-	if err != nil {
-		return false // there is no route, so no connection either
+	if err != nil { // without a route there is no connection either; else it cannot be known
+		return !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) &&
+			!errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.EAFNOSUPPORT)
 	}
 	defer conn.Close()
 	bits := 32

@@ -31,6 +31,9 @@ type Refused struct {
 	// Reason is one sentence for the person who named the URL. It tells
 	// nothing of what a name resolved to or where a redirect led.
 	Reason string
+	// Address says that it was about an address, which a name may not have
+	// tomorrow, and not about the URL.
+	Address bool
 }
 
 func (r *Refused) Error() string { return r.Reason }
@@ -44,31 +47,41 @@ func (r Rules) Check(u *url.URL) error {
 		port = cmp.Or(u.Port(), "443")
 	case "http":
 		if !r.AllowHTTP && !r.AllowPrivate { // this stops the step down from https by a redirect, too
-			return &Refused{"The URL is http, and this server takes https alone."}
+			return &Refused{Reason: "The URL is http, and this server takes https alone."}
 		}
 		port = cmp.Or(u.Port(), "80")
 	default:
-		return &Refused{"The URL is neither https nor http."}
+		return &Refused{Reason: "The URL is neither https nor http."}
 	}
 	host := canonical(u.Hostname())
 	addr, notAddr := netip.ParseAddr(host)
 	switch {
 	case u.User != nil:
-		return &Refused{"The URL holds a user name or a password."}
+		return &Refused{Reason: "The URL holds a user name or a password."}
 	case strings.Contains(host, "%"):
-		return &Refused{"The host of the URL names a network zone."}
+		return &Refused{Reason: "The host of the URL names a network zone."}
 	case strings.ContainsFunc(host, func(c rune) bool { return c >= utf8.RuneSelf }):
-		return &Refused{"The host of the URL is not ASCII: write it in its xn-- form."}
+		return &Refused{Reason: "The host of the URL is not ASCII: write it in its xn-- form."}
 	case notAddr != nil && numeric(host):
-		return &Refused{"The host of the URL is neither a name nor an address in its usual form."}
+		return &Refused{Reason: "The host of the URL is neither a name nor an address in its usual form."}
 	case !r.AllowPrivate && !r.portAllowed(port):
-		return &Refused{"The port of the URL is not one that this server connects to."}
+		return &Refused{Reason: "The port of the URL is not one that this server connects to."}
 	case !r.hostAllowed(host):
-		return &Refused{"The host of the URL is not one that this server connects to."}
+		return &Refused{Reason: "The host of the URL is not one that this server connects to."}
 	case notAddr == nil:
 		return r.checkAddr(addr)
 	}
 	return nil
+}
+
+// HostOf is the host and port that a URL leads to, in the one form in which
+// equal ones are equal.
+func HostOf(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(canonical(u.Hostname()), port)
 }
 
 // canonical is the one form in which hosts are compared.

@@ -85,9 +85,9 @@ type Deps struct {
 	Spool       *intake.Spool
 	Store       *publish.Store
 	Views       Views
-	Webhooks    bool     // there are secrets to sign them with
-	Tokens      []string // any of them lets a client in; none lets everybody in
-	PublicFiles bool     // GET /files/… needs no token
+	Receivers   func(url string) error // says why a webhook may not go there; nil takes no webhooks at all
+	Tokens      []string               // any of them lets a client in; none lets everybody in
+	PublicFiles bool                   // GET /files/… needs no token
 	Checks      Checks
 	Stopping    <-chan struct{}   // closed when the daemon begins to stop
 	Observe     func(Observation) // told of every answered request; may be nil

@@ -8,12 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
+	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
@@ -50,7 +49,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 		return err
 	}
 	ticket, err := a.Optimize.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata},
-		optimize.Webhook{URL: request.WebhookURL, Base: a.ownBase(r)})
+		job.Webhook{URL: request.WebhookURL, Base: a.ownBase(r)})
 	if err != nil {
 		return err
 	}
@@ -67,7 +66,11 @@ func (a *api) answerJob(w *response, r *http.Request, status int, j job.Job) err
 	if !j.Status.Ended() {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfterJob))
 	}
-	return w.json(status, a.Views.Job(j, a.ownBase(r)))
+	view, err := a.Views.Job(j, a.ownBase(r))
+	if err != nil {
+		return err
+	}
+	return w.json(status, view)
 }
 
 func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
@@ -84,7 +87,10 @@ func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
 		return jobRequest{}, err
 	}
 	var request jobRequest
-	if err := strictjson.Unmarshal(b, &request); err != nil {
+	if err = strictjson.Members(b, "input", "kind", "options", "webhook_url", "metadata"); err == nil {
+		err = strictjson.Unmarshal(b, &request)
+	}
+	if err != nil {
 		return jobRequest{}, jsonFault(err)
 	}
 	return request, a.checkJobRequest(&request)
@@ -128,10 +134,18 @@ func (a *api) checkWebhook(name, webhook string) error {
 	if webhook == "" {
 		return nil
 	}
-	if !a.Webhooks {
+	if a.Receivers == nil {
 		return fault.New(fault.InvalidRequest, "%s: this server signs no webhooks; its operator can set webhook.secrets.", name)
 	}
-	return checkURL(name, webhook)
+	if err := checkURL(name, webhook); err != nil {
+		return err
+	}
+	err := a.Receivers(webhook)
+	var refused *egress.Refused
+	if errors.As(err, &refused) {
+		return fault.Wrap(fault.InvalidRequest, err, "%s: %s", name, refused.Reason)
+	}
+	return err
 }
 
 // checkURL looks at the form of a URL alone: whether it leads anywhere that is
@@ -153,16 +167,16 @@ func jsonFault(err error) error {
 	var f *fault.Error
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
-	const unknown = "json: unknown field "
+	var member *strictjson.MemberError
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &member):
+		return fault.New(fault.InvalidRequest, "%s.", member)
 	case errors.As(err, &syntax):
 		return fault.Wrap(fault.InvalidRequest, err, "The body is not JSON: something is wrong at byte %d.", syntax.Offset)
 	case errors.As(err, &kind) && kind.Field != "":
 		return fault.Wrap(fault.InvalidRequest, err, "%s must not be a JSON %s.", kind.Field, kind.Value)
-	case strings.HasPrefix(err.Error(), unknown):
-		return fault.Wrap(fault.InvalidRequest, err, "%s is not a field of a job.", strings.TrimPrefix(err.Error(), unknown))
 	default:
 		return fault.Wrap(fault.InvalidRequest, err, "The body must be one JSON object that describes a job.")
 	}

@@ -28,7 +28,7 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	if err := onlyQuery(r, "filename", "webhook_url"); err != nil {
 		return err
 	}
-	webhook := optimize.Webhook{URL: r.URL.Query().Get("webhook_url"), Base: a.ownBase(r)}
+	webhook := job.Webhook{URL: r.URL.Query().Get("webhook_url"), Base: a.ownBase(r)}
 	if err := a.checkWebhook("webhook_url", webhook.URL); err != nil {
 		return err
 	}

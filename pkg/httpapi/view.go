@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
@@ -61,8 +62,9 @@ const (
 )
 
 // Job is the job with its output, unless that was deleted since. base is the
-// scheme and host by which the client knows the server.
-func (v Views) Job(j job.Job, base string) JobView {
+// scheme and host by which the client knows the server. Errors are those of the
+// disk.
+func (v Views) Job(j job.Job, base string) (JobView, error) {
 	view := JobView{
 		ID: j.ID, Object: objectJob, Kind: kindImage, Status: j.Status, Input: j.Input, Options: j.Options, Metadata: j.Metadata,
 		Error: j.Error, Attempts: j.Attempts, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, FinishedAt: j.FinishedAt,
@@ -74,12 +76,16 @@ func (v Views) Job(j job.Job, base string) JobView {
 		view.Metadata = json.RawMessage("{}")
 	}
 	if j.Status != job.Completed {
-		return view
+		return view, nil
 	}
-	if m, err := v.Store.Get(j.ImageID); err == nil {
+	m, err := v.Store.Get(j.ImageID)
+	switch {
+	case err == nil:
 		view.Output = v.output(m, j.Recipe.Single(), v.Base(base))
+	case fault.CodeOf(err) != fault.NotFound:
+		return view, err
 	}
-	return view
+	return view, nil
 }
 
 // Base is the base of URLs for a client that knows the server by this one.
@@ -91,10 +97,10 @@ func (v Views) Base(own string) string {
 }
 
 func (v Views) output(m manifest.Manifest, single bool, base string) any {
-	if !single {
+	if !single || len(m.Variants) == 0 {
 		return &ladderOutput{Manifest: m.WithURLs(base), URL: v.fileURL(base, m.ID+"/"+manifest.FileName)}
 	}
-	made := m.Variants[0] // a single one is never left out
+	made := m.Variants[0]
 	return &variantOutput{
 		URL: v.fileURL(base, made.Key), Width: made.Width, Height: made.Height,
 		Format: made.Format, ContentType: made.ContentType, Bytes: made.Bytes, SHA256: made.SHA256,

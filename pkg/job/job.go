@@ -54,6 +54,12 @@ type Error struct {
 	Message string     `json:"message"`
 }
 
+// Webhook is somebody who is told of a job's end.
+type Webhook struct {
+	URL  string `json:"url"`
+	Base string `json:"base"` // scheme and host by which its client knows this server
+}
+
 // Job is one record.
 type Job struct {
 	ID         string          `json:"id"`
@@ -61,8 +67,7 @@ type Job struct {
 	Input      string          `json:"input,omitempty"` // what the client named: a URL, or image:{id}; "" for an upload
 	Options    Options         `json:"options,omitzero"`
 	Metadata   json.RawMessage `json:"metadata,omitempty"` // a JSON object of the client's
-	Webhooks   []string        `json:"webhooks,omitempty"` // URLs that are told of the end
-	Base       string          `json:"base,omitempty"`     // scheme and host that the client used, for the URLs in webhooks
+	Webhooks   []Webhook       `json:"webhooks,omitempty"` // those who are told of the end
 	Source     Source          `json:"source,omitzero"`    // zero until it is resolved
 	Recipe     ladder.Recipe   `json:"recipe"`             // as configured when the job was accepted
 	ImageID    string          `json:"image_id,omitempty"` // of the set that it makes; "" until it is resolved

@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -34,7 +35,15 @@ func (o *Options) UnmarshalJSON(b []byte) error {
 		Format  *ladder.Format `json:"format"`
 		Quality *Quality       `json:"quality"`
 	}
-	if err := strictjson.Unmarshal(b, &given); err != nil {
+	err := strictjson.Members(b, "width", "height", "format", "quality")
+	if err == nil {
+		err = strictjson.Unmarshal(b, &given)
+	}
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) && kind.Field != "" {
+		return fault.Wrap(fault.InvalidRequest, err, "options.%s must not be a JSON %s.", kind.Field, kind.Value)
+	}
+	if err != nil {
 		return err
 	}
 	for name, side := range map[string]*int{"width": given.Width, "height": given.Height} {

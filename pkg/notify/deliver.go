@@ -74,8 +74,10 @@ func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
 	log := o.Log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
 	o.count(func(s *Stats) { s.Failed++ })
 
-	// No try later than a day, but one in any case: the daemon may have been off.
-	if r.permanent || e.NextAt.Sub(e.CreatedAt.Time) > giveUpTime {
+	it.tries++
+	// No try later than a day, but some in any case: the daemon may have been
+	// off, and come up before the router.
+	if r.permanent || e.NextAt.Sub(e.CreatedAt.Time) > giveUpTime && it.tries >= minTries {
 		o.count(func(s *Stats) { s.GivenUp++ })
 		log.Error("webhook given up")
 		if err := o.giveUp(e); err != nil {
@@ -107,24 +109,27 @@ func (o *Outbox) count(step func(*Stats)) {
 func (o *Outbox) send(ctx context.Context, e entry) *refusal {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
+	if len(o.signers) == 0 {
+		return &refusal{reason: "there is no secret to sign with any more"}
+	}
 	body, err := o.body(e.job)
 	if err != nil {
-		return &refusal{reason: oneLine("there is nothing to send: "+err.Error(), e.URL)}
+		return &refusal{reason: oneLine("there is nothing to send: "+err.Error(), e.url())}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url(), bytes.NewReader(body))
 	if err != nil {
-		return &refusal{reason: reason(err, e.URL), permanent: true}
+		return &refusal{reason: reason(err, e.url()), permanent: true}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if err := o.signers.sign(req.Header, e.ID, time.Now(), body); err != nil {
-		return &refusal{reason: oneLine(err.Error(), e.URL)}
+		return &refusal{reason: oneLine(err.Error(), e.url())}
 	}
 	resp, err := o.Client.Do(req)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &refusal{reason: fmt.Sprintf("no answer within %v", tryTime)}
 	case err != nil:
-		return &refusal{reason: reason(err, e.URL), permanent: o.Permanent(err)}
+		return &refusal{reason: reason(err, e.url()), permanent: o.Permanent(err)}
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // the status has said it all

@@ -3,7 +3,6 @@ package notify
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
@@ -23,8 +23,7 @@ import (
 // be gone by the last try.
 type entry struct {
 	ID        string          `json:"id"`
-	URL       string          `json:"url"`
-	Job       json.RawMessage `json:"job"` // package job's own form
+	Job       json.RawMessage `json:"job"` // package job's own form, with this webhook alone
 	Attempts  int             `json:"attempts"`
 	NextAt    timestamp.Time  `json:"next_at"`
 	CreatedAt timestamp.Time  `json:"created_at"`
@@ -48,10 +47,9 @@ func webhookID(jobID string, target int) string {
 }
 
 func newEntry(j job.Job, target int, now time.Time) entry {
-	return entry{
-		ID: webhookID(j.ID, target), URL: j.Webhooks[target], job: j,
-		NextAt: timestamp.At(now), CreatedAt: timestamp.At(now),
-	}
+	id := webhookID(j.ID, target)
+	j.Webhooks = j.Webhooks[target : target+1 : target+1]
+	return entry{ID: id, job: j, NextAt: timestamp.At(now), CreatedAt: timestamp.At(now)}
 }
 
 func (e entry) encode() ([]byte, error) {
@@ -98,15 +96,15 @@ func decode(b []byte, id string) (e entry, err error) {
 	if !e.job.Status.Ended() || e.job.FinishedAt == nil {
 		return entry{}, fmt.Errorf("%s has not ended", e.job.ID)
 	}
-	for target, u := range e.job.Webhooks {
-		if e.ID == id && e.ID == webhookID(e.job.ID, target) && e.URL == u {
-			return e, nil
-		}
+	if e.ID != id || !strings.HasPrefix(id, webhookID(e.job.ID, 0)) || len(e.job.Webhooks) != 1 {
+		return entry{}, fmt.Errorf("%.60q is not a webhook of %s", e.ID, e.job.ID)
 	}
-	return entry{}, fmt.Errorf("%.60q is not a webhook of %s", e.ID, e.job.ID)
+	return e, nil
 }
 
-func (e entry) item() *item { return &item{id: e.ID, host: hostOf(e.URL), next: e.NextAt.Time} }
+func (e entry) url() string { return e.job.Webhooks[0].URL }
+
+func (e entry) item() *item { return &item{id: e.ID, host: hostOf(e.url()), next: e.NextAt.Time} }
 
 func (e entry) fields() []zap.Field {
 	return []zap.Field{zap.String("webhook_id", e.ID), zap.String("job_id", e.job.ID)}
@@ -118,9 +116,5 @@ func hostOf(raw string) string {
 	if err != nil {
 		return "" // the try will say so
 	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+	return egress.HostOf(u)
 }

@@ -36,7 +36,7 @@ import (
 // Config holds the settings of the outbox.
 type Config struct {
 	Dir     string   // created if missing
-	Secrets []string // each signs every webhook; with none, nothing is signed
+	Secrets []string // each signs every webhook; with none, webhooks wait
 }
 
 // Deps are what an Outbox works with. Its functions are called from several
@@ -216,13 +216,6 @@ func (o *Outbox) Release(jobID string) {
 	delete(o.held, jobID)
 }
 
-// Len is how many webhooks are in the outbox.
-func (o *Outbox) Len() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.len()
-}
-
 // Stats returns the counts.
 func (o *Outbox) Stats() Stats {
 	o.mu.Lock()
@@ -232,7 +225,7 @@ func (o *Outbox) Stats() Stats {
 	return stats
 }
 
-// len is Len. o.mu is held.
+// len is how many webhooks are in the outbox. o.mu is held.
 func (o *Outbox) len() int {
 	n := len(o.due) + o.inFlight
 	for _, h := range o.hosts {

@@ -16,9 +16,10 @@ const (
 
 // item is what is in memory of an entry: all that scheduling needs.
 type item struct {
-	id   string
-	host string
-	next time.Time
+	id    string
+	host  string
+	next  time.Time
+	tries int // failed ones since the start
 }
 
 // schedule is a heap of items, the next one first.

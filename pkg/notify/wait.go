@@ -10,7 +10,8 @@ import (
 const (
 	firstWait  = 5 * time.Second
 	maxWait    = time.Hour
-	giveUpTime = 24 * time.Hour // after which no further try is made
+	giveUpTime = 24 * time.Hour // after which no further try is made,
+	minTries   = 5              // unless there were fewer since the start
 )
 
 // wait is how long to wait after so many failed tries: twice as long each

@@ -74,9 +74,7 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, sour
 		return manifest.Manifest{}, tooLarge(recipe.Plan(c.source.Width, c.source.Height).Rungs[0], recipe.Encoders[0].Format)
 	}
 	made := c.manifest(source, recipe, id, summary, time.Now())
-	if err := m.Store.KeepOriginal(id, src.Name()); err != nil {
-		return manifest.Manifest{}, err
-	}
+	set.MadeOf(src.Name())
 	if err := set.Commit(made); err != nil {
 		return manifest.Manifest{}, err
 	}

@@ -130,7 +130,7 @@ func (h *house) submit(t *testing.T, content string) optimize.Submission {
 		t.Fatal(err)
 	}
 	defer upload.Discard()
-	s, err := h.Submit(place, upload, optimize.Webhook{})
+	s, err := h.Submit(place, upload, job.Webhook{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer upload.Discard()
-		_, err = h.Submit(place, upload, optimize.Webhook{})
+		_, err = h.Submit(place, upload, job.Webhook{})
 		return err
 	}
 	if err := refused(gif); fault.CodeOf(err) != fault.ProcessingFailed {

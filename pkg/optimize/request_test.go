@@ -3,6 +3,7 @@ package optimize_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -70,7 +72,7 @@ func newRequests(t *testing.T, dir string, before func(ctx context.Context, url 
 
 func (h *house) request(t *testing.T, input string, o job.Options) *queue.Ticket {
 	t.Helper()
-	ticket, err := h.Request(job.Job{Input: input, Options: o}, optimize.Webhook{})
+	ticket, err := h.Request(job.Job{Input: input, Options: o}, job.Webhook{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +116,7 @@ func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 	h, from, out := newRequests(t, t.TempDir(), func(context.Context, string) error { <-gate; return nil })
 	ask := func(input string, o job.Options, webhook string) *queue.Ticket {
 		t.Helper()
-		ticket, err := h.Request(job.Job{Input: input, Options: o}, optimize.Webhook{URL: webhook})
+		ticket, err := h.Request(job.Job{Input: input, Options: o}, job.Webhook{URL: webhook})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,8 +134,8 @@ func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 	}
 	close(gate)
 	j := first.Wait(t.Context())
-	if got := strings.Join(out.told[j.ID].Webhooks, " "); got != "https://a.example.com https://b.example.com" {
-		t.Errorf("told are %q, want both clients", got)
+	if got := out.told[j.ID].Webhooks; len(got) != 2 || got[0].URL != "https://a.example.com" || got[1].URL != "https://b.example.com" {
+		t.Errorf("told are %v, want both clients", got)
 	}
 	again := h.request(t, "https://example.com/cat", wide)
 	if again.Job().ID == j.ID {
@@ -231,7 +233,7 @@ func TestAnImageThatIsHereCanBeMadeAnew(t *testing.T) {
 	if n := originals(); n != 0 {
 		t.Errorf("%d originals are left when their sets are deleted", n)
 	}
-	if _, err := h.Request(job.Job{Input: "image:" + source.ImageID, Options: wide}, optimize.Webhook{}); fault.CodeOf(err) != fault.NotFound {
+	if _, err := h.Request(job.Job{Input: "image:" + source.ImageID, Options: wide}, job.Webhook{}); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("a deleted image: got %v, want %s", err, fault.NotFound)
 	}
 }
@@ -274,7 +276,7 @@ func TestARequestOnAFullQueueIsRefusedAndAnEqualOneJoins(t *testing.T) {
 	var err error
 	first := h.request(t, "https://example.com/0", wide)
 	for i := 1; err == nil && i < 100; i++ {
-		_, err = h.Request(job.Job{Input: "https://example.com/" + strings.Repeat("x", i), Options: wide}, optimize.Webhook{})
+		_, err = h.Request(job.Job{Input: "https://example.com/" + strings.Repeat("x", i), Options: wide}, job.Webhook{})
 	}
 	if fault.CodeOf(err) != fault.QueueFull {
 		t.Fatalf("got %v, want %s", err, fault.QueueFull)
@@ -290,5 +292,102 @@ func TestAFailedFetchLeavesNothingToJoin(t *testing.T) {
 	first.Wait(t.Context())
 	if second := h.request(t, "https://example.com/cat", wide); second.Job().ID == first.Job().ID {
 		t.Error("the next request gets the failed job")
+	}
+}
+
+func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
+	h, _, out := newRequests(t, t.TempDir(), func(context.Context, string) error {
+		return fault.New(fault.InputNotFound, "The origin answered 404.")
+	})
+	const clients, each = 4, 50
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	accepted := make(map[string]*queue.Ticket)
+	for c := range clients {
+		group.Go(func() {
+			for i := range each {
+				url := fmt.Sprintf("https://%d.example.com/%d", c, i)
+				ticket, err := h.Request(job.Job{Input: "https://example.com/cat"}, job.Webhook{URL: url})
+				if err != nil && fault.CodeOf(err) != fault.QueueFull {
+					t.Error(err)
+				}
+				if err == nil {
+					mu.Lock()
+					accepted[url] = ticket
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for range each { // and uploads that fail, whose client leaves
+		group.Go(func() {
+			place, err := h.Queue.Reserve()
+			if err != nil {
+				return // it is full
+			}
+			defer place.Release()
+			upload, err := h.Spool.Receive(strings.NewReader(gif), "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer upload.Discard()
+			if _, err := h.Submit(place, upload, job.Webhook{URL: "https://upload.example.com"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for _, ticket := range accepted {
+		ticket.Wait(t.Context())
+	}
+	h.stop()
+	told := make(map[string]int)
+	for _, j := range out.told {
+		for _, w := range j.Webhooks {
+			told[w.URL]++
+		}
+	}
+	for url := range accepted {
+		if told[url] != 1 {
+			t.Errorf("%s is told %d times", url, told[url])
+		}
+	}
+	if len(accepted) < clients {
+		t.Errorf("only %d requests of %d were accepted", len(accepted), clients*each)
+	}
+}
+
+func TestAPictureThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
+	h, from, _ := newRequests(t, t.TempDir(), func(_ context.Context, url string) error {
+		if strings.HasSuffix(url, "large") {
+			return fault.New(fault.InsufficientStorage, "The disk has 1 MiB free.")
+		}
+		return nil
+	})
+	large := h.request(t, "https://example.com/large", wide)
+	if j := large.Wait(t.Context()); j.Status != job.Failed || j.Error.Code != fault.InsufficientStorage {
+		t.Errorf("it is %s, %+v", j.Status, j.Error)
+	}
+	if n := from.fetches.Load(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+func TestOneKillerBehindManyURLsKillsTwice(t *testing.T) {
+	h, _, _ := newRequests(t, t.TempDir(), nil)
+	killer := &engine{before: func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} }}
+	h.Maker.Engine, h.Maker.LastResort = killer, killer
+	var tickets []*queue.Ticket
+	for i := range 8 {
+		tickets = append(tickets, h.request(t, fmt.Sprintf("https://%d.example.com/#bomb", i), wide))
+	}
+	for _, ticket := range tickets {
+		if j := ticket.Wait(t.Context()); j.Status != job.Failed || j.Error.Code != fault.ProcessingFailed {
+			t.Errorf("%s is %s, %+v", j.Input, j.Status, j.Error)
+		}
+	}
+	if n := killer.runs.Load(); n != 2 {
+		t.Errorf("the engine was killed %d times, want twice", n)
 	}
 }

@@ -15,6 +15,9 @@ import (
 // resolve finds the picture that a job names and takes it into the spool. A
 // job whose set is there already ends with that.
 func (s *Service) resolve(ctx context.Context, lease *queue.Lease) (more bool, err error) {
+	if err := s.Spool.Room(0); err != nil { // it may pass, and the origin is not asked until then
+		return false, err
+	}
 	j := lease.Job()
 	var there bool
 	if id, ok := job.ImageInput(j.Input); ok {
@@ -33,6 +36,9 @@ func (s *Service) resolve(ctx context.Context, lease *queue.Lease) (more bool, e
 
 func (s *Service) resolveURL(ctx context.Context, lease *queue.Lease, url string) (there bool, err error) {
 	upload, err := s.Fetcher.Fetch(ctx, url)
+	if mayPass(err) && s.Spool.Room(0) == nil {
+		return false, noWait{err} // there is room, but not for this picture
+	}
 	if err != nil {
 		return false, err
 	}

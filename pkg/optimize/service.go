@@ -123,7 +123,7 @@ func (s *Service) work(giveUp context.Context, waitFor queue.Stage, do stage) er
 	for {
 		lease, err := s.Queue.Lease(giveUp, waitFor)
 		switch {
-		case errors.Is(err, queue.ErrClosed), giveUp.Err() != nil:
+		case errors.Is(err, queue.ErrClosed), err != nil && giveUp.Err() != nil:
 			return nil
 		case err != nil:
 			s.Log.Error("the queue gives no job", zap.Error(err))
@@ -145,10 +145,19 @@ func wait(ctx context.Context, d time.Duration) {
 
 // mayPass reports whether err is the machine's and not the picture's: a full
 // disk, or a codec that does not start.
-func (s *Service) mayPass(err error) bool {
+func mayPass(err error) bool {
 	var codecDown *codec.Unavailable
+	var end noWait
+	if errors.As(err, &end) {
+		return false
+	}
 	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &codecDown)
 }
+
+// noWait is an error of the machine that ends a job all the same.
+type noWait struct{ error }
+
+func (n noWait) Unwrap() error { return n.error }
 
 // do works one stage of a job, to its end or back into the queue; pause says
 // that the machine was the reason for the latter.
@@ -164,26 +173,22 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease, do stage) (paus
 		log.Info("job goes back to the queue")
 		s.check(log, lease.Return())
 		return false
-	case s.mayPass(err) && lease.Announced():
+	case mayPass(err) && lease.Announced():
 		log.Warn("job waits until this has passed", zap.Error(err))
 		s.check(log, lease.Return())
 		return true
 	}
 	lease.OnEnd(queue.Ending{
 		Before: s.tell,
-		After:  func(recorded bool) { s.forget(j, recorded) },
+		After:  s.forget,
 	})
 	if err == nil {
 		err = lease.Complete()
 	} else {
 		log.Warn("job failed", zap.Error(err))
-		s.remember(j.Source, err)
 		err = lease.Fail(fault.From(err))
 	}
 	s.check(log, err)
-	if err == nil && s.Outbox != nil {
-		s.Outbox.Release(j.ID)
-	}
 	s.Ended(lease.Job())
 	return false
 }
@@ -196,11 +201,14 @@ func (s *Service) tell(j job.Job) error {
 }
 
 // forget lets go of a job that ends: whoever asks after this finds the set, or
-// starts anew. A source goes only when the end is on record: a crash before
-// that has the job done again.
+// starts anew. Its source goes and its webhooks may only when the end is on
+// record: a crash before that has the job done again.
 func (s *Service) forget(j job.Job, recorded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if recorded && s.Outbox != nil {
+		s.Outbox.Release(j.ID)
+	}
 	remove(s.requests, j.Key(), j)
 	remove(s.inFlight, j.ImageID, j)
 	if !recorded || !j.Resolved() {
@@ -250,7 +258,11 @@ func (s *Service) make(ctx context.Context, j job.Job) error {
 		return fmt.Errorf("open source: %w", err)
 	}
 	defer src.Close()
+	if err := s.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted
+		return err
+	}
 	_, err = s.Maker.Make(ctx, src, j.Source, j.Recipe, j.ImageID)
+	s.remember(j.Source, err)
 	return err
 }
 

@@ -19,26 +19,31 @@ type Submission struct {
 	Joined   bool // the job is that of an equal upload, and somebody else's
 }
 
-// Webhook is a URL that is told of a job's end, and the base that its client
-// knows this server by. The zero Webhook is none.
-type Webhook struct{ URL, Base string }
-
-// Submit takes over an upload. When it returns a ticket, the job is durable.
-// The caller still releases the place and discards the upload; whatever became
-// theirs is not touched by that.
-func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook Webhook) (Submission, error) {
+// Submit takes over an upload; the zero webhook is none. When it returns a
+// ticket, the job is durable. The caller still releases the place and discards
+// the upload; whatever became theirs is not touched by that.
+func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.Webhook) (Submission, error) {
 	id := s.recipe.ID(upload.SHA256)
 	s.Log.Debug("source received", zap.String("source", upload.Digest()))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m, err := s.Maker.Store.Get(id); err == nil {
-		return Submission{Manifest: &m}, s.Maker.Store.KeepOriginal(id, upload.Path())
-	}
-	if t, ok := s.inFlight[id]; ok {
-		joined, err := join(t, webhook)
-		if joined || err != nil {
+	for {
+		s.mu.Lock()
+		t := onItsWay(s.inFlight, id, webhook)
+		if t == nil {
+			defer s.mu.Unlock()
+			return s.submit(place, upload, id, webhook)
+		}
+		s.mu.Unlock()
+		if joined, err := join(t, webhook); joined || err != nil {
 			return Submission{Ticket: t, Joined: true}, err
 		}
+	}
+}
+
+// submit is Submit where no equal job is on its way. s.mu is held.
+func (s *Service) submit(place *queue.Place, upload *intake.Upload, id string, webhook job.Webhook) (Submission, error) {
+	if m, err := s.Maker.Store.Get(id); err == nil {
+		s.Maker.Store.KeepOriginal(id, upload.Path())
+		return Submission{Manifest: &m}, nil
 	}
 	if err := s.Quarantine.Check(upload.Digest()); err != nil {
 		return Submission{}, err
@@ -47,10 +52,7 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook Webh
 		return Submission{}, err
 	}
 	s.Log.Debug("source kept", zap.String("source", upload.Digest()))
-	j := job.Job{Source: sourceOf(upload), Recipe: s.recipe, ImageID: id}
-	if webhook.URL != "" {
-		j.Webhooks, j.Base = []string{webhook.URL}, webhook.Base
-	}
+	j := job.Job{Source: sourceOf(upload), Recipe: s.recipe, ImageID: id, Webhooks: list(webhook)}
 	t, err := place.Put(job.New(j, time.Now()))
 	if err != nil {
 		if s.users[j.Source.SHA256] == 0 {
@@ -67,19 +69,37 @@ func sourceOf(upload *intake.Upload) job.Source {
 	return job.Source{SHA256: upload.Digest(), Filename: upload.Filename, Bytes: upload.Bytes}
 }
 
-// join adds a webhook to a job that is on its way; ok is false when it has just
-// ended.
-func join(t *queue.Ticket, webhook Webhook) (ok bool, err error) {
+func list(w job.Webhook) []job.Webhook {
+	if w.URL == "" {
+		return nil
+	}
+	return []job.Webhook{w}
+}
+
+// onItsWay returns the job to join, or nil. One that has just ended is as good
+// as another for whoever waits for it, but it tells no more webhooks.
+// Service.mu is held.
+func onItsWay(index map[string]*queue.Ticket, key string, webhook job.Webhook) *queue.Ticket {
+	t, ok := index[key]
+	if !ok || webhook.URL != "" && t.Job().Status.Ended() {
+		return nil
+	}
+	return t
+}
+
+// join adds a webhook to a job; ok is false when it has just ended. Service.mu
+// is not held: others need not wait until the record is written.
+func join(t *queue.Ticket, webhook job.Webhook) (ok bool, err error) {
 	if webhook.URL == "" {
 		return true, nil
 	}
-	return t.Notify(webhook.URL, webhook.Base)
+	return t.Notify(webhook)
 }
 
 // Request takes a job that names its picture: its Input, Options, Metadata and
 // webhook. While an equal one is on its way it gives that, which then has the
 // webhooks of both. When it returns a ticket, the job is durable.
-func (s *Service) Request(j job.Job, webhook Webhook) (*queue.Ticket, error) {
+func (s *Service) Request(j job.Job, webhook job.Webhook) (*queue.Ticket, error) {
 	recipe, err := j.Options.Recipe(s.Ladder, s.Writes)
 	if err != nil {
 		return nil, err
@@ -90,21 +110,28 @@ func (s *Service) Request(j job.Job, webhook Webhook) (*queue.Ticket, error) {
 			return nil, err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t, ok := s.requests[j.Key()]; ok && !t.Job().Status.Ended() {
+	for {
+		s.mu.Lock()
+		t := onItsWay(s.requests, j.Key(), webhook)
+		if t == nil || t.Job().Status.Ended() {
+			defer s.mu.Unlock()
+			return s.request(j, webhook)
+		}
+		s.mu.Unlock()
 		if joined, err := join(t, webhook); joined || err != nil {
 			return t, err
 		}
 	}
+}
+
+// request is Request where no equal job is on its way. s.mu is held.
+func (s *Service) request(j job.Job, webhook job.Webhook) (*queue.Ticket, error) {
 	place, err := s.Queue.Reserve()
 	if err != nil {
 		return nil, err
 	}
 	defer place.Release()
-	if webhook.URL != "" {
-		j.Webhooks, j.Base = []string{webhook.URL}, webhook.Base
-	}
+	j.Webhooks = list(webhook)
 	t, err := place.Put(job.New(j, time.Now()))
 	if err != nil {
 		return nil, err

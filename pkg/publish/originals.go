@@ -21,9 +21,7 @@ import (
 
 func (s *Store) original(id string) string { return filepath.Join(s.Originals, id) }
 
-// openOriginals sweeps what belongs to no set: an earlier process ended
-// between keeping an original and publishing its set, or between the steps of
-// a deletion.
+// openOriginals makes the folder, if originals are kept, and sweeps it.
 func (s *Store) openOriginals() error {
 	if s.Originals == "" {
 		return nil
@@ -36,15 +34,31 @@ func (s *Store) openOriginals() error {
 			return fmt.Errorf("storage.keep_originals needs a file system with hard links, which that of storage.dir is not: %w", err)
 		}
 	}
+	return s.sweepOriginals()
+}
+
+// sweepOriginals removes those that belong to no set: an earlier process ended
+// between keeping an original and publishing its set, or between the steps of
+// a deletion. A served folder without any set is more likely one that is not
+// mounted than one that was emptied.
+func (s *Store) sweepOriginals() error {
 	entries, err := os.ReadDir(s.Originals)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, e := range entries {
-		if !s.Has(e.Name()) {
-			if err := os.Remove(s.original(e.Name())); err != nil {
-				return err
-			}
+		if !ladder.ValidID(e.Name()) {
+			continue
+		}
+		if s.Len() == 0 {
+			s.log.Warn("originals are left alone: the served folder has no set at all")
+			return nil
+		}
+		if _, err := os.Lstat(filepath.Join(s.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.Remove(s.original(e.Name())); err != nil {
+			s.log.Warn("an original without a set stays", zap.Error(err))
 		}
 	}
 	return nil
@@ -64,22 +78,35 @@ func tryLink(dir string) error {
 	return os.Remove(f.Name() + "-2")
 }
 
-// KeepOriginal keeps the file at path as the original of the set id, durably,
-// if originals are kept. The set may be published already, or be about to.
-func (s *Store) KeepOriginal(id, path string) error {
-	if !s.KeepOriginals {
-		return nil
+// KeepOriginal keeps the file at path as the original of a published set, if
+// originals are kept.
+func (s *Store) KeepOriginal(id, path string) {
+	s.moves.Lock()
+	defer s.moves.Unlock()
+	if s.Has(id) {
+		s.linkOriginal(id, path)
 	}
-	if err := os.Link(path, s.original(id)); errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("keep original: %w", err)
+}
+
+// linkOriginal does so for a set that is published, or about to be. A set is
+// worth having without its original, so a failure is the operator's to know.
+// s.moves is held.
+func (s *Store) linkOriginal(id, path string) {
+	if !s.KeepOriginals || path == "" {
+		return
 	}
-	if err := atomicfile.SyncDir(s.Originals); err != nil {
-		return err
+	err := os.Link(path, s.original(id))
+	if errors.Is(err, fs.ErrExist) {
+		return
+	}
+	if err == nil {
+		err = atomicfile.SyncDir(s.Originals)
+	}
+	if err != nil {
+		s.log.Error("an original is not kept", zap.String("image_id", id), zap.Error(err))
+		return
 	}
 	s.log.Debug("original kept", zap.String("image_id", id))
-	return nil
 }
 
 // Original returns the file that a published set was made of, and its
@@ -104,8 +131,9 @@ func (s *Store) Original(id string) (path string, m manifest.Manifest, err error
 
 var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept: send the picture again, or its URL. (The operator can set storage.keep_originals.)")
 
+// removeOriginal is for ids of published sets alone. s.moves is held.
 func (s *Store) removeOriginal(id string) error {
-	if s.Originals == "" || !ladder.ValidID(id) { // ids of deletions are the client's
+	if s.Originals == "" {
 		return nil
 	}
 	if err := os.Remove(s.original(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -30,9 +30,7 @@ func openKeeping(t *testing.T, dir string, keep bool) *publish.Store {
 func keep(t *testing.T, s *publish.Store, name, path string, at time.Time) {
 	t.Helper()
 	set, m := begin(t, s, name, at)
-	if err := s.KeepOriginal(id(name), path); err != nil {
-		t.Fatal(err)
-	}
+	set.MadeOf(path)
 	if err := set.Commit(m); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +80,12 @@ func TestOriginalsOfNoSetAreSwept(t *testing.T) {
 	s := openKeeping(t, dir, true)
 	path := source(t, dir, "original")
 	keep(t, s, "cat", path, epoch)
-	if err := s.KeepOriginal(id("never published"), path); err != nil {
+	orphan := filepath.Join(dir, "originals", id("never published")) // its process ended between the two steps
+	if err := os.Link(path, orphan); err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(dir, "originals", "lost+found")
+	if err := os.Mkdir(foreign, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -90,15 +93,13 @@ func TestOriginalsOfNoSetAreSwept(t *testing.T) {
 	}
 	s = openKeeping(t, dir, false) // they are not kept any more, but those that are there count
 	entries, err := os.ReadDir(filepath.Join(dir, "originals"))
-	if err != nil || len(entries) != 1 || entries[0].Name() != id("cat") {
+	if err != nil || len(entries) != 2 || entries[0].Name() != id("cat") && entries[1].Name() != id("cat") {
 		t.Errorf("after a restart there are %v, %v", entries, err)
 	}
 	if _, _, err := s.Original(id("cat")); err != nil {
 		t.Error(err)
 	}
-	if err := s.KeepOriginal(id("dog"), path); err != nil {
-		t.Fatal(err)
-	}
+	keep(t, s, "dog", path, epoch)
 	if _, err := os.Stat(filepath.Join(dir, "originals", id("dog"))); !os.IsNotExist(err) {
 		t.Error("an original is kept though none is to be")
 	}
@@ -142,5 +143,51 @@ func TestRetentionCountsOriginals(t *testing.T) {
 	want := slices.Sorted(slices.Values(ids[1:]))
 	if !slices.Equal(left, want) {
 		t.Errorf("originals left: %v, want %v", left, want)
+	}
+}
+
+func TestOriginalsSurviveAServedFolderThatIsNotMounted(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	keep(t, s, "cat", source(t, dir, "original"), epoch)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mounted, away := filepath.Join(dir, "files"), filepath.Join(dir, "elsewhere")
+	if err := os.Rename(mounted, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := openKeeping(t, dir, true).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(mounted); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(away, mounted); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := openKeeping(t, dir, true).Original(id("cat")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASetIsPublishedWhenItsOriginalCannotBeKept(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	keep(t, s, "cat", filepath.Join(dir, "nothing"), epoch)
+	if !s.Has(id("cat")) {
+		t.Error("it is not published")
+	}
+	if _, _, err := s.Original(id("cat")); fault.CodeOf(err) != fault.NotFound {
+		t.Errorf("got %v, want %s", err, fault.NotFound)
+	}
+}
+
+func TestAnOriginalIsKeptForPublishedSetsAlone(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	s.KeepOriginal(id("cat"), source(t, dir, "original"))
+	if entries, err := os.ReadDir(filepath.Join(dir, "originals")); err != nil || len(entries) != 0 {
+		t.Errorf("there are %v, %v", entries, err)
 	}
 }

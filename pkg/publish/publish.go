@@ -185,13 +185,14 @@ func (s *Store) Delete(id string) error {
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
-	if err := errors.Join(os.RemoveAll(trash), s.removeOriginal(id)); err != nil {
+	if err := os.RemoveAll(trash); err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
 	return nil
 }
 
-// moveAway unpublishes a set at once; what is left to delete is in trash.
+// moveAway unpublishes a set at once, with its original; what is left to
+// delete is in trash.
 func (s *Store) moveAway(id string) (trash string, err error) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
@@ -207,7 +208,7 @@ func (s *Store) moveAway(id string) (trash string, err error) {
 		return trash, err
 	}
 	s.drop(id)
-	return trash, nil
+	return trash, s.removeOriginal(id)
 }
 
 // forget drops a set of which a file is missing, so that it can be made again.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +26,12 @@ type Set struct {
 	dir   string
 	syncs errgroup.Group // files are synced while the next ones are made
 	done  bool
+
+	original string // path of what it is made of; "" if that is not known
 }
+
+// MadeOf names the file that the set is made of, to be kept if originals are.
+func (set *Set) MadeOf(path string) { set.original = path }
 
 // Begin starts a set.
 func (s *Store) Begin(id string) (*Set, error) {
@@ -100,6 +106,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	s.log.Debug("set staged", zap.String("image_id", set.id))
 	s.moves.Lock()
 	defer s.moves.Unlock()
+	s.linkOriginal(set.id, set.original)
 	if s.Has(set.id) {
 		return nil
 	}
@@ -109,7 +116,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	if err := atomicfile.Rename(set.dir, place); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
+		return fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
 	}
 	set.done = true
 	s.mu.Lock()

@@ -80,7 +80,7 @@ func (q *Queue) pushFront(e *entry) {
 func (q *Queue) pop(stage Stage) *entry {
 	next, at, sum := -1, 0, 0
 	for i := range q.lanes {
-		place := q.ready(&q.lanes[i], stage)
+		place := q.ready(i, stage)
 		if place < 0 {
 			continue
 		}
@@ -108,15 +108,16 @@ func (q *Queue) pop(stage Stage) *entry {
 
 // ready is the place in the line of the first job that can go on, -1 if none
 // can.
-func (q *Queue) ready(l *lane, stage Stage) int {
+func (q *Queue) ready(which int, stage Stage) int {
+	l := &q.lanes[which]
 	if stage == Render {
 		return min(len(l.lines[Render]), 1) - 1
 	}
-	if l.resolving+len(l.lines[Render]) >= aheadOfRender {
+	if l.resolving+len(l.lines[Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.half() {
 		return -1
 	}
 	return slices.IndexFunc(l.lines[Resolve], func(e *entry) bool {
-		return e.host == "" || q.config.PerHost == 0 || q.hosts[e.host] < q.config.PerHost
+		return e.host == "" || q.hosts[e.host] < q.config.half()
 	})
 }
 

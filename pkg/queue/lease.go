@@ -21,6 +21,11 @@ type Lease struct {
 	e      *entry
 	stage  Stage
 	ending Ending
+
+	// Of the end:
+	ended     job.Job
+	state     string // the folder of its record
+	announced bool   // there is to be one
 }
 
 // Ending is what else happens when a job ends.
@@ -31,8 +36,8 @@ type Ending struct {
 	Before func(job.Job) error
 	// After is called before those who wait for the job learn of its end.
 	// recorded says that a crash cannot undo the end: the source is not needed
-	// any more.
-	After func(recorded bool)
+	// any more. When it is false, Settle may call After again.
+	After func(j job.Job, recorded bool)
 }
 
 // OnEnd sets what happens at the job's end.
@@ -41,7 +46,7 @@ func (l *Lease) OnEnd(e Ending) { l.ending = e }
 // Lease waits for the next job of a stage and takes it into work. It returns
 // ErrClosed when the queue is closed, the error of ctx, or that of the disk.
 func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
-	for {
+	for ctx.Err() == nil { // what is put back at a stop waits for the next start
 		l, err := q.tryLease(stage)
 		if l != nil || err != nil {
 			return l, err
@@ -49,9 +54,9 @@ func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
 		select {
 		case <-q.wake[stage]:
 		case <-ctx.Done():
-			return nil, ctx.Err()
 		}
 	}
+	return nil, ctx.Err()
 }
 
 // tryLease returns neither a lease nor an error when nothing waits.
@@ -156,53 +161,88 @@ func (l *Lease) Fail(cause *fault.Error) error {
 
 // end writes the record, if anybody was told of the job, before its waiters
 // learn of the end. Should the record not reach the disk, the job stays in
-// memory as ended, and is done again after the next start.
+// memory as ended, for Settle; and is done again after the next start, if that
+// comes first.
 func (l *Lease) end(state string, step func(*job.Job) error) error {
 	q, e := l.q, l.e
 	e.record.Lock()
-	defer e.record.Unlock()
 	q.mu.Lock()
 	err := step(&e.job)
-	j, announced := e.job, e.announced // who asks from now on sees that it has ended
+	l.ended, l.state, l.announced = e.job, state, e.announced // who asks from now on sees that it has ended
 	q.mu.Unlock()
-	if err != nil {
+	if err == nil {
+		err = l.record()
+	}
+	e.record.Unlock()
+	if !l.ended.Status.Ended() {
 		return err
 	}
-	err = l.record(state, j, announced)
 	q.mu.Lock()
 	l.letGo()
-	if err == nil {
-		delete(q.active, j.ID)
+	if err != nil {
+		q.unsettled = append(q.unsettled, l)
 	}
 	q.mu.Unlock()
-	if l.ending.After != nil {
-		l.ending.After(err == nil)
-	}
+	l.after(err)
 	close(e.ended)
 	if err != nil {
-		return fmt.Errorf("end %s: %w", j.ID, err)
+		return fmt.Errorf("end %s: %w", l.ended.ID, err)
 	}
 	return nil
 }
 
-func (l *Lease) record(state string, j job.Job, announced bool) error {
-	q := l.q
+// record makes the end durable. e.record is held.
+func (l *Lease) record() error {
+	q, id := l.q, l.ended.ID
 	if l.ending.Before != nil {
-		if err := l.ending.Before(j); err != nil {
+		if err := l.ending.Before(l.ended); err != nil {
 			return err
 		}
 	}
-	if announced {
-		if err := q.write(state, j); err != nil {
+	if l.announced {
+		if err := q.write(l.state, l.ended); err != nil {
 			return err
 		}
-		q.log.Debug("job's end on record", zap.String("job_id", j.ID))
+		q.log.Debug("job's end on record", zap.String("job_id", id))
 	}
-	if err := os.Remove(q.path(runningDir, j.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(q.path(runningDir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err // one that is not there, somebody removed, and there is nothing left to do
 	}
-	q.log.Debug("job ended", zap.String("job_id", j.ID))
+	q.mu.Lock()
+	delete(q.active, id)
+	q.mu.Unlock()
+	q.log.Debug("job ended", zap.String("job_id", id))
 	return nil
+}
+
+func (l *Lease) after(err error) {
+	if l.ending.After != nil {
+		l.ending.After(l.ended, err == nil)
+	}
+}
+
+// Settle records the ends that could not be recorded when they came, for which
+// a full disk is the usual reason.
+func (q *Queue) Settle() error {
+	q.mu.Lock()
+	late := q.unsettled
+	q.unsettled = nil
+	q.mu.Unlock()
+	var errs []error
+	for _, l := range late {
+		l.e.record.Lock()
+		err := l.record()
+		l.e.record.Unlock()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("end %s: %w", l.ended.ID, err))
+			q.mu.Lock()
+			q.unsettled = append(q.unsettled, l)
+			q.mu.Unlock()
+			continue
+		}
+		l.after(nil)
+	}
+	return errors.Join(errs...)
 }
 
 // Return puts the job back: it is the next to be leased.

@@ -34,6 +34,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
@@ -43,8 +44,12 @@ type Config struct {
 	Dir        string        // created if missing
 	MaxPending int           // jobs waiting and uploads coming in, together
 	Keep       time.Duration // how long an ended job can be asked for
-	PerHost    int           // jobs that are resolved from one host at the same time; 0 is any number
+	Resolvers  int           // workers of the stage Resolve, for them to be shared out
 }
+
+// half is the most of the resolvers that one host may have, and one lane but
+// that of single variants: slow ones hold up nobody else.
+func (c Config) half() int { return max(1, (c.Resolvers+1)/2) }
 
 // ErrClosed is returned by Lease once the queue hands out no more.
 var ErrClosed = errors.New("queue: closed")
@@ -70,8 +75,10 @@ type Queue struct {
 	waiting  int            // jobs in the lanes
 	running  int            // leased ones
 	reserved int            // places taken for jobs that are not there yet
-	closed   bool
-	wake     [numStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
+
+	unsettled []*Lease // of jobs whose end is not on record
+	closed    bool
+	wake      [numStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
 }
 
 // entry is a job that has not ended, or whose waiters have not gone.
@@ -86,8 +93,8 @@ type entry struct {
 
 func newEntry(j job.Job, announced bool) *entry {
 	e := &entry{job: j, announced: announced, ended: make(chan struct{})}
-	if u, err := url.Parse(j.Input); err == nil {
-		e.host = strings.Clone(u.Host)
+	if u, err := url.Parse(j.Input); err == nil && u.Host != "" {
+		e.host = egress.HostOf(u)
 	}
 	return e
 }
@@ -324,9 +331,13 @@ func (t *Ticket) Announce() job.Job {
 	return t.e.job
 }
 
-// Notify adds a URL that is told of the job's end, durably; ok is false when
-// the job has ended already.
-func (t *Ticket) Notify(webhook, base string) (ok bool, err error) {
+// maxWebhooks is how many receivers one job tells: they take no place in the
+// queue, but room in its record and in the outbox.
+const maxWebhooks = 16
+
+// Notify adds a receiver that is told of the job's end, durably; ok is false
+// when the job has ended already.
+func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
@@ -338,11 +349,11 @@ func (t *Ticket) Notify(webhook, base string) (ok bool, err error) {
 	if slices.Contains(e.job.Webhooks, webhook) {
 		return true, nil
 	}
+	if len(e.job.Webhooks) >= maxWebhooks {
+		return true, fault.New(fault.QueueFull, "%d receivers wait for this job already; ask for it without a webhook_url.", maxWebhooks)
+	}
 	j := e.job
 	j.Webhooks = append(slices.Clip(j.Webhooks), webhook)
-	if j.Base == "" {
-		j.Base = base
-	}
 	if err := q.rewrite(j); err != nil {
 		return true, err
 	}

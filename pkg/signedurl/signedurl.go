@@ -36,7 +36,7 @@ func LoadKey(path string) (Key, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		var k Key
 		_, _ = rand.Read(k[:]) // it never fails
-		return k, atomicfile.Write(path, k[:])
+		return k, atomicfile.WritePrivate(path, k[:])
 	}
 	if err != nil {
 		return Key{}, fmt.Errorf("read key: %w", err)
