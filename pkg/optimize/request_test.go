@@ -54,6 +54,13 @@ func (o *outbox) Put(j job.Job) error {
 	return nil
 }
 
+// of is the job as it was told of.
+func (o *outbox) of(id string) job.Job {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.told[id]
+}
+
 func (o *outbox) Release(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -134,7 +141,7 @@ func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 	}
 	close(gate)
 	j := first.Wait(t.Context())
-	if got := out.told[j.ID].Webhooks; len(got) != 2 || got[0].URL != "https://a.example.com" || got[1].URL != "https://b.example.com" {
+	if got := out.of(j.ID).Webhooks; len(got) != 2 || got[0].URL != "https://a.example.com" || got[1].URL != "https://b.example.com" {
 		t.Errorf("told are %v, want both clients", got)
 	}
 	again := h.request(t, "https://example.com/cat", wide)
