@@ -6,6 +6,8 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,6 +107,46 @@ func TestTheDocumentHasTheCodesThatThereAre(t *testing.T) {
 	for _, code := range all {
 		if ofInput := strings.HasPrefix(string(code), "input_"); ofInput == slices.Contains(problems, code) {
 			t.Errorf("%s: of problems %v; those of the origin are of jobs alone", code, !ofInput)
+		}
+	}
+}
+
+// The guide for clients has a row for each code, and says what to do.
+func TestTheGuideHasEveryCodeOnce(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d document
+	readDocument(t, &d)
+	statuses := make(map[fault.Code]string)
+	for code, kind := range kinds {
+		statuses[code] = strconv.Itoa(kind.status)
+	}
+	for _, tc := range []struct {
+		heading, row string
+		codes        []fault.Code
+		status       map[fault.Code]string
+	}{
+		{"### Codes of errors", "(?m)^\\| (\\d+) \\| `(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", slices.Collect(maps.Keys(kinds)), statuses},
+		{"### Codes of failed jobs", "(?m)^\\|( )`(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", d.Components.Schemas["JobError"].Properties.Code.Enum, nil},
+	} {
+		_, section, ok := strings.Cut(string(guide), "\n"+tc.heading+"\n")
+		if !ok {
+			t.Fatalf("the guide has no %q", tc.heading)
+		}
+		section, _, _ = strings.Cut(section, "\n#")
+		var listed []fault.Code
+		for _, row := range regexp.MustCompile(tc.row).FindAllStringSubmatch(section, -1) {
+			code := fault.Code(row[2])
+			listed = append(listed, code)
+			if want := tc.status[code]; strings.TrimSpace(row[1]) != want {
+				t.Errorf("%s: %s has the status %s, want %s", tc.heading, code, row[1], want)
+			}
+		}
+		slices.Sort(listed)
+		if want := slices.Sorted(slices.Values(tc.codes)); !slices.Equal(listed, want) {
+			t.Errorf("%s: the table has\n%q, want\n%q", tc.heading, listed, want)
 		}
 	}
 }
