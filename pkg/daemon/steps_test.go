@@ -64,7 +64,6 @@ const (
 	failed   = "job failed"
 	put      = "webhook put in the outbox"
 	sent     = "webhook sent"
-	givenUp  = "webhook given up"
 	tryLater = "webhook not delivered, it is tried again"
 )
 
@@ -93,8 +92,9 @@ var (
 		{staged, "", staged},
 		{staged, "", staged},
 		{staged, "", staged},
+		oneVariant[1], // the set is staged
 		{"original kept", "+originals/IMAGE", staged},
-	}, oneVariant[1:])
+	}, oneVariant[2:])
 	completed = []step{
 		{put, "+outbox/WEBHOOK", put},
 		{"job's end on record", "+queue/done/JOB", sent},
@@ -149,8 +149,9 @@ var lives = []life{
 			{"source kept", "+spool/SOURCE", inWork},
 			{"job resolved", "", staged},
 			{staged, "+files/.staging/SET/VARIANT", staged},
+			oneVariant[1],
 			{"original kept", "", staged}, // another link to it
-		}, oneVariant[1:], completed, delivered),
+		}, oneVariant[2:], completed, delivered),
 	},
 	{
 		name: "a receiver that is not well", source: smallOne, change: oneRung, begin: upload,
@@ -165,16 +166,6 @@ var lives = []life{
 			{tryLater, "", sent}, // not on its record yet: tried again at once
 			{"webhook's try on record", "", sent},
 		}, delivered),
-	},
-	{
-		name: "a receiver that is forbidden", source: smallOne, begin: upload,
-		change: func(c *config.Config) { oneRung(c); c.Fetch.AllowPrivate = false },
-		only:   []string{givenUp, "webhook's end on record", "webhook ended"},
-		steps: slices.Concat(byUpload, oneVariant, completed, []step{
-			{givenUp, "", givenUp},
-			{"webhook's end on record", "+outbox/failed/WEBHOOK", givenUp},
-			{"webhook ended", "-outbox/WEBHOOK", ""},
-		}),
 	},
 }
 

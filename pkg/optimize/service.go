@@ -206,17 +206,19 @@ func (s *Service) tell(j job.Job) error {
 func (s *Service) forget(j job.Job, recorded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if recorded && s.Outbox != nil {
-		s.Outbox.Release(j.ID)
-	}
 	remove(s.requests, j.Key(), j)
 	remove(s.inFlight, j.ImageID, j)
-	if !recorded || !j.Resolved() {
+	if !recorded {
 		return
 	}
-	s.users[j.Source.SHA256]--
-	if s.users[j.Source.SHA256] == 0 {
-		s.dropSource(j.Source.SHA256)
+	if j.Resolved() {
+		s.users[j.Source.SHA256]--
+		if s.users[j.Source.SHA256] == 0 {
+			s.dropSource(j.Source.SHA256)
+		}
+	}
+	if s.Outbox != nil {
+		s.Outbox.Release(j.ID)
 	}
 }
 

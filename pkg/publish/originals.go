@@ -39,8 +39,8 @@ func (s *Store) openOriginals() error {
 
 // sweepOriginals removes those that belong to no set: an earlier process ended
 // between keeping an original and publishing its set, or between the steps of
-// a deletion. A served folder without any set is more likely one that is not
-// mounted than one that was emptied.
+// a deletion. An empty served folder that nobody crashed in is more likely one
+// that is not mounted.
 func (s *Store) sweepOriginals() error {
 	entries, err := os.ReadDir(s.Originals)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +50,7 @@ func (s *Store) sweepOriginals() error {
 		if !ladder.ValidID(e.Name()) {
 			continue
 		}
-		if s.Len() == 0 {
+		if s.Len() == 0 && !s.crashed {
 			s.log.Warn("originals are left alone: the served folder has no set at all")
 			return nil
 		}

@@ -53,6 +53,8 @@ type Store struct {
 	lock  *os.File // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
 
+	crashed bool // the process that had this folder last did not close it
+
 	moves sync.Mutex // held while a set comes or goes
 
 	mu  sync.RWMutex
@@ -85,6 +87,8 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	staging := filepath.Join(s.Dir, stagingDir)
+	_, err = os.Lstat(staging)
+	s.crashed = err == nil
 	if err := os.RemoveAll(staging); err != nil {
 		return err
 	}
