@@ -20,6 +20,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
@@ -163,6 +164,46 @@ func FuzzRequestHeaders(f *testing.F) {
 		sum, err := contentDigest(r)
 		if err != nil && fault.CodeOf(err) != fault.InvalidRequest || err == nil && sum != nil && len(sum) != sha256.Size {
 			t.Errorf("Content-Digest: %q gives %x, %v", digest, sum, err)
+		}
+	})
+}
+
+func FuzzJobRequest(f *testing.F) {
+	for _, seed := range []string{
+		`{"input": "https://example.com/cat.jpg", "kind": "image", "options": {"width": 800, "format": "webp", "quality": "high"}}`,
+		`{"input": "image:aaaaaaaaaaaaaaaaaaaaaaaaaa", "options": null, "metadata": {"a": [1, 2.50, "<\u2028>"]}, "webhook_url": "https://example.com/"}`,
+		`{"input": "http://[::1%25eth0]:80/", "options": {"quality": 1}}`,
+		`{"Input": "https://example.com/"}`,
+		`{"input": "https://a@example.com/", "input": "https://example.com/"}`,
+		`{"input": "https://example.com/", "metadata": []}`,
+		"{\"input\": \"https://example.com/\xff\"}",
+		`{"options": {"width": 1e9}}`,
+		`[`,
+	} {
+		f.Add([]byte(seed))
+	}
+	a := &api{Config: DefaultConfig(), Deps: Deps{Receivers: func(string) error { return nil }}}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := httptest.NewRequest(http.MethodPost, "/jobs", bytes.NewReader(body))
+		request, err := a.readJobRequest(&response{ResponseWriter: httptest.NewRecorder()}, r)
+		if err != nil {
+			got := fault.From(err)
+			if got.Code != fault.InvalidRequest && got.Code != fault.TooLarge || !utf8.ValidString(got.Detail) || strings.Contains(got.Detail, "json:") {
+				t.Errorf("%q is refused by %v", body, got)
+			}
+			return
+		}
+		// What is accepted is a record that survives the disk.
+		j := job.New(job.Job{
+			Input: request.Input, Options: request.Options, Metadata: request.Metadata, Recipe: ladder.DefaultConfig().Recipe(),
+		}, time.Now())
+		b, err := j.Encode()
+		if err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		back, err := job.Decode(b)
+		if err != nil || back.Key() != j.Key() || (back.Metadata == nil) != (j.Metadata == nil) {
+			t.Errorf("%q comes back as %+v, %v", body, back, err)
 		}
 	})
 }
