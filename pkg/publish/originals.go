@@ -96,10 +96,7 @@ func (s *Store) linkOriginal(id, path string) {
 		return
 	}
 	err := os.Link(path, s.original(id))
-	if errors.Is(err, fs.ErrExist) {
-		return
-	}
-	if err == nil {
+	if err == nil || errors.Is(err, fs.ErrExist) { // that one may not be synced yet
 		err = atomicfile.SyncDir(s.Originals)
 	}
 	if err != nil {
