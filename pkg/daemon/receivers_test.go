@@ -1,11 +1,18 @@
 package daemon_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -14,13 +21,13 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-// secrets sign webhooks: the one that is being replaced, and the new one.
+// secrets sign webhooks: one that is being replaced, and the new one.
 var secrets = []config.Secret{
 	"whsec_T2xkIHNlY3JldCwgMzIgYnl0ZXMgbG9uZywgb2theSE=",
 	"whsec_TmV3IHNlY3JldCwgMzIgYnl0ZXMgbG9uZywgb2theSE=",
 }
 
-// atHome has origins and receivers on this machine.
+// atHome lets origins and receivers be on this machine.
 func atHome(c *config.Config) {
 	c.Fetch.AllowPrivate = true
 	c.Webhook.Secrets = secrets
@@ -28,9 +35,10 @@ func atHome(c *config.Config) {
 
 // webhook is one that a receiver took.
 type webhook struct {
-	id   string
-	Type string
-	Data jobNews
+	id       string
+	signedBy []config.Secret
+	Type     string
+	Data     jobNews
 }
 
 // jobNews is what clients and receivers look at in a job.
@@ -53,37 +61,37 @@ func (j jobNews) gist() string {
 		j.ID, j.Status, j.Attempts, j.Error.Code, j.Output.Manifest.ID, j.Output.SHA256)
 }
 
-// receiver takes webhooks and verifies them with every secret.
+// receiver takes webhooks.
 type receiver struct {
 	*httptest.Server
 	got chan webhook // those that it said yes to
 }
 
-// receive starts a receiver. answer, unless nil, says with which status the
-// n-th try is answered, counted from 1.
-func receive(t *testing.T, answer func(n int) int) *receiver {
+// receive starts a receiver. answer says with which status the n-th try is
+// answered, counted from 1; nil is a yes.
+func receive(t *testing.T, answer func(try int) int) *receiver {
 	t.Helper()
-	r := unstarted(t, answer)
+	r := absent(t, answer)
 	r.Start()
 	return r
 }
 
-// unstarted is a receiver at which nobody listens before its Start.
-func unstarted(t *testing.T, answer func(n int) int) *receiver {
+// absent is a receiver whose address nobody listens at before its Start.
+func absent(t *testing.T, answer func(try int) int) *receiver {
 	t.Helper()
 	r := &receiver{got: make(chan webhook, 100)}
 	tries := make(chan int, 1)
 	tries <- 0
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		got, err := verified(request)
+		got, err := read(request)
 		if err != nil {
 			t.Errorf("a webhook: %v", err)
 		}
-		n := <-tries + 1
-		tries <- n
+		try := <-tries + 1
+		tries <- try
 		status := http.StatusNoContent
 		if answer != nil {
-			status = answer(n)
+			status = answer(try)
 		}
 		if status/100 == 2 {
 			r.got <- got
@@ -94,8 +102,8 @@ func unstarted(t *testing.T, answer func(n int) int) *receiver {
 	return r
 }
 
-// verified reads a webhook that each of the secrets has signed.
-func verified(r *http.Request) (webhook, error) {
+// read reads a webhook, and finds out who has signed it.
+func read(r *http.Request) (webhook, error) {
 	got := webhook{id: r.Header.Get(standardwebhooks.HeaderWebhookID)}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -103,12 +111,163 @@ func verified(r *http.Request) (webhook, error) {
 	}
 	for _, secret := range secrets {
 		verifier, err := standardwebhooks.NewWebhook(string(secret))
-		if err == nil {
-			err = verifier.Verify(body, r.Header)
-		}
 		if err != nil {
 			return got, err
 		}
+		if verifier.Verify(body, r.Header) == nil {
+			got.signedBy = append(got.signedBy, secret)
+		}
 	}
 	return got, json.Unmarshal(body, &got)
+}
+
+// next is the next webhook that a receiver takes.
+func (r *receiver) next(t *testing.T) webhook {
+	t.Helper()
+	eventually(t, "a webhook comes", func() bool { return len(r.got) > 0 })
+	return <-r.got
+}
+
+// tell uploads a picture of whose end a receiver is told, and returns the job.
+func (s *server) tell(receiver string, seed uint64) jobAnswer {
+	s.t.Helper()
+	path := "/v1/images?webhook_url=" + url.QueryEscape(receiver)
+	return s.request(http.MethodPost, path, bytes.NewReader(small(s.t, seed)), header("Prefer", "respond-async")).job(s.t, http.StatusAccepted)
+}
+
+func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	s := start(t, atHome)
+	const otherHost = "127.0.0.77:0" // so that no other test is given its port meanwhile
+	down := absent(t, nil)
+	down.Listener.Close()
+	listener, err := net.Listen("tcp", otherHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+
+	healthy := make(chan struct{})
+	sick := receive(t, func(int) int {
+		select {
+		case <-healthy:
+			return http.StatusOK
+		default:
+			return http.StatusInternalServerError
+		}
+	})
+	held, release := make(chan struct{}, 10), make(chan struct{})
+	slow := receive(t, func(int) int {
+		held <- struct{}{}
+		<-release
+		return http.StatusAccepted
+	})
+	letGo := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(letGo)
+	well := receive(t, nil)
+
+	// First those who are not well: of the slow one's three, two are on their way
+	// at once.
+	unwell := []jobAnswer{s.tell("http://"+address, 600), s.tell(sick.URL, 601), s.tell(slow.URL, 602), s.tell(slow.URL, 603), s.tell(slow.URL, 604)}
+	eventually(t, "two are refused, and the slow one holds two", func() bool { return s.logged(tryLater) == 2 && len(held) == 2 })
+	for i, j := range unwell {
+		if j := s.end(j.ID); j.Status != "completed" {
+			t.Errorf("job %d is %s, want completed whatever its receiver says", i, j.Status)
+		}
+	}
+	for seed := range uint64(10) {
+		j := s.tell(well.URL, 610+seed)
+		if got := well.next(t); got.Data.ID != j.ID {
+			t.Errorf("told of %s, want %s", got.Data.ID, j.ID)
+		}
+	}
+	if n := len(down.got) + len(sick.got) + len(slow.got); n > 0 {
+		t.Fatalf("%d webhooks were taken by those who take none", n)
+	}
+
+	close(healthy)
+	letGo()
+	if down.Listener, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	down.Start()
+	told := make(map[string]int)
+	for _, r := range []*receiver{down, sick, slow, slow, slow} {
+		told[r.next(t).Data.ID]++
+	}
+	for i, j := range unwell {
+		if told[j.ID] != 1 {
+			t.Errorf("job %d was told %d times, want once", i, told[j.ID])
+		}
+	}
+	eventually(t, "all are delivered", func() bool { return s.logged("webhook delivered") == len(unwell)+10 })
+	if left := s.names("outbox"); !slices.Equal(left, []string{"failed"}) || len(s.names("outbox", "failed")) > 0 {
+		t.Errorf("the outbox still holds %v", left)
+	}
+}
+
+func TestAReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
+	t.Parallel()
+	r := receive(t, nil)
+	port := r.Listener.Addr().(*net.TCPAddr).Port
+	s := start(t, atHome, func(c *config.Config) {
+		c.Fetch.AllowPrivate = false
+		c.Fetch.AllowHTTP, c.Fetch.Ports = true, []int{port} // so that the address is all that is wrong
+	})
+	s.request(http.MethodPost, "/v1/images?webhook_url="+url.QueryEscape(r.URL), bytes.NewReader(small(t, 630))).is(t, "invalid_request")
+	// Where a name leads is seen by who dials it, and may be another address
+	// tomorrow.
+	j := s.tell(fmt.Sprintf("http://localhost:%d", port), 631)
+	if got := s.end(j.ID); got.Status != "completed" {
+		t.Errorf("the job is %s, want completed", got.Status)
+	}
+	eventually(t, "it was tried", func() bool { return s.logged("webhook's try on record") == 1 })
+	s.refusedWith(j.ID, "", 1, "an address that this server does not connect to")
+	s.stop()
+
+	// What the rules refuse by the URL is not tried again.
+	s = start(t, s.sameFolder, atHome, func(c *config.Config) { c.Fetch.AllowPrivate = false })
+	eventually(t, "it is given up", func() bool { return s.logged("webhook ended") == 1 })
+	s.refusedWith(j.ID, "failed", 2, "takes https alone")
+	if left := s.names("outbox"); !slices.Equal(left, []string{"failed"}) || len(r.got) > 0 {
+		t.Errorf("the outbox holds %v, and %d webhooks came", left, len(r.got))
+	}
+	if got := s.end(j.ID); got.Status != "completed" {
+		t.Errorf("the job is %s by now, want completed", got.Status)
+	}
+}
+
+// refusedWith checks what is on record of a job's webhook.
+func (s *server) refusedWith(jobID, folder string, tries int, reason string) {
+	s.t.Helper()
+	b, err := os.ReadFile(s.path("outbox", folder, strings.Replace(jobID, "job_", "msg_", 1)+".json"))
+	var record struct {
+		Attempts  int
+		LastError string `json:"last_error"`
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &record)
+	}
+	if err != nil || record.Attempts != tries || !strings.Contains(record.LastError, reason) {
+		s.t.Errorf("on record is %s (%v), want %d tries and %q", b, err, tries, reason)
+	}
+}
+
+func TestASecretIsReplacedWithoutAGap(t *testing.T) {
+	t.Parallel()
+	r := receive(t, nil)
+	var s *server
+	for i, configured := range [][]config.Secret{secrets[:1], secrets, secrets[1:]} {
+		changes := []func(*config.Config){atHome, func(c *config.Config) { c.Webhook.Secrets = configured }}
+		if s != nil {
+			s.stop()
+			changes = append(changes, s.sameFolder)
+		}
+		s = start(t, changes...)
+		s.tell(r.URL, uint64(640+i))
+		if got := r.next(t); !slices.Equal(got.signedBy, configured) {
+			t.Errorf("with %d secrets, step %d, %d of them have signed", len(configured), i, len(got.signedBy))
+		}
+	}
 }

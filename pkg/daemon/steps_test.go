@@ -64,6 +64,7 @@ const (
 	failed   = "job failed"
 	put      = "webhook put in the outbox"
 	sent     = "webhook sent"
+	givenUp  = "webhook given up"
 	tryLater = "webhook not delivered, it is tried again"
 )
 
@@ -82,19 +83,21 @@ var (
 		{"source kept", "-spool/PART +spool/SOURCE", inWork},
 		{"job resolved", "", staged}, // on its record
 	})
-	oneVariant = []step{
-		{staged, "+files/.staging/SET/VARIANT", staged},
-		{"set staged", "+files/.staging/SET/manifest.json", staged},
+	madePublic = []step{
 		{"published", "-files/.staging/SET/VARIANT -files/.staging/SET/manifest.json +files/IMAGE/VARIANT +files/IMAGE/manifest.json", put},
 	}
+	oneVariant = slices.Concat([]step{
+		{staged, "+files/.staging/SET/VARIANT", staged},
+		{"set staged", "+files/.staging/SET/manifest.json", staged},
+	}, madePublic)
 	ladderWithOriginal = slices.Concat([]step{
 		{staged, "+files/.staging/SET/VARIANT", staged},
 		{staged, "", staged},
 		{staged, "", staged},
 		{staged, "", staged},
-		oneVariant[1], // the set is staged
+		{"set staged", "+files/.staging/SET/manifest.json", staged},
 		{"original kept", "+originals/IMAGE", staged},
-	}, oneVariant[2:])
+	}, madePublic)
 	completed = []step{
 		{put, "+outbox/WEBHOOK", put},
 		{"job's end on record", "+queue/done/JOB", sent},
@@ -107,6 +110,11 @@ var (
 	}
 )
 
+var anUpload = life{
+	name: "an upload", source: smallOne, change: oneRung, begin: upload,
+	steps: slices.Concat(byUpload, oneVariant, completed, delivered),
+}
+
 var lives = []life{
 	{
 		name: "a variant by URL", source: smallOne, begin: request(`{"width":64,"format":"jpeg"}`),
@@ -116,10 +124,7 @@ var lives = []life{
 		name: "a ladder by URL, its original kept", source: smallOne, change: keepOriginals, begin: request(`{}`),
 		steps: slices.Concat(byURL, ladderWithOriginal, completed, delivered),
 	},
-	{
-		name: "an upload", source: smallOne, change: oneRung, begin: upload,
-		steps: slices.Concat(byUpload, oneVariant, completed, delivered),
-	},
+	anUpload,
 	{
 		name: "a URL at which there is nothing", source: nothing, begin: request(`{}`), code: "input_not_found",
 		steps: slices.Concat(accepted, []step{
@@ -149,9 +154,9 @@ var lives = []life{
 			{"source kept", "+spool/SOURCE", inWork},
 			{"job resolved", "", staged},
 			{staged, "+files/.staging/SET/VARIANT", staged},
-			oneVariant[1],
+			{"set staged", "+files/.staging/SET/manifest.json", staged},
 			{"original kept", "", staged}, // another link to it
-		}, oneVariant[2:], completed, delivered),
+		}, madePublic, completed, delivered),
 	},
 	{
 		name: "a receiver that is not well", source: smallOne, change: oneRung, begin: upload,
@@ -166,6 +171,16 @@ var lives = []life{
 			{tryLater, "", sent}, // not on its record yet: tried again at once
 			{"webhook's try on record", "", sent},
 		}, delivered),
+	},
+	{
+		name: "a receiver that is forbidden since the last start", source: smallOne, change: oneRung, before: forbidden,
+		disk:  "+files/IMAGE/VARIANT +files/IMAGE/manifest.json +queue/done/JOB +outbox/WEBHOOK",
+		begin: func(*world) error { return nil },
+		steps: []step{
+			{givenUp, "", givenUp},
+			{"webhook's end on record", "+outbox/failed/WEBHOOK", givenUp},
+			{"webhook ended", "-outbox/WEBHOOK", ""},
+		},
 	},
 }
 
@@ -269,6 +284,14 @@ func firstSet(t *testing.T, w *world) {
 	s.stop()
 }
 
+// forbidden kills the daemon of an upload before its webhook is sent, after
+// which its receiver is forbidden.
+func forbidden(t *testing.T, w *world) {
+	t.Helper()
+	anUpload.killAfter(t, w, anUpload.at("source removed"))
+	w.config.Fetch.AllowPrivate = false
+}
+
 // post sends a request of which the answer may be cut off by a kill.
 func (w *world) post(path, prefer, body string) error {
 	r, err := http.NewRequest(http.MethodPost, w.daemon+path, strings.NewReader(body))
@@ -369,12 +392,14 @@ func (l life) undisturbed(t *testing.T) {
 	}
 }
 
-// messages are those of the parts that work on jobs, but for what they say of
-// the start.
+// messages are those of the parts that work on jobs, since the start was over.
 func (s *server) messages() []string {
 	var m []string
 	for _, e := range s.logs.All() {
-		if slices.Contains([]string{"queue", "optimize", "publish", "notify"}, e.LoggerName) && !strings.HasSuffix(e.Message, "s recovered") {
+		switch {
+		case e.Message == "ready to serve":
+			m = nil
+		case slices.Contains([]string{"queue", "optimize", "publish", "notify"}, e.LoggerName):
 			m = append(m, e.Message)
 		}
 	}
@@ -502,8 +527,8 @@ func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
 	}
 	for range len(w.receiver.got) {
 		hook := <-w.receiver.got
-		if hook.id != strings.Replace(id, "job_", "msg_", 1) || hook.Type != "job."+status || hook.Data.gist() != j.gist() {
-			t.Errorf("webhook %s is %s\n%s\nand the job\n%s", hook.id, hook.Type, hook.Data.gist(), j.gist())
+		if hook.id != strings.Replace(id, "job_", "msg_", 1) || hook.Type != "job."+status || hook.Data.gist() != j.gist() || len(hook.signedBy) != len(secrets) {
+			t.Errorf("webhook %s is %s, signed by %d\n%s\nand the job\n%s", hook.id, hook.Type, len(hook.signedBy), hook.Data.gist(), j.gist())
 		}
 	}
 }
