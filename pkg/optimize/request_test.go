@@ -314,15 +314,18 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 		group.Go(func() {
 			for i := range each {
 				url := fmt.Sprintf("https://%d.example.com/%d", c, i)
-				ticket, err := h.Request(job.Job{Input: "https://example.com/cat"}, job.Webhook{URL: url})
-				if err != nil && fault.CodeOf(err) != fault.QueueFull {
+				var ticket *queue.Ticket
+				err := error(fault.New(fault.QueueFull, "Not tried yet."))
+				for fault.CodeOf(err) == fault.QueueFull {
+					ticket, err = h.Request(job.Job{Input: "https://example.com/cat"}, job.Webhook{URL: url})
+				}
+				if err != nil {
 					t.Error(err)
+					return
 				}
-				if err == nil {
-					mu.Lock()
-					accepted[url] = ticket
-					mu.Unlock()
-				}
+				mu.Lock()
+				accepted[url] = ticket
+				mu.Unlock()
 			}
 		})
 	}
@@ -359,9 +362,6 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 		if told[url] != 1 {
 			t.Errorf("%s is told %d times", url, told[url])
 		}
-	}
-	if len(accepted) < clients {
-		t.Errorf("only %d requests of %d were accepted", len(accepted), clients*each)
 	}
 }
 

@@ -66,8 +66,12 @@ func (s *Service) resolveImage(lease *queue.Lease, id string) (there bool, err e
 func (s *Service) claim(lease *queue.Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (there bool, err error) {
 	j := lease.Job()
 	id := j.Recipe.ID(digest)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.use(source.SHA256)
+	defer func() {
+		if err != nil {
+			s.unuse(source.SHA256)
+		}
+	}()
 	if there = s.Maker.Store.Has(id); !there {
 		if err := s.Quarantine.Check(source.SHA256); err != nil {
 			return false, err
@@ -80,7 +84,8 @@ func (s *Service) claim(lease *queue.Lease, source job.Source, digest [sha256.Si
 	if err := lease.Resolve(source, id); err != nil {
 		return false, err
 	}
-	s.users[source.SHA256]++
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if t, ok := s.Queue.Ticket(j.ID); ok && s.inFlight[id] == nil {
 		s.inFlight[id] = t
 	}

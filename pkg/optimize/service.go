@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -55,7 +56,10 @@ type Service struct {
 	Deps
 	recipe ladder.Recipe // of uploads
 	making singleflight.Group
+	turns  [numTurns]sync.Mutex
 
+	// mu is not held while something is synced: every end of a job needs it, and
+	// a disk syncs for several at once nearly as fast as for one.
 	mu       sync.Mutex
 	inFlight map[string]*queue.Ticket // by image id; one of them, if several jobs are for one image
 	requests map[string]*queue.Ticket // by what their clients asked for
@@ -109,6 +113,27 @@ func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 		group.Go(func() error { return s.work(giveUp, queue.Render, s.render) })
 	}
 	return group.Wait()
+}
+
+// turn is held by who asks for a piece of work until its job is durable, so
+// that who asks for the same meanwhile joins that job. Others have other turns,
+// but for a few by chance.
+func (s *Service) turn(work string) *sync.Mutex {
+	return &s.turns[maphash.String(turnSeed, work)%numTurns]
+}
+
+const numTurns = 64
+
+var turnSeed = maphash.MakeSeed()
+
+// enter puts a job into an index, for forget to take it out; one that has ended
+// already may have been forgotten.
+func (s *Service) enter(index map[string]*queue.Ticket, key string, t *queue.Ticket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !t.Job().Status.Ended() {
+		index[key] = t
+	}
 }
 
 // stage does one stage of a job. more says that the job has gone on to the
@@ -205,17 +230,14 @@ func (s *Service) tell(j job.Job) error {
 // record: a crash before that has the job done again.
 func (s *Service) forget(j job.Job, recorded bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	remove(s.requests, j.Key(), j)
 	remove(s.inFlight, j.ImageID, j)
+	s.mu.Unlock()
 	if !recorded {
 		return
 	}
 	if j.Resolved() {
-		s.users[j.Source.SHA256]--
-		if s.users[j.Source.SHA256] == 0 {
-			s.dropSource(j.Source.SHA256)
-		}
+		s.unuse(j.Source.SHA256)
 	}
 	if s.Outbox != nil {
 		s.Outbox.Release(j.ID)
@@ -268,8 +290,21 @@ func (s *Service) make(ctx context.Context, j job.Job) error {
 	return err
 }
 
-// dropSource removes a source that no job needs. s.mu is held.
-func (s *Service) dropSource(digest string) {
+// use keeps a source in the spool, where it is or is about to be, until unuse.
+func (s *Service) use(digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[digest]++
+}
+
+// unuse removes a source that no other job needs.
+func (s *Service) unuse(digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[digest]--
+	if s.users[digest] > 0 {
+		return
+	}
 	delete(s.users, digest)
 	if err := s.Spool.Remove(digest); err != nil {
 		s.Log.Error("a source stays in the spool until the next start", zap.Error(err))

@@ -25,22 +25,14 @@ type Submission struct {
 func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.Webhook) (Submission, error) {
 	id := s.recipe.ID(upload.SHA256)
 	s.Log.Debug("source received", zap.String("source", upload.Digest()))
-	for {
-		s.mu.Lock()
-		t := onItsWay(s.inFlight, id, webhook)
-		if t == nil {
-			defer s.mu.Unlock()
-			return s.submit(place, upload, id, webhook)
-		}
-		s.mu.Unlock()
+	turn := s.turn(id)
+	turn.Lock()
+	defer turn.Unlock()
+	if t := s.onItsWay(s.inFlight, id, webhook); t != nil {
 		if joined, err := join(t, webhook); joined || err != nil {
 			return Submission{Ticket: t, Joined: true}, err
 		}
 	}
-}
-
-// submit is Submit where no equal job is on its way. s.mu is held.
-func (s *Service) submit(place *queue.Place, upload *intake.Upload, id string, webhook job.Webhook) (Submission, error) {
 	if m, err := s.Maker.Store.Get(id); err == nil {
 		s.Maker.Store.KeepOriginal(id, upload.Path())
 		return Submission{Manifest: &m}, nil
@@ -48,21 +40,24 @@ func (s *Service) submit(place *queue.Place, upload *intake.Upload, id string, w
 	if err := s.Quarantine.Check(upload.Digest()); err != nil {
 		return Submission{}, err
 	}
-	if err := upload.Keep(); err != nil {
+	source := sourceOf(upload)
+	s.use(source.SHA256)
+	t, err := s.accept(place, upload, job.Job{Source: source, Recipe: s.recipe, ImageID: id, Webhooks: list(webhook)})
+	if err != nil {
+		s.unuse(source.SHA256)
 		return Submission{}, err
+	}
+	s.enter(s.inFlight, id, t)
+	return Submission{Ticket: t}, nil
+}
+
+// accept makes an upload and its job durable.
+func (s *Service) accept(place *queue.Place, upload *intake.Upload, j job.Job) (*queue.Ticket, error) {
+	if err := upload.Keep(); err != nil {
+		return nil, err
 	}
 	s.Log.Debug("source kept", zap.String("source", upload.Digest()))
-	j := job.Job{Source: sourceOf(upload), Recipe: s.recipe, ImageID: id, Webhooks: list(webhook)}
-	t, err := place.Put(job.New(j, time.Now()))
-	if err != nil {
-		if s.users[j.Source.SHA256] == 0 {
-			s.dropSource(j.Source.SHA256)
-		}
-		return Submission{}, err
-	}
-	s.inFlight[id] = t
-	s.users[j.Source.SHA256]++
-	return Submission{Ticket: t}, nil
+	return place.Put(job.New(j, time.Now()))
 }
 
 func sourceOf(upload *intake.Upload) job.Source {
@@ -78,8 +73,9 @@ func list(w job.Webhook) []job.Webhook {
 
 // onItsWay returns the job to join, or nil. One that has just ended is as good
 // as another for whoever waits for it, but it tells no more webhooks.
-// Service.mu is held.
-func onItsWay(index map[string]*queue.Ticket, key string, webhook job.Webhook) *queue.Ticket {
+func (s *Service) onItsWay(index map[string]*queue.Ticket, key string, webhook job.Webhook) *queue.Ticket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	t, ok := index[key]
 	if !ok || webhook.URL != "" && t.Job().Status.Ended() {
 		return nil
@@ -87,8 +83,7 @@ func onItsWay(index map[string]*queue.Ticket, key string, webhook job.Webhook) *
 	return t
 }
 
-// join adds a webhook to a job; ok is false when it has just ended. Service.mu
-// is not held: others need not wait until the record is written.
+// join adds a webhook to a job; ok is false when it has just ended.
 func join(t *queue.Ticket, webhook job.Webhook) (ok bool, err error) {
 	if webhook.URL == "" {
 		return true, nil
@@ -110,22 +105,14 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (*queue.Ticket, error)
 			return nil, err
 		}
 	}
-	for {
-		s.mu.Lock()
-		t := onItsWay(s.requests, j.Key(), webhook)
-		if t == nil || t.Job().Status.Ended() {
-			defer s.mu.Unlock()
-			return s.request(j, webhook)
-		}
-		s.mu.Unlock()
+	turn := s.turn(j.Key())
+	turn.Lock()
+	defer turn.Unlock()
+	if t := s.onItsWay(s.requests, j.Key(), webhook); t != nil && !t.Job().Status.Ended() {
 		if joined, err := join(t, webhook); joined || err != nil {
 			return t, err
 		}
 	}
-}
-
-// request is Request where no equal job is on its way. s.mu is held.
-func (s *Service) request(j job.Job, webhook job.Webhook) (*queue.Ticket, error) {
 	place, err := s.Queue.Reserve()
 	if err != nil {
 		return nil, err
@@ -136,6 +123,6 @@ func (s *Service) request(j job.Job, webhook job.Webhook) (*queue.Ticket, error)
 	if err != nil {
 		return nil, err
 	}
-	s.requests[j.Key()] = t
+	s.enter(s.requests, j.Key(), t)
 	return t, nil
 }
