@@ -130,17 +130,11 @@ func (q *Queue) recover() error {
 	if err := q.sweep(); err != nil {
 		return err
 	}
-	running, err := q.read(runningDir)
+	running, err := q.unended(runningDir)
 	if err != nil {
 		return err
 	}
 	for _, j := range running {
-		if q.hasEnded(j.ID) { // only its record among the running was left to remove
-			if err := os.Remove(q.path(runningDir, j.ID)); err != nil {
-				return fmt.Errorf("recover queue: %w", err)
-			}
-			continue
-		}
 		j.Attempts++ // it was in work when the process ended
 		j.Status, j.StartedAt = job.Pending, nil
 		if err := os.Rename(q.path(runningDir, j.ID), q.path(pendingDir, j.ID)); err != nil {
@@ -150,7 +144,7 @@ func (q *Queue) recover() error {
 			q.log.Warn("an attempt is not counted", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
-	pending, err := q.read(pendingDir)
+	pending, err := q.unended(pendingDir)
 	if err != nil {
 		return err
 	}
@@ -164,6 +158,27 @@ func (q *Queue) recover() error {
 		q.log.Info("jobs recovered", zap.Int("pending", n), zap.Int("were_running", len(running)))
 	}
 	return nil
+}
+
+// unended reads a folder and removes the records of jobs that have ended: their
+// removal did not come before a crash, or a power cut undid the unsynced rename
+// from pending to running.
+func (q *Queue) unended(state string) ([]job.Job, error) {
+	jobs, err := q.read(state)
+	if err != nil {
+		return nil, err
+	}
+	var left []job.Job
+	for _, j := range jobs {
+		if !q.hasEnded(j.ID) {
+			left = append(left, j)
+			continue
+		}
+		if err := os.Remove(q.path(state, j.ID)); err != nil {
+			return nil, fmt.Errorf("recover queue: %w", err)
+		}
+	}
+	return left, nil
 }
 
 func (q *Queue) hasEnded(id string) bool {

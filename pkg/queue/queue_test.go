@@ -279,6 +279,32 @@ func TestGetKnowsNothingOfStrangers(t *testing.T) {
 	}
 }
 
+func TestAnEndOnRecordIsNotUndoneByWhatACrashLeaves(t *testing.T) {
+	for _, left := range []string{"running", "pending"} { // a power cut can undo the rename between them
+		dir := t.TempDir()
+		q := open(t, dir)
+		id := put(t, q, "a").Announce().ID
+		record, err := os.ReadFile(filepath.Join(dir, "pending", id+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lease(t, q).Complete(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, left, id+".json"), record, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		crash(t, q)
+		q = open(t, dir)
+		if j, err := q.Get(id); err != nil || j.Status != job.Completed {
+			t.Errorf("left in %s: the job is %s by now, %v", left, j.Status, err)
+		}
+		if got := records(t, dir); !slices.Equal(got, []string{"done/" + id}) {
+			t.Errorf("left in %s: on disk is %v", left, got)
+		}
+	}
+}
+
 func TestPruneForgetsOldEndedJobsOnly(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
