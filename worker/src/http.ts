@@ -1,0 +1,66 @@
+// Answers. Every one of them passes through here or through deliver.ts.
+
+import type { ProblemBody } from "./api";
+
+const apiHeaders = {
+  "Cache-Control": "no-store",
+  "X-Content-Type-Options": "nosniff",
+  "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+  "Referrer-Policy": "no-referrer",
+};
+
+const titles: Record<number, string> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  411: "Length Required",
+  412: "Precondition Failed",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
+  416: "Range Not Satisfiable",
+  422: "Unprocessable Content",
+  429: "Too Many Requests",
+  500: "Internal Server Error",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  507: "Insufficient Storage",
+};
+
+/** An error that its caller is told of. Anything else that is thrown is a 500. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    readonly detail: string,
+    readonly headers: Record<string, string> = {},
+  ) {
+    super(`${status} ${code}: ${detail}`);
+  }
+
+  response(): Response {
+    const body: ProblemBody = {
+      type: "about:blank",
+      title: titles[this.status] ?? "Error",
+      status: this.status,
+      detail: this.detail,
+      code: this.code,
+    };
+    return new Response(JSON.stringify(body), {
+      status: this.status,
+      headers: { ...apiHeaders, "Content-Type": "application/problem+json", ...this.headers },
+    });
+  }
+}
+
+export function json(body: unknown, status = 200): Response {
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { ...apiHeaders, "Content-Type": "application/json" },
+  });
+}
+
+export function noContent(headers: Record<string, string> = {}): Response {
+  return new Response(null, { status: 204, headers: { ...apiHeaders, ...headers } });
+}
