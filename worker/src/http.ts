@@ -64,3 +64,30 @@ export function json(body: unknown, status = 200): Response {
 export function noContent(headers: Record<string, string> = {}): Response {
   return new Response(null, { status: 204, headers: { ...apiHeaders, ...headers } });
 }
+
+/**
+ * The text of a body that is not trusted to be short. What it is too long for
+ * is the caller's to say.
+ */
+export async function readText(message: Request | Response, maxBytes: number): Promise<string | null> {
+  if (message.body === null) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  let bytes = 0;
+  // Leaving the loop cancels the body.
+  for await (const chunk of message.body as ReadableStream<Uint8Array>) {
+    bytes += chunk.byteLength;
+    if (bytes > maxBytes) return null;
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/** What JSON text holds, or undefined if it is not JSON. */
+export function parseJSON(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

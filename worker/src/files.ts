@@ -1,0 +1,67 @@
+// The daemon's files in R2, under the names that the manifest gives them.
+
+import type { Format } from "./api";
+import type { Env } from "./env";
+import { OptimizerError, optimizer } from "./optimizer";
+
+/** As the browser is told: a picture's address says all about its content. */
+export const contentTypes = { webp: "image/webp", jpeg: "image/jpeg", avif: "image/avif" } as const satisfies Record<Format, string>;
+export const extensions = { webp: "webp", jpeg: "jpg", avif: "avif" } as const satisfies Record<Format, string>;
+
+export const idPattern = /^[a-z2-7]{26}$/;
+const keyPattern = /^([a-z2-7]{26})\/([1-9][0-9]{0,4})\.(webp|jpg|avif)$/;
+
+export interface FileKey {
+  id: string;
+  width: number;
+  extension: string;
+}
+
+/** The parts of a key of the daemon, or null if it is none. */
+export function parseKey(key: string): FileKey | null {
+  const [, id, width, extension] = keyPattern.exec(key) ?? [];
+  if (id === undefined || width === undefined || extension === undefined) return null;
+  return { id, width: Number(width), extension };
+}
+
+export interface RemoteFile {
+  /** The daemon's key. It has been checked by parseKey. */
+  key: string;
+  format: Format;
+  bytes: number;
+  sha256: string;
+}
+
+/** For the whole of one file. */
+const pullTimeout = 60_000;
+
+/**
+ * Brings one file into R2, under its own key or another. R2 takes it only if
+ * its digest is the manifest's; what lies there already stays otherwise.
+ */
+export async function pullFile(env: Env, file: RemoteFile, key = file.key): Promise<void> {
+  const response = await optimizer(env, `/files/${file.key}`, {
+    // Compressed on the way, it would have no length that R2 believes.
+    headers: { "Accept-Encoding": "identity" },
+    signal: AbortSignal.timeout(pullTimeout),
+  });
+  if (response.body === null || Number(response.headers.get("Content-Length")) !== file.bytes) {
+    await response.body?.cancel();
+    throw new OptimizerError(502, "optimizer_unavailable", `${file.key} has not the length that its manifest says.`);
+  }
+  await env.IMAGES.put(key, response.body, { sha256: file.sha256, httpMetadata: { contentType: contentTypes[file.format] } });
+}
+
+/** Runs work on all items, at most so many at once; stops at the first error, when what runs has ended. */
+export async function inParallel<T>(items: readonly T[], atOnce: number, work: (item: T) => Promise<void>): Promise<void> {
+  const errors: unknown[] = [];
+  const rest = items.values();
+  const worker = async () => {
+    for (const item of rest) {
+      if (errors.length > 0) return;
+      await work(item).catch((error: unknown) => errors.push(error));
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  if (errors.length > 0) throw errors[0];
+}

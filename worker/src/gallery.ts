@@ -1,0 +1,74 @@
+// The list of images, and an image's end.
+
+import type { Image, ImageList } from "./api";
+import { requireOwner } from "./auth";
+import type { Env } from "./env";
+import { idPattern } from "./files";
+import { Problem, json, noContent, parseJSON } from "./http";
+import { type ImageMetadata, entryKey } from "./image";
+import { forget } from "./pull";
+import { type ImageState, changeImage } from "./state";
+
+const pageSize = 60;
+
+/**
+ * Where a page begins: the KV listing that it is of, and the image before it.
+ * A listing has up to a thousand images, in the order of their ids; each is
+ * sorted here, so a gallery of up to a thousand is newest first throughout.
+ */
+interface Cursor {
+  listing: string | null;
+  after: Pick<Image, "created_at" | "id"> | null;
+}
+
+/** GET /api/images?cursor= */
+export async function listImages(request: Request, env: Env): Promise<Response> {
+  const { listing, after } = parseCursor(new URL(request.url).searchParams.get("cursor"));
+  const list = await env.META.list<ImageMetadata>({ prefix: entryKey(""), cursor: listing });
+  const images = list.keys
+    .flatMap(({ name, metadata }): Image[] => (metadata ? [{ id: name.slice(entryKey("").length), ...metadata }] : []))
+    .sort(newestFirst)
+    .filter((image) => after === null || newestFirst(after, image) < 0);
+  const page = images.slice(0, pageSize);
+  const last = page.at(-1);
+  let next: Cursor | null = null;
+  if (last && images.length > pageSize) next = { listing, after: { created_at: last.created_at, id: last.id } };
+  else if (!list.list_complete) next = { listing: list.cursor, after: null };
+  return json({ images: page, cursor: next && btoa(JSON.stringify(next)) } satisfies ImageList);
+}
+
+function newestFirst(a: Cursor["after"] & object, b: Cursor["after"] & object): number {
+  return compare(b.created_at, a.created_at) || compare(a.id, b.id);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function parseCursor(text: string | null): Cursor {
+  if (text === null || text === "") return { listing: null, after: null };
+  const bad = new Problem(400, "invalid_request", "cursor must be that of the page before.");
+  if (!/^[A-Za-z0-9+/]+=*$/.test(text) || text.length % 4 !== 0) throw bad;
+  const cursor = parseJSON(atob(text)) as Partial<Cursor> | null | undefined;
+  const { listing, after } = cursor ?? {};
+  if (listing !== null && typeof listing !== "string") throw bad;
+  if (after !== null && (typeof after?.created_at !== "string" || typeof after.id !== "string")) throw bad;
+  return { listing, after };
+}
+
+/** DELETE /api/images/{id}. What browsers and edges have cached stays there for its time. */
+export async function deleteOne(request: Request, env: Env, id: string): Promise<Response> {
+  await requireOwner(request, env);
+  if (!idPattern.test(id)) throw new Problem(404, "not_found", "There is no such image.");
+  // First, so that a pull under way sees it and clears up after itself.
+  const deleted: ImageState = { status: "deleted", deleted_at: new Date().toISOString() };
+  await changeImage(env, id, (before) => before && deleted);
+  await env.META.delete(entryKey(id));
+  for (;;) {
+    const { objects, truncated } = await env.IMAGES.list({ prefix: `${id}/` });
+    if (objects.length > 0) await env.IMAGES.delete(objects.map(({ key }) => key));
+    if (!truncated) break;
+  }
+  await forget(env, id);
+  return noContent();
+}

@@ -1,0 +1,131 @@
+// How the daemon is reached. Nothing else in the Worker knows.
+
+import type { Job, Manifest } from "./api";
+import type { Env } from "./env";
+import { isJob, isManifest } from "./generated/validate";
+import { Problem, parseJSON, readText } from "./http";
+
+/** For a request whose answer is short. */
+const askTimeout = 15_000;
+const maxJSON = 1 << 20;
+
+/** What came instead of an answer. */
+export class OptimizerError extends Error {
+  constructor(
+    /** HTTP status; 0 if there was no answer. */
+    readonly status: number,
+    /** The daemon's own code, or one of ours. */
+    readonly code: string,
+    readonly detail: string,
+    /** Seconds. */
+    readonly retryAfter: number | null = null,
+  ) {
+    super(`optimizer: ${status} ${code}: ${detail}`);
+  }
+
+  /** Whether the daemon itself said that this will never work. */
+  get permanent(): boolean {
+    return ["not_found", "invalid_options", "invalid_request"].includes(this.code);
+  }
+
+  /** The same, to the Worker's client. */
+  problem(): Problem {
+    const passedOn = [400, 408, 413, 415, 422, 429, 507];
+    const later = { "Retry-After": String(this.retryAfter ?? 30) };
+    if (passedOn.includes(this.status)) {
+      return new Problem(this.status, this.code, this.detail, [408, 429, 507].includes(this.status) ? later : {});
+    }
+    if (this.status === 401 || this.status === 403) return new Problem(502, this.code, this.detail);
+    return new Problem(503, "optimizer_unavailable", "The optimizer is out of reach; try again in a while.", later);
+  }
+}
+
+/**
+ * A request to the daemon; path is absolute. Resolves to a 2xx answer, and
+ * throws OptimizerError for everything else.
+ */
+export async function optimizer(env: Env, path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers);
+  headers.set("Authorization", `Bearer ${env.OPTIMIZER_TOKEN ?? ""}`);
+  let base = "http://optimizer";
+  let send = (url: string, options: RequestInit) => fetch(url, options);
+  if (env.OPTIMIZER) {
+    const binding = env.OPTIMIZER;
+    send = (url, options) => binding.fetch(url, options);
+  } else {
+    base = (env.OPTIMIZER_URL ?? "").replace(/\/+$/, "");
+    if (env.ACCESS_CLIENT_ID && env.ACCESS_CLIENT_SECRET) {
+      headers.set("CF-Access-Client-Id", env.ACCESS_CLIENT_ID);
+      headers.set("CF-Access-Client-Secret", env.ACCESS_CLIENT_SECRET);
+    }
+  }
+  let response: Response;
+  try {
+    // A redirect is Access asking for a login; the token must not follow it.
+    response = await send(base + path, { ...init, headers, redirect: "manual" });
+  } catch (error) {
+    throw new OptimizerError(0, "optimizer_unavailable", error instanceof Error ? error.message : String(error));
+  }
+  if (response.ok) return response;
+  throw await refusal(response);
+}
+
+async function refusal(response: Response): Promise<OptimizerError> {
+  const { status } = response;
+  const seconds = Number(response.headers.get("Retry-After"));
+  const retryAfter = Number.isInteger(seconds) && seconds > 0 ? seconds : null;
+  // An answer that came before the body was read may have lost its own.
+  const body = parseJSON((await readText(response, maxJSON).catch(() => null)) ?? "");
+  if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
+    return new OptimizerError(403, "optimizer_refused", "The optimizer does not let this Worker in; its tokens must be checked.");
+  }
+  if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string") {
+    const detail = "detail" in body && typeof body.detail === "string" ? body.detail : "";
+    return new OptimizerError(status, body.code, detail, retryAfter);
+  }
+  if (status === 413) return new OptimizerError(status, "too_large", "The optimizer takes no picture as large as this.");
+  return new OptimizerError(status, "optimizer_unavailable", "The answer is not the optimizer's.", retryAfter);
+}
+
+/** The answer's JSON, if it is what the contract says. */
+export async function checked<T>(response: Response, check: (data: unknown) => data is T): Promise<T> {
+  const data = parseJSON((await readText(response, maxJSON)) ?? "");
+  if (!check(data)) throw new OptimizerError(502, "optimizer_unavailable", "The answer is not as the contract has it.");
+  return data;
+}
+
+/** How a job stands, asked for at most wait seconds. */
+export async function getJob(env: Env, id: string, wait = 0): Promise<Job> {
+  const response = await optimizer(env, `/jobs/${id}`, {
+    headers: wait > 0 ? { Prefer: `wait=${wait}` } : {},
+    signal: AbortSignal.timeout(askTimeout + wait * 1000),
+  });
+  return checked(response, isJob);
+}
+
+export async function postJob(env: Env, request: Pick<Job, "input" | "options">): Promise<Job> {
+  const response = await optimizer(env, "/jobs", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(request),
+    signal: AbortSignal.timeout(askTimeout),
+  });
+  return checked(response, isJob);
+}
+
+export async function deleteImage(env: Env, id: string): Promise<void> {
+  const response = await optimizer(env, `/v1/images/${id}`, { method: "DELETE", signal: AbortSignal.timeout(askTimeout) });
+  await response.body?.cancel();
+}
+
+/** A picture goes in; a manifest comes out, or the job that will make it. */
+export async function postImage(env: Env, body: ReadableStream, query: URLSearchParams): Promise<Job | Manifest> {
+  // No timeout: the body takes as long as the client's line does.
+  const response = await optimizer(env, `/v1/images?${query}`, {
+    method: "POST",
+    // Never the client's type: a form would be taken apart.
+    headers: { "Content-Type": "application/octet-stream", Prefer: "respond-async" },
+    body,
+  });
+  return response.status === 202 ? checked(response, isJob) : checked(response, isManifest);
+}

@@ -1,0 +1,40 @@
+// The queue's consumer.
+
+import type { Env, Message } from "./env";
+import { OptimizerError } from "./optimizer";
+import { forgetLater, giveUp, pull } from "./pull";
+import { poll } from "./upload";
+
+/** As max_retries in wrangler.jsonc. With the waits below, about half a day. */
+const maxRetries = 20;
+const longestWait = 60 * 60;
+
+export async function consume(batch: MessageBatch<Message>, env: Env): Promise<void> {
+  for (const message of batch.messages) {
+    try {
+      await handle(env, message.body);
+      message.ack();
+    } catch (error) {
+      console.error(JSON.stringify({ message: message.body, attempts: message.attempts, error: String(error) }));
+      const reason = error instanceof OptimizerError ? error : new OptimizerError(0, "storage_failed", String(error));
+      const hopeless = reason.code === "not_found" || message.attempts > maxRetries;
+      if (hopeless && message.body.kind === "pull") {
+        await giveUp(env, message.body.image, reason);
+        message.ack();
+      } else {
+        message.retry({ delaySeconds: Math.min(5 * 2 ** message.attempts, longestWait) });
+      }
+    }
+  }
+}
+
+async function handle(env: Env, message: Message): Promise<void> {
+  switch (message.kind) {
+    case "pull":
+      return pull(env, message.image, message.from);
+    case "poll":
+      return poll(env, message.upload, message.attempt);
+    case "forget":
+      return forgetLater(env, message.image);
+  }
+}

@@ -1,0 +1,34 @@
+// POST /api/webhook: the daemon says that a job has ended.
+
+import { Webhook } from "standardwebhooks";
+import type { Env } from "./env";
+import { isEvent } from "./generated/validate";
+import { Problem, noContent, parseJSON, readText } from "./http";
+import { jobEnded } from "./upload";
+
+/** A manifest of the most files has some 25 kB. */
+const maxBody = 256 << 10;
+
+export async function postWebhook(request: Request, env: Env): Promise<Response> {
+  const text = await readText(request, maxBody);
+  if (text === null) throw new Problem(413, "too_large", `A webhook has at most ${maxBody} bytes.`);
+  if (!isSigned(env, request.headers, text)) {
+    throw new Problem(401, "unauthorized", "The signature is not the optimizer's, or not of the last five minutes.");
+  }
+  const event = parseJSON(text);
+  if (!isEvent(event)) throw new Problem(400, "invalid_request", "The body is not an event of the optimizer.");
+  await jobEnded(env, event.data);
+  return noContent();
+}
+
+function isSigned(env: Env, headers: Headers, text: string): boolean {
+  const secrets = (env.WEBHOOK_SECRET ?? "").split(/\s+/).filter((secret) => secret !== "");
+  return secrets.some((secret) => {
+    try {
+      new Webhook(secret).verify(text, Object.fromEntries(headers), { jsonParse: false });
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}

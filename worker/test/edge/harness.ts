@@ -1,0 +1,220 @@
+// A Worker under test: real R2, KV and cache of the runtime, the real daemon
+// behind the proxy, every subrequest counted. The queue is in the test's hands,
+// so that messages come when, and as often as, a test wants.
+
+import { createExecutionContext, createMessageBatch, getQueueResult, waitOnExecutionContext } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { Webhook } from "standardwebhooks";
+import { inject } from "vitest";
+import type { Job, Manifest, Upload, UploadAccepted } from "../../src/api";
+import type { Env, Message } from "../../src/env";
+import worker from "../../src/index";
+
+export const origin = "https://gallery.example.com";
+export const ownerToken = "the owner's token";
+const proxyUrl = inject("proxyUrl");
+
+/** What one invocation asked of others. */
+export interface Invocation {
+  what: string;
+  /** Requests to the daemon. */
+  external: number;
+  /** Operations on R2, KV, the queue and the cache. */
+  internal: number;
+  kvWrites: number;
+}
+
+export interface Pending {
+  body: Message;
+  delaySeconds: number;
+  attempts: number;
+}
+
+export class Worker {
+  readonly env: Env;
+  readonly invocations: Invocation[] = [];
+  queue: Pending[] = [];
+  #now: Invocation = { what: "", external: 0, internal: 0, kvWrites: 0 };
+
+  constructor(overrides: Partial<Env> = {}) {
+    const count = () => this.#now.internal++;
+    const counting = <T extends object>(target: T, on: (method: string) => void): T =>
+      new Proxy(target, {
+        get(object, name) {
+          const value: unknown = Reflect.get(object, name);
+          if (typeof value !== "function") return value;
+          return (...args: unknown[]) => {
+            on(String(name));
+            return Reflect.apply(value, object, args) as unknown;
+          };
+        },
+      });
+    const queue = {
+      send: (body: Message, options?: QueueSendOptions) => {
+        count();
+        this.queue.push({ body, delaySeconds: options?.delaySeconds ?? 0, attempts: 1 });
+        return Promise.resolve();
+      },
+    };
+    this.env = {
+      ...env,
+      OPTIMIZER: counting(env.OPTIMIZER as Fetcher, () => this.#now.external++),
+      IMAGES: counting(env.IMAGES, count),
+      META: counting(env.META, (method) => {
+        count();
+        if (method === "put") this.#now.kvWrites++;
+      }),
+      WORK: queue as unknown as Queue<Message>,
+      ...overrides,
+    };
+  }
+
+  /** A request, and all that it leaves to be done after its answer. */
+  async fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    this.#begin(`${init.method ?? "GET"} ${path}`);
+    const ctx = createExecutionContext();
+    const request = new Request<unknown, IncomingRequestCfProperties>(new URL(path, origin), init);
+    const response = await worker.fetch(request, this.env, ctx);
+    // The body must be taken while the context waits for the cache to take it.
+    const body = response.body === null ? null : await response.arrayBuffer();
+    await waitOnExecutionContext(ctx);
+    return new Response(body, response);
+  }
+
+  /** A request of the owner's program. */
+  owner(path: string, init: RequestInit = {}): Promise<Response> {
+    return this.fetch(path, { ...init, headers: { ...(init.headers as object), Authorization: `Bearer ${ownerToken}` } });
+  }
+
+  async upload(photo: ArrayBuffer, filename = "photo.jpg"): Promise<UploadAccepted & { httpStatus: number }> {
+    const response = await this.owner(`/api/images?filename=${filename}`, { method: "POST", body: photo, headers: lengthOf(photo) });
+    return { httpStatus: response.status, ...(await response.json<UploadAccepted>()) };
+  }
+
+  async status(upload: string): Promise<Upload> {
+    return (await this.owner(`/api/uploads/${upload}`)).json<Upload>();
+  }
+
+  /** Handles one message of this kind; false if there is none. What fails comes back, as the real queue has it. */
+  async step(kind: Message["kind"] = "pull"): Promise<boolean> {
+    const index = this.queue.findIndex(({ body }) => body.kind === kind);
+    const [message] = index < 0 ? [] : this.queue.splice(index, 1);
+    if (!message) return false;
+    await this.handle(message);
+    return true;
+  }
+
+  async handle(message: Pending): Promise<void> {
+    this.#begin(JSON.stringify(message.body));
+    const batch = createMessageBatch("optimizerd-work", [
+      { id: crypto.randomUUID(), timestamp: new Date(), attempts: message.attempts, body: message.body },
+    ]);
+    const ctx = createExecutionContext();
+    await worker.queue(batch as MessageBatch<Message>, this.env);
+    const result = await getQueueResult(batch, ctx);
+    const retry = result.retryMessages[0];
+    if (retry) this.queue.push({ ...message, attempts: message.attempts + 1, delaySeconds: retry.delaySeconds ?? 0 });
+  }
+
+  /** Handles messages of this kind until there are none. */
+  async drain(kind: Message["kind"] = "pull"): Promise<void> {
+    while (await this.step(kind));
+  }
+
+  /** What the daemon would post at the end of this job. */
+  async webhook(job: Job, change: { id?: string; age?: number; secret?: string; body?: string } = {}): Promise<Response> {
+    const event = { type: `job.${job.status}`, timestamp: job.finished_at, data: job };
+    const body = JSON.stringify(event);
+    const id = change.id ?? `msg_${job.id}`;
+    const at = new Date(Date.now() - (change.age ?? 0) * 1000);
+    const secret = change.secret ?? (env.WEBHOOK_SECRET as string);
+    return this.fetch("/api/webhook", {
+      method: "POST",
+      headers: {
+        "webhook-id": id,
+        "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
+        "webhook-signature": new Webhook(secret).sign(id, at, body),
+      },
+      body: change.body ?? body,
+    });
+  }
+
+  #begin(what: string): void {
+    this.#now = { what, external: 0, internal: 0, kvWrites: 0 };
+    this.invocations.push(this.#now);
+  }
+}
+
+/** Straight to the daemon. */
+export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const response = await fetch(proxyUrl + path, { ...init, headers: { ...(init.headers as object), Authorization: "Bearer test-token" } });
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  return (response.status === 204 ? null : await response.json()) as T;
+}
+
+/** The job at its end. */
+export function finished(job: string): Promise<Job> {
+  return daemon<Job>(`/jobs/${job}`, { headers: { Prefer: "wait=25" } });
+}
+
+export const faults = (...list: { match: string; action: string; after?: number; times?: number }[]) =>
+  control("PUT", "/test/faults", JSON.stringify(list));
+export const startDaemon = () => control("POST", "/test/start");
+export const stopDaemon = () => control("POST", "/test/stop");
+
+async function control(method: string, path: string, body: string | null = null): Promise<void> {
+  const response = await fetch(proxyUrl + path, { method, body });
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status}`);
+}
+
+/** What the proxy has seen since it was asked last. */
+export async function seen(): Promise<string[]> {
+  return (await fetch(`${proxyUrl}/test/seen`, { method: "DELETE" })).json();
+}
+
+/** One of bimg's photos. With salt behind its end it is another picture to the daemon. */
+export async function photo(name: string, salt = ""): Promise<ArrayBuffer> {
+  const bytes = await (await fetch(`${proxyUrl}/test/photos/${name}`)).arrayBuffer();
+  return new Blob([bytes, salt]).arrayBuffer();
+}
+
+export function lengthOf(body: ArrayBuffer): Record<string, string> {
+  return { "Content-Length": String(body.byteLength) };
+}
+
+export async function sha256(bytes: ArrayBuffer): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Every file of the manifest that is in R2, by key; throws if one has other bytes than it should. */
+export async function storedFiles(manifest: Manifest): Promise<string[]> {
+  const stored: string[] = [];
+  for (const { key, sha256: digest, content_type } of manifest.variants) {
+    const object = await env.IMAGES.get(key);
+    if (object === null) continue;
+    if ((await sha256(await object.arrayBuffer())) !== digest) throw new Error(`${key} has other bytes than the manifest says`);
+    if (object.httpMetadata?.contentType !== content_type) throw new Error(`${key} is not ${content_type}`);
+    stored.push(key);
+  }
+  return stored;
+}
+
+/** 7 widths in 3 formats. The daemon has it already after the first time. */
+export const bird = "northern_cardinal_bird.jpg";
+
+/** An image with all its 21 files in R2. */
+export async function storedBird(worker: Worker): Promise<Manifest> {
+  const { upload } = await worker.upload(await photo(bird), bird);
+  let manifest: Manifest;
+  if (upload.startsWith("job_")) {
+    const job = await finished(upload);
+    if (!job.output || !("manifest" in job.output)) throw new Error("no manifest");
+    manifest = job.output.manifest;
+    await worker.webhook(job);
+  } else {
+    manifest = await daemon<Manifest>(`/v1/images/${upload}`);
+  }
+  await worker.drain();
+  return manifest;
+}

@@ -1,0 +1,78 @@
+// The real daemon, as a child process.
+
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+
+export const token = "test-token";
+export const webhookSecret = `whsec_${Buffer.from("a secret of the tests alone").toString("base64")}`;
+
+const root = resolve(import.meta.dirname, "../../..");
+
+export class Daemon {
+  url = "";
+  #process: ChildProcess | null = null;
+
+  private constructor(
+    private readonly folder: string,
+    private readonly settings: Record<string, string>,
+  ) {}
+
+  static async start(settings: Record<string, string> = {}): Promise<Daemon> {
+    const daemon = new Daemon(await mkdtemp(join(tmpdir(), "optimizerd-worker-")), settings);
+    await daemon.start();
+    return daemon;
+  }
+
+  /** Starts it, on a new port, with the data that it had. */
+  async start(): Promise<void> {
+    const binary = process.env.OPTIMIZERD_BIN ?? join(root, "bin/optimizerd");
+    if (!existsSync(binary)) throw new Error(`${binary} is missing; run make build`);
+    const settings: Record<string, string> = {
+      "http.listen": "127.0.0.1:0",
+      "admin.listen": "",
+      "storage.dir": join(this.folder, "data"),
+      "storage.keep_originals": "true",
+      "auth.tokens": token,
+      "fetch.allow_private": "true",
+      "webhook.secrets": webhookSecret,
+      "ladder.formats": "webp,jpeg,avif",
+      "log.level": "error",
+      ...this.settings,
+    };
+    const args = Object.entries(settings).flatMap(([name, value]) => ["--set", `${name}=${value}`]);
+    const child = spawn(binary, ["serve", ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#process = child;
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (!line.startsWith("listening ")) continue;
+      this.url = line.slice("listening ".length);
+      return;
+    }
+    throw new Error("the daemon ended before it listened");
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+    const child = this.#process;
+    this.#process = null;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const exit = once(child, "exit");
+    child.kill(signal);
+    await exit;
+  }
+
+  /** Ends it and removes its data. */
+  async dispose(): Promise<void> {
+    await this.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Where the photos are: bimg's own test data. */
+export function photoFolder(): string {
+  const folder = execFileSync("go", ["list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg"], { cwd: root, encoding: "utf8" });
+  return join(folder.trim(), "testdata");
+}

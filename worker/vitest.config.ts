@@ -1,0 +1,42 @@
+import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
+import { defineConfig } from "vitest/config";
+import { token, webhookSecret } from "./test/node/daemon";
+
+export default defineConfig({
+  test: {
+    // One daemon, one proxy: what one file breaks, another would meet.
+    fileParallelism: false,
+    projects: [
+      {
+        // Inside workerd, with the real daemon behind a proxy that breaks things.
+        plugins: [
+          cloudflareTest(({ inject }) => ({
+            wrangler: { configPath: "./wrangler.jsonc" },
+            miniflare: {
+              cf: false,
+              bindings: {
+                OPTIMIZER_TOKEN: token,
+                UPLOAD_TOKEN: "the owner's token",
+                SESSION_SECRET: "a secret",
+                WEBHOOK_SECRET: webhookSecret,
+                PUBLIC_URL: "https://gallery.example.com",
+              },
+              // What a Workers VPC binding is in production.
+              serviceBindings: { OPTIMIZER: { external: { address: new URL(inject("proxyUrl")).host, http: {} } } },
+            },
+          })),
+        ],
+        test: {
+          name: "edge",
+          include: ["test/edge/*.test.ts"],
+          globalSetup: ["test/node/setup.ts"],
+          testTimeout: 60_000,
+        },
+      },
+      {
+        // A Worker with an address, so that the daemon's webhook finds it.
+        test: { name: "live", include: ["test/node/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 },
+      },
+    ],
+  },
+});
