@@ -224,10 +224,12 @@ async function fromBucket(
 
 /** Which part of the object its body is; null if it is all of it. */
 function partOf({ range, size }: R2Object): { offset: number; length: number } | null {
-  if (range === undefined) return null;
-  const suffix = "suffix" in range ? Math.min(range.suffix, size) : null;
-  const offset = suffix !== null ? size - suffix : (("offset" in range && range.offset) || 0);
-  const length = suffix ?? (("length" in range && range.length) || size - offset);
+  // Some of them may be there and undefined.
+  const { suffix, offset = suffix === undefined ? 0 : Math.max(size - suffix, 0), length = size - offset } = (range ?? {}) as {
+    offset?: number;
+    length?: number;
+    suffix?: number;
+  };
   return length === size ? null : { offset, length };
 }
 

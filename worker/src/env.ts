@@ -3,7 +3,7 @@ export interface Env {
   ASSETS: Fetcher;
   IMAGES: R2Bucket;
   META: KVNamespace;
-  WORK: Queue<Message>;
+  WORK: Queue<Work>;
   ORDERS: RateLimit;
 
   /** The daemon behind a Workers VPC service; without it OPTIMIZER_URL is used. */
@@ -28,7 +28,7 @@ export interface Env {
 }
 
 /** What the queue carries. */
-export type Message =
+export type Work =
   /** Asks the daemon how a job stands, for when its webhook does not come. */
   | { kind: "poll"; upload: string; attempt: number }
   /** Pulls some files of an image, beginning with this one. */

@@ -3,7 +3,7 @@
 
 import { deleteSession, getSession, postSession } from "./auth";
 import { deliver } from "./deliver";
-import type { Env, Message } from "./env";
+import type { Env, Work } from "./env";
 import { deleteOne, listImages } from "./gallery";
 import { Problem } from "./http";
 import { OptimizerError } from "./optimizer";
@@ -50,6 +50,6 @@ export default {
   },
 
   async queue(batch, env): Promise<void> {
-    await consume(batch, env);
+    await consume(batch.messages, env);
   },
-} satisfies ExportedHandler<Env, Message>;
+} satisfies ExportedHandler<Env, Work>;

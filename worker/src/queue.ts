@@ -1,6 +1,6 @@
 // The queue's consumer.
 
-import type { Env, Message } from "./env";
+import type { Env, Work } from "./env";
 import { OptimizerError } from "./optimizer";
 import { forgetLater, giveUp, pull } from "./pull";
 import { poll } from "./upload";
@@ -9,8 +9,8 @@ import { poll } from "./upload";
 const maxRetries = 20;
 const longestWait = 60 * 60;
 
-export async function consume(batch: MessageBatch<Message>, env: Env): Promise<void> {
-  for (const message of batch.messages) {
+export async function consume(messages: readonly Message<Work>[], env: Env): Promise<void> {
+  for (const message of messages) {
     try {
       await handle(env, message.body);
       message.ack();
@@ -28,7 +28,7 @@ export async function consume(batch: MessageBatch<Message>, env: Env): Promise<v
   }
 }
 
-async function handle(env: Env, message: Message): Promise<void> {
+async function handle(env: Env, message: Work): Promise<void> {
   switch (message.kind) {
     case "pull":
       return pull(env, message.image, message.from);

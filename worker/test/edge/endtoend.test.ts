@@ -57,7 +57,7 @@ test("every width and format is delivered as it was made, the second time from t
     const path = `/images/${manifest.id}?w=${width}&f=${format}`;
     for (const from of ["r2", "cache"]) {
       const response = await worker.fetch(path);
-      expect(response.status).toBe(200);
+      expect([from, response.status, response.headers.get("Content-Range")]).toEqual([from, 200, null]);
       // 1920 is between two rungs: what the cache has it under, nobody sees.
       expect(response.headers.get("X-From")).toBe(from);
       expect(response.headers.get("Content-Type")).toBe(content_type);

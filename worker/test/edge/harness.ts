@@ -2,13 +2,14 @@
 // behind the proxy, every subrequest counted. The queue is in the test's hands,
 // so that messages come when, and as often as, a test wants.
 
-import { createExecutionContext, createMessageBatch, getQueueResult, waitOnExecutionContext } from "cloudflare:test";
+import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { Webhook } from "standardwebhooks";
 import { inject } from "vitest";
 import type { Job, Manifest, Upload, UploadAccepted } from "../../src/api";
-import type { Env, Message } from "../../src/env";
+import type { Env, Work } from "../../src/env";
 import worker from "../../src/index";
+import { consume } from "../../src/queue";
 
 export const origin = "https://gallery.example.com";
 export const ownerToken = "the owner's token";
@@ -25,7 +26,7 @@ export interface Invocation {
 }
 
 export interface Pending {
-  body: Message;
+  body: Work;
   delaySeconds: number;
   attempts: number;
 }
@@ -50,7 +51,7 @@ export class Worker {
         },
       });
     const queue = {
-      send: (body: Message, options?: QueueSendOptions) => {
+      send: (body: Work, options?: QueueSendOptions) => {
         count();
         this.queue.push({ body, delaySeconds: options?.delaySeconds ?? 0, attempts: 1 });
         return Promise.resolve();
@@ -64,7 +65,7 @@ export class Worker {
         count();
         if (method === "put") this.#now.kvWrites++;
       }),
-      WORK: queue as unknown as Queue<Message>,
+      WORK: queue as unknown as Queue<Work>,
       ...overrides,
     };
   }
@@ -73,7 +74,7 @@ export class Worker {
   async fetch(path: string, init: RequestInit = {}): Promise<Response> {
     this.#begin(`${init.method ?? "GET"} ${path}`);
     const ctx = createExecutionContext();
-    const request = new Request<unknown, IncomingRequestCfProperties>(new URL(path, origin), init);
+    const request = new Request(new URL(path, origin), init) as Request<unknown, IncomingRequestCfProperties>;
     const response = await worker.fetch(request, this.env, ctx);
     // The body must be taken while the context waits for the cache to take it.
     const body = response.body === null ? null : await response.arrayBuffer();
@@ -96,7 +97,7 @@ export class Worker {
   }
 
   /** Handles one message of this kind; false if there is none. What fails comes back, as the real queue has it. */
-  async step(kind: Message["kind"] = "pull"): Promise<boolean> {
+  async step(kind: Work["kind"] = "pull"): Promise<boolean> {
     const index = this.queue.findIndex(({ body }) => body.kind === kind);
     const [message] = index < 0 ? [] : this.queue.splice(index, 1);
     if (!message) return false;
@@ -106,18 +107,24 @@ export class Worker {
 
   async handle(message: Pending): Promise<void> {
     this.#begin(JSON.stringify(message.body));
-    const batch = createMessageBatch("optimizerd-work", [
-      { id: crypto.randomUUID(), timestamp: new Date(), attempts: message.attempts, body: message.body },
-    ]);
-    const ctx = createExecutionContext();
-    await worker.queue(batch as MessageBatch<Message>, this.env);
-    const result = await getQueueResult(batch, ctx);
-    const retry = result.retryMessages[0];
-    if (retry) this.queue.push({ ...message, attempts: message.attempts + 1, delaySeconds: retry.delaySeconds ?? 0 });
+    let again: Pending | null = null;
+    // The runtime's own batch would not tell the delay of a retry.
+    const delivered: Message<Work> = {
+      id: crypto.randomUUID(),
+      timestamp: new Date(),
+      body: message.body,
+      attempts: message.attempts,
+      ack: () => {},
+      retry: (options) => {
+        again = { ...message, attempts: message.attempts + 1, delaySeconds: options?.delaySeconds ?? 0 };
+      },
+    };
+    await consume([delivered], this.env);
+    if (again) this.queue.push(again);
   }
 
   /** Handles messages of this kind until there are none. */
-  async drain(kind: Message["kind"] = "pull"): Promise<void> {
+  async drain(kind: Work["kind"] = "pull"): Promise<void> {
     while (await this.step(kind));
   }
 

@@ -28,8 +28,9 @@ export class Daemon {
     return daemon;
   }
 
-  /** Starts it, on a new port, with the data that it had. */
+  /** Starts it if it is not running, on a new port, with the data that it had. */
   async start(): Promise<void> {
+    if (this.#process !== null) return;
     const binary = process.env.OPTIMIZERD_BIN ?? join(root, "bin/optimizerd");
     if (!existsSync(binary)) throw new Error(`${binary} is missing; run make build`);
     const settings: Record<string, string> = {

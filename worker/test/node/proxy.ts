@@ -38,6 +38,7 @@ export class Proxy {
   ) {}
 
   async start(): Promise<void> {
+    this.#server.keepAliveTimeout = 0; // no connection ends but by a fault
     this.#server.listen(0, "127.0.0.1");
     await once(this.#server, "listening");
     this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;

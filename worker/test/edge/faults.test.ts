@@ -1,0 +1,366 @@
+// Whatever breaks, the end is right, and nothing wrong is ever stored.
+
+import { reset } from "cloudflare:test";
+import { env } from "cloudflare:workers";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Job, Manifest, ProblemBody } from "../../src/api";
+import { Worker, bird, daemon, faults, finished, lengthOf, photo, seen, startDaemon, stopDaemon, storedBird, storedFiles } from "./harness";
+
+let worker: Worker;
+
+beforeEach(async () => {
+  worker = new Worker();
+  await seen();
+});
+afterEach(async () => {
+  await faults();
+  await startDaemon();
+  await reset();
+});
+
+/** An upload whose job has ended, which the Worker does not know yet. */
+async function ended(name = bird): Promise<{ upload: string; job: Job; manifest: Manifest }> {
+  const { upload } = await worker.upload(await photo(name, crypto.randomUUID()), name);
+  const job = await finished(upload);
+  return { upload, job, manifest: (job.output as { manifest: Manifest }).manifest };
+}
+
+async function expectDone(upload: string, manifest: Manifest): Promise<void> {
+  expect(await worker.status(upload)).toMatchObject({ status: "done", stored: manifest.variants.length, error: null });
+  expect(await storedFiles(manifest)).toHaveLength(manifest.variants.length);
+  expect(await env.META.get(`image:${manifest.id}`)).not.toBeNull();
+}
+
+function kvWrites(): number {
+  return worker.invocations.reduce((sum, invocation) => sum + invocation.kvWrites, 0);
+}
+
+describe("pulling", () => {
+  test.each(["flip", "cut", "down", "chunked", "login"])("one file in the second part: %s", async (action) => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    await faults({ match: "GET /files/", after: 10, times: 1, action });
+    await worker.step();
+    await worker.step();
+    // That part comes again, later.
+    expect(worker.queue).toContainEqual({ body: { kind: "pull", image: manifest.id, from: 8 }, attempts: 2, delaySeconds: 10 });
+    expect(await worker.status(upload)).toMatchObject({ status: "storing", stored: 8 });
+    expect((await storedFiles(manifest)).length).toBeLessThan(16);
+    expect(await env.META.get(`image:${manifest.id}`)).toBeNull();
+    await worker.drain();
+    await expectDone(upload, manifest);
+    expect(kvWrites()).toBe(1);
+  });
+
+  test("the daemon dies in the middle, and comes back", async () => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    await faults({ match: "GET /files/", after: 12, times: 1, action: "kill" });
+    await worker.step();
+    await worker.step();
+    await worker.step();
+    expect(await worker.status(upload)).toMatchObject({ status: "storing", stored: 8 });
+    expect(worker.queue.find(({ body }) => body.kind === "pull")).toMatchObject({ attempts: 3, delaySeconds: 20 });
+    await startDaemon();
+    await worker.drain();
+    await expectDone(upload, manifest);
+    expect(kvWrites()).toBe(1);
+  });
+
+  test("a daemon that stays away is given up, and an upload of the same photo mends it", async () => {
+    const bytes = await photo(bird, crypto.randomUUID());
+    const { upload } = await worker.upload(bytes);
+    const job = await finished(upload);
+    await worker.webhook(job);
+    await stopDaemon();
+    await worker.drain();
+    expect(worker.invocations.filter(({ what }) => what.includes('"pull"'))).toHaveLength(21);
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "optimizer_unavailable" } });
+    await startDaemon();
+    const again = await worker.upload(bytes);
+    await worker.drain();
+    await expectDone(again.upload, (job.output as { manifest: Manifest }).manifest);
+  });
+
+  test("files that the daemon has no more are not waited for", async () => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    await daemon(`/v1/images/${manifest.id}`, { method: "DELETE" });
+    await worker.drain();
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "not_found" } });
+  });
+
+  test("every message comes twice, and an old one at the end", async () => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    for (let message = worker.queue.at(-1); message?.body.kind === "pull"; message = worker.queue.at(-1)) {
+      await worker.step();
+      await worker.handle(message);
+    }
+    await worker.handle({ body: { kind: "pull", image: manifest.id, from: 0 }, attempts: 1, delaySeconds: 0 });
+    await expectDone(upload, manifest);
+    expect(kvWrites()).toBe(1);
+    expect((await seen()).filter((line) => line.startsWith("GET /files/"))).toHaveLength(21);
+  });
+
+  test("two chains at once store the same", async () => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    await worker.webhook(job);
+    await Promise.all([worker.step(), worker.step()]);
+    await Promise.all([worker.step(), worker.step()]);
+    await worker.drain();
+    await expectDone(upload, manifest);
+  });
+});
+
+describe("the webhook", () => {
+  test("twice, and long after", async () => {
+    const { upload, job, manifest } = await ended();
+    expect((await worker.webhook(job)).status).toBe(204);
+    await worker.drain();
+    expect((await worker.webhook(job)).status).toBe(204);
+    await worker.drain();
+    await expectDone(upload, manifest);
+    expect(kvWrites()).toBe(1);
+    expect((await seen()).filter((line) => line.startsWith("GET /files/"))).toHaveLength(21);
+  });
+
+  test.each([
+    ["another secret", { secret: `whsec_${btoa("somebody else's secret, as long")}` }],
+    ["too old", { age: 301 }],
+    ["from the future", { age: -310 }],
+    ["another body", { body: "{}" }],
+  ])("forged: %s", async (_, change) => {
+    const { upload, job, manifest } = await ended("test_square.jpg");
+    const response = await worker.webhook(job, change);
+    expect(response.status).toBe(401);
+    expect(await response.json<ProblemBody>()).toMatchObject({ code: "unauthorized" });
+    expect(worker.queue.filter(({ body }) => body.kind === "pull")).toEqual([]);
+    expect(await worker.status(upload)).toMatchObject({ status: "working" });
+    expect(await storedFiles(manifest)).toEqual([]);
+  });
+
+  test("one of several secrets is enough", async () => {
+    const { upload, job, manifest } = await ended("test_square.jpg");
+    worker.env.WEBHOOK_SECRET = `whsec_${btoa("the next secret, not in use yet")} ${env.WEBHOOK_SECRET ?? ""}`;
+    expect((await worker.webhook(job)).status).toBe(204);
+    await worker.drain();
+    await expectDone(upload, manifest);
+  });
+
+  test("without a secret nobody is believed", async () => {
+    const { job } = await ended("test_square.jpg");
+    worker.env.WEBHOOK_SECRET = "";
+    expect((await worker.webhook(job)).status).toBe(401);
+  });
+
+  test("a manifest that names others' files is refused", async () => {
+    const { job, manifest } = await ended("test_square.jpg");
+    const other = { ...manifest, variants: manifest.variants.map((variant) => ({ ...variant, key: variant.key.replace(/^./, "x") })) };
+    const response = await worker.webhook({ ...job, output: { manifest: other, url: "http://x/" } });
+    expect(response.status).toBe(503);
+    expect(worker.queue.filter(({ body }) => body.kind === "pull")).toEqual([]);
+  });
+
+  test("an event of another shape is refused", async () => {
+    const { job } = await ended("test_square.jpg");
+    expect((await worker.webhook({ ...job, id: "../../state" })).status).toBe(400);
+  });
+
+  test("of an upload that nobody knows the image is stored all the same", async () => {
+    const bytes = await photo("test_square.jpg", crypto.randomUUID());
+    const job = await daemon<Job>("/v1/images", { method: "POST", body: bytes, headers: { Prefer: "respond-async" } });
+    const end = await finished(job.id);
+    await worker.webhook(end);
+    await worker.drain();
+    await expectDone(job.id, (end.output as { manifest: Manifest }).manifest);
+  });
+
+  test("that comes before the upload's own answer is written is not forgotten", async () => {
+    const { upload, job, manifest } = await ended("test_square.jpg");
+    await env.IMAGES.delete(`state/uploads/${upload}.json`);
+    await worker.webhook(job);
+    const { createUpload } = await import("../../src/state");
+    await createUpload(env, upload, { image: null, error: null, created_at: new Date().toISOString() });
+    await worker.drain();
+    await expectDone(upload, manifest);
+  });
+
+  test("of a job that failed", async () => {
+    const { upload } = await worker.upload((await photo("test_square.jpg")).slice(0, 5000));
+    const job = await finished(upload);
+    expect(job.status).toBe("failed");
+    expect((await worker.webhook(job)).status).toBe(204);
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: job.error });
+  });
+});
+
+describe("without a webhook", () => {
+  test("the poll finds the end", async () => {
+    const { upload, manifest } = await ended("test_square.jpg");
+    await worker.drain("poll");
+    await worker.drain();
+    await expectDone(upload, manifest);
+    expect(worker.queue).toEqual([]);
+  });
+
+  test("the poll waits longer and longer for a daemon that is away", async () => {
+    const { upload, manifest } = await ended("test_square.jpg");
+    await stopDaemon();
+    const delays: number[] = [];
+    for (let i = 0; i < 8; i++) {
+      await worker.step("poll");
+      delays.push(worker.queue[0]?.delaySeconds ?? 0);
+    }
+    expect(delays).toEqual([120, 240, 480, 960, 1920, 3600, 3600, 3600]);
+    expect(await worker.status(upload)).toMatchObject({ status: "working" });
+    await startDaemon();
+    await worker.drain("poll");
+    await worker.drain();
+    await expectDone(upload, manifest);
+  });
+
+  test("after a day it ends", async () => {
+    const { upload } = await ended("test_square.jpg");
+    const { writeUpload } = await import("../../src/state");
+    await writeUpload(env, upload, { image: null, error: null, created_at: new Date(Date.now() - 25 * 3600_000).toISOString() });
+    await stopDaemon();
+    await worker.drain("poll");
+    expect(worker.queue).toEqual([]);
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "optimizer_unavailable" } });
+  });
+});
+
+describe("uploading", () => {
+  test("the daemon is down: nothing is left behind", async () => {
+    await stopDaemon();
+    const bytes = await photo("test_square.jpg");
+    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
+    expect(response.status).toBe(503);
+    expect(Number(response.headers.get("Retry-After"))).toBeGreaterThan(0);
+    expect(await response.json<ProblemBody>()).toMatchObject({ code: "optimizer_unavailable" });
+    expect(worker.queue).toEqual([]);
+    expect((await env.IMAGES.list()).objects).toEqual([]);
+  });
+
+  test("Access asks for a login: it is not followed, and not taken for an answer", async () => {
+    await faults({ match: "POST /v1/images", action: "login" });
+    const bytes = await photo("test_square.jpg");
+    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
+    expect(response.status).toBe(502);
+    expect(await response.json<ProblemBody>()).toMatchObject({ code: "optimizer_refused" });
+  });
+
+  test("the answer is cut off: the webhook brings the image all the same", async () => {
+    await faults({ match: "POST /v1/images", action: "cut" });
+    const bytes = await photo("test_square.jpg", crypto.randomUUID());
+    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
+    expect(response.status).toBeGreaterThanOrEqual(500);
+    await faults();
+    const again = await worker.upload(bytes);
+    const manifest = again.upload.startsWith("job_")
+      ? ((await finished(again.upload)).output as { manifest: Manifest }).manifest
+      : await daemon<Manifest>(`/v1/images/${again.upload}`);
+    await worker.drain("poll");
+    await worker.drain();
+    await expectDone(again.upload, manifest);
+  });
+
+  test("too large is refused before anybody is asked", async () => {
+    worker.env.MAX_UPLOAD_BYTES = 1000;
+    await seen();
+    const bytes = await photo("test_square.jpg");
+    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
+    expect(response.status).toBe(413);
+    expect(await response.json<ProblemBody>()).toMatchObject({ code: "too_large", status: 413 });
+    expect(worker.invocations.at(-1)).toMatchObject({ external: 0, internal: 0 });
+    expect(await seen()).toEqual([]);
+  });
+
+  test("what is no picture is the daemon's to refuse", async () => {
+    const bytes = await new Blob(["<svg xmlns='http://www.w3.org/2000/svg'/>"]).arrayBuffer();
+    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
+    expect(response.status).toBe(415);
+    expect(await response.json<ProblemBody>()).toMatchObject({ code: "unsupported_format" });
+  });
+});
+
+describe("deleting", () => {
+  const remove = (id: string) => worker.owner(`/api/images/${id}`, { method: "DELETE" });
+
+  test("takes the files, the entry and the daemon's copy", async () => {
+    const manifest = await storedBird(worker);
+    await worker.fetch(`/images/${manifest.id}?w=320&f=webp&q=low`);
+    expect((await remove(manifest.id)).status).toBe(204);
+    const left = (await env.IMAGES.list()).objects.map(({ key }) => key).filter((key) => !key.startsWith("state/"));
+    expect(left).toEqual([]);
+    expect(await env.META.get(`image:${manifest.id}`)).toBeNull();
+    await expect(daemon(`/v1/images/${manifest.id}`)).rejects.toThrow("404");
+    expect((await worker.fetch(`/images/${manifest.id}?w=640`)).status).toBe(404);
+    expect((await remove(manifest.id)).status).toBe(204);
+  });
+
+  test("while its files are pulled leaves none of them", async () => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    await worker.step();
+    const message = worker.queue.at(-1);
+    // Between the reading of the state and its writing.
+    const images = worker.env.IMAGES;
+    let puts = 0;
+    worker.env.IMAGES = new Proxy(images, {
+      get(object, name) {
+        if (name !== "put") return Reflect.get(object, name) as unknown;
+        return async (...args: Parameters<R2Bucket["put"]>) => {
+          const result = await object.put(...args);
+          if (++puts === 8) {
+            worker.env.IMAGES = images;
+            await remove(manifest.id);
+          }
+          return result;
+        };
+      },
+    });
+    if (message) await worker.step();
+    await worker.drain();
+    expect(await storedFiles(manifest)).toEqual([]);
+    expect(await env.META.get(`image:${manifest.id}`)).toBeNull();
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "deleted" } });
+  });
+
+  test("stays deleted when a late webhook comes, and is back when it is uploaded anew", async () => {
+    const bytes = await photo("test_square.jpg", crypto.randomUUID());
+    const job = await finished((await worker.upload(bytes)).upload);
+    const { manifest } = job.output as { manifest: Manifest };
+    await worker.webhook(job);
+    await worker.drain();
+    await remove(manifest.id);
+    await worker.webhook(job);
+    await worker.drain();
+    expect(await storedFiles(manifest)).toEqual([]);
+
+    const { upload } = await worker.upload(bytes);
+    await worker.webhook(await finished(upload));
+    await worker.drain();
+    await expectDone(upload, manifest);
+  });
+
+  test("with the daemon down, its copy goes later", async () => {
+    const manifest = await storedBird(worker);
+    await stopDaemon();
+    expect((await remove(manifest.id)).status).toBe(204);
+    expect(worker.queue).toContainEqual({ body: { kind: "forget", image: manifest.id }, attempts: 1, delaySeconds: 60 });
+    await worker.step("forget");
+    expect(worker.queue.filter(({ body }) => body.kind === "forget")).toMatchObject([{ attempts: 2 }]);
+    await startDaemon();
+    await worker.drain("forget");
+    await expect(daemon(`/v1/images/${manifest.id}`)).rejects.toThrow("404");
+  });
+
+  test("later does not reach an image that has been uploaded anew", async () => {
+    const manifest = await storedBird(worker);
+    await worker.handle({ body: { kind: "forget", image: manifest.id }, attempts: 1, delaySeconds: 0 });
+    expect((await daemon<Manifest>(`/v1/images/${manifest.id}`)).id).toBe(manifest.id);
+  });
+});
