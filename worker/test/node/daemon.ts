@@ -17,13 +17,11 @@ export class Daemon {
   url = "";
   #process: ChildProcess | null = null;
 
-  private constructor(
-    private readonly folder: string,
-    private readonly settings: Record<string, string>,
-  ) {}
+  /** folder holds all that it keeps. */
+  private constructor(readonly folder: string) {}
 
-  static async start(settings: Record<string, string> = {}): Promise<Daemon> {
-    const daemon = new Daemon(await mkdtemp(join(tmpdir(), "optimizerd-worker-")), settings);
+  static async start(): Promise<Daemon> {
+    const daemon = new Daemon(await mkdtemp(join(tmpdir(), "optimizerd-worker-")));
     await daemon.start();
     return daemon;
   }
@@ -33,17 +31,16 @@ export class Daemon {
     if (this.#process !== null) return;
     const binary = process.env.OPTIMIZERD_BIN ?? join(root, "bin/optimizerd");
     if (!existsSync(binary)) throw new Error(`${binary} is missing; run make build`);
-    const settings: Record<string, string> = {
+    const settings = {
       "http.listen": "127.0.0.1:0",
       "admin.listen": "",
-      "storage.dir": join(this.folder, "data"),
+      "storage.dir": this.folder,
       "storage.keep_originals": "true",
       "auth.tokens": token,
       "fetch.allow_private": "true",
       "webhook.secrets": webhookSecret,
       "ladder.formats": "webp,jpeg,avif",
       "log.level": "error",
-      ...this.settings,
     };
     const args = Object.entries(settings).flatMap(([name, value]) => ["--set", `${name}=${value}`]);
     const child = spawn(binary, ["serve", ...args], { stdio: ["ignore", "pipe", "inherit"] });
