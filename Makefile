@@ -9,12 +9,12 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo run test bench measure chaos fuzz lint vuln fresh clean
+.PHONY: help deps build demo run test test-worker bench measure chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 deps: ## Install what building, running and testing needs (Debian, Raspberry Pi OS)
 	@scripts/install-deps
@@ -36,6 +36,10 @@ run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), dat
 
 test: deps build ## Run all tests under the race detector
 	go test -race $(TESTFLAGS) ./...
+
+test-worker: deps build ## Test the Cloudflare Worker in its own runtime against the daemon
+	@scripts/install-deps worker
+	@scripts/test-worker
 
 bench: deps ## Measure the engine against one bimg.Resize a file: CPU, bytes, ratios
 	go test -run='^$$' -bench=Ladder -benchtime=7x ./pkg/imaging
@@ -65,4 +69,4 @@ fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --h
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .demo
+	rm -rf bin dist .demo worker/node_modules worker/.wrangler scripts/tools/node/node_modules

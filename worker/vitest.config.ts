@@ -1,4 +1,3 @@
-import type { Readable } from "node:stream";
 import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
 import { token, webhookSecret } from "./test/node/daemon.ts";
@@ -15,11 +14,6 @@ export default defineConfig({
             wrangler: { configPath: "./wrangler.jsonc" },
             miniflare: {
               cf: false,
-              // It traces every connection that a test breaks. What matters is in the results.
-              handleRuntimeStdio: (stdout: Readable, stderr: Readable) => {
-                stdout.resume();
-                stderr.resume();
-              },
               bindings: {
                 OPTIMIZER_TOKEN: token,
                 UPLOAD_TOKEN: "the owner's token",
