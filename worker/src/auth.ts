@@ -11,7 +11,12 @@ const maxBody = 8 << 10;
 
 const encoder = new TextEncoder();
 
-/** Throws unless the request is the owner's. */
+/** Whether the request is the owner's, for what is only read. */
+export async function isOwner(request: Request, env: Env): Promise<boolean> {
+  return hasToken(request) ? isToken(env, bearer(request)) : hasSession(request, env);
+}
+
+/** Throws unless the request is the owner's, and from where the owner may write. */
 export async function requireOwner(request: Request, env: Env): Promise<void> {
   if (hasToken(request)) {
     if (await isToken(env, bearer(request))) return;
@@ -26,7 +31,7 @@ export async function requireOwner(request: Request, env: Env): Promise<void> {
 }
 
 export async function getSession(request: Request, env: Env): Promise<Response> {
-  return json({ owner: await hasSession(request, env) });
+  return json({ owner: await isOwner(request, env) });
 }
 
 export async function postSession(request: Request, env: Env): Promise<Response> {

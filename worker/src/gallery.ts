@@ -1,7 +1,7 @@
 // The list of images, and an image's end.
 
 import type { Image, ImageList } from "./api";
-import { requireOwner } from "./auth";
+import { isOwner, requireOwner } from "./auth";
 import type { Env } from "./env";
 import { idPattern } from "./files";
 import { Problem, json, noContent, parseJSON } from "./http";
@@ -21,9 +21,27 @@ interface Cursor {
   after: Pick<Image, "created_at" | "id"> | null;
 }
 
+/**
+ * Seconds for which visitors share a page. A day of the free plan has a thousand
+ * listings, and KV itself is up to a minute late.
+ */
+const sharedFor = 120;
+
 /** GET /api/images?cursor= */
-export async function listImages(request: Request, env: Env): Promise<Response> {
-  const { listing, after } = parseCursor(new URL(request.url).searchParams.get("cursor"));
+export async function getImages(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
+  const url = new URL(request.url);
+  const cursor = parseCursor(url.searchParams.get("cursor"));
+  // The owner wants to see what has just been done.
+  if (await isOwner(request, env)) return json(await listImages(env, cursor));
+  const key = `${url.origin}/api/images?cursor=${encodeURIComponent(JSON.stringify(cursor))}`;
+  const shared = await caches.default.match(key);
+  if (shared) return json(await shared.json());
+  const list = await listImages(env, cursor);
+  ctx.waitUntil(caches.default.put(key, Response.json(list, { headers: { "Cache-Control": `max-age=${sharedFor}` } })));
+  return json(list);
+}
+
+async function listImages(env: Env, { listing, after }: Cursor): Promise<ImageList> {
   const list = await env.META.list<ImageMetadata>({ prefix: entryKey(""), cursor: listing });
   const images = list.keys
     .flatMap(({ name, metadata }): Image[] => (metadata ? [{ id: name.slice(entryKey("").length), ...metadata }] : []))
@@ -34,7 +52,7 @@ export async function listImages(request: Request, env: Env): Promise<Response> 
   let next: Cursor | null = null;
   if (last && images.length > pageSize) next = { listing, after: { created_at: last.created_at, id: last.id } };
   else if (!list.list_complete) next = { listing: list.cursor, after: null };
-  return json({ images: page, cursor: next && btoa(JSON.stringify(next)) } satisfies ImageList);
+  return { images: page, cursor: next && btoa(JSON.stringify(next)) };
 }
 
 function newestFirst(a: Cursor["after"] & object, b: Cursor["after"] & object): number {

@@ -4,7 +4,7 @@
 import { deleteSession, getSession, postSession } from "./auth";
 import { deliver } from "./deliver";
 import type { Env, Work } from "./env";
-import { deleteOne, listImages } from "./gallery";
+import { deleteOne, getImages } from "./gallery";
 import { Problem } from "./http";
 import { OptimizerError } from "./optimizer";
 import { consume } from "./queue";
@@ -15,7 +15,7 @@ type Handler = (request: Request, env: Env, ctx: ExecutionContext, id: string) =
 
 const routes: { path: RegExp; methods: Record<string, Handler> }[] = [
   { path: /^\/api\/session$/, methods: { GET: getSession, POST: postSession, DELETE: deleteSession } },
-  { path: /^\/api\/images$/, methods: { GET: listImages, POST: postUpload } },
+  { path: /^\/api\/images$/, methods: { GET: getImages, POST: postUpload } },
   { path: /^\/api\/images\/([^/]+)$/, methods: { DELETE: (request, env, _, id) => deleteOne(request, env, id) } },
   { path: /^\/api\/uploads\/([^/]+)$/, methods: { GET: (request, env, _, id) => getUpload(request, env, id) } },
   { path: /^\/api\/webhook$/, methods: { POST: postWebhook } },

@@ -2,7 +2,7 @@ import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Manifest, ProblemBody } from "../../src/api";
-import { Worker, faults, seen, startDaemon, stopDaemon, storedBird } from "./harness";
+import { Worker, faults, report, seen, startDaemon, stopDaemon, storedBird } from "./harness";
 
 let worker: Worker;
 let manifest: Manifest;
@@ -127,7 +127,7 @@ test("a quality that is not stored is ordered once, checked and stored", async (
   expect([response.status, response.headers.get("X-From")]).toEqual([200, "optimizer"]);
   expect(Number(response.headers.get("Content-Length"))).toBeGreaterThan(Number(bytesOf("webp", 640)));
   const order = worker.invocations.at(-1);
-  console.table([order]);
+  console.log(report(worker.invocations.slice(-1)));
   expect((order?.external ?? 0) + (order?.internal ?? 0)).toBeLessThanOrEqual(20);
   expect(await env.IMAGES.head(`${manifest.id}/q-high/640.webp`)).not.toBeNull();
 

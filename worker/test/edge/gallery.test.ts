@@ -113,7 +113,19 @@ test("the gallery is newest first, over all its pages, one list call each", asyn
   expect(new Set(images.map(({ id }) => id)).size).toBe(150);
   const times = images.map(({ created_at }) => created_at);
   expect(times).toEqual(times.toSorted().reverse());
-  expect(worker.invocations.map(({ external, internal }) => [external, internal])).toEqual([[0, 1], [0, 1], [0, 1]]);
+  // A listing, and the cache before and after it.
+  expect(worker.invocations.map(({ external, internal }) => [external, internal])).toEqual([[0, 3], [0, 3], [0, 3]]);
+});
+
+test("visitors share a page for a while; the owner sees what is", async () => {
+  const worker = new Worker();
+  const ids = async (list: Promise<Response>) => (await (await list).json<ImageList>()).images.length;
+  await fill(1);
+  expect(await ids(worker.fetch("/api/images"))).toBe(1);
+  await fill(2);
+  expect(await ids(worker.fetch("/api/images"))).toBe(1);
+  expect(worker.invocations.at(-1)).toMatchObject({ external: 0, internal: 1 });
+  expect(await ids(worker.owner("/api/images"))).toBe(2);
 });
 
 test("a new image between two pages moves nothing", async () => {

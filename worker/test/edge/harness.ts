@@ -5,7 +5,7 @@
 import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { Webhook } from "standardwebhooks";
-import { inject } from "vitest";
+import { inject, vi } from "vitest";
 import type { Job, Manifest, Upload, UploadAccepted } from "../../src/api";
 import type { Env, Work } from "../../src/env";
 import worker from "../../src/index";
@@ -68,6 +68,13 @@ export class Worker {
       WORK: queue as unknown as Queue<Work>,
       ...overrides,
     };
+    for (const method of ["match", "put"] as const) {
+      const original = Cache.prototype[method] as (...args: unknown[]) => unknown;
+      vi.spyOn(caches.default, method).mockImplementation(((...args: unknown[]) => {
+        count();
+        return original.apply(caches.default, args);
+      }) as never);
+    }
   }
 
   /** A request, and all that it leaves to be done after its answer. */
@@ -150,6 +157,13 @@ export class Worker {
     this.#now = { what, external: 0, internal: 0, kvWrites: 0 };
     this.invocations.push(this.#now);
   }
+}
+
+/** The counts, as the log of a test run shows them. README.md's figures are these. */
+export function report(invocations: Invocation[]): string {
+  const line = ({ what, external, internal, kvWrites }: Invocation) =>
+    `${String(external).padStart(2)} to the daemon, ${String(internal).padStart(2)} to Cloudflare, ${kvWrites} KV writes: ${what}`;
+  return invocations.map(line).join("\n");
 }
 
 /** Straight to the daemon. */

@@ -110,7 +110,7 @@ test("a browser's session: sign in, upload, delete, sign out", async () => {
   const { image } = await ended(accepted.upload);
   const removed = await fetch(`${url}/api/images/${image?.id ?? ""}`, { method: "DELETE", headers: { Cookie, ...origin } });
   expect(removed.status).toBe(204);
-  const { images } = (await (await fetch(`${url}/api/images`)).json()) as ImageList;
+  const { images } = (await (await fetch(`${url}/api/images`, { headers: { Cookie } })).json()) as ImageList;
   expect(images.map(({ id }) => id)).not.toContain(image?.id);
 });
 
@@ -124,7 +124,7 @@ test("a photo that cannot be read fails, and says why", async () => {
 test("a body streams through to the daemon, and one that is cut off leaves nothing", async () => {
   const spool = () => readdir(join(daemon.folder, "spool"));
   expect(await spool()).toEqual([]);
-  const before = await (await fetch(`${url}/api/images`)).text();
+  const before = await (await fetch(`${url}/api/images`, { headers: owner })).text();
   const bytes = await readFile(join(photos, "vertical.jpg"));
   const sending = request(`${url}/api/images`, { method: "POST", headers: { ...owner, "Content-Length": bytes.length } });
   sending.on("error", () => {}); // it is this end that hangs up
@@ -133,7 +133,7 @@ test("a body streams through to the daemon, and one that is cut off leaves nothi
   await vi.waitFor(async () => expect(await spool()).toHaveLength(1), 20_000);
   sending.destroy();
   await vi.waitFor(async () => expect(await spool()).toEqual([]), 20_000);
-  expect(await (await fetch(`${url}/api/images`)).text()).toBe(before);
+  expect(await (await fetch(`${url}/api/images`, { headers: owner })).text()).toBe(before);
 });
 
 test("a Worker that was written for a hosted job API works with another base URL and key", async () => {
