@@ -80,11 +80,19 @@ async function hasSession(request: Request, env: Env): Promise<boolean> {
   const cookies = request.headers.get("Cookie") ?? "";
   const [, expires, signature] = /(?:^|;\s*)owner=(\d{1,12})\.([0-9a-f]{64})(?:;|$)/.exec(cookies) ?? [];
   if (expires === undefined || signature === undefined || Number(expires) * 1000 < Date.now()) return false;
-  return crypto.subtle.verify("HMAC", await sessionKey(env.SESSION_SECRET), unhex(signature), signed(env, Number(expires)));
+  return crypto.subtle.verify(
+    "HMAC",
+    await sessionKey(env.SESSION_SECRET),
+    unhex(signature),
+    signed(env, Number(expires)),
+  );
 }
 
 function sessionKey(secret: string): Promise<CryptoKey> {
-  return crypto.subtle.importKey("raw", encoder.encode(secret), { name: "HMAC", hash: "SHA-256" }, false, ["sign", "verify"]);
+  return crypto.subtle.importKey("raw", encoder.encode(secret), { name: "HMAC", hash: "SHA-256" }, false, [
+    "sign",
+    "verify",
+  ]);
 }
 
 /** What a cookie's signature is over. A new token ends the sessions of the old. */

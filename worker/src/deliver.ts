@@ -78,7 +78,10 @@ function snap(widths: number[], width: number): number {
 
 function accepts(accept: string, format: Format): boolean {
   return accept.split(",").some((range) => {
-    const [type = "", ...parameters] = range.toLowerCase().split(";").map((part) => part.trim());
+    const [type = "", ...parameters] = range
+      .toLowerCase()
+      .split(";")
+      .map((part) => part.trim());
     return type === `image/${format}` && !parameters.some((parameter) => /^q=0(\.0*)?$/.test(parameter));
   });
 }
@@ -105,12 +108,19 @@ function conditionsOf(request: Request): Headers {
 }
 
 /** The answer when the cache has none. */
-async function find(request: Request, env: Env, ctx: ExecutionContext, wish: Wish, conditions: Headers): Promise<Response> {
+async function find(
+  request: Request,
+  env: Env,
+  ctx: ExecutionContext,
+  wish: Wish,
+  conditions: Headers,
+): Promise<Response> {
   const entry = await readEntry(env, wish.id);
   if (entry === null) throw notFound();
   const { stored, wanted } = resolve(entry, wish);
   const ordered = orderKey(wanted);
-  const send = (key: string, cacheControl: string, from: string) => fromBucket(env, key, conditions, wish.auto, cacheControl, from);
+  const send = (key: string, cacheControl: string, from: string) =>
+    fromBucket(env, key, conditions, wish.auto, cacheControl, from);
 
   const there = (stored && (await send(stored, immutable, "r2"))) || (await send(ordered, immutable, "r2"));
   if (there) return there;
@@ -140,7 +150,10 @@ async function readEntry(env: Env, id: string): Promise<ImageEntry | null> {
 }
 
 /** Which file of this image is meant: its key if the ladder has it, and how it would be ordered. */
-function resolve(entry: ImageEntry, { id, width: asked, formats, quality, auto }: Wish): { stored: string | null; wanted: Order } {
+function resolve(
+  entry: ImageEntry,
+  { id, width: asked, formats, quality, auto }: Wish,
+): { stored: string | null; wanted: Order } {
   const width = snap(Object.values(entry.formats).flat(), asked);
   const has = (format: Format) => entry.formats[format]?.includes(width) ?? false;
   // Of what a browser takes, auto sends what is there. It orders no AVIF, the
@@ -165,12 +178,14 @@ function larger({ id, formats }: ImageEntry, wish: Wish, width: number): string[
 async function make(request: Request, env: Env, ctx: ExecutionContext, wanted: Order): Promise<OptimizerError | null> {
   if (!env.ON_DEMAND || env.DELETE_AFTER_PULL) return new OptimizerError(0, "not_found", "Nothing is made on demand.");
   // KV knows of a deletion up to a minute late.
-  if ((await readImage(env, wanted.id))?.status !== "done") return new OptimizerError(0, "not_found", "It was deleted.");
+  if ((await readImage(env, wanted.id))?.status !== "done")
+    return new OptimizerError(0, "not_found", "It was deleted.");
   const { success } = await env.ORDERS.limit({ key: request.headers.get("CF-Connecting-IP") ?? "" });
   if (!success) return new OptimizerError(429, "too_many_orders", "Too many orders from one address.", 60);
   const made = order(env, wanted).then(
     () => null,
-    (error: unknown) => (error instanceof OptimizerError ? error : new OptimizerError(0, "storage_failed", String(error))),
+    (error: unknown) =>
+      error instanceof OptimizerError ? error : new OptimizerError(0, "storage_failed", String(error)),
   );
   // What the daemon has begun is brought home even if the reader has left.
   ctx.waitUntil(made);
@@ -225,7 +240,11 @@ async function fromBucket(
 /** Which part of the object its body is; null if it is all of it. */
 function partOf({ range, size }: R2Object): { offset: number; length: number } | null {
   // Some of them may be there and undefined.
-  const { suffix, offset = suffix === undefined ? 0 : Math.max(size - suffix, 0), length = size - offset } = (range ?? {}) as {
+  const {
+    suffix,
+    offset = suffix === undefined ? 0 : Math.max(size - suffix, 0),
+    length = size - offset,
+  } = (range ?? {}) as {
     offset?: number;
     length?: number;
     suffix?: number;

@@ -4,9 +4,8 @@ import type { Format } from "./api";
 import type { Env } from "./env";
 import { OptimizerError, optimizer } from "./optimizer";
 
-/** As the browser is told: a picture's address says all about its content. */
-export const contentTypes = { webp: "image/webp", jpeg: "image/jpeg", avif: "image/avif" } as const satisfies Record<Format, string>;
-export const extensions = { webp: "webp", jpeg: "jpg", avif: "avif" } as const satisfies Record<Format, string>;
+const contentTypes: Record<Format, string> = { webp: "image/webp", jpeg: "image/jpeg", avif: "image/avif" };
+export const extensions: Record<Format, string> = { webp: "webp", jpeg: "jpg", avif: "avif" };
 
 export const idPattern = /^[a-z2-7]{26}$/;
 const keyPattern = /^([a-z2-7]{26})\/([1-9][0-9]{0,4})\.(webp|jpg|avif)$/;
@@ -49,11 +48,18 @@ export async function pullFile(env: Env, file: RemoteFile, key = file.key): Prom
     await response.body?.cancel();
     throw new OptimizerError(502, "optimizer_unavailable", `${file.key} has not the length that its manifest says.`);
   }
-  await env.IMAGES.put(key, response.body, { sha256: file.sha256, httpMetadata: { contentType: contentTypes[file.format] } });
+  await env.IMAGES.put(key, response.body, {
+    sha256: file.sha256,
+    httpMetadata: { contentType: contentTypes[file.format] },
+  });
 }
 
 /** Runs work on all items, at most so many at once; stops at the first error, when what runs has ended. */
-export async function inParallel<T>(items: readonly T[], atOnce: number, work: (item: T) => Promise<void>): Promise<void> {
+export async function inParallel<T>(
+  items: readonly T[],
+  atOnce: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
   const errors: unknown[] = [];
   const rest = items.values();
   const worker = async () => {

@@ -26,11 +26,13 @@ export const entryKey = (id: string) => `image:${id}`;
  */
 export function flaw(manifest: Manifest): string | null {
   const { id, variants } = manifest;
-  if (variants.length === 0 || variants.length > maxFiles) return `it has ${variants.length} files, not 1 to ${maxFiles}`;
+  if (variants.length === 0 || variants.length > maxFiles)
+    return `it has ${variants.length} files, not 1 to ${maxFiles}`;
   const keys = new Set<string>();
   for (const { key, format, width } of variants) {
     const parsed = parseKey(key);
-    if (parsed?.id !== id || parsed.width !== width || parsed.extension !== extensions[format]) return `its file ${key} is misnamed`;
+    if (parsed?.id !== id || parsed.width !== width || parsed.extension !== extensions[format])
+      return `its file ${key} is misnamed`;
     keys.add(key);
   }
   return keys.size === variants.length ? null : "it names a file twice";
@@ -55,7 +57,14 @@ export function describe(manifest: Manifest): ImageEntry {
     created_at,
     formats,
     srcset,
-    files: variants.map(({ key, format, width, height, bytes, sha256 }) => ({ key, format, width, height, bytes, sha256 })),
+    files: variants.map(({ key, format, width, height, bytes, sha256 }) => ({
+      key,
+      format,
+      width,
+      height,
+      bytes,
+      sha256,
+    })),
   };
 }
 

@@ -29,7 +29,9 @@ function route(request: Request, env: Env, ctx: ExecutionContext): Response | Pr
     if (match === null) continue;
     const handler = methods[request.method];
     if (handler) return handler(request, env, ctx, match[1] ?? "");
-    throw new Problem(405, "method_not_allowed", "This address knows no such method.", { Allow: Object.keys(methods).join(", ") });
+    throw new Problem(405, "method_not_allowed", "This address knows no such method.", {
+      Allow: Object.keys(methods).join(", "),
+    });
   }
   if (pathname.startsWith("/api/") || pathname.startsWith("/images/")) {
     throw new Problem(404, "not_found", "There is nothing at this address.");

@@ -35,7 +35,7 @@ export class OptimizerError extends Error {
     if (passedOn.includes(this.status)) {
       return new Problem(this.status, this.code, this.detail, [408, 429, 507].includes(this.status) ? later : {});
     }
-    if (this.status === 401 || this.status === 403) return new Problem(502, this.code, this.detail);
+    if (this.status === 403 || this.code === "bad_manifest") return new Problem(502, this.code, this.detail);
     return new Problem(503, "optimizer_unavailable", "The optimizer is out of reach; try again in a while.", later);
   }
 }
@@ -77,13 +77,18 @@ async function refusal(response: Response): Promise<OptimizerError> {
   // An answer that came before the body was read may have lost its own.
   const body = parseJSON((await readText(response, maxJSON).catch(() => null)) ?? "");
   if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-    return new OptimizerError(403, "optimizer_refused", "The optimizer does not let this Worker in; its tokens must be checked.");
+    return new OptimizerError(
+      403,
+      "optimizer_refused",
+      "The optimizer does not let this Worker in; its tokens must be checked.",
+    );
   }
   if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string") {
     const detail = "detail" in body && typeof body.detail === "string" ? body.detail : "";
     return new OptimizerError(status, body.code, detail, retryAfter);
   }
-  if (status === 413) return new OptimizerError(status, "too_large", "The optimizer takes no picture as large as this.");
+  if (status === 413)
+    return new OptimizerError(status, "too_large", "The optimizer takes no picture as large as this.");
   return new OptimizerError(status, "optimizer_unavailable", "The answer is not the optimizer's.", retryAfter);
 }
 
@@ -114,7 +119,10 @@ export async function postJob(env: Env, request: Pick<Job, "input" | "options">)
 }
 
 export async function deleteImage(env: Env, id: string): Promise<void> {
-  const response = await optimizer(env, `/v1/images/${id}`, { method: "DELETE", signal: AbortSignal.timeout(askTimeout) });
+  const response = await optimizer(env, `/v1/images/${id}`, {
+    method: "DELETE",
+    signal: AbortSignal.timeout(askTimeout),
+  });
   await response.body?.cancel();
 }
 

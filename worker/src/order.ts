@@ -40,7 +40,8 @@ export async function order(env: Env, wanted: Order): Promise<void> {
   if (job.error !== null) throw new OptimizerError(0, job.error.code, job.error.message);
 
   const output = job.output;
-  if (output === null || !("sha256" in output)) throw new OptimizerError(0, "optimizer_unavailable", "The job has no file.");
+  if (output === null || !("sha256" in output))
+    throw new OptimizerError(0, "optimizer_unavailable", "The job has no file.");
   // The URL leads where the daemon likes; only the name in it is taken.
   const key = new URL(output.url).pathname.replace(/^\/files\//, "");
   const parsed = parseKey(key);

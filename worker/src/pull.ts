@@ -21,7 +21,9 @@ const atOnce = 5;
  */
 export async function begin(env: Env, manifest: Manifest, since: string): Promise<ImageState["status"]> {
   const wrong = flaw(manifest);
-  if (wrong !== null) throw new OptimizerError(502, "optimizer_unavailable", `The manifest is not to be trusted: ${wrong}.`);
+  if (wrong !== null) {
+    throw new OptimizerError(502, "bad_manifest", `The optimizer's manifest cannot be used: ${wrong}.`);
+  }
   const state = await changeImage(env, manifest.id, (before): ImageState => {
     if (before?.status === "storing" || before?.status === "done") return before;
     if (before?.status === "deleted" && before.deleted_at >= since) return before;

@@ -37,7 +37,10 @@ export async function readUpload(env: Env, id: string): Promise<UploadState | nu
 
 /** Writes it if there is none yet; the webhook may have been quicker. */
 export async function createUpload(env: Env, id: string, state: UploadState): Promise<void> {
-  await env.IMAGES.put(uploadKey(id), JSON.stringify(state), { httpMetadata: asJSON, onlyIf: { etagDoesNotMatch: "*" } });
+  await env.IMAGES.put(uploadKey(id), JSON.stringify(state), {
+    httpMetadata: asJSON,
+    onlyIf: { etagDoesNotMatch: "*" },
+  });
 }
 
 export async function writeUpload(env: Env, id: string, state: UploadState): Promise<void> {

@@ -108,7 +108,13 @@ export async function jobEnded(env: Env, job: Job): Promise<void> {
   }
   if (!("manifest" in job.output)) return; // it is of a single file, and nobody's upload
   const { manifest } = job.output;
-  await begin(env, manifest, since);
+  try {
+    await begin(env, manifest, since);
+  } catch (error) {
+    if (!(error instanceof OptimizerError && error.code === "bad_manifest")) throw error;
+    await end({ error: { code: error.code, message: error.detail } }); // it will be no better the next time
+    return;
+  }
   if (known?.image !== manifest.id) await end({ image: manifest.id });
 }
 

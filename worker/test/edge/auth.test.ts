@@ -30,12 +30,21 @@ test("the token is traded for a cookie, which can be given back", async () => {
   expect(cookie).toMatch(/^owner=\d+\.[0-9a-f]{64}; Path=\/; Max-Age=2592000; HttpOnly; SameSite=Strict; Secure$/);
   expect(await isOwner({ Cookie: `a=b; ${cookie.split(";")[0] ?? ""}; c=d` })).toBe(true);
   const end = await worker.fetch("/api/session", { method: "DELETE" });
-  expect([end.status, end.headers.get("Set-Cookie")]).toEqual([204, expect.stringMatching(/^owner=; Path=\/; Max-Age=0;/)]);
+  expect([end.status, end.headers.get("Set-Cookie")]).toEqual([
+    204,
+    expect.stringMatching(/^owner=; Path=\/; Max-Age=0;/),
+  ]);
 });
 
 test("on localhost the cookie goes without Secure", async () => {
-  for (const [at, secure] of [["http://localhost:8787", false], ["http://example.com", true]] as const) {
-    const response = await worker.fetch(`${at}/api/session`, { method: "POST", body: JSON.stringify({ token: ownerToken }) });
+  for (const [at, secure] of [
+    ["http://localhost:8787", false],
+    ["http://example.com", true],
+  ] as const) {
+    const response = await worker.fetch(`${at}/api/session`, {
+      method: "POST",
+      body: JSON.stringify({ token: ownerToken }),
+    });
     expect(response.headers.get("Set-Cookie")?.includes("Secure")).toBe(secure);
   }
 });
@@ -57,7 +66,9 @@ test("a cookie that was changed, or is too old, is none", async () => {
   const cookie = await session();
   expect(await isOwner({ Cookie: cookie })).toBe(true);
   expect(await isOwner({})).toBe(false);
-  expect(await isOwner({ Cookie: cookie.replace(/\.(.)/, (_, digit: string) => `.${digit === "0" ? "1" : "0"}`) })).toBe(false);
+  expect(
+    await isOwner({ Cookie: cookie.replace(/\.(.)/, (_, digit: string) => `.${digit === "0" ? "1" : "0"}`) }),
+  ).toBe(false);
   expect(await isOwner({ Cookie: cookie.replace(/=(\d+)/, (_, time: string) => `=${Number(time) + 1}`) })).toBe(false);
   vi.useFakeTimers({ now: Date.now() + 31 * 24 * 3600_000 });
   expect(await isOwner({ Cookie: cookie })).toBe(false);
@@ -87,7 +98,12 @@ const writes: [string, string][] = [
 
 test.each(writes)("%s %s is the owner's alone", async (method, path) => {
   await seen();
-  for (const headers of [{}, { Authorization: "Bearer wrong" }, { Authorization: "Basic eDp5" }, { Cookie: "owner=9999999999.00" }]) {
+  for (const headers of [
+    {},
+    { Authorization: "Bearer wrong" },
+    { Authorization: "Basic eDp5" },
+    { Cookie: "owner=9999999999.00" },
+  ]) {
     const response = await worker.fetch(path, { method, headers });
     expect(response.status).toBe(401);
     expect(await response.json<ProblemBody>()).toMatchObject({ code: "unauthorized" });
@@ -98,7 +114,8 @@ test.each(writes)("%s %s is the owner's alone", async (method, path) => {
 test("a session writes from this site's own pages only", async () => {
   const Cookie = await session();
   const path = `/api/images/${"a".repeat(26)}`;
-  const status = async (headers: Record<string, string>) => (await worker.fetch(path, { method: "DELETE", headers: { Cookie, ...headers } })).status;
+  const status = async (headers: Record<string, string>) =>
+    (await worker.fetch(path, { method: "DELETE", headers: { Cookie, ...headers } })).status;
   expect(await status({})).toBe(403);
   expect(await status({ Origin: "https://evil.example.com" })).toBe(403);
   expect(await status({ Origin: "null" })).toBe(403);
@@ -110,7 +127,8 @@ test("a session writes from this site's own pages only", async () => {
 
 test("Turnstile, if it is set up, is asked before the token is looked at", async () => {
   const guarded = new Worker({ TURNSTILE_SECRET: "t" });
-  const status = async (body: object) => (await guarded.fetch("/api/session", { method: "POST", body: JSON.stringify(body) })).status;
+  const status = async (body: object) =>
+    (await guarded.fetch("/api/session", { method: "POST", body: JSON.stringify(body) })).status;
   const ask = vi.spyOn(globalThis, "fetch");
   expect(await status({ token: ownerToken })).toBe(403);
   expect(ask).not.toHaveBeenCalled();
@@ -118,7 +136,9 @@ test("Turnstile, if it is set up, is asked before the token is looked at", async
   expect(await status({ token: ownerToken, turnstile: "x" })).toBe(403);
   ask.mockResolvedValueOnce(Response.json({ success: true }));
   expect(await status({ token: ownerToken, turnstile: "x" })).toBe(204);
-  expect(ask.mock.calls.map(([url]) => url)).toEqual(Array(2).fill("https://challenges.cloudflare.com/turnstile/v0/siteverify"));
+  expect(ask.mock.calls.map(([url]) => url)).toEqual(
+    Array(2).fill("https://challenges.cloudflare.com/turnstile/v0/siteverify"),
+  );
 });
 
 test("every answer of the API has its headers, errors too", async () => {

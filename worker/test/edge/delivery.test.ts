@@ -138,21 +138,27 @@ test("a quality that is not stored is ordered once, checked and stored", async (
 });
 
 test("the daemon keeps no copy of what was ordered, only of the image", async () => {
-  const list = async () => (await (await env.OPTIMIZER?.fetch("http://x/v1/images?limit=100", { headers: { Authorization: "Bearer test-token" } }))?.json()) as { items: { id: string }[] };
+  const list = async () =>
+    (await (
+      await env.OPTIMIZER?.fetch("http://x/v1/images?limit=100", { headers: { Authorization: "Bearer test-token" } })
+    )?.json()) as { items: { id: string }[] };
   const before = await list();
   expect((await get("w=480&f=jpeg&q=low")).status).toBe(200);
   expect((await list()).items.map(({ id }) => id)).toEqual(before.items.map(({ id }) => id));
 });
 
-test.each(["flip", "cut", "chunked", "down"])("%s: an ordered file that arrives broken is neither stored nor sent", async (action) => {
-  await faults({ match: "GET /files/", action });
-  const response = await get("w=640&f=jpeg&q=low");
-  // The ladder's own file of that width stands in.
-  expect([response.status, response.headers.get("X-From")]).toEqual([200, "fallback"]);
-  expect(response.headers.get("Content-Length")).toBe(bytesOf("jpeg", 640));
-  expect(response.headers.get("Cache-Control")).toBe("public, max-age=60");
-  expect(await env.IMAGES.head(`${manifest.id}/q-low/640.jpg`)).toBeNull();
-});
+test.each(["flip", "cut", "chunked", "down"])(
+  "%s: an ordered file that arrives broken is neither stored nor sent",
+  async (action) => {
+    await faults({ match: "GET /files/", action });
+    const response = await get("w=640&f=jpeg&q=low");
+    // The ladder's own file of that width stands in.
+    expect([response.status, response.headers.get("X-From")]).toEqual([200, "fallback"]);
+    expect(response.headers.get("Content-Length")).toBe(bytesOf("jpeg", 640));
+    expect(response.headers.get("Cache-Control")).toBe("public, max-age=60");
+    expect(await env.IMAGES.head(`${manifest.id}/q-low/640.jpg`)).toBeNull();
+  },
+);
 
 describe("with the daemon down", () => {
   beforeEach(() => stopDaemon());

@@ -11,7 +11,9 @@ test("a photo goes in, 21 files come out, and every number is counted", async ()
   const worker = new Worker();
   const accepted = await worker.upload(await photo(bird, crypto.randomUUID()), "red_bird.jpg");
   expect(accepted).toMatchObject({ httpStatus: 202, status: "working" });
-  expect(worker.queue).toMatchObject([{ body: { kind: "poll", upload: accepted.upload, attempt: 1 }, delaySeconds: 60 }]);
+  expect(worker.queue).toMatchObject([
+    { body: { kind: "poll", upload: accepted.upload, attempt: 1 }, delaySeconds: 60 },
+  ]);
   expect(await worker.status(accepted.upload)).toMatchObject({ status: "working", image: null, error: null });
 
   const job = await finished(accepted.upload);
@@ -93,6 +95,8 @@ test("with DELETE_AFTER_PULL the daemon's copy goes when all is in R2", async ()
   await worker.webhook(job);
   await worker.drain();
   expect(await storedFiles(manifest)).toHaveLength(manifest.variants.length);
-  const gone = await env.OPTIMIZER?.fetch(`http://optimizer/v1/images/${manifest.id}`, { headers: { Authorization: "Bearer test-token" } });
+  const gone = await env.OPTIMIZER?.fetch(`http://optimizer/v1/images/${manifest.id}`, {
+    headers: { Authorization: "Bearer test-token" },
+  });
   expect(gone?.status).toBe(404);
 });

@@ -4,7 +4,20 @@ import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Job, Manifest, ProblemBody } from "../../src/api";
-import { Worker, bird, daemon, faults, finished, lengthOf, photo, seen, startDaemon, stopDaemon, storedBird, storedFiles } from "./harness";
+import {
+  Worker,
+  bird,
+  daemon,
+  faults,
+  finished,
+  lengthOf,
+  photo,
+  seen,
+  startDaemon,
+  stopDaemon,
+  storedBird,
+  storedFiles,
+} from "./harness";
 
 let worker: Worker;
 
@@ -43,7 +56,11 @@ describe("pulling", () => {
     await worker.step();
     await worker.step();
     // That part comes again, later.
-    expect(worker.queue).toContainEqual({ body: { kind: "pull", image: manifest.id, from: 8 }, attempts: 2, delaySeconds: 10 });
+    expect(worker.queue).toContainEqual({
+      body: { kind: "pull", image: manifest.id, from: 8 },
+      attempts: 2,
+      delaySeconds: 10,
+    });
     expect(await worker.status(upload)).toMatchObject({ status: "storing", stored: 8 });
     expect((await storedFiles(manifest)).length).toBeLessThan(16);
     expect(await env.META.get(`image:${manifest.id}`)).toBeNull();
@@ -155,11 +172,15 @@ describe("the webhook", () => {
     expect((await worker.webhook(job)).status).toBe(401);
   });
 
-  test("a manifest that names others' files is refused", async () => {
-    const { job, manifest } = await ended("test_square.jpg");
-    const other = { ...manifest, variants: manifest.variants.map((variant) => ({ ...variant, key: variant.key.replace(/^./, "x") })) };
+  test("a manifest that names others' files ends the upload", async () => {
+    const { upload, job, manifest } = await ended("test_square.jpg");
+    const other = {
+      ...manifest,
+      variants: manifest.variants.map((variant) => ({ ...variant, key: variant.key.replace(/^./, "x") })),
+    };
     const response = await worker.webhook({ ...job, output: { manifest: other, url: "http://x/" } });
-    expect(response.status).toBe(503);
+    expect(response.status).toBe(204);
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "bad_manifest" } });
     expect(worker.queue.filter(({ body }) => body.kind === "pull")).toEqual([]);
   });
 
@@ -224,7 +245,11 @@ describe("without a webhook", () => {
   test("after a day it ends", async () => {
     const { upload } = await ended("test_square.jpg");
     const { writeUpload } = await import("../../src/state");
-    await writeUpload(env, upload, { image: null, error: null, created_at: new Date(Date.now() - 25 * 3600_000).toISOString() });
+    await writeUpload(env, upload, {
+      image: null,
+      error: null,
+      created_at: new Date(Date.now() - 25 * 3600_000).toISOString(),
+    });
     await stopDaemon();
     await worker.drain("poll");
     expect(worker.queue).toEqual([]);
@@ -350,7 +375,11 @@ describe("deleting", () => {
     const manifest = await storedBird(worker);
     await stopDaemon();
     expect((await remove(manifest.id)).status).toBe(204);
-    expect(worker.queue).toContainEqual({ body: { kind: "forget", image: manifest.id }, attempts: 1, delaySeconds: 60 });
+    expect(worker.queue).toContainEqual({
+      body: { kind: "forget", image: manifest.id },
+      attempts: 1,
+      delaySeconds: 60,
+    });
     await worker.step("forget");
     expect(worker.queue.filter(({ body }) => body.kind === "forget")).toMatchObject([{ attempts: 2 }]);
     await startDaemon();

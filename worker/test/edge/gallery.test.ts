@@ -3,7 +3,7 @@ import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test } from "vitest";
 import golden from "../../../pkg/manifest/testdata/golden.json";
 import type { Image, ImageList, Manifest, Variant } from "../../src/api";
-import { isManifest } from "../../src/generated/validate";
+import { isJob, isManifest } from "../../src/generated/validate";
 import { describe as describeImage, entryKey, flaw, maxFiles, metadataOf } from "../../src/image";
 import { Worker } from "./harness";
 
@@ -12,7 +12,10 @@ afterEach(() => reset());
 /** The daemon's own golden file, which has no URLs: they are those of a request. */
 const manifest = {
   ...golden,
-  variants: golden.variants.map((variant) => ({ ...variant, url: `https://optimizer.example.com/files/${variant.key}` })),
+  variants: golden.variants.map((variant) => ({
+    ...variant,
+    url: `https://optimizer.example.com/files/${variant.key}`,
+  })),
 } as Manifest;
 
 describe("the manifest", () => {
@@ -23,6 +26,10 @@ describe("the manifest", () => {
 
   test("a newer daemon may say more", () => {
     expect(isManifest({ ...manifest, mood: "good" })).toBe(true);
+    const at = manifest.created_at;
+    const job = { id: `job_${"0".repeat(26)}`, object: "job", kind: "image", status: "failed", input: "x", options: {} };
+    const ended = { metadata: {}, output: null, attempts: 1, created_at: at, started_at: at, finished_at: at };
+    expect(isJob({ ...job, ...ended, error: { code: "out_of_mood", message: "Not today." } })).toBe(true);
   });
 
   const [variant] = manifest.variants as [Variant];
@@ -57,7 +64,12 @@ test("the largest image fits into the metadata of its entry", async () => {
   const variants = (["webp", "jpeg", "avif"] as const).flatMap((format) =>
     Array.from({ length: maxFiles / 3 }, (_, i): Variant => {
       const width = 16368 + i;
-      return { ...(manifest.variants[0] as Variant), format, width, key: `${manifest.id}/${width}.${format === "jpeg" ? "jpg" : format}` };
+      return {
+        ...(manifest.variants[0] as Variant),
+        format,
+        width,
+        key: `${manifest.id}/${width}.${format === "jpeg" ? "jpg" : format}`,
+      };
     }),
   );
   const largest: Manifest = {
@@ -83,7 +95,9 @@ test.each([
   [undefined, ""],
 ])("of %j the alternative text is %j", (filename, alt) => {
   const { filename: _, ...source } = manifest.source;
-  expect(describeImage({ ...manifest, source: filename === undefined ? source : { ...source, filename } }).alt).toBe(alt);
+  expect(describeImage({ ...manifest, source: filename === undefined ? source : { ...source, filename } }).alt).toBe(
+    alt,
+  );
 });
 
 /** 26 letters that tell n. */
@@ -93,7 +107,10 @@ function idOf(n: number): string {
 
 async function fill(count: number): Promise<void> {
   for (let n = 0; n < count; n++) {
-    const image = { ...describeImage(manifest), created_at: new Date(1.7e12 + ((n * 31) % count) * 1000).toISOString() };
+    const image = {
+      ...describeImage(manifest),
+      created_at: new Date(1.7e12 + ((n * 31) % count) * 1000).toISOString(),
+    };
     await env.META.put(entryKey(idOf(n)), "", { metadata: metadataOf(image) });
   }
 }
@@ -103,7 +120,7 @@ test("the gallery is newest first, over all its pages, one list call each", asyn
   await fill(150);
   const images: Image[] = [];
   const sizes: number[] = [];
-  for (let cursor: string | null = ""; cursor !== null; ) {
+  for (let cursor: string | null = ""; cursor !== null;) {
     const page: ImageList = await (await worker.fetch(`/api/images?cursor=${encodeURIComponent(cursor)}`)).json();
     images.push(...page.images);
     sizes.push(page.images.length);
@@ -114,7 +131,11 @@ test("the gallery is newest first, over all its pages, one list call each", asyn
   const times = images.map(({ created_at }) => created_at);
   expect(times).toEqual(times.toSorted().reverse());
   // A listing, and the cache before and after it.
-  expect(worker.invocations.map(({ external, internal }) => [external, internal])).toEqual([[0, 3], [0, 3], [0, 3]]);
+  expect(worker.invocations.map(({ external, internal }) => [external, internal])).toEqual([
+    [0, 3],
+    [0, 3],
+    [0, 3],
+  ]);
 });
 
 test("visitors share a page for a while; the owner sees what is", async () => {
@@ -134,15 +155,21 @@ test("a new image between two pages moves nothing", async () => {
   const first = await (await worker.fetch("/api/images")).json<ImageList>();
   const newest = { ...metadataOf(describeImage(manifest)), created_at: "2030-01-01T00:00:00.000Z" };
   await env.META.put(entryKey("z".repeat(26)), "", { metadata: newest });
-  const second = await (await worker.fetch(`/api/images?cursor=${encodeURIComponent(first.cursor ?? "")}`)).json<ImageList>();
+  const second = await (
+    await worker.fetch(`/api/images?cursor=${encodeURIComponent(first.cursor ?? "")}`)
+  ).json<ImageList>();
   expect(second.images).toHaveLength(1);
   expect(first.images).not.toContainEqual(second.images[0]);
 });
 
-test.each(["x", "%00", btoa("{}"), btoa("[1]"), btoa('{"listing":1,"after":null}'), btoa('{"listing":null,"after":{}}')])(
-  "the cursor %j is refused",
-  async (cursor) => {
-    const response = await new Worker().fetch(`/api/images?cursor=${encodeURIComponent(cursor)}`);
-    expect(response.status).toBe(400);
-  },
-);
+test.each([
+  "x",
+  "%00",
+  btoa("{}"),
+  btoa("[1]"),
+  btoa('{"listing":1,"after":null}'),
+  btoa('{"listing":null,"after":{}}'),
+])("the cursor %j is refused", async (cursor) => {
+  const response = await new Worker().fetch(`/api/images?cursor=${encodeURIComponent(cursor)}`);
+  expect(response.status).toBe(400);
+});

@@ -91,11 +91,18 @@ export class Worker {
 
   /** A request of the owner's program. */
   owner(path: string, init: RequestInit = {}): Promise<Response> {
-    return this.fetch(path, { ...init, headers: { ...(init.headers as object), Authorization: `Bearer ${ownerToken}` } });
+    return this.fetch(path, {
+      ...init,
+      headers: { ...(init.headers as object), Authorization: `Bearer ${ownerToken}` },
+    });
   }
 
   async upload(photo: ArrayBuffer, filename = "photo.jpg"): Promise<UploadAccepted & { httpStatus: number }> {
-    const response = await this.owner(`/api/images?filename=${filename}`, { method: "POST", body: photo, headers: lengthOf(photo) });
+    const response = await this.owner(`/api/images?filename=${filename}`, {
+      method: "POST",
+      body: photo,
+      headers: lengthOf(photo),
+    });
     return { httpStatus: response.status, ...(await response.json<UploadAccepted>()) };
   }
 
@@ -136,7 +143,10 @@ export class Worker {
   }
 
   /** What the daemon would post at the end of this job. */
-  async webhook(job: Job, change: { id?: string; age?: number; secret?: string; body?: string } = {}): Promise<Response> {
+  async webhook(
+    job: Job,
+    change: { id?: string; age?: number; secret?: string; body?: string } = {},
+  ): Promise<Response> {
     const event = { type: `job.${job.status}`, timestamp: job.finished_at, data: job };
     const body = JSON.stringify(event);
     const id = change.id ?? `msg_${job.id}`;
@@ -168,7 +178,10 @@ export function report(invocations: Invocation[]): string {
 
 /** Straight to the daemon. */
 export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T> {
-  const response = await fetch(proxyUrl + path, { ...init, headers: { ...(init.headers as object), Authorization: "Bearer test-token" } });
+  const response = await fetch(proxyUrl + path, {
+    ...init,
+    headers: { ...(init.headers as object), Authorization: "Bearer test-token" },
+  });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   return (response.status === 204 ? null : await response.json()) as T;
 }
@@ -214,7 +227,8 @@ export async function storedFiles(manifest: Manifest): Promise<string[]> {
   for (const { key, sha256: digest, content_type } of manifest.variants) {
     const object = await env.IMAGES.get(key);
     if (object === null) continue;
-    if ((await sha256(await object.arrayBuffer())) !== digest) throw new Error(`${key} has other bytes than the manifest says`);
+    if ((await sha256(await object.arrayBuffer())) !== digest)
+      throw new Error(`${key} has other bytes than the manifest says`);
     if (object.httpMetadata?.contentType !== content_type) throw new Error(`${key} is not ${content_type}`);
     stored.push(key);
   }

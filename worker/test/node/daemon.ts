@@ -71,6 +71,9 @@ export class Daemon {
 
 /** Where the photos are: bimg's own test data. */
 export function photoFolder(): string {
-  const folder = execFileSync("go", ["list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg"], { cwd: root, encoding: "utf8" });
+  const folder = execFileSync("go", ["list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg"], {
+    cwd: root,
+    encoding: "utf8",
+  });
   return join(folder.trim(), "testdata");
 }

@@ -58,7 +58,11 @@ afterAll(async () => {
 const owner = { Authorization: `Bearer ${ownerToken}` };
 
 async function upload(name: string, query: string, headers: Record<string, string> = owner): Promise<UploadAccepted> {
-  const response = await fetch(`${url}/api/images?${query}`, { method: "POST", headers, body: await readFile(join(photos, name)) });
+  const response = await fetch(`${url}/api/images?${query}`, {
+    method: "POST",
+    headers,
+    body: await readFile(join(photos, name)),
+  });
   expect(response.status).toBe(202);
   return (await response.json()) as UploadAccepted;
 }
@@ -79,7 +83,9 @@ async function expectDelivered(image: Image): Promise<number> {
   ).json()) as Manifest;
   for (const { format, width, sha256 } of manifest.variants) {
     const response = await fetch(`${url}/images/${image.id}?w=${width}&f=${format}`);
-    const digest = createHash("sha256").update(new Uint8Array(await response.arrayBuffer())).digest("hex");
+    const digest = createHash("sha256")
+      .update(new Uint8Array(await response.arrayBuffer()))
+      .digest("hex");
     expect([response.status, digest]).toEqual([200, sha256]);
   }
   return manifest.variants.length;
@@ -103,12 +109,19 @@ test("from a photo to the gallery, by webhook and queue", async () => {
 
 test("a browser's session: sign in, upload, delete, sign out", async () => {
   const origin = { Origin: url };
-  const signIn = await fetch(`${url}/api/session`, { method: "POST", headers: origin, body: JSON.stringify({ token: ownerToken }) });
+  const signIn = await fetch(`${url}/api/session`, {
+    method: "POST",
+    headers: origin,
+    body: JSON.stringify({ token: ownerToken }),
+  });
   expect(signIn.status).toBe(204);
   const Cookie = (signIn.headers.get("Set-Cookie") ?? "").split(";")[0] ?? "";
   const accepted = await upload("test_square.jpg", "filename=square.jpg", { Cookie, ...origin });
   const { image } = await ended(accepted.upload);
-  const removed = await fetch(`${url}/api/images/${image?.id ?? ""}`, { method: "DELETE", headers: { Cookie, ...origin } });
+  const removed = await fetch(`${url}/api/images/${image?.id ?? ""}`, {
+    method: "DELETE",
+    headers: { Cookie, ...origin },
+  });
   expect(removed.status).toBe(204);
   const { images } = (await (await fetch(`${url}/api/images`, { headers: { Cookie } })).json()) as ImageList;
   expect(images.map(({ id }) => id)).not.toContain(image?.id);
@@ -126,7 +139,10 @@ test("a body streams through to the daemon, and one that is cut off leaves nothi
   expect(await spool()).toEqual([]);
   const before = await (await fetch(`${url}/api/images`, { headers: owner })).text();
   const bytes = await readFile(join(photos, "vertical.jpg"));
-  const sending = request(`${url}/api/images`, { method: "POST", headers: { ...owner, "Content-Length": bytes.length } });
+  const sending = request(`${url}/api/images`, {
+    method: "POST",
+    headers: { ...owner, "Content-Length": bytes.length },
+  });
   sending.on("error", () => {}); // it is this end that hangs up
   sending.write(bytes.subarray(0, bytes.length >> 1));
   // The daemon has the first half on its disk while the second is not there yet.
@@ -141,7 +157,11 @@ test("a Worker that was written for a hosted job API works with another base URL
     name: "hosted",
     entrypoint: "test/fixtures/hosted.ts",
     compatibilityDate: "2026-04-01",
-    bindings: { API_BASE: text(daemon.url), API_KEY: text(token), BUCKET: { type: "r2_bucket", bucket_name: "hosted" } },
+    bindings: {
+      API_BASE: text(daemon.url),
+      API_KEY: text(token),
+      BUCKET: { type: "r2_bucket", bucket_name: "hosted" },
+    },
     dev,
   });
   try {
