@@ -27,7 +27,14 @@ describe("the manifest", () => {
   test("a newer daemon may say more", () => {
     expect(isManifest({ ...manifest, mood: "good" })).toBe(true);
     const at = manifest.created_at;
-    const job = { id: `job_${"0".repeat(26)}`, object: "job", kind: "image", status: "failed", input: "x", options: {} };
+    const job = {
+      id: `job_${"0".repeat(26)}`,
+      object: "job",
+      kind: "image",
+      status: "failed",
+      input: "x",
+      options: {},
+    };
     const ended = { metadata: {}, output: null, attempts: 1, created_at: at, started_at: at, finished_at: at };
     expect(isJob({ ...job, ...ended, error: { code: "out_of_mood", message: "Not today." } })).toBe(true);
   });
