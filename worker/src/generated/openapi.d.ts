@@ -73,7 +73,9 @@ export interface components {
             options?: components["schemas"]["Options"];
             /** Format: uri */
             webhook_url?: string;
-            metadata?: Record<string, never>;
+            metadata?: {
+                [key: string]: unknown;
+            };
         };
         Options: {
             width?: number;
@@ -91,7 +93,9 @@ export interface components {
             status: "pending" | "processing" | "completed" | "failed";
             input: string;
             options: components["schemas"]["Options"];
-            metadata: Record<string, never>;
+            metadata: {
+                [key: string]: unknown;
+            };
             output: components["schemas"]["LadderOutput"] | components["schemas"]["VariantOutput"] | null;
             error: components["schemas"]["JobError"] | null;
             attempts: number;

@@ -4,7 +4,7 @@ export const isEvent = validate20;
 const schema31 = {"$id":"Event","type":"object","required":["type","timestamp","data"],"properties":{"type":{"type":"string","enum":["job.completed","job.failed"]},"timestamp":{"$ref":"Time"},"data":{"$ref":"Job"}}};
 const schema32 = {"$id":"Time","type":"string","pattern":"^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$"};
 const pattern4 = new RegExp("^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$", "u");
-const schema33 = {"$id":"Job","type":"object","required":["id","object","kind","status","input","options","metadata","output","error","attempts","created_at","started_at","finished_at"],"properties":{"id":{"type":"string","pattern":"^job_[0-9a-z]{26}$"},"object":{"const":"job"},"kind":{"const":"image"},"status":{"type":"string","enum":["pending","processing","completed","failed"]},"input":{"type":"string"},"options":{"$ref":"Options"},"metadata":{"type":"object"},"output":{"anyOf":[{"$ref":"LadderOutput"},{"$ref":"VariantOutput"},{"type":"null"}]},"error":{"anyOf":[{"$ref":"JobError"},{"type":"null"}]},"attempts":{"type":"integer","minimum":0},"created_at":{"$ref":"Time"},"started_at":{"anyOf":[{"$ref":"Time"},{"type":"null"}]},"finished_at":{"anyOf":[{"$ref":"Time"},{"type":"null"}]}}};
+const schema33 = {"$id":"Job","type":"object","required":["id","object","kind","status","input","options","metadata","output","error","attempts","created_at","started_at","finished_at"],"properties":{"id":{"type":"string","pattern":"^job_[0-9a-z]{26}$"},"object":{"const":"job"},"kind":{"const":"image"},"status":{"type":"string","enum":["pending","processing","completed","failed"]},"input":{"type":"string"},"options":{"$ref":"Options"},"metadata":{"type":"object","additionalProperties":true},"output":{"anyOf":[{"$ref":"LadderOutput"},{"$ref":"VariantOutput"},{"type":"null"}]},"error":{"anyOf":[{"$ref":"JobError"},{"type":"null"}]},"attempts":{"type":"integer","minimum":0},"created_at":{"$ref":"Time"},"started_at":{"anyOf":[{"$ref":"Time"},{"type":"null"}]},"finished_at":{"anyOf":[{"$ref":"Time"},{"type":"null"}]}}};
 const schema48 = {"$id":"JobError","type":"object","required":["code","message"],"properties":{"code":{"type":"string"},"message":{"type":"string"}}};
 const pattern5 = new RegExp("^job_[0-9a-z]{26}$", "u");
 const schema34 = {"$id":"Options","type":"object","properties":{"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"format":{"$ref":"Format"},"quality":{"anyOf":[{"type":"string","enum":["low","medium","high"]},{"type":"integer","minimum":1,"maximum":100}]}}};
@@ -1274,9 +1274,13 @@ if(valid0){
 if(data.metadata !== undefined){
 let data6 = data.metadata;
 const _errs10 = errors;
-if(!(data6 && typeof data6 == "object" && !Array.isArray(data6))){
+if(errors === _errs10){
+if(data6 && typeof data6 == "object" && !Array.isArray(data6)){
+}
+else {
 validate21.errors = [{instancePath:instancePath+"/metadata",schemaPath:"#/properties/metadata/type",keyword:"type",params:{type: "object"}}];
 return false;
+}
 }
 var valid0 = _errs10 === errors;
 }
@@ -1286,27 +1290,27 @@ var valid0 = true;
 if(valid0){
 if(data.output !== undefined){
 let data7 = data.output;
-const _errs12 = errors;
 const _errs13 = errors;
-let valid1 = false;
 const _errs14 = errors;
+let valid1 = false;
+const _errs15 = errors;
 if(!(validate24(data7, {instancePath:instancePath+"/output",parentData:data,parentDataProperty:"output",rootData,dynamicAnchors}))){
 vErrors = vErrors === null ? validate24.errors : vErrors.concat(validate24.errors);
 errors = vErrors.length;
 }
-var _valid0 = _errs14 === errors;
+var _valid0 = _errs15 === errors;
 valid1 = valid1 || _valid0;
 if(_valid0){
 var props0 = {};
 props0.manifest = true;
 props0.url = true;
 }
-const _errs15 = errors;
+const _errs16 = errors;
 if(!(validate30(data7, {instancePath:instancePath+"/output",parentData:data,parentDataProperty:"output",rootData,dynamicAnchors}))){
 vErrors = vErrors === null ? validate30.errors : vErrors.concat(validate30.errors);
 errors = vErrors.length;
 }
-var _valid0 = _errs15 === errors;
+var _valid0 = _errs16 === errors;
 valid1 = valid1 || _valid0;
 if(_valid0){
 if(props0 !== true){
@@ -1320,7 +1324,7 @@ props0.bytes = true;
 props0.sha256 = true;
 }
 }
-const _errs16 = errors;
+const _errs17 = errors;
 if(data7 !== null){
 const err0 = {instancePath:instancePath+"/output",schemaPath:"#/properties/output/anyOf/2/type",keyword:"type",params:{type: "null"}};
 if(vErrors === null){
@@ -1331,7 +1335,7 @@ vErrors.push(err0);
 }
 errors++;
 }
-var _valid0 = _errs16 === errors;
+var _valid0 = _errs17 === errors;
 valid1 = valid1 || _valid0;
 if(!valid1){
 const err1 = {instancePath:instancePath+"/output",schemaPath:"#/properties/output/anyOf",keyword:"anyOf",params:{}};
@@ -1346,17 +1350,17 @@ validate21.errors = vErrors;
 return false;
 }
 else {
-errors = _errs13;
+errors = _errs14;
 if(vErrors !== null){
-if(_errs13){
-vErrors.length = _errs13;
+if(_errs14){
+vErrors.length = _errs14;
 }
 else {
 vErrors = null;
 }
 }
 }
-var valid0 = _errs12 === errors;
+var valid0 = _errs13 === errors;
 }
 else {
 var valid0 = true;
@@ -1364,12 +1368,12 @@ var valid0 = true;
 if(valid0){
 if(data.error !== undefined){
 let data8 = data.error;
-const _errs18 = errors;
 const _errs19 = errors;
-let valid2 = false;
 const _errs20 = errors;
+let valid2 = false;
 const _errs21 = errors;
-if(errors === _errs21){
+const _errs22 = errors;
+if(errors === _errs22){
 if(data8 && typeof data8 == "object" && !Array.isArray(data8)){
 let missing1;
 if(((data8.code === undefined) && (missing1 = "code")) || ((data8.message === undefined) && (missing1 = "message"))){
@@ -1384,7 +1388,7 @@ errors++;
 }
 else {
 if(data8.code !== undefined){
-const _errs23 = errors;
+const _errs24 = errors;
 if(typeof data8.code !== "string"){
 const err3 = {instancePath:instancePath+"/error/code",schemaPath:"JobError/properties/code/type",keyword:"type",params:{type: "string"}};
 if(vErrors === null){
@@ -1395,14 +1399,14 @@ vErrors.push(err3);
 }
 errors++;
 }
-var valid4 = _errs23 === errors;
+var valid4 = _errs24 === errors;
 }
 else {
 var valid4 = true;
 }
 if(valid4){
 if(data8.message !== undefined){
-const _errs25 = errors;
+const _errs26 = errors;
 if(typeof data8.message !== "string"){
 const err4 = {instancePath:instancePath+"/error/message",schemaPath:"JobError/properties/message/type",keyword:"type",params:{type: "string"}};
 if(vErrors === null){
@@ -1413,7 +1417,7 @@ vErrors.push(err4);
 }
 errors++;
 }
-var valid4 = _errs25 === errors;
+var valid4 = _errs26 === errors;
 }
 else {
 var valid4 = true;
@@ -1432,14 +1436,14 @@ vErrors.push(err5);
 errors++;
 }
 }
-var _valid1 = _errs20 === errors;
+var _valid1 = _errs21 === errors;
 valid2 = valid2 || _valid1;
 if(_valid1){
 var props1 = {};
 props1.code = true;
 props1.message = true;
 }
-const _errs27 = errors;
+const _errs28 = errors;
 if(data8 !== null){
 const err6 = {instancePath:instancePath+"/error",schemaPath:"#/properties/error/anyOf/1/type",keyword:"type",params:{type: "null"}};
 if(vErrors === null){
@@ -1450,7 +1454,7 @@ vErrors.push(err6);
 }
 errors++;
 }
-var _valid1 = _errs27 === errors;
+var _valid1 = _errs28 === errors;
 valid2 = valid2 || _valid1;
 if(!valid2){
 const err7 = {instancePath:instancePath+"/error",schemaPath:"#/properties/error/anyOf",keyword:"anyOf",params:{}};
@@ -1465,17 +1469,17 @@ validate21.errors = vErrors;
 return false;
 }
 else {
-errors = _errs19;
+errors = _errs20;
 if(vErrors !== null){
-if(_errs19){
-vErrors.length = _errs19;
+if(_errs20){
+vErrors.length = _errs20;
 }
 else {
 vErrors = null;
 }
 }
 }
-var valid0 = _errs18 === errors;
+var valid0 = _errs19 === errors;
 }
 else {
 var valid0 = true;
@@ -1483,12 +1487,12 @@ var valid0 = true;
 if(valid0){
 if(data.attempts !== undefined){
 let data11 = data.attempts;
-const _errs29 = errors;
+const _errs30 = errors;
 if(!(((typeof data11 == "number") && (!(data11 % 1) && !isNaN(data11))) && (isFinite(data11)))){
 validate21.errors = [{instancePath:instancePath+"/attempts",schemaPath:"#/properties/attempts/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs29){
+if(errors === _errs30){
 if((typeof data11 == "number") && (isFinite(data11))){
 if(data11 < 0 || isNaN(data11)){
 validate21.errors = [{instancePath:instancePath+"/attempts",schemaPath:"#/properties/attempts/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
@@ -1496,7 +1500,7 @@ return false;
 }
 }
 }
-var valid0 = _errs29 === errors;
+var valid0 = _errs30 === errors;
 }
 else {
 var valid0 = true;
@@ -1504,9 +1508,9 @@ var valid0 = true;
 if(valid0){
 if(data.created_at !== undefined){
 let data12 = data.created_at;
-const _errs31 = errors;
 const _errs32 = errors;
-if(errors === _errs32){
+const _errs33 = errors;
+if(errors === _errs33){
 if(typeof data12 === "string"){
 if(!pattern4.test(data12)){
 validate21.errors = [{instancePath:instancePath+"/created_at",schemaPath:"Time/pattern",keyword:"pattern",params:{pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$"}}];
@@ -1518,7 +1522,7 @@ validate21.errors = [{instancePath:instancePath+"/created_at",schemaPath:"Time/t
 return false;
 }
 }
-var valid0 = _errs31 === errors;
+var valid0 = _errs32 === errors;
 }
 else {
 var valid0 = true;
@@ -1526,12 +1530,12 @@ var valid0 = true;
 if(valid0){
 if(data.started_at !== undefined){
 let data13 = data.started_at;
-const _errs34 = errors;
 const _errs35 = errors;
-let valid6 = false;
 const _errs36 = errors;
+let valid6 = false;
 const _errs37 = errors;
-if(errors === _errs37){
+const _errs38 = errors;
+if(errors === _errs38){
 if(typeof data13 === "string"){
 if(!pattern4.test(data13)){
 const err8 = {instancePath:instancePath+"/started_at",schemaPath:"Time/pattern",keyword:"pattern",params:{pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$"}};
@@ -1555,9 +1559,9 @@ vErrors.push(err9);
 errors++;
 }
 }
-var _valid2 = _errs36 === errors;
+var _valid2 = _errs37 === errors;
 valid6 = valid6 || _valid2;
-const _errs39 = errors;
+const _errs40 = errors;
 if(data13 !== null){
 const err10 = {instancePath:instancePath+"/started_at",schemaPath:"#/properties/started_at/anyOf/1/type",keyword:"type",params:{type: "null"}};
 if(vErrors === null){
@@ -1568,7 +1572,7 @@ vErrors.push(err10);
 }
 errors++;
 }
-var _valid2 = _errs39 === errors;
+var _valid2 = _errs40 === errors;
 valid6 = valid6 || _valid2;
 if(!valid6){
 const err11 = {instancePath:instancePath+"/started_at",schemaPath:"#/properties/started_at/anyOf",keyword:"anyOf",params:{}};
@@ -1583,17 +1587,17 @@ validate21.errors = vErrors;
 return false;
 }
 else {
-errors = _errs35;
+errors = _errs36;
 if(vErrors !== null){
-if(_errs35){
-vErrors.length = _errs35;
+if(_errs36){
+vErrors.length = _errs36;
 }
 else {
 vErrors = null;
 }
 }
 }
-var valid0 = _errs34 === errors;
+var valid0 = _errs35 === errors;
 }
 else {
 var valid0 = true;
@@ -1601,12 +1605,12 @@ var valid0 = true;
 if(valid0){
 if(data.finished_at !== undefined){
 let data14 = data.finished_at;
-const _errs41 = errors;
 const _errs42 = errors;
-let valid8 = false;
 const _errs43 = errors;
+let valid8 = false;
 const _errs44 = errors;
-if(errors === _errs44){
+const _errs45 = errors;
+if(errors === _errs45){
 if(typeof data14 === "string"){
 if(!pattern4.test(data14)){
 const err12 = {instancePath:instancePath+"/finished_at",schemaPath:"Time/pattern",keyword:"pattern",params:{pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$"}};
@@ -1630,9 +1634,9 @@ vErrors.push(err13);
 errors++;
 }
 }
-var _valid3 = _errs43 === errors;
+var _valid3 = _errs44 === errors;
 valid8 = valid8 || _valid3;
-const _errs46 = errors;
+const _errs47 = errors;
 if(data14 !== null){
 const err14 = {instancePath:instancePath+"/finished_at",schemaPath:"#/properties/finished_at/anyOf/1/type",keyword:"type",params:{type: "null"}};
 if(vErrors === null){
@@ -1643,7 +1647,7 @@ vErrors.push(err14);
 }
 errors++;
 }
-var _valid3 = _errs46 === errors;
+var _valid3 = _errs47 === errors;
 valid8 = valid8 || _valid3;
 if(!valid8){
 const err15 = {instancePath:instancePath+"/finished_at",schemaPath:"#/properties/finished_at/anyOf",keyword:"anyOf",params:{}};
@@ -1658,17 +1662,17 @@ validate21.errors = vErrors;
 return false;
 }
 else {
-errors = _errs42;
+errors = _errs43;
 if(vErrors !== null){
-if(_errs42){
-vErrors.length = _errs42;
+if(_errs43){
+vErrors.length = _errs43;
 }
 else {
 vErrors = null;
 }
 }
 }
-var valid0 = _errs41 === errors;
+var valid0 = _errs42 === errors;
 }
 else {
 var valid0 = true;
