@@ -9,7 +9,7 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo run test test-worker bench measure chaos fuzz lint vuln fresh clean
+.PHONY: help deps build demo run test test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
@@ -46,6 +46,9 @@ bench: deps ## Measure the engine against one bimg.Resize a file: CPU, bytes, ra
 
 measure: deps build ## Measure the running service: memory, and time beside the engine's
 	@scripts/measure
+
+load: deps build ## Queue 10,000 jobs, measure, and check that each is done and told once
+	@scripts/load
 
 chaos: deps build ## The long form of the tests that break things (about half an hour)
 	@scripts/chaos
