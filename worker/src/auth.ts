@@ -115,7 +115,7 @@ function isSameOrigin(request: Request, env: Env): boolean {
   if (request.method === "GET" || request.method === "HEAD") return true;
   const origin = request.headers.get("Origin");
   if (origin === null) return request.headers.get("Sec-Fetch-Site") === "same-origin";
-  return origin === new URL(request.url).origin || (env.PUBLIC_URL !== "" && origin === new URL(env.PUBLIC_URL).origin);
+  return origin === new URL(request.url).origin || `${env.PUBLIC_URL}/`.startsWith(`${origin}/`);
 }
 
 function hex(bytes: ArrayBuffer): string {

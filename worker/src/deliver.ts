@@ -94,9 +94,16 @@ function cacheKeyOf(origin: string, { id, width, formats, quality, auto }: Wish)
   return `${origin}/images/${id}?w=${width}&f=${auto ? "auto." : ""}${formats.join(".")}&q=${quality}`;
 }
 
-/** What of the request decides between the whole picture, a part and none of it. */
+/**
+ * What of the request decides between the whole picture, a part and none of it.
+ * If-Match and the like are for those who change things.
+ */
 function conditionsOf(request: Request): Headers {
-  const names = ["If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"];
+  const names = ["If-Modified-Since"];
+  // R2 throws at what is no list of tags.
+  if (/^\s*(\*|(W\/)?"[^"]*"(\s*,\s*(W\/)?"[^"]*")*)\s*$/.test(request.headers.get("If-None-Match") ?? "")) {
+    names.push("If-None-Match");
+  }
   // If-Range asks for the whole where anything has changed. The whole is never wrong.
   if (!request.headers.has("If-Range") && request.method === "GET") names.push("Range");
   return new Headers(
@@ -212,10 +219,7 @@ async function fromBucket(
     "X-From": from,
   });
   if (auto) headers.set("Vary", "Accept");
-  if (!("body" in object)) {
-    const notModified = conditions.has("If-None-Match") || conditions.has("If-Modified-Since");
-    return new Response(null, { status: notModified ? 304 : 412, headers });
-  }
+  if (!("body" in object)) return new Response(null, { status: 304, headers });
   headers.set("Content-Type", object.httpMetadata?.contentType ?? "application/octet-stream");
   const { size } = object;
   const part = partOf(object);

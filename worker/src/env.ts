@@ -32,6 +32,6 @@ export type Work =
   /** Asks the daemon how a job stands, for when its webhook does not come. */
   | { kind: "poll"; upload: string; attempt: number }
   /** Pulls some files of an image, beginning with this one. */
-  | { kind: "pull"; image: string; from: number }
+  | { kind: "pull"; image: string; run: string; from: number }
   /** Has the daemon delete its copy. */
   | { kind: "forget"; image: string };

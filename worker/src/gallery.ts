@@ -6,7 +6,7 @@ import type { Env } from "./env";
 import { idPattern } from "./files";
 import { Problem, json, noContent, parseJSON } from "./http";
 import { type ImageMetadata, entryKey } from "./image";
-import { forget } from "./pull";
+import { forget, sweep } from "./pull";
 import { type ImageState, changeImage } from "./state";
 
 const pageSize = 60;
@@ -81,12 +81,7 @@ export async function deleteOne(request: Request, env: Env, id: string): Promise
   // First, so that a pull under way sees it and clears up after itself.
   const deleted: ImageState = { status: "deleted", deleted_at: new Date().toISOString() };
   await changeImage(env, id, (before) => before && deleted);
-  await env.META.delete(entryKey(id));
-  for (;;) {
-    const { objects, truncated } = await env.IMAGES.list({ prefix: `${id}/` });
-    if (objects.length > 0) await env.IMAGES.delete(objects.map(({ key }) => key));
-    if (!truncated) break;
-  }
+  await sweep(env, id);
   await forget(env, id);
   return noContent();
 }

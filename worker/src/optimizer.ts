@@ -94,7 +94,10 @@ async function refusal(response: Response): Promise<OptimizerError> {
 
 /** The answer's JSON, if it is what the contract says. */
 export async function checked<T>(response: Response, check: (data: unknown) => data is T): Promise<T> {
-  const data = parseJSON((await readText(response, maxJSON)) ?? "");
+  const text = await readText(response, maxJSON).catch(() => {
+    throw new OptimizerError(0, "optimizer_unavailable", "The answer was cut off.");
+  });
+  const data = parseJSON(text ?? "");
   if (!check(data)) throw new OptimizerError(502, "optimizer_unavailable", "The answer is not as the contract has it.");
   return data;
 }

@@ -7,7 +7,9 @@
 import type { Format, Job } from "./api";
 import type { Env } from "./env";
 import { extensions, parseKey, pullFile } from "./files";
-import { OptimizerError, deleteImage, getJob, postJob } from "./optimizer";
+import { OptimizerError, getJob, postJob } from "./optimizer";
+import { forget } from "./pull";
+import { readImage } from "./state";
 
 export const qualities = ["low", "medium", "high"] as const;
 export type Quality = (typeof qualities)[number];
@@ -43,7 +45,7 @@ export async function order(env: Env, wanted: Order): Promise<void> {
   if (output === null || !("sha256" in output))
     throw new OptimizerError(0, "optimizer_unavailable", "The job has no file.");
   // The URL leads where the daemon likes; only the name in it is taken.
-  const key = new URL(output.url).pathname.replace(/^\/files\//, "");
+  const [, key = ""] = /\/files\/([^/]+\/[^/]+)$/.exec(new URL(output.url).pathname) ?? [];
   const parsed = parseKey(key);
   if (parsed === null || parsed.extension !== extensions[format] || output.format !== format || output.width > width) {
     throw new OptimizerError(0, "optimizer_unavailable", "The job's file is not what was ordered.");
@@ -51,5 +53,9 @@ export async function order(env: Env, wanted: Order): Promise<void> {
   await pullFile(env, { key, format, bytes: output.bytes, sha256: output.sha256 }, orderKey(wanted));
   // The daemon keeps it as an image of its own. From here on R2 has it, and the
   // deletion of this image would not reach that one.
-  await deleteImage(env, parsed.id);
+  await forget(env, parsed.id);
+  if ((await readImage(env, id))?.status !== "done") {
+    await env.IMAGES.delete(orderKey(wanted)); // it was deleted meanwhile
+    throw new OptimizerError(0, "not_found", "The image was deleted.");
+  }
 }

@@ -19,7 +19,11 @@ export async function consume(messages: readonly Message<Work>[], env: Env): Pro
       const reason = error instanceof OptimizerError ? error : new OptimizerError(0, "storage_failed", String(error));
       const hopeless = reason.code === "not_found" || message.attempts > maxRetries;
       if (hopeless && message.body.kind === "pull") {
-        await giveUp(env, message.body.image, reason);
+        await giveUp(env, message.body.image, message.body.run, reason);
+        message.ack();
+      } else if (hopeless && message.body.kind === "forget") {
+        // A photo that was deleted must go from the daemon too, however long that is off.
+        await env.WORK.send(message.body, { delaySeconds: longestWait });
         message.ack();
       } else {
         message.retry({ delaySeconds: Math.min(5 * 2 ** message.attempts, longestWait) });
@@ -31,7 +35,7 @@ export async function consume(messages: readonly Message<Work>[], env: Env): Pro
 async function handle(env: Env, message: Work): Promise<void> {
   switch (message.kind) {
     case "pull":
-      return pull(env, message.image, message.from);
+      return pull(env, message.image, message.run, message.from);
     case "poll":
       return poll(env, message.upload, message.attempt);
     case "forget":

@@ -1,7 +1,7 @@
 // How things stand while they are under way, in R2, whose reads always see the
 // last write. (KV would still show "not there" a minute later.)
 //
-//   state/uploads/<job>.json   an upload, until its image is known
+//   state/uploads/<job>.json   an upload, and the image that came of it
 //   state/images/<id>.json     an image, from its manifest to its deletion
 
 import type { Manifest } from "./api";
@@ -20,7 +20,8 @@ export interface UploadState {
 }
 
 export type ImageState =
-  | { status: "storing"; manifest: Manifest; stored: number }
+  /** run is of this time that it is stored: messages of an earlier one count for nothing. */
+  | { status: "storing"; manifest: Manifest; stored: number; run: string }
   | { status: "done"; manifest: Manifest }
   | { status: "failed"; manifest: Manifest; stored: number; error: Failure }
   /** Kept, so that what comes late does not bring a deleted image back. */

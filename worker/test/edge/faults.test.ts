@@ -57,7 +57,7 @@ describe("pulling", () => {
     await worker.step();
     // That part comes again, later.
     expect(worker.queue).toContainEqual({
-      body: { kind: "pull", image: manifest.id, from: 8 },
+      body: { kind: "pull", image: manifest.id, run: expect.any(String) as string, from: 8 },
       attempts: 2,
       delaySeconds: 10,
     });
@@ -107,14 +107,50 @@ describe("pulling", () => {
     expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "not_found" } });
   });
 
+  test("a message from before the image was deleted says nothing of its new life", async () => {
+    const bytes = await photo(bird, crypto.randomUUID());
+    const first = await finished((await worker.upload(bytes)).upload);
+    const { manifest } = first.output as { manifest: Manifest };
+    await worker.webhook(first);
+    await worker.step(); // files 1 to 8
+    const old = worker.queue.find(({ body }) => body.kind === "pull");
+    if (!old) throw new Error("there is no second part");
+    await worker.owner(`/api/images/${manifest.id}`, { method: "DELETE" });
+    worker.queue.length = 0;
+    const { upload } = await worker.upload(bytes);
+    await worker.webhook(await finished(upload));
+    await worker.handle(old);
+    expect(await worker.status(upload)).toMatchObject({ status: "storing", stored: 0 });
+    await worker.drain();
+    await expectDone(upload, manifest);
+  });
+
+  test("what a part has stored of an image that was deleted meanwhile goes when it comes again", async () => {
+    const { job, manifest } = await ended();
+    await worker.webhook(job);
+    await worker.step();
+    const second = worker.queue.find(({ body }) => body.kind === "pull");
+    if (!second) throw new Error("there is no second part");
+    await worker.owner(`/api/images/${manifest.id}`, { method: "DELETE" });
+    // As if that part had stored a file just after the deletion looked, and then failed.
+    const [{ key }] = manifest.variants.slice(8) as [Manifest["variants"][number]];
+    await env.IMAGES.put(key, "x");
+    await env.META.put(`image:${manifest.id}`, "{}");
+    await worker.handle(second);
+    expect(await env.IMAGES.head(key)).toBeNull();
+    expect(await env.META.get(`image:${manifest.id}`)).toBeNull();
+  });
+
   test("every message comes twice, and an old one at the end", async () => {
     const { upload, job, manifest } = await ended();
     await worker.webhook(job);
+    const first = worker.queue.find(({ body }) => body.kind === "pull");
+    if (!first) throw new Error("nothing is to be pulled");
     for (let message = worker.queue.at(-1); message?.body.kind === "pull"; message = worker.queue.at(-1)) {
       await worker.step();
       await worker.handle(message);
     }
-    await worker.handle({ body: { kind: "pull", image: manifest.id, from: 0 }, attempts: 1, delaySeconds: 0 });
+    await worker.handle(first);
     await expectDone(upload, manifest);
     expect(kvWrites()).toBe(1);
     expect((await seen()).filter((line) => line.startsWith("GET /files/"))).toHaveLength(21);
@@ -176,7 +212,7 @@ describe("the webhook", () => {
     const { upload, job, manifest } = await ended("test_square.jpg");
     const other = {
       ...manifest,
-      variants: manifest.variants.map((variant) => ({ ...variant, key: variant.key.replace(/^./, "x") })),
+      variants: manifest.variants.map((variant) => ({ ...variant, key: variant.key.replace(/^./, (c) => (c === "x" ? "y" : "x")) })),
     };
     const response = await worker.webhook({ ...job, output: { manifest: other, url: "http://x/" } });
     expect(response.status).toBe(204);
