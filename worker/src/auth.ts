@@ -95,6 +95,12 @@ function sessionKey(secret: string): Promise<CryptoKey> {
   ]);
 }
 
+/** What only this Worker can have said. */
+export async function sign(env: Env, text: string): Promise<string> {
+  const key = await sessionKey(env.SESSION_SECRET || env.UPLOAD_TOKEN || "nobody can write here");
+  return hex(await crypto.subtle.sign("HMAC", key, encoder.encode(`said\n${text}`)));
+}
+
 /** What a cookie's signature is over. A new token ends the sessions of the old. */
 function signed(env: Env, expires: number): Uint8Array {
   return encoder.encode(`owner\n${expires}\n${env.UPLOAD_TOKEN}`);

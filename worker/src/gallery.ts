@@ -1,7 +1,7 @@
 // The list of images, and an image's end.
 
 import type { Image, ImageList } from "./api";
-import { isOwner, requireOwner } from "./auth";
+import { isOwner, requireOwner, sign } from "./auth";
 import type { Env } from "./env";
 import { idPattern } from "./files";
 import { Problem, json, noContent, parseJSON } from "./http";
@@ -30,7 +30,7 @@ const sharedFor = 120;
 /** GET /api/images?cursor= */
 export async function getImages(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
   const url = new URL(request.url);
-  const cursor = parseCursor(url.searchParams.get("cursor"));
+  const cursor = await parseCursor(env, url.searchParams.get("cursor"));
   // The owner wants to see what has just been done.
   if (await isOwner(request, env)) return json(await listImages(env, cursor));
   const key = `${url.origin}/api/images?cursor=${encodeURIComponent(JSON.stringify(cursor))}`;
@@ -52,7 +52,7 @@ async function listImages(env: Env, { listing, after }: Cursor): Promise<ImageLi
   let next: Cursor | null = null;
   if (last && images.length > pageSize) next = { listing, after: { created_at: last.created_at, id: last.id } };
   else if (!list.list_complete) next = { listing: list.cursor, after: null };
-  return { images: page, cursor: next && btoa(JSON.stringify(next)) };
+  return { images: page, cursor: next && (await showCursor(env, next)) };
 }
 
 function newestFirst(a: Cursor["after"] & object, b: Cursor["after"] & object): number {
@@ -63,15 +63,19 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-function parseCursor(text: string | null): Cursor {
-  if (text === null || text === "") return { listing: null, after: null };
-  const bad = new Problem(400, "invalid_request", "cursor must be that of the page before.");
-  if (!/^[A-Za-z0-9+/]+=*$/.test(text) || text.length % 4 !== 0) throw bad;
-  const cursor = parseJSON(atob(text)) as Partial<Cursor> | null | undefined;
-  const { listing, after } = cursor ?? {};
-  if (listing !== null && typeof listing !== "string") throw bad;
-  if (after !== null && (typeof after?.created_at !== "string" || typeof after.id !== "string")) throw bad;
-  return { listing, after };
+/** With a signature: a cursor that anybody could make up would be a listing that nobody shares. */
+async function showCursor(env: Env, cursor: Cursor): Promise<string> {
+  const text = btoa(JSON.stringify(cursor));
+  return `${text}.${await sign(env, text)}`;
+}
+
+async function parseCursor(env: Env, shown: string | null): Promise<Cursor> {
+  if (shown === null || shown === "") return { listing: null, after: null };
+  const [text = "", signature = ""] = shown.split(".");
+  if (signature !== (await sign(env, text))) {
+    throw new Problem(400, "invalid_request", "cursor must be that of the page before.");
+  }
+  return parseJSON(atob(text)) as Cursor; // as showCursor has written it
 }
 
 /** DELETE /api/images/{id}. What browsers and edges have cached stays there for its time. */
