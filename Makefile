@@ -72,4 +72,4 @@ fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --h
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .demo worker/node_modules worker/.wrangler scripts/tools/node/node_modules
+	rm -rf bin dist .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules

@@ -1,0 +1,39 @@
+// Files that are dropped anywhere on the page, or pasted.
+
+import { find } from "./page";
+
+export function receiveFiles(receive: (files: File[]) => void): void {
+  const curtain = find("drop");
+  // Each element that is crossed says enter and leave, in this order.
+  let depth = 0;
+  const show = (change: number) => {
+    depth = Math.max(0, depth + change);
+    curtain.classList.toggle("shown", depth > 0);
+  };
+  const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+
+  addEventListener("dragenter", (event) => hasFiles(event) && show(1));
+  addEventListener("dragleave", (event) => hasFiles(event) && show(-1));
+  addEventListener("dragover", (event) => {
+    if (hasFiles(event)) event.preventDefault();
+  });
+  addEventListener("drop", (event) => {
+    if (!event.dataTransfer || !hasFiles(event)) return;
+    // Without this the browser would leave the page for the file.
+    event.preventDefault();
+    show(-depth);
+    receive(filesOf(event.dataTransfer));
+  });
+  addEventListener("paste", ({ clipboardData }) => {
+    if (clipboardData?.files.length) receive([...clipboardData.files]);
+  });
+}
+
+/** Folders come as files that cannot be read. They are passed on as empty ones, which are refused with a row of their own. */
+function filesOf(data: DataTransfer): File[] {
+  return [...data.items].flatMap((item) => {
+    const file = item.getAsFile();
+    if (!file) return [];
+    return item.webkitGetAsEntry()?.isDirectory ? [new File([], file.name)] : [file];
+  });
+}

@@ -1,0 +1,148 @@
+// The uploads in the corner: a row a file.
+
+import { announce, find, icon, make } from "./page";
+import { type Queue, type Upload } from "./upload";
+import { late, size } from "./words";
+
+interface Row {
+  element: HTMLLIElement;
+  bar: HTMLProgressElement;
+  text: HTMLElement;
+  button: HTMLButtonElement;
+  preview: HTMLElement;
+}
+
+const ended = new Set(["done", "late", "failed", "cancelled"]);
+
+export class Tray {
+  readonly #tray = find("tray");
+  readonly #list = find("tray-rows");
+  readonly #title = find("tray-title");
+  readonly #fold = find<HTMLButtonElement>("tray-fold");
+  readonly #close = find<HTMLButtonElement>("tray-close");
+  readonly #rows = new Map<Upload, Row>();
+
+  constructor(
+    private readonly queue: () => Queue,
+    private readonly closed: () => void,
+  ) {
+    this.#fold.addEventListener("click", () => this.#setFolded(!this.#list.hidden));
+    this.#close.addEventListener("click", () => this.#clear());
+  }
+
+  add(upload: Upload): void {
+    const name = make("span", { className: "name", textContent: upload.file.name });
+    const bar = make("progress", { max: 1 });
+    bar.setAttribute("aria-label", `Upload of ${upload.file.name}`);
+    const text = make("span", { className: "step" });
+    const button = make("button", { type: "button", className: "quiet small" });
+    button.addEventListener("click", () => {
+      if (upload.state.step === "failed") this.queue().retry(upload);
+      else this.queue().cancel(upload);
+    });
+    const preview = make("div", { className: "preview" }, icon("picture"));
+    const element = make("li", { tabIndex: -1 }, preview, make("div", { className: "about" }, name, text, bar), button);
+    this.#rows.set(upload, { element, bar, text, button, preview });
+    this.#list.append(element);
+    this.#tray.hidden = false;
+    this.#setFolded(false);
+    this.update(upload);
+  }
+
+  update(upload: Upload): void {
+    const row = this.#rows.get(upload);
+    if (!row) return;
+    const { state } = upload;
+    const before = row.element.dataset["step"];
+    row.element.dataset["step"] = state.step;
+    row.text.textContent = textOf(upload);
+
+    const fraction = fractionOf(upload);
+    row.bar.hidden = ended.has(state.step) || state.step === "waiting";
+    if (fraction === null) row.bar.removeAttribute("value");
+    else row.bar.value = fraction;
+
+    const label = { waiting: "Cancel", sending: "Cancel", failed: "Try again" }[state.step as string];
+    const shown = label !== undefined && !(state.step === "failed" && !state.again);
+    // A button that goes takes the focus with it, unless it is handed on.
+    if (!shown && document.activeElement === row.button) row.element.focus();
+    row.button.hidden = !shown;
+    row.button.textContent = label ?? "";
+    row.button.setAttribute("aria-label", `${label ?? ""}: ${upload.file.name}`);
+
+    if (before !== state.step) this.#stepped(upload, row);
+  }
+
+  #stepped(upload: Upload, { element, preview }: Row): void {
+    const { step } = upload.state;
+    const { name } = upload.file;
+    if (step === "sending") {
+      element.scrollIntoView({ block: "nearest" });
+      showPreview(preview, upload.file);
+    }
+    if (step === "sending") announce(`Sending ${name}.`);
+    if (step === "working") announce(`${name} is being optimized.`);
+    if (step === "done") announce(`${name} is in the gallery.`);
+    if (step === "late" || step === "failed") announce(`${name}: ${textOf(upload)}`);
+
+    const uploads = [...this.#rows.keys()];
+    const open = uploads.filter(({ state }) => !ended.has(state.step)).length;
+    const failed = uploads.filter(({ state }) => state.step === "failed").length;
+    const done = uploads.filter(({ state }) => state.step === "done").length;
+    if (open > 0) this.#title.textContent = `Adding ${uploads.length - open + 1} of ${uploads.length}`;
+    else this.#title.textContent = [done && `${done} added`, failed && `${failed} failed`].filter(Boolean).join(", ") || "Uploads";
+    this.#close.hidden = open > 0;
+  }
+
+  #setFolded(folded: boolean): void {
+    this.#list.hidden = folded;
+    this.#fold.setAttribute("aria-expanded", `${!folded}`);
+  }
+
+  #clear(): void {
+    for (const { element } of this.#rows.values()) element.remove();
+    this.#rows.clear();
+    this.#tray.hidden = true;
+    this.closed();
+  }
+}
+
+function textOf({ file, state }: Upload): string {
+  switch (state.step) {
+    case "waiting":
+      return state.reason ?? `Waiting, ${size(file.size)}`;
+    case "sending":
+      return state.sent < file.size ? `Sending, ${size(state.sent)} of ${size(file.size)}` : "Sent";
+    case "working":
+      return "Optimizing…";
+    case "storing":
+      return `Storing ${state.stored} of ${state.total}`;
+    case "done":
+      return "Added";
+    case "late":
+      return late;
+    case "failed":
+      return state.reason;
+    case "cancelled":
+      return "Cancelled";
+  }
+}
+
+/** Null: nobody knows. */
+function fractionOf({ file, state }: Upload): number | null {
+  if (state.step === "sending" && state.sent < file.size) return state.sent / file.size;
+  if (state.step === "storing" && state.total > 0) return state.stored / state.total;
+  return null;
+}
+
+/** One at a time, since each has the browser decode a whole photo. */
+function showPreview(preview: HTMLElement, file: File): void {
+  const url = URL.createObjectURL(file);
+  const img = make("img", { src: url, alt: "" });
+  const release = () => URL.revokeObjectURL(url);
+  img.addEventListener("load", () => {
+    preview.replaceChildren(img);
+    release();
+  });
+  img.addEventListener("error", release); // HEIC, for one: the icon stays.
+}
