@@ -159,7 +159,7 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   await settle(page);
   await keyboard.press("Escape");
   await page.locator("#lightbox").waitFor({ state: "hidden" });
-  expect(await name()).toBe(names[1]);
+  await expect.poll(name).toBe(names[1]);
   await page.waitForURL(`${site.url}/`);
 }, 120_000);
 
@@ -355,11 +355,16 @@ describe("with pictures of many shapes", () => {
     await page.locator("#files").setInputFiles(photo("test.webp"));
     await row(page, "test.webp").getByText("The optimizer is out of reach; try again in a while.").waitFor();
     await site.daemon.start();
-    await page.getByRole("button", { name: "Try again: test.webp" }).click();
-    // On a busy machine the Worker may have to ask the daemon again, which takes it a minute.
-    await row(page, "test.webp").getByText("Added").waitFor({ timeout: 90_000 });
+    // Under load one more try has been needed, which the page offers again.
+    await expect
+      .poll(async () => {
+        const again = page.getByRole("button", { name: "Try again: test.webp" });
+        if (await again.isVisible()) await again.click();
+        return row(page, "test.webp").innerText();
+      })
+      .toContain("Added");
     expect(await cards(page).first().locator("img").getAttribute("alt")).toBe("test");
-  }, 120_000);
+  });
 
   test("dropped by a stranger, files wait until the owner has signed in", async () => {
     const page = await openAsVisitor({}, /401/);
