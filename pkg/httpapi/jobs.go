@@ -112,7 +112,7 @@ func (a *api) checkJobRequest(request *jobRequest) error {
 	case request.Metadata != nil && request.Metadata[0] != '{':
 		return fault.New(fault.InvalidRequest, "metadata must be a JSON object.")
 	}
-	return a.checkWebhook("webhook_url", request.WebhookURL)
+	return a.checkWebhook(request.WebhookURL)
 }
 
 func checkInput(input string) error {
@@ -130,7 +130,8 @@ func checkInput(input string) error {
 }
 
 // checkWebhook accepts none, too.
-func (a *api) checkWebhook(name, webhook string) error {
+func (a *api) checkWebhook(webhook string) error {
+	const name = "webhook_url"
 	if webhook == "" {
 		return nil
 	}

@@ -29,7 +29,7 @@ func (a *api) postImage(w *response, r *http.Request) error {
 		return err
 	}
 	webhook := job.Webhook{URL: r.URL.Query().Get("webhook_url"), Base: a.ownBase(r)}
-	if err := a.checkWebhook("webhook_url", webhook.URL); err != nil {
+	if err := a.checkWebhook(webhook.URL); err != nil {
 		return err
 	}
 	digest, err := contentDigest(r)

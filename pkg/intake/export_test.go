@@ -7,8 +7,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/egress"
 )
 
-var RetryAfter = retryAfter
-
 // Hasten makes the waits between tries too short to notice.
 func (f *Fetcher) Hasten() { f.wait = time.Millisecond }
 

@@ -296,19 +296,6 @@ func TestAnOriginSaysWhenToComeBack(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsSecondsOrADate(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "1.5": 0, "99999999999999999999": 0, "soon": 0,
-		"Fri, 02 Jan 2026 03:04:14 GMT": 9 * time.Second,
-		"Fri, 02 Jan 2026 03:04:00 GMT": 0,
-	} {
-		if got := intake.RetryAfter(value, now); got != want {
-			t.Errorf("%q: %v, want %v", value, got, want)
-		}
-	}
-}
-
 func TestASlowOriginIsGivenUp(t *testing.T) {
 	config := atHome()
 	config.Timeout = 50 * time.Millisecond

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -59,24 +58,13 @@ func judge(response *http.Response) error {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
 		status >= 500 && status <= 599:
 		later := fault.New(fault.InputUnavailable, "The origin cannot give the picture now: it answered with status %d.", status)
-		if wait := retryAfter(response.Header.Get("Retry-After"), time.Now()); wait > 0 && wait <= maxRetryAfter {
+		if wait := egress.RetryAfter(response.Header, time.Now()); wait > 0 && wait <= maxRetryAfter {
 			return fmt.Errorf("%w: %w", later, &backoff.RetryAfterError{Duration: wait})
 		}
 		return later
 	default:
 		return fault.New(fault.InputRefused, "The origin does not give the picture: it answered with status %d.", status)
 	}
-}
-
-// retryAfter is the wait that an origin asks for, in seconds or as a date, or 0.
-func retryAfter(value string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(0, date.Sub(now))
-	}
-	return 0
 }
 
 // body gives the errors of a download as faults, so that they are told apart

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
@@ -136,7 +137,7 @@ func (o *Outbox) send(ctx context.Context, e entry) *refusal {
 	if resp.StatusCode/100 != 2 {
 		return &refusal{
 			reason:     fmt.Sprintf("the receiver answered %d", resp.StatusCode),
-			retryAfter: retryAfter(resp.Header, time.Now()),
+			retryAfter: egress.RetryAfter(resp.Header, time.Now()),
 		}
 	}
 	return nil

@@ -98,7 +98,7 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
 	for _, dir := range []string{o.dir, filepath.Join(o.dir, failedDir)} {
-		if err := sweep(dir); err != nil {
+		if err := atomicfile.Sweep(dir, ""); err != nil {
 			return nil, fmt.Errorf("open outbox: %w", err)
 		}
 	}
@@ -106,22 +106,6 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
 	return o, nil
-}
-
-// sweep removes what an earlier process had begun to write.
-func sweep(dir string) error {
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if strings.HasPrefix(f.Name(), ".") && f.Type().IsRegular() { // as atomicfile calls what it writes
-			if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // load holds every entry. One that cannot be read is put aside with its name
@@ -261,19 +245,8 @@ func count(dir string) (n int, err error) {
 
 // Prune forgets webhooks that were given up longer ago than keep.
 func (o *Outbox) Prune(now time.Time, keep time.Duration) error {
-	dir := filepath.Join(o.dir, failedDir)
-	files, err := os.ReadDir(dir)
-	if err != nil {
+	if err := atomicfile.RemoveOlder(filepath.Join(o.dir, failedDir), now.Add(-keep)); err != nil {
 		return fmt.Errorf("prune webhooks: %w", err)
-	}
-	for _, f := range files {
-		info, err := f.Info()
-		if err != nil || now.Sub(info.ModTime()) < keep {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
-			return fmt.Errorf("prune webhooks: %w", err)
-		}
 	}
 	return nil
 }

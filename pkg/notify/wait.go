@@ -2,8 +2,6 @@ package notify
 
 import (
 	"math/rand/v2"
-	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -23,16 +21,4 @@ func wait(attempts int) time.Duration {
 		d = firstWait << doublings
 	}
 	return d/2 + rand.N(d)
-}
-
-// retryAfter is what the header of that name asks for: seconds, or a date.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil {
-		return time.Duration(min(seconds, int(maxWait/time.Second))) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return at.Sub(now)
-	}
-	return 0
 }

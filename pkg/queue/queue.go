@@ -194,17 +194,8 @@ func (q *Queue) hasEnded(id string) bool {
 // told of them.
 func (q *Queue) sweep() error {
 	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
-		entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
-		if err != nil {
+		if err := atomicfile.Sweep(filepath.Join(q.config.Dir, state), "job_"); err != nil {
 			return fmt.Errorf("sweep queue: %w", err)
-		}
-		for _, e := range entries {
-			if !strings.HasPrefix(e.Name(), ".job_") { // as atomicfile calls what it writes
-				continue
-			}
-			if err := os.Remove(filepath.Join(q.config.Dir, state, e.Name())); err != nil {
-				return fmt.Errorf("sweep queue: %w", err)
-			}
 		}
 	}
 	return nil
@@ -457,18 +448,8 @@ func (q *Queue) Unlock() error { return q.lock.Close() }
 // Prune forgets jobs that ended longer ago than the configured time.
 func (q *Queue) Prune(now time.Time) error {
 	for _, state := range []string{doneDir, failedDir} {
-		entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
-		if err != nil {
+		if err := atomicfile.RemoveOlder(filepath.Join(q.config.Dir, state), now.Add(-q.config.Keep)); err != nil {
 			return fmt.Errorf("prune jobs: %w", err)
-		}
-		for _, e := range entries {
-			info, err := e.Info()
-			if err != nil || now.Sub(info.ModTime()) < q.config.Keep {
-				continue
-			}
-			if err := os.Remove(filepath.Join(q.config.Dir, state, e.Name())); err != nil {
-				return fmt.Errorf("prune jobs: %w", err)
-			}
 		}
 	}
 	return nil
