@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,7 +16,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/optimizerd/optimizerd/pkg/access"
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 
@@ -42,6 +46,72 @@ var embedded = connector{
 		}
 	},
 	join: func(*program, *edgetest.Edge) func() { return func() {} },
+}
+
+// through joins a daemon in this process to an edge.
+func through(t *testing.T, e *edgetest.Edge) func(*config.Config) {
+	return func(c *config.Config) {
+		c.Tunnel.Mode, c.Tunnel.EdgeAddresses, c.Tunnel.EdgeRoots = tunnel.Embedded, e.Addresses, e.RootsFile
+		c.Tunnel.Token = config.Secret(readFile(t, e.TokenFile))
+	}
+}
+
+// behindAccess is a daemon that takes through the tunnel what Cloudflare Access
+// has let in, and the edge to come by.
+func behindAccess(t *testing.T) (*server, *edgetest.Edge) {
+	t.Helper()
+	e := edgetest.Start(t)
+	s := start(t, withToken, through(t, e), func(c *config.Config) {
+		c.Tunnel.Access = access.Config{TeamDomain: "http://127.0.0.1:1", Audiences: []string{"app"}} // it has no keys
+	})
+	e.AwaitConnections(2)
+	return s, e
+}
+
+func TestWithoutAccessNothingComesThroughTheTunnel(t *testing.T) {
+	t.Parallel()
+	s, e := behindAccess(t)
+	secret := header("Authorization", "Bearer secret")
+	for _, path := range []string{"/v1/images", "/healthz", "/readyz", "/files/x/manifest.json"} {
+		s.get(e.URL+path, secret).is(t, "forbidden")
+		s.get(e.URL+path, secret, header("Cf-Access-Jwt-Assertion", "junk")).is(t, "forbidden")
+	}
+	s.request(http.MethodPost, e.URL+"/v1/images", bytes.NewReader(small(t, 95)), secret).is(t, "forbidden")
+	if left := s.leftovers(); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	s.upload(small(t, 95), secret).manifestOf(t, http.StatusCreated) // beside the tunnel the token is enough
+}
+
+func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
+	t.Parallel()
+	e := edgetest.Start(t)
+	s := start(t, withToken, through(t, e))
+	tunnelIs := func(status, detail string) func() bool {
+		return func() bool {
+			var r readiness
+			a := s.get("/readyz")
+			return json.Unmarshal(a.body, &r) == nil && r.Parts["tunnel"].Status == status && strings.Contains(r.Parts["tunnel"].Detail, detail)
+		}
+	}
+	eventually(t, "the tunnel is ready", tunnelIs("ready", "tst01, tst02"))
+	for series, want := range map[string]float64{
+		"optimizerd_tunnel_connections":                        2,
+		"optimizerd_tunnel_registrations_total":                2,
+		"optimizerd_tunnel_lost_total":                         0,
+		`optimizerd_tunnel_edge_connections{location="tst01"}`: 1,
+		`optimizerd_tunnel_edge_connections{location="tst02"}`: 1,
+	} {
+		if got := s.metric(series); got != want {
+			t.Errorf("%s is %v, want %v", series, got, want)
+		}
+	}
+	e.Refuse(errors.New("Unauthorized: Invalid tunnel secret"))
+	e.Drop()
+	eventually(t, "the tunnel is down", tunnelIs("not_ready", "refuses the tunnel's token"))
+	if got := s.metric("optimizerd_tunnel_lost_total"); got != 2 {
+		t.Errorf("%v connections were lost, want 2", got)
+	}
 }
 
 func TestTheEmbeddedTunnel(t *testing.T) {

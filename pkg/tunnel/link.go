@@ -144,20 +144,9 @@ func (t *Tunnel) complain(index, failed int, pause time.Duration, err error) {
 
 // connect makes one connection and returns when it has ended, with why.
 func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
-	edge, err := t.findEdge(ctx, attempt > 0 && attempt%rediscover == 0)
+	edge, conn, err := t.dial(ctx, index, attempt > 0 && attempt%rediscover == 0)
 	if err != nil {
-		return fault.Wrap(fault.Internal, err, "The addresses of Cloudflare's edge cannot be looked up; DNS does not answer, or the network is down.")
-	}
-	address, err := edge.GetAddr(index)
-	if err != nil {
-		return fault.Wrap(fault.Internal, err, "All addresses of Cloudflare's edge are in use.")
-	}
-	dialing, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
-	conn, err := (&tls.Dialer{Config: t.tls}).DialContext(dialing, "tcp", address.TCP.String())
-	if err != nil {
-		_, _ = edge.GetDifferentAddr(index, true) // if there is none, this one is tried again
-		return dialFault(err)
+		return err
 	}
 	l := newLink(conn, index, attempt)
 	late := time.AfterFunc(registerTime, func() {
@@ -174,6 +163,41 @@ func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
 	}
 	_, _ = edge.GetDifferentAddr(index, false)
 	return l.err
+}
+
+// dial connects to the address of the edge that this link has, looked up anew
+// or as it is known.
+func (t *Tunnel) dial(ctx context.Context, index int, anew bool) (*edgediscovery.Edge, net.Conn, error) {
+	edge, err := t.findEdge(ctx, anew)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.Internal, err, "The addresses of Cloudflare's edge cannot be looked up; DNS does not answer, or the network is down.")
+	}
+	address, err := edge.GetAddr(index)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.Internal, err, "All addresses of Cloudflare's edge are in use.")
+	}
+	dialing, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: t.tls}).DialContext(dialing, "tcp", address.TCP.String())
+	if err != nil {
+		_, _ = edge.GetDifferentAddr(index, true) // if there is none, this one is tried again
+		return nil, nil, dialFault(err)
+	}
+	return edge, conn, nil
+}
+
+// Probe says why the edge cannot be reached, if so: its addresses are looked
+// up, and one of them is dialled. Nothing is registered, and no token is needed.
+func Probe(ctx context.Context, c Config) error {
+	t, err := New(c, Token{}, Deps{Log: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	_, conn, err := t.dial(ctx, 0, false)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // findEdge looks for the edge's addresses when they are not known yet, or anew.
