@@ -57,6 +57,7 @@ var external = connector{
 			p.t.Fatal(err)
 		}
 		stop := sync.OnceFunc(func() {
+			figure(p.t, "cloudflared beside the daemon, resident", "%.0f MiB, at most %.0f", mib(memory(cmd.Process.Pid, "VmRSS")), mib(memory(cmd.Process.Pid, "VmHWM")))
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				p.t.Error(err)
 			}

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -228,6 +229,32 @@ func (u *tunnelled) everyRoute() {
 	u.over(http.MethodPut, "/v1/images", strings.NewReader("x")).is(t, "method_not_allowed")
 	u.over(http.MethodGet, "/metrics", nil).is(t, "not_found")
 	u.over(http.MethodGet, "/v1/images", nil, header("Authorization", "Bearer another")).is(t, "unauthorized")
+}
+
+// An idle daemon's memory is what a small machine has less for the rest of its
+// day.
+func TestAnIdleTunnelTakesLittleMemory(t *testing.T) {
+	e := edgetest.Start(t)
+	idle := func(settings ...string) (resident, private int64) {
+		p := run(t, append(settings, "auth.tokens=secret")...)
+		if len(settings) > 0 {
+			e.AwaitConnections(2)
+		}
+		defer p.terminate()
+		return memory(p.cmd.Process.Pid, "VmRSS"), memory(p.cmd.Process.Pid, "RssAnon")
+	}
+	var off, on, offPrivate, onPrivate []int64
+	for range 5 {
+		r, p := idle()
+		off, offPrivate = append(off, r), append(offPrivate, p)
+		r, p = idle(embedded.settings(t, e)...)
+		on, onPrivate = append(on, r), append(onPrivate, p)
+	}
+	median := func(n []int64) float64 { return mib(slices.Sorted(slices.Values(n))[len(n)/2]) }
+	figure(t, "idle daemon, tunnel off and embedded", "%.1f and %.1f MiB resident, %.1f and %.1f of it its own", median(off), median(on), median(offPrivate), median(onPrivate))
+	if grown := median(on) - median(off); grown > 8 {
+		t.Errorf("the tunnel takes %.1f MiB", grown)
+	}
 }
 
 // uncompressed is a TIFF of about so many bytes: noise, and the same for the

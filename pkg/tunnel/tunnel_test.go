@@ -228,9 +228,11 @@ func TestConnectionsThatAreLostAreMadeAnew(t *testing.T) {
 	e := edgetest.Start(t)
 	k := connect(t, e, hello)
 	k.says("tst01, tst02.")
+	began := time.Now()
 	e.Drop()
 	e.AwaitRegistrations(4)
 	e.AwaitConnections(2)
+	t.Logf("figure: connections that were cut are registered again after %.1f s", time.Since(began).Seconds())
 	if _, body := get(t, e.URL+"/x"); body != "hello /x" {
 		t.Errorf("afterwards a visitor got %q", body)
 	}
@@ -245,8 +247,11 @@ func TestAPathThatDiesWithoutAWordIsNoticed(t *testing.T) {
 	e := edgetest.Start(t)
 	k := connect(t, e, hello)
 	k.says("tst01, tst02.")
+	began := time.Now()
 	e.Silence()
 	e.AwaitConnections(2)
+	lost := k.logs.FilterMessage("no connection to the edge").All()[0].Time
+	t.Logf("figure: a dead path is noticed after %.1f s, and another one in use after %.1f s", lost.Sub(began).Seconds(), time.Since(began).Seconds())
 	if _, body := get(t, e.URL+"/x"); body != "hello /x" {
 		t.Errorf("afterwards a visitor got %q", body)
 	}
