@@ -20,6 +20,9 @@ func checkCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := c.Servable(); err != nil {
+				return err
+			}
 			path, err := codec.Find(c.Codec.Path)
 			if err != nil {
 				return err

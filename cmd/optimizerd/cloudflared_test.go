@@ -27,11 +27,11 @@ func TestCloudflaredTakesWhatTunnelConfigPrints(t *testing.T) {
 	}
 	printed, _, _ := run(t, "tunnel", "config", "--hostname", "img.example.com")
 
-	out, said, status := check(printed, "--set", "http.public_url=https://img.example.com")
+	out, said, status := check(printed, "--set", "http.public_url=https://img.example.com", "--set", "tunnel.mode=external")
 	if status != 0 || strings.Count(out, "\nok    https://img.example.com/") != 3 || !strings.Contains(out, "rule #0: unix:/run/optimizerd/http.sock, this daemon") {
 		t.Errorf("of what was printed it says, with %d\n%s%s", status, out, said)
 	}
-	out, said, status = check(printed, "https://img.example.com/jobs", "https://www.example.com/")
+	out, said, status = check(printed, "--set", "tunnel.mode=external", "https://img.example.com/jobs", "https://www.example.com/")
 	if status != 1 || !strings.Contains(out, "fail  https://www.example.com/ hits rule #1: http_status:404") || !strings.Contains(said, "1 of 2 URLs") {
 		t.Errorf("of a URL that leads elsewhere it says, with %d\n%s%s", status, out, said)
 	}

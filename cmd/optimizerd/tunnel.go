@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"text/template"
 
@@ -68,6 +69,9 @@ its rule there: type HTTP, URL unix:` + tunnel.DefaultConfig().Socket + `.`,
 			if hostname == "" {
 				return errors.New("which hostname leads to the tunnel? Say --hostname img.example.com, or set http.public_url")
 			}
+			if !hostnames.MatchString(hostname) {
+				return fmt.Errorf("--hostname: must be a name like img.example.com (got %q)", hostname)
+			}
 			if c.Tunnel.Mode != tunnel.External {
 				fmt.Fprintf(cmd.ErrOrStderr(), "note: tunnel.mode is %s; nothing listens at %s until it is external\n", c.Tunnel.Mode, c.Tunnel.Socket)
 			}
@@ -78,6 +82,8 @@ its rule there: type HTTP, URL unix:` + tunnel.DefaultConfig().Socket + `.`,
 	c.Flags().StringVar(&id, "tunnel", placeholder, "`id` of the tunnel")
 	return c
 }
+
+var hostnames = regexp.MustCompile(`^[a-zA-Z0-9*]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$`)
 
 func publicHost(c config.Config) string {
 	u, err := url.Parse(c.HTTP.PublicURL)
@@ -170,7 +176,7 @@ func (c cloudflared) follow(ctx context.Context, out io.Writer, file string, url
 		rule, service := field(said, "Matched rule "), field(said, "service: ")
 		verdict, note := "ok   ", "this daemon"
 		if !leadsHere(service, settings) {
-			verdict, note = "fail ", "not this daemon, which is at unix:"+settings.Tunnel.Socket
+			verdict, note = "fail ", fmt.Sprintf("not where this daemon wants it: unix:%s, with tunnel.mode: external (now %s)", settings.Tunnel.Socket, settings.Tunnel.Mode)
 			astray++
 		}
 		if _, err := fmt.Fprintf(out, "%s %s hits rule %s: %s, %s\n", verdict, u, rule, service, note); err != nil {
@@ -194,7 +200,13 @@ func field(text, name string) string {
 }
 
 // leadsHere reports whether a service of cloudflared is this daemon: its socket,
-// or its address, which works too, but where the edge's word does not count.
+// or its address, which works too, but for the trust in the edge's word: with
+// Access that is too little.
 func leadsHere(service string, c config.Config) bool {
-	return service == "unix:"+c.Tunnel.Socket || strings.TrimRight(service, "/") == "http://"+c.HTTP.Listen
+	service = strings.TrimRight(service, "/")
+	if service == "unix:"+c.Tunnel.Socket {
+		return c.Tunnel.Mode == tunnel.External
+	}
+	address := strings.Replace(service, "//localhost:", "//127.0.0.1:", 1)
+	return address == "http://"+c.HTTP.Listen && c.Tunnel.Access.TeamDomain == ""
 }

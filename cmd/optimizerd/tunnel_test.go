@@ -48,6 +48,10 @@ func TestSettingsOfTheTunnelThatCannotBe(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("c2VjcmV0IHdvcmQ=\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	two := filepath.Join(dir, "two")
+	if err := os.WriteFile(two, []byte("a\nb\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	const token = "auth.tokens=0123456789abcdef"
 	for _, tc := range []struct {
 		sets []string
@@ -61,9 +65,13 @@ func TestSettingsOfTheTunnelThatCannotBe(t *testing.T) {
 		{[]string{token, "tunnel.connections=0"}, "tunnel.connections: must be from 1 to 4"},
 		{[]string{token, "tunnel.edge_addresses=here"}, "tunnel.edge_addresses[0]: must be HOST:PORT"},
 		{[]string{token, "tunnel.socket=http.sock"}, "tunnel.socket: must be an absolute path"},
-		{[]string{token, "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.audiences: must have the AUD tag"},
+		{[]string{token, "tunnel.mode=external", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.audiences: must have the AUD tag"},
+		{[]string{token, "tunnel.access.audiences=x", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access: guards what comes through the tunnel"},
+		{[]string{token, "tunnel.mode=external", "tunnel.access.audiences=x", "tunnel.access.team_domain=https://t.cloudflareaccess.com/?x"}, "tunnel.access.team_domain: must be like"},
+		{[]string{token, "tunnel.edge_roots=" + bad}, "tunnel.edge_roots: there is no certificate"},
+		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + two}, "tunnel.token_file: there are 2 tokens"},
 		{[]string{token, "tunnel.access.audiences=x"}, "tunnel.access.team_domain: must be set"},
-		{[]string{token, "tunnel.access.audiences=x", "tunnel.access.team_domain=http://t.cloudflareaccess.com"}, "tunnel.access.team_domain: must be like"},
+		{[]string{token, "tunnel.mode=external", "tunnel.access.audiences=x", "tunnel.access.team_domain=http://t.cloudflareaccess.com"}, "tunnel.access.team_domain: must be like"},
 	} {
 		args := []string{"check"}
 		for _, set := range tc.sets {

@@ -43,7 +43,7 @@ func (c Config) Validate() error {
 		return errors.New("tunnel.access.audiences: must have the AUD tag of the application; its overview at Cloudflare shows it")
 	}
 	u, err := url.Parse(c.TeamDomain)
-	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || (u.Scheme != "https" && !loopback(u)) {
+	if err != nil || (u.Scheme != "https" && !loopback(u)) || strings.TrimSuffix(c.TeamDomain, "/") != u.Scheme+"://"+strings.ToLower(u.Host) || u.Host == "" {
 		return fmt.Errorf("tunnel.access.team_domain: must be like https://TEAM.cloudflareaccess.com (got %q)", c.TeamDomain)
 	}
 	return nil
@@ -77,7 +77,7 @@ type Verifier struct {
 
 // New fetches nothing yet.
 func New(c Config) *Verifier {
-	issuer := strings.TrimRight(c.TeamDomain, "/")
+	issuer := strings.TrimSuffix(c.TeamDomain, "/")
 	client := &http.Client{Timeout: keysTime, Transport: &paced{http.DefaultTransport.(*http.Transport).Clone(), rate.NewLimiter(rate.Every(keysEvery), keysBurst)}}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), issuer+keysPath)
 	return &Verifier{

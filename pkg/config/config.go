@@ -104,14 +104,13 @@ func (t Tunnel) Validate() error {
 	if err := t.Config.Validate(); err != nil {
 		return err
 	}
-	if t.Mode != tunnel.Embedded {
-		return t.Access.Validate()
+	if t.Mode == tunnel.Off && t.Access.TeamDomain != "" {
+		return errors.New("tunnel.access: guards what comes through the tunnel, and tunnel.mode is off: set that, or take access out")
 	}
-	if t.Token == "" {
-		return errors.New("tunnel.token_file: must name a file with the tunnel's token, or systemd a credential tunnel-token: tunnel.mode is embedded")
-	}
-	if _, err := tunnel.ParseToken(string(t.Token)); err != nil {
-		return fmt.Errorf("tunnel.token_file: %w", err)
+	if t.Token != "" {
+		if _, err := tunnel.ParseToken(string(t.Token)); err != nil {
+			return fmt.Errorf("tunnel.token_file: %w", err)
+		}
 	}
 	return t.Access.Validate()
 }
@@ -224,8 +223,12 @@ func Load(file string, sets []string) (c Config, warnings []string, err error) {
 			return c, nil, err
 		}
 	}
-	if len(tunnelTokens) > 0 {
+	switch len(tunnelTokens) {
+	case 0:
+	case 1:
 		c.Tunnel.Token = tunnelTokens[0]
+	default:
+		return c, nil, fmt.Errorf("tunnel.token_file: there are %d tokens, and a tunnel has one", len(tunnelTokens))
 	}
 	return c, unknownEnv(known), c.Validate()
 }
@@ -455,13 +458,26 @@ func (c Config) Validate() error {
 	if err := checkAddress("http.listen", c.HTTP.Listen); err != nil {
 		return err
 	}
-	if len(c.Auth.Tokens) == 0 && c.Tunnel.Mode != tunnel.Off {
-		return fmt.Errorf("tunnel.mode: everybody on the internet can reach the API through a tunnel, and no token is set: set auth.tokens or auth.tokens_file")
-	}
-	if len(c.Auth.Tokens) == 0 && !loopback(c.HTTP.Listen) {
-		return fmt.Errorf("http.listen: %s can be reached from outside, and no token is set: set auth.tokens or auth.tokens_file, or listen on 127.0.0.1", c.HTTP.Listen)
-	}
 	return nil
+}
+
+// Servable is what the daemon needs beside settings that are valid: secrets,
+// where strangers can reach it. It is apart from Validate since what systemd
+// gives to the service as credentials is not there for other commands.
+func (c Config) Servable() error {
+	const set = "set auth.tokens or auth.tokens_file, or give systemd's credential tokens"
+	switch {
+	case c.Tunnel.Mode == tunnel.Embedded && c.Tunnel.Token == "":
+		return errors.New("tunnel.token_file: must name a file with the tunnel's token, or systemd a credential tunnel-token: tunnel.mode is embedded")
+	case len(c.Auth.Tokens) > 0:
+		return nil
+	case c.Tunnel.Mode != tunnel.Off:
+		return fmt.Errorf("tunnel.mode: everybody on the internet can reach the API through a tunnel, and no token is set: %s", set)
+	case !loopback(c.HTTP.Listen):
+		return fmt.Errorf("http.listen: %s can be reached from outside, and no token is set: %s, or listen on 127.0.0.1", c.HTTP.Listen, set)
+	default:
+		return nil
+	}
 }
 
 func checkAddress(key, address string) error {

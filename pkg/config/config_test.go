@@ -100,6 +100,27 @@ retention: {max_age: 30d}
 	}
 }
 
+func TestWhereStrangersComeThereMustBeSecrets(t *testing.T) {
+	const token = "auth: {tokens: [0123456789abcdef]}\n"
+	for content, want := range map[string]string{
+		`http: {listen: "0.0.0.0:80"}`:     "http.listen: 0.0.0.0:80 can be reached from outside, and no token is set",
+		`http: {listen: ":80"}`:            "http.listen: :80 can be reached from outside, and no token is set",
+		"tunnel: {mode: external}":         "tunnel.mode: everybody on the internet",
+		token + "tunnel: {mode: embedded}": "tunnel.token_file: must name a file",
+		"http: {listen: '127.0.0.1:80'}":   "",
+		token + "http: {listen: ':80'}":    "",
+		token + "tunnel: {mode: external}": "",
+	} {
+		c, _, err := config.Load(write(t, content), nil)
+		if err != nil {
+			t.Errorf("%s: %v: other commands need no secrets", content, err)
+		}
+		if err := c.Servable(); (want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", content, err, want)
+		}
+	}
+}
+
 func TestErrorsNameTheKeyTheValueAndWhatIsAllowed(t *testing.T) {
 	for content, want := range map[string]string{
 		"http: {listn: x}":                     "http.listn: there is no setting of this name; is it http.",
@@ -112,8 +133,6 @@ func TestErrorsNameTheKeyTheValueAndWhatIsAllowed(t *testing.T) {
 		"limits: {max_pixels: 0}":              "limits.max_pixels: must be at least 1 (got 0)",
 		"log: {level: loud}":                   `log.level: must be one of [debug info warn error] (got "loud")`,
 		"http: {listen: here}":                 `http.listen: must be HOST:PORT (got "here")`,
-		`http: {listen: "0.0.0.0:80"}`:         "http.listen: 0.0.0.0:80 can be reached from outside, and no token is set",
-		`http: {listen: ":80"}`:                "http.listen: :80 can be reached from outside, and no token is set",
 		"http: {public_url: img.example.com}":  `http.public_url: must be like https://img.example.com (got "img.example.com")`,
 		"http: {trusted_proxies: [localhost]}": `http.trusted_proxies[0]: must be a network like 192.168.1.2/32 (got "localhost")`,
 		"auth: {tokens_file: /nowhere/tokens}": "auth.tokens_file: ",

@@ -85,6 +85,9 @@ const (
 // New builds every part, takes the folders, starts the first codec process and
 // listens. An error names the setting to look at.
 func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err error) {
+	if err := c.Servable(); err != nil {
+		return nil, err
+	}
 	d := &Daemon{config: c, log: log, stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -365,7 +368,7 @@ func (d *Daemon) stop(tunnelled, worked <-chan struct{}, giveUp context.CancelFu
 		d.log.Warn("some requests are cut off", zap.Error(err))
 		_ = d.server.Close() // its error is that of a listener closed before
 	}
-	<-tunnelled // it began to stop with ctx, and drains as long
+	<-tunnelled // it began to stop with ctx: to unregister takes 5 s at most, and then it drains as long
 	d.queue.Close()
 	select {
 	case <-worked:

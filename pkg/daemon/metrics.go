@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -78,10 +79,18 @@ func newMetrics(d *Daemon) *metrics {
 			gauge("optimizerd_tunnel_connections", "Connections to Cloudflare's edge.", func() float64 { return float64(len(d.tunnel.Stats().Locations)) }),
 			count("optimizerd_tunnel_registrations_total", "Connections that the edge took.", func() float64 { return float64(d.tunnel.Stats().Registered) }),
 			count("optimizerd_tunnel_lost_total", "Connections to the edge that ended by themselves.", func() float64 { return float64(d.tunnel.Stats().Lost) }),
+			gauge("optimizerd_tunnel_last_failure_timestamp_seconds", "When a connection to the edge last failed or was lost; 0 if none did.", func() float64 { return unixSeconds(d.tunnel.Stats().Failure) }),
 			count("optimizerd_tunnel_failures_total", "Tries to connect to the edge that failed.", func() float64 { return float64(d.tunnel.Stats().Failed) }),
 		)
 	}
 	return m
+}
+
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }
 
 // tunnelLocations counts the connections to the edge by its location.

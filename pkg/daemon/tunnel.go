@@ -57,7 +57,7 @@ func (d *Daemon) tunnelCheck() func() (string, error) {
 func (d *Daemon) socketDetail() string {
 	last := d.fromSock.Load()
 	if last == 0 {
-		return "Nothing has come from cloudflared yet: 'systemctl status cloudflared' says whether it runs, 'optimizerd tunnel check' where its rules lead."
+		return "Nothing has come from cloudflared yet: 'systemctl status cloudflared' says whether it runs, 'optimizerd tunnel check FILE' where its rules lead."
 	}
 	return fmt.Sprintf("The last request from cloudflared came at %s.", time.Unix(last, 0).UTC().Format(time.RFC3339))
 }

@@ -2,6 +2,8 @@ package daemon_test
 
 import (
 	"bytes"
+	crand "crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -11,11 +13,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/config"
@@ -84,6 +90,40 @@ func TestWithoutAccessNothingComesThroughTheTunnel(t *testing.T) {
 	s.upload(small(t, 95), secret).manifestOf(t, http.StatusCreated) // beside the tunnel the token is enough
 }
 
+// Over HTTP/2 a read deadline that has passed ends a body for good, whatever is
+// set afterwards.
+func TestAnUploadOutlivesSlowKeysOfAccess(t *testing.T) {
+	t.Parallel()
+	e := edgetest.Start(t)
+	key, err := rsa.GenerateKey(crand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	team := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-time.After(6 * time.Second) // longer than a body may lie about that nobody reads
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Algorithm: "RS256"}}})
+	}))
+	defer team.Close()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signer.Sign(fmt.Appendf(nil, `{"iss":%q,"aud":["app"],"exp":%d}`, team.URL, time.Now().Add(time.Hour).Unix()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, withToken, through(t, e), func(c *config.Config) {
+		c.Tunnel.Access = access.Config{TeamDomain: team.URL, Audiences: []string{"app"}}
+	})
+	e.AwaitConnections(2)
+	s.request(http.MethodPost, e.URL+"/v1/images", bytes.NewReader(uncompressed(1, 3_000_000)),
+		header("Authorization", "Bearer secret"), header("Cf-Access-Jwt-Assertion", token)).manifestOf(t, http.StatusCreated)
+}
+
 func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
@@ -107,7 +147,7 @@ func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
 			t.Errorf("%s is %v, want %v", series, got, want)
 		}
 	}
-	e.Refuse(errors.New("Unauthorized: Invalid tunnel secret"))
+	e.Refuse(errors.New(edgetest.Unauthorized))
 	e.Drop()
 	eventually(t, "the tunnel is down", tunnelIs("not_ready", "refuses the tunnel's token"))
 	if got := s.metric("optimizerd_tunnel_lost_total"); got != 2 {
@@ -125,6 +165,7 @@ func (c connector) test(t *testing.T) {
 	for name, tc := range map[string]struct {
 		test     func(*tunnelled)
 		settings []string
+		before   func(*testing.T, *edgetest.Edge)
 	}{
 		"every route":                      {test: (*tunnelled).everyRoute},
 		"large uploads stream":             {test: (*tunnelled).largeUploadsStream},
@@ -134,14 +175,25 @@ func (c connector) test(t *testing.T) {
 		"dropped connections":              {test: (*tunnelled).droppedConnections},
 		"a stop lets uploads end":          {test: (*tunnelled).aStopLetsUploadsEnd},
 		"visitors' addresses, and no more": {test: (*tunnelled).visitorsAddresses},
+		"a refused token": {test: (*tunnelled).aRefusedToken, before: func(_ *testing.T, e *edgetest.Edge) {
+			e.Refuse(errors.New(edgetest.Unauthorized))
+		}},
+		"a wrong authority": {test: (*tunnelled).aWrongAuthority, before: func(t *testing.T, e *edgetest.Edge) {
+			e.RootsFile = edgetest.Start(t).RootsFile
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := edgetest.Start(t)
+			if tc.before != nil {
+				tc.before(t, e)
+			}
 			p := run(t, append(append(c.settings(t, e), "auth.tokens=secret", "ladder.widths=64,128"), tc.settings...)...)
 			p.client.Transport = withSecret{p.client.Transport}
 			u := &tunnelled{program: p, edge: e, stop: c.join(p, e)}
-			e.AwaitConnections(2)
+			if tc.before == nil {
+				e.AwaitConnections(2)
+			}
 			tc.test(u)
 		})
 	}
@@ -472,6 +524,23 @@ func (u *tunnelled) aStopLetsUploadsEnd() {
 	u.stop()
 	if n := u.edge.Unregistered(); n != 2 {
 		t.Errorf("%d of 2 connections were unregistered", n)
+	}
+}
+
+func (u *tunnelled) aRefusedToken() {
+	u.edge.AwaitRefusals(2)
+	u.makes(small(u.t, 96)) // for its own network it works
+	u.edge.Refuse(nil)
+	u.edge.AwaitConnections(2)
+	u.over(http.MethodPost, "/v1/images", bytes.NewReader(small(u.t, 97))).manifestOf(u.t, http.StatusCreated)
+}
+
+func (u *tunnelled) aWrongAuthority() {
+	u.edge.AwaitStrangers(2)
+	u.stop() // some connectors try again without a pause
+	u.makes(small(u.t, 98))
+	if n := len(u.edge.Registrations()) + u.edge.Refusals(); n != 0 {
+		u.t.Errorf("%d registrations were sent to it", n)
 	}
 }
 

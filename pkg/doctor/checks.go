@@ -452,14 +452,31 @@ func checkTunnel(f Facts) []Finding {
 		return one(check, Fail, c.Tunnel.TokenFile+" can be read by everybody on this machine, and whoever has the token can answer in the place of this daemon",
 			"chmod 600 "+c.Tunnel.TokenFile+", and have Cloudflare make a new token.")
 	case f.Tunnel.Edge != nil:
-		return one(check, Fail, fault.From(f.Tunnel.Edge).Detail, "It is reached from inside, by DNS and by TCP to port 7844: no port has to be opened, but a firewall may not close these.")
+		return one(check, Fail, fault.From(f.Tunnel.Edge).Detail, edgeAdvice)
+	case f.Tunnel.State.Down:
+		return one(check, Fail, "nothing comes through it now. "+f.Tunnel.State.Detail, edgeAdvice+" The daemon's log says more: journalctl -u optimizerd.")
 	case c.Tunnel.Mode == tunnel.External:
-		return one(check, OK, strings.TrimSpace("external, at "+c.Tunnel.Socket+". "+f.Tunnel.State), "")
+		return one(check, OK, strings.TrimSpace("external, at "+c.Tunnel.Socket+". "+f.Tunnel.State.Detail), "")
 	case !f.Port.Running:
 		return one(check, OK, "embedded; Cloudflare's edge can be reached", "")
 	default:
-		return one(check, OK, strings.TrimSpace("embedded. "+f.Tunnel.State), "")
+		return one(check, OK, strings.TrimSpace("embedded. "+f.Tunnel.State.Detail), "")
 	}
+}
+
+const edgeAdvice = "The edge is reached from inside, by DNS and by TCP to port 7844: no port has to be opened, but a firewall may not close these."
+
+// checkServable is whether the daemon would start with what is to be seen here.
+// Credentials of the service are not: one that runs has what it needs.
+func checkServable(f Facts) []Finding {
+	c := f.Settings.Config
+	if c == nil || f.Port.Running {
+		return nil
+	}
+	if err := c.Servable(); err != nil {
+		return one("secrets", Warn, err.Error(), "What systemd gives to the service as a credential cannot be seen from here; 'systemctl start optimizerd' and its log tell.")
+	}
+	return nil
 }
 
 // weakToken is a token that is shorter: it can be guessed.

@@ -104,6 +104,13 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
 			f.Tunnel.Edge = fault.New(fault.Internal, "DNS does not answer.")
 		}, doctor.Fail, "tunnel", "DNS does not answer", "port 7844"},
+		{"a tunnel that is down", func(f *doctor.Facts) {
+			f.Settings.Config.Tunnel.Mode, f.Settings.Config.Tunnel.Token = tunnel.Embedded, "x"
+			f.Tunnel.State = doctor.TunnelState{Down: true, Detail: "The token is refused."}
+		}, doctor.Fail, "tunnel", "The token is refused", "journalctl"},
+		{"a secret that only the service can see", func(f *doctor.Facts) {
+			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
+		}, doctor.Warn, "secrets", "tunnel.token_file", "credential"},
 		{"no seccomp", func(f *doctor.Facts) { f.Codec.About.Sandbox.Seccomp = false }, doctor.Fail, "seccomp", "not filtered", "CONFIG_SECCOMP_FILTER"},
 		{"no Landlock on a Pi", func(f *doctor.Facts) { f.Codec.About.Sandbox.Landlock = 0 }, doctor.Warn, "landlock", "filter still holds", "Raspberry Pi OS builds its kernel without"},
 		{"no Landlock elsewhere", func(f *doctor.Facts) {

@@ -121,7 +121,13 @@ type Port struct {
 
 // Tunnel is what can be seen of the way from Cloudflare.
 type Tunnel struct {
-	OpenToken bool   // everybody on this machine can read the token's file
-	Edge      error  // why Cloudflare's edge cannot be reached; looked at where it matters, and no daemon runs
-	State     string // what a running daemon says of it
+	OpenToken bool  // everybody on this machine can read the token's file
+	Edge      error // why Cloudflare's edge cannot be reached; looked at where it matters, and no daemon runs
+	State     TunnelState
+}
+
+// TunnelState is what a running daemon says of its tunnel.
+type TunnelState struct {
+	Down   bool
+	Detail string
 }

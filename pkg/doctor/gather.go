@@ -172,18 +172,18 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 
 // askPort takes the address for a moment, or asks who has it: a daemon tells how
 // its tunnel stands, too.
-func askPort(ctx context.Context, address string) (p Port, tunnel string) {
+func askPort(ctx context.Context, address string) (p Port, tunnel TunnelState) {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
 		_ = listener.Close() // nothing was accepted
-		return Port{}, ""
+		return Port{}, tunnel
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && answers(ctx, address) {
 		p.Running = true
 		p.NotReady, tunnel = readiness(ctx, address)
 		return p, tunnel
 	}
-	return Port{Problem: err}, ""
+	return Port{Problem: err}, tunnel
 }
 
 // askTime is how long the one who has the port may take to answer.
@@ -195,21 +195,21 @@ func answers(ctx context.Context, address string) bool {
 	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
 }
 
-// readiness is which parts of a running daemon are not ready, and what it says
-// of its tunnel if that is.
-func readiness(ctx context.Context, address string) (notReady []string, tunnel string) {
+// readiness is which parts of a running daemon are not ready, and how its
+// tunnel stands, without which it takes uploads all the same.
+func readiness(ctx context.Context, address string) (notReady []string, tunnel TunnelState) {
 	var ready struct {
 		Parts map[string]struct{ Status, Detail string }
 	}
 	if err := get(ctx, address, "/readyz", &ready); err != nil {
-		return []string{err.Error()}, ""
+		return []string{err.Error()}, tunnel
 	}
 	for name, part := range ready.Parts {
 		switch {
+		case name == "tunnel":
+			tunnel = TunnelState{Down: part.Status == "not_ready", Detail: part.Detail}
 		case part.Status == "not_ready":
 			notReady = append(notReady, name+": "+part.Detail)
-		case name == "tunnel":
-			tunnel = part.Detail
 		}
 	}
 	slices.Sort(notReady)

@@ -46,6 +46,9 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	// Not every connection has deadlines; then its owner bounds the pauses.
 	_ = b.conn.SetReadDeadline(time.Now().Add(b.idle))
 	n, err := b.body.Read(p[:min(len(p), b.most)])
+	if err == nil {
+		b.release() // over HTTP/2 it would end the body while what came is being written
+	}
 	b.n += int64(n)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

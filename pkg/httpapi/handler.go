@@ -54,18 +54,18 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		body := &countingBody{ReadCloser: r.Body}
 		r.Body = body
-		if r.ContentLength != 0 { // a body that no handler reads, net/http does; one that does has its own deadlines
+		if r.ContentLength != 0 && r.ProtoMajor == 1 { // a body that no handler reads, net/http does; one that does has its own deadlines
 			_ = http.NewResponseController(rw).SetReadDeadline(began.Add(drainTime))
 		}
 
 		h, route := mux.Handler(r)
-		if err := a.letIn(r); err != nil {
-			w.err = err
-		} else if _, ours := h.(handler); !ours { // nothing, or the mux's redirect to a path without // or ..
-			w.err = noRoute(mux, w, r)
-			route = "none"
+		if _, ours := h.(handler); !ours { // nothing, or the mux's redirect to a path without // or ..
+			h, route = handler(func(w *response, r *http.Request) error { return noRoute(mux, w, r) }), "none"
 		} else {
-			w.err = serve(mux, w, r)
+			h = mux // which fills in the path's values
+		}
+		if w.err = a.letIn(r); w.err == nil {
+			w.err = serve(h, w, r)
 		}
 		half := w.err != nil && w.status != 0
 		if w.err != nil && !half {
@@ -81,13 +81,13 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 }
 
 // serve runs the handler; a panic is an error like any other.
-func serve(mux *http.ServeMux, w *response, r *http.Request) (err error) {
+func serve(h http.Handler, w *response, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	mux.ServeHTTP(w, r)
+	h.ServeHTTP(w, r)
 	return w.err
 }
 

@@ -46,6 +46,9 @@ func (c Config) Validate() error {
 	if !filepath.IsAbs(c.Socket) {
 		return fmt.Errorf("tunnel.socket: must be an absolute path (got %q)", c.Socket)
 	}
+	if _, err := edgeRoots(c.EdgeRoots); err != nil {
+		return fmt.Errorf("tunnel.edge_roots: %w", err)
+	}
 	for i, a := range c.EdgeAddresses {
 		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
 			return fmt.Errorf("tunnel.edge_addresses[%d]: must be HOST:PORT (got %q)", i, a)

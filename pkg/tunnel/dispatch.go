@@ -40,7 +40,9 @@ func (t *Tunnel) dispatch(w http.ResponseWriter, r *http.Request) {
 		t.deps.Log.Warn("refused a stream that is no plain request", zap.Int("connection", l.index), zap.String("kind", kind))
 		refuse(w)
 	default:
-		t.deps.Handler.ServeHTTP(&response{ResponseWriter: w, header: make(http.Header)}, r)
+		answer := &response{ResponseWriter: w, header: make(http.Header)}
+		t.deps.Handler.ServeHTTP(answer, r)
+		answer.WriteHeader(http.StatusOK) // if it has written nothing
 	}
 }
 

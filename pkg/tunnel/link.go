@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"math/bits"
 	"net"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cloudflare/cloudflared/edgediscovery"
 	"github.com/cloudflare/cloudflared/edgediscovery/allregions"
+	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	"github.com/rs/zerolog"
 	"go.uber.org/zap"
 
@@ -79,6 +81,10 @@ var (
 	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, and does not take the tunnel.")
 )
 
+// errSpare is of a link for which there is no server of the edge left: the
+// others have them all.
+var errSpare = errors.New("no further server of the edge is known")
+
 func dialFault(err error) error {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
@@ -91,15 +97,53 @@ func dialFault(err error) error {
 const (
 	firstPause   = time.Second
 	longestPause = 30 * time.Second
-	refusedPause = 5 * time.Minute // the longest after a refusal: only somebody can mend that
+	firstRefusal = 10 * time.Second // after a refusal: a new tunnel is unknown to the edge for some seconds
+	longestAfter = 5 * time.Minute  // refusals
 	steady       = 10 * time.Second
 	rediscover   = 5 // tries that failed, and the edge is looked for anew
 )
 
+// pauses grow with each failure in a row, and are jittered.
+type pauses struct {
+	growing *backoff.ExponentialBackOff
+	refused bool // the last failure was a refusal
+}
+
+func newPauses() *pauses {
+	p := &pauses{growing: backoff.NewExponentialBackOff()}
+	p.growing.Multiplier = 2
+	p.reset(false)
+	return p
+}
+
+func (p *pauses) reset(refused bool) {
+	p.refused, p.growing.InitialInterval, p.growing.MaxInterval = refused, firstPause, longestPause
+	if refused {
+		p.growing.InitialInterval, p.growing.MaxInterval = firstRefusal, longestAfter
+	}
+	p.growing.Reset()
+}
+
+// after is how long to wait after this failure: as long as the edge asks for,
+// within reason.
+func (p *pauses) after(err error) time.Duration {
+	if refused := errors.Is(err, errRefused); refused != p.refused {
+		p.reset(refused)
+	}
+	pause, longest := p.growing.NextBackOff(), p.growing.MaxInterval
+	if p.refused {
+		pause = max(pause, firstRefusal)
+	}
+	var later *pogs.RetryableError
+	if errors.As(err, &later) {
+		pause, longest = max(pause, later.Delay), longestAfter
+	}
+	return min(pause, longest)
+}
+
 // keep makes the link with this number again and again until ctx ends.
 func (t *Tunnel) keep(ctx context.Context, index int) {
-	waits := &backoff.ExponentialBackOff{InitialInterval: firstPause, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: longestPause}
-	waits.Reset()
+	waits := newPauses()
 	for failed := 0; ctx.Err() == nil; {
 		began := time.Now()
 		err := t.connect(ctx, index, failed)
@@ -108,17 +152,10 @@ func (t *Tunnel) keep(ctx context.Context, index int) {
 		}
 		if time.Since(began) > steady && errors.Is(err, errLost) {
 			failed = 0 // it was good for a while
-			waits.Reset()
+			waits.reset(false)
 		}
 		failed++
-		var refusal *refused
-		if waits.MaxInterval = longestPause; errors.As(err, &refusal) {
-			waits.MaxInterval = refusedPause
-		}
-		pause := waits.NextBackOff()
-		if refusal != nil {
-			pause = max(pause, refusal.wait)
-		}
+		pause := waits.after(err)
 		t.state.failed(index, err)
 		t.complain(index, failed, pause, err)
 		select {
@@ -132,11 +169,10 @@ func (t *Tunnel) keep(ctx context.Context, index int) {
 // last for days.
 func (t *Tunnel) complain(index, failed int, pause time.Duration, err error) {
 	write := t.deps.Log.Warn
-	var refusal *refused
 	switch {
-	case bits.OnesCount(uint(failed)) != 1:
+	case bits.OnesCount(uint(failed)) != 1, errors.Is(err, errSpare):
 		write = t.deps.Log.Debug
-	case errors.As(err, &refusal):
+	case errors.Is(err, errRefused):
 		write = t.deps.Log.Error
 	}
 	write("no connection to the edge", zap.Int("connection", index), zap.Int("failed_tries", failed), zap.Duration("next_try_in", pause), zap.Error(err))
@@ -174,7 +210,7 @@ func (t *Tunnel) dial(ctx context.Context, index int, anew bool) (*edgediscovery
 	}
 	address, err := edge.GetAddr(index)
 	if err != nil {
-		return nil, nil, fault.Wrap(fault.Internal, err, "All addresses of Cloudflare's edge are in use.")
+		return nil, nil, fmt.Errorf("%w: %w", errSpare, err)
 	}
 	dialing, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()

@@ -2,13 +2,13 @@ package tunnel
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"runtime"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cloudflare/cloudflared/tunnelrpc"
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
@@ -32,14 +32,8 @@ func clientInfo(instance uuid.UUID, version string) pogs.ClientInfo {
 	}
 }
 
-// refused is the edge's no.
-type refused struct {
-	cause error
-	wait  time.Duration // that the edge asks for, 0 if it does not
-}
-
-func (r *refused) Error() string { return r.cause.Error() }
-func (r *refused) Unwrap() error { return r.cause }
+// errRefused is in the edge's no, which only a person can mend.
+var errRefused = errors.New("refused by the edge")
 
 // duplicate is what the edge says to a second connection to one of its servers.
 const duplicate = "EDUPCONN"
@@ -53,16 +47,12 @@ func registrationFault(err error) error {
 	case errors.As(err, &rpc), strings.Contains(err.Error(), duplicate):
 		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, and does not take the tunnel.")
 	case errors.As(err, &later):
-		return fault.Wrap(fault.Internal, &refused{cause: err, wait: later.Delay}, "Cloudflare's edge asks to try again later.")
+		return fault.Wrap(fault.Internal, err, "Cloudflare's edge asks to try again later.")
 	default:
-		return fault.Wrap(fault.Internal, &refused{cause: err, wait: firstRefusal},
+		return fault.Wrap(fault.Internal, fmt.Errorf("%w: %w", errRefused, err),
 			"Cloudflare refuses the tunnel's token: was the tunnel deleted, or its token replaced? Put the present one in place and restart.")
 	}
 }
-
-// firstRefusal is the shortest pause after a refusal: a new tunnel may be
-// unknown to the edge for some seconds.
-const firstRefusal = 10 * time.Second
 
 // localConfiguration is shown in the dashboard for a tunnel that is not
 // managed there.
@@ -72,7 +62,7 @@ const localConfiguration = `{"ingress":[{"service":"optimizerd"}],"warp-routing"
 // it, and unregisters it when the tunnel stops.
 func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	defer close(l.left)
-	stream := &rpcStream{Reader: r.Body, w: w}
+	stream := &rpcStream{r: r.Body, w: w, ended: make(chan struct{})}
 	defer stream.Close()
 	client := tunnelrpc.NewRegistrationClient(r.Context(), stream, rpcTime)
 	defer client.Close()
@@ -94,6 +84,9 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	}
 	select {
 	case <-r.Context().Done():
+		_ = l.end(errLost) // if the edge has ended this stream alone, nothing would come over the rest
+	case <-stream.ended:
+		_ = l.end(errLost)
 	case <-t.stopping:
 		if err := client.GracefulShutdown(r.Context(), unregisterTime); err != nil {
 			t.deps.Log.Warn("the edge does not let go", zap.Int("connection", l.index), zap.Error(err))
@@ -112,10 +105,21 @@ func edgeIP(l *link) net.IP {
 
 // rpcStream makes one stream of a request's body and its answer.
 type rpcStream struct {
-	io.Reader
+	r     io.Reader
+	once  sync.Once
+	ended chan struct{} // closed when the edge sends no more
+
 	mu   sync.Mutex
 	w    http.ResponseWriter
 	over bool
+}
+
+func (s *rpcStream) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil {
+		s.once.Do(func() { close(s.ended) })
+	}
+	return n, err
 }
 
 // Write sends at once: the other end waits for it.

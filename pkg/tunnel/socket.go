@@ -6,24 +6,28 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
-// socketMode lets the group in: cloudflared runs as another user.
+// socketMode lets the group in: cloudflared runs as another user. Until it is
+// set, the umask counts, which in the systemd unit lets nobody in.
 const socketMode = 0o660
 
 // Listen opens the unix socket for a cloudflared beside the daemon. One that
 // an earlier process left behind is replaced, one at which somebody listens is
 // not.
 func Listen(path string) (net.Listener, error) {
-	if err := clear(path); err != nil {
+	if err := removeStale(path); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("unix", path)
-	if errors.Is(err, syscall.EINVAL) {
+	switch {
+	case errors.Is(err, syscall.EINVAL):
 		return nil, fmt.Errorf("%s: the path is too long for a unix socket (107 bytes)", path)
-	}
-	if err != nil {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s: there is no such folder; systemd makes it for the service (RuntimeDirectory=optimizerd), elsewhere choose another path", filepath.Dir(path))
+	case err != nil:
 		return nil, err
 	}
 	if err := os.Chmod(path, socketMode); err != nil {
@@ -33,8 +37,8 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// clear removes a socket of which the other end is gone.
-func clear(path string) error {
+// removeStale removes a socket of which the other end is gone.
+func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -44,9 +48,12 @@ func clear(path string) error {
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s: there is something else than a socket; remove it, or choose another path", path)
 	}
-	if c, err := net.Dial("unix", path); err == nil {
-		_ = c.Close() // nothing was sent
-		return fmt.Errorf("%s: another program listens there; stop it, or choose another path", path)
+	c, err := net.Dial("unix", path)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path)
 	}
-	return os.Remove(path)
+	if err == nil {
+		_ = c.Close() // nothing was sent
+	}
+	return fmt.Errorf("%s: another program listens there; stop it, or choose another path", path)
 }

@@ -14,10 +14,11 @@ import (
 
 // Stats are facts about the tunnel since its start.
 type Stats struct {
-	Locations  []string // of the servers of the edge that there is a connection to, such as fra08
-	Registered int64    // connections that the edge took
-	Lost       int64    // of those, how many ended by themselves
-	Failed     int64    // tries without success
+	Locations  []string  // of the servers of the edge that there is a connection to, such as fra08
+	Registered int64     // connections that the edge took
+	Lost       int64     // of those, how many ended by themselves
+	Failed     int64     // tries without success
+	Failure    time.Time // when one last failed or was lost; zero if none did
 }
 
 // state is what is known of the links.
@@ -25,8 +26,7 @@ type state struct {
 	mu      sync.Mutex
 	links   map[*link]string // registered ones, with their locations
 	stats   Stats
-	problem error // of the last try that failed, nil when every link has been made since
-	failing map[int]bool
+	failing map[int]error // why a link that is not registered is not, by its number
 }
 
 func (s *state) registered(l *link, location string) {
@@ -38,9 +38,6 @@ func (s *state) registered(l *link, location string) {
 	s.links[l] = location
 	s.stats.Registered++
 	delete(s.failing, l.index)
-	if len(s.failing) == 0 {
-		s.problem = nil
-	}
 }
 
 func (s *state) gone(l *link) {
@@ -52,10 +49,13 @@ func (s *state) gone(l *link) {
 func (s *state) failed(index int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failing == nil {
-		s.failing = make(map[int]bool)
+	if errors.Is(err, errSpare) {
+		return // nothing is amiss
 	}
-	s.failing[index], s.problem = true, err
+	if s.failing == nil {
+		s.failing = make(map[int]error)
+	}
+	s.failing[index], s.stats.Failure = err, time.Now()
 	if errors.Is(err, errLost) {
 		s.stats.Lost++
 	} else {
@@ -93,7 +93,10 @@ func (t *Tunnel) Check() (detail string, err error) {
 	t.state.mu.Lock()
 	defer t.state.mu.Unlock()
 	locations := slices.Sorted(maps.Values(t.state.links))
-	problem := t.state.problem
+	var problem error
+	for _, i := range slices.Sorted(maps.Keys(t.state.failing)) {
+		problem = t.state.failing[i]
+	}
 	switch {
 	case len(locations) == 0 && problem != nil:
 		return "", problem

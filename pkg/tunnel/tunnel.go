@@ -21,6 +21,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -48,6 +49,15 @@ const (
 	unregisterTime = 5 * time.Second  // for all connections together
 	silence        = 10 * time.Second // without a byte from the edge; then it is asked
 	pingTime       = 4 * time.Second  // for it to answer
+)
+
+// What may be on its way over one link. The queue bounds what is worked on, so
+// requests at once are as many as the edge likes. A body that nobody reads must
+// not take the room of the others'.
+const (
+	maxStreams    = math.MaxInt32
+	linkBuffer    = 4 << 20   // bytes
+	requestBuffer = 512 << 10 // bytes; over a path of 20 ms that is 25 MB/s
 )
 
 // Deps are what a Tunnel works with.
@@ -163,9 +173,13 @@ func (t *Tunnel) newServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           http.HandlerFunc(t.dispatch),
-		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: pingTime},
+		Handler:   http.HandlerFunc(t.dispatch),
+		Protocols: protocols,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: silence, PingTimeout: pingTime,
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerConnection: linkBuffer, MaxReceiveBufferPerStream: requestBuffer,
+		},
 		ReadHeaderTimeout: registerTime, // for the first bytes of the edge
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, linkKey{}, c)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -239,6 +240,65 @@ func TestConnectionsThatAreLostAreMadeAnew(t *testing.T) {
 	k.says("tst01, tst02.")
 	if s := k.Stats(); s.Registered != 4 || s.Lost != 2 || s.Failed != 0 || len(s.Locations) != 2 {
 		t.Errorf("stats are %+v", s)
+	}
+}
+
+func TestAConnectionWhoseControlStreamEndsIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	for name, inOrder := range map[string]bool{"in order": true, "cut off": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := edgetest.Start(t)
+			k := connect(t, e, hello)
+			k.says("tst01, tst02.")
+			e.EndControl(inOrder)
+			e.AwaitConnections(2)
+			if s := k.Stats(); s.Lost != 2 {
+				t.Errorf("stats are %+v, want two connections lost", s)
+			}
+		})
+	}
+}
+
+func TestABodyThatNobodyReadsDoesNotHoldUpOthers(t *testing.T) {
+	t.Parallel()
+	e := edgetest.Start(t)
+	held, free := make(chan struct{}), make(chan struct{})
+	connect(t, e, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hold" {
+			close(held)
+			<-free
+			return
+		}
+		if n, err := io.Copy(io.Discard, r.Body); n != 3<<20 || err != nil {
+			t.Errorf("%d bytes came, %v", n, err)
+		}
+	}, func(c *tunnel.Config) { c.Connections = 1 })
+	e.AwaitConnections(1)
+	upload := func(path string) {
+		res, err := http.Post(e.URL+path, "", strings.NewReader(strings.Repeat("x", 3<<20)))
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			return
+		}
+		res.Body.Close()
+	}
+	var both sync.WaitGroup
+	both.Go(func() { upload("/hold") })
+	<-held
+	upload("/read")
+	close(free)
+	both.Wait()
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestAnAnswerWithoutABodyHasItsHeaders(t *testing.T) {
+	t.Parallel()
+	e := edgetest.Start(t)
+	connect(t, e, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-A", "b") })
+	e.AwaitConnections(2)
+	if res, body := get(t, e.URL); res.StatusCode != http.StatusOK || res.Header.Get("X-A") != "b" || body != "" {
+		t.Errorf("got %s %v %q", res.Status, res.Header, body)
 	}
 }
 

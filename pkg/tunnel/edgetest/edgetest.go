@@ -40,6 +40,9 @@ import (
 	"go.uber.org/goleak"
 )
 
+// Unauthorized is what the edge says to a token that it does not know.
+const Unauthorized = "Unauthorized: Invalid tunnel secret"
+
 // Headers between the edge and its connectors.
 const (
 	Upgrade       = "Cf-Cloudflared-Proxy-Connection-Upgrade"
@@ -58,18 +61,19 @@ type Edge struct {
 	RootsFile string   // who has signed for it, PEM
 	TokenFile string   // a token that it takes
 
-	t       testing.TB
-	secret  []byte
-	mu      sync.Mutex
-	changed chan struct{} // closed, and made anew, when what follows changes
-	links   []*link       // registered
-	records []Registration
-	ended   int   // how many of those were unregistered
-	refusal error // of each registration, if there is one
-	tried   int   // registrations that were refused
-	next    int   // counts requests, to spread them
-	open    sync.WaitGroup
-	conns   map[*gate]bool
+	t         testing.TB
+	secret    []byte
+	mu        sync.Mutex
+	changed   chan struct{} // closed, and made anew, when what follows changes
+	links     []*link       // registered
+	records   []Registration
+	ended     int   // how many of those were unregistered
+	refusal   error // of each registration, if there is one
+	tried     int   // registrations that were refused
+	strangers int   // handshakes that failed
+	next      int   // counts requests, to spread them
+	open      sync.WaitGroup
+	conns     map[*gate]bool
 }
 
 // Registration is what a connector said of itself.
@@ -253,6 +257,31 @@ func (e *Edge) Silence() {
 		g.silence()
 	}
 	e.change(func() { e.links = nil })
+}
+
+// EndControl ends the control streams of all connections, in order or not, and
+// keeps the connections, of which it makes no further use.
+func (e *Edge) EndControl(inOrder bool) {
+	var links []*link
+	e.change(func() {
+		links, e.links = e.links, nil
+		for _, l := range links {
+			l.kept = true
+		}
+	})
+	for _, l := range links {
+		if inOrder {
+			l.hangUp()
+		} else {
+			l.cut()
+		}
+	}
+}
+
+// AwaitStrangers waits until so many connectors did not like the certificate.
+func (e *Edge) AwaitStrangers(n int) {
+	e.t.Helper()
+	e.await(fmt.Sprintf("%d handshakes that fail", n), func() bool { return e.strangers >= n })
 }
 
 func (e *Edge) gates() []*gate {

@@ -20,7 +20,10 @@ import (
 type link struct {
 	edge   *Edge
 	client *http.ClientConn
-	busy   int // requests at hand
+	busy   int    // requests at hand
+	hangUp func() // ends the control stream alone
+	cut    func() // the same, but not in order
+	kept   bool   // the connection outlives its control stream
 }
 
 func (e *Edge) accept(listener net.Listener, settings *tls.Config) {
@@ -31,15 +34,16 @@ func (e *Edge) accept(listener net.Listener, settings *tls.Config) {
 		}
 		g := &gate{Conn: raw, edge: e, closed: make(chan struct{}), silent: make(chan struct{})}
 		e.change(func() { e.conns[g] = true })
-		e.open.Go(func() { e.serve(tls.Server(g, settings)) })
+		e.open.Go(func() { e.serve(g, tls.Server(g, settings)) })
 	}
 }
 
 // serve is the client on a connection that a connector has made: it asks it to
 // register, and waits for the end.
-func (e *Edge) serve(conn *tls.Conn) {
+func (e *Edge) serve(g *gate, conn *tls.Conn) {
 	defer conn.Close()
 	if err := conn.Handshake(); err != nil {
+		e.change(func() { e.strangers++ })
 		return
 	}
 	protocols := new(http.Protocols)
@@ -59,6 +63,8 @@ func (e *Edge) serve(conn *tls.Conn) {
 
 	reader, writer := io.Pipe()
 	defer writer.Close()
+	l.hangUp = func() { writer.Close() }
+	l.cut = func() { writer.CloseWithError(net.ErrClosed) } // the stream is reset
 	control, err := http.NewRequest(http.MethodPut, "http://edge/", reader)
 	if err != nil {
 		e.t.Error(err)
@@ -71,7 +77,10 @@ func (e *Edge) serve(conn *tls.Conn) {
 	}
 	defer res.Body.Close()
 	_ = tunnelrpc.NewRegistrationServer(l).Serve(context.Background(), stream{res.Body, writer}) // ends with the connection
-	e.holds(func() bool { return l.busy == 0 })                                                  // requests may end on a connection that was unregistered
+	if e.isKept(l) {
+		<-g.closed
+	}
+	e.holds(func() bool { return l.busy == 0 }) // requests may end on a connection that was unregistered
 }
 
 // plain hides that a connection is TLS: to net/http it is in the clear.
@@ -90,7 +99,7 @@ func (l *link) RegisterConnection(_ context.Context, auth pogs.TunnelAuth, _ uui
 		case e.refusal != nil:
 			err = e.refusal
 		case !bytes.Equal(auth.TunnelSecret, e.secret):
-			err = errors.New("Unauthorized: Invalid tunnel secret")
+			err = errors.New(Unauthorized)
 		}
 		if err != nil {
 			e.tried++
@@ -126,6 +135,12 @@ func (e *Edge) take() (l *link) {
 		}
 	})
 	return l
+}
+
+func (e *Edge) isKept(l *link) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return l.kept
 }
 
 func (e *Edge) giveBack(l *link) { e.change(func() { l.busy-- }) }
