@@ -20,7 +20,7 @@ var layers = []string{
 	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/atomicfile", "pkg/signedurl", "pkg/egress", "pkg/thumbhash",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
 	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/quarantine", "pkg/publish", "pkg/optimize", "pkg/notify",
-	"pkg/httpapi", "pkg/config", "pkg/doctor", "pkg/daemon",
+	"pkg/httpapi", "pkg/config", "pkg/bench", "pkg/doctor", "pkg/daemon",
 	"cmd/optimizerd-codec", "cmd/optimizerd",
 }
 
