@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/prometheus/procfs"
+
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+// written is how many bytes the daemon has written, to files and sockets.
+func (s *server) written(t *testing.T) int64 {
+	t.Helper()
+	proc, err := procfs.NewProc(s.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io, err := proc.IO()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int64(io.WChar)
+}
+
+func TestAnUploadIsWrittenOnceAndItsFilesToo(t *testing.T) {
+	for picture, most := range map[string]float64{
+		"test_exif_full.jpg": 1.05,
+		"test.jpg":           1.15, // 52 KiB: the manifest, the job's record and the answer weigh more
+	} {
+		s := serve(t, t.TempDir())
+		before := s.written(t)
+		source := read(t, testdata(t)+"/"+picture)
+		var m manifest.Manifest
+		if answer := s.do(t, "POST", "/v1/images", source, map[string]string{"Prefer": "wait=90"}, &m); answer.StatusCode != http.StatusCreated {
+			t.Fatalf("%s: %s", picture, answer.Status)
+		}
+		needed := int64(len(source))
+		for _, v := range m.Variants {
+			needed += v.Bytes
+		}
+		// Less than one would be a way of writing that this does not see.
+		if ratio := float64(s.written(t)-before) / float64(needed); ratio < 1 || ratio > most {
+			t.Errorf("%s: %.3f bytes are written for each one of source and files, want 1 to %.2f", picture, ratio, most)
+		}
+	}
+}
+
+func TestAStormOfRefusedRequestsDoesNotFillTheLog(t *testing.T) {
+	s := serve(t, t.TempDir(), "auth.tokens=0123456789abcdef0123456789abcdef")
+	path := strings.Repeat("/..;", 1000)
+	for range 1000 {
+		answer, err := http.Get(s.url + "/v1/images" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode < 400 {
+			t.Fatal(answer.Status)
+		}
+	}
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	log := s.log.String()
+	if n := strings.Count(log, `"msg":"request"`); n != 120 || !strings.Contains(log, fmt.Sprintf(`"lines":%d`, 1000-n)) {
+		t.Errorf("%d of 1000 requests are in the log", n)
+	}
+	if len(log) > 100<<10 {
+		t.Errorf("the log has %d bytes", len(log))
+	}
+}
+
+// A rename from one file system to another fails: if every folder of the data
+// may be a file system of its own, every temporary file lies on that of its
+// target.
+func TestTemporaryFilesLieOnTheFileSystemOfTheirTarget(t *testing.T) {
+	for _, folder := range []string{"files", "spool", "queue"} {
+		dir := t.TempDir()
+		other, err := os.MkdirTemp("/dev/shm", "optimizerd-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(other) })
+		if device(t, dir) == device(t, other) {
+			t.Fatalf("%s and /dev/shm are one file system: set TMPDIR to a folder on a disk", dir)
+		}
+		if err := os.Symlink(other, filepath.Join(dir, folder)); err != nil {
+			t.Fatal(err)
+		}
+		s := serve(t, dir, "ladder.widths=320")
+		var m manifest.Manifest
+		if answer := s.do(t, "POST", "/v1/images", read(t, testdata(t)+"/test.jpg"), map[string]string{"Prefer": "wait=90"}, &m); answer.StatusCode != http.StatusCreated {
+			t.Errorf("with %s on another file system: %s", folder, answer.Status)
+			continue
+		}
+		checkFiles(t, filepath.Join(dir, "files"), m)
+	}
+}
+
+func device(t *testing.T, path string) uint64 {
+	t.Helper()
+	var s syscall.Stat_t
+	if err := syscall.Stat(path, &s); err != nil {
+		t.Fatal(err)
+	}
+	return uint64(s.Dev)
+}
