@@ -246,10 +246,7 @@ func (b *bench) step() {
 // throughput measures the configured ladder. Every process gets two pictures
 // at least, so that starting it and the end, when not all are busy, count less.
 func (b *bench) throughput(ctx context.Context, processes, threads int) (Throughput, error) {
-	rounds := 1
-	if processes*threads > 1 {
-		rounds = (2*processes-1)/len(b.Pictures) + 1
-	}
+	rounds := (2*processes-1)/len(b.Pictures) + 1
 	c, err := b.measure(ctx, setup{processes, threads}, b.Config.Ladder.Recipe(), rounds)
 	ladders := rounds * len(b.Pictures)
 	return Throughput{

@@ -40,6 +40,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
 // Daemon is the assembled service. New starts it listening, Run serves.
@@ -52,6 +53,7 @@ type Daemon struct {
 	service   *optimize.Service
 	outbox    *notify.Outbox
 	fetcher   *intake.Fetcher
+	governor  *thermal.Governor
 	receivers *http.Client // for webhooks
 	listener  net.Listener
 	server    *http.Server
@@ -129,6 +131,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, err
 	}
 	d.fetcher = intake.NewFetcher(c.Fetch, spool)
+	d.governor = thermal.New("/", log.Named("thermal"))
 	d.metrics = newMetrics(d)
 	d.service, err = optimize.New(optimize.Deps{
 		Maker: &optimize.Maker{
@@ -144,6 +147,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Log:        log.Named("optimize"),
 		Ended:      d.metrics.ended,
 		Stopping:   d.stopping,
+		Brake:      d.governor,
 	})
 	if err != nil {
 		return nil, err
@@ -302,6 +306,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	telling, hush := context.WithCancel(giveUp)
 	defer hush()
 	group.Go(func() error { return d.outbox.Run(telling) })
+	group.Go(func() error { return d.governor.Run(broken) })
 	group.Go(func() error { return d.keepHouse(broken) })
 	group.Go(func() error { return d.feedWatchdog(broken) })
 	d.notify("READY=1")
