@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/procfs"
 
@@ -115,4 +118,106 @@ func device(t *testing.T, path string) uint64 {
 		t.Fatal(err)
 	}
 	return uint64(s.Dev)
+}
+
+// changed is when something was last made, renamed or removed in a folder.
+func changed(t *testing.T, dir string) time.Time {
+	t.Helper()
+	info, err := os.Stat(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.ModTime()
+}
+
+func TestAnUploadInMemoryTouchesTheDiskOnlyWithItsSet(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir, "storage.upload_memory=64MiB")
+	folders := []string{dir + "/spool", dir + "/queue/pending", dir + "/queue/running", dir + "/queue/done"}
+	var before []time.Time
+	for _, folder := range folders {
+		before = append(before, changed(t, folder))
+	}
+	var m manifest.Manifest
+	if answer := s.do(t, "POST", "/v1/images", read(t, testdata(t)+"/test_exif_full.jpg"), map[string]string{"Prefer": "wait=90"}, &m); answer.StatusCode != http.StatusCreated {
+		t.Fatal(answer.Status)
+	}
+	checkFiles(t, dir+"/files", m)
+	for i, folder := range folders {
+		if !changed(t, folder).Equal(before[i]) {
+			t.Errorf("there was something in %s", folder)
+		}
+	}
+}
+
+func TestAnUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=1s", "codec.processes=1")
+	picture := read(t, testdata(t)+"/vertical.jpg")
+	var accepted []string
+	for i := range 4 {
+		var j jobAnswer
+		other := append(slices.Clone(picture), byte(i)) // the same pixels, another source
+		if answer := s.do(t, "POST", "/v1/images", other, nil, &j); answer.StatusCode == http.StatusAccepted {
+			accepted = append(accepted, j.ID)
+		}
+	}
+	if len(accepted) == 0 {
+		t.Fatal("each of four large pictures was made within a second")
+	}
+	if err := s.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Wait() // its error is that it was killed
+
+	s = serve(t, dir, "ladder.widths=320")
+	for _, id := range accepted {
+		j := jobAnswer{Status: "pending"}
+		for j.Status == "pending" || j.Status == "processing" {
+			s.do(t, "GET", "/jobs/"+id, nil, map[string]string{"Prefer": "wait=20"}, &j)
+		}
+		if j.Status != "completed" {
+			t.Errorf("%s is %s", id, j.Status)
+			continue
+		}
+		checkFiles(t, dir+"/files", j.Output.Manifest)
+	}
+	if left, err := os.ReadDir(dir + "/spool"); err != nil || len(left) != 0 {
+		t.Errorf("left in the spool: %v, %v", left, err)
+	}
+}
+
+func TestAnUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir, "storage.upload_memory=64MiB")
+	given := make(chan struct{})
+	go func() {
+		defer close(given)
+		answer, err := http.Post(s.url+"/v1/images", "", bytes.NewReader(read(t, testdata(t)+"/vertical.jpg")))
+		if err == nil {
+			answer.Body.Close()
+			t.Errorf("it was answered: %s", answer.Status)
+		}
+	}()
+	for { // until it is in work
+		if sets, err := os.ReadDir(dir + "/files/.staging"); err == nil && len(sets) > 0 {
+			break
+		}
+	}
+	if err := s.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Wait() // its error is that it was killed
+	<-given
+
+	s = serve(t, dir)
+	var listing struct{ Items []manifest.Manifest }
+	if s.do(t, "GET", "/v1/images", nil, nil, &listing); len(listing.Items) != 0 {
+		t.Errorf("there are %d sets", len(listing.Items))
+	}
+	for _, pattern := range []string{"spool/*", "queue/*/*.json", "files/.staging/*"} {
+		if left, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(left) != 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	}
 }

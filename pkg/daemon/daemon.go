@@ -92,7 +92,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
 	// Opening the spool sweeps it: not before the queue's lock is ours.
-	spool, err := intake.Open(intake.Config{Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree})
+	spool, err := intake.Open(intake.Config{
+		Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree, Memory: c.Storage.UploadMemory,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
