@@ -83,8 +83,8 @@ func (s *Spool) ReceiveInMemory(body io.Reader, filename string) (*Upload, error
 		return s.Receive(body, filename)
 	}
 	file, err := newMemoryFile()
-	if err != nil {
-		return nil, fmt.Errorf("receive: %w", err)
+	if err != nil { // the disk is there for all that
+		return s.Receive(body, filename)
 	}
 	return s.receive(&Upload{Filename: filename, spool: s, file: file, inMemory: true}, body)
 }
