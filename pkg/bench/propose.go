@@ -62,9 +62,10 @@ const (
 )
 
 // maxMemory is the most memory for one picture with which all processes can be
-// at their largest at once; bytes, a multiple of 32 MiB.
+// at their largest at once; bytes, a multiple of 32 MiB. With less than the
+// least of them a phone's photo would be refused.
 func maxMemory(memory int64, processes int) int64 {
-	const step, least, most = 32 << 20, 64 << 20, 1 << 30
+	const step, least, most = 32 << 20, 128 << 20, 1 << 30
 	if memory == 0 {
 		return 0
 	}

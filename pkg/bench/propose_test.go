@@ -36,7 +36,7 @@ func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 		memory          int64
 		processes, want int64
 	}{
-		{"512 MB", 430 * mib, 1, 64 * mib},
+		{"512 MB", 430 * mib, 1, 128 * mib},
 		{"1 GB", 906 * mib, 1, 384 * mib},
 		{"2 GB", 1848 * mib, 2, 448 * mib},
 		{"4 GB", 3790 * mib, 2, 1024 * mib},
