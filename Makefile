@@ -9,12 +9,12 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo run test test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build demo run test test-cloudflared cloudflared test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 deps: ## Install what building, running and testing needs (Debian, Raspberry Pi OS)
 	@scripts/install-deps
@@ -36,6 +36,12 @@ run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), dat
 
 test: deps build ## Run all tests under the race detector
 	go test -race $(TESTFLAGS) ./...
+
+test-cloudflared: deps build ## Run the tunnel's tests with a real cloudflared, which is built for it
+	go test -race $(TESTFLAGS) -tags cloudflared -run Cloudflared ./pkg/daemon ./cmd/optimizerd
+
+cloudflared: deps ## Build the cloudflared of those tests into bin/, to try things with
+	CGO_ENABLED=0 go build -C scripts/tools/cloudflared -trimpath -o $(CURDIR)/bin/cloudflared github.com/cloudflare/cloudflared/cmd/cloudflared
 
 test-worker: deps build ## Test the Cloudflare Worker in its own runtime against the daemon
 	@scripts/install-deps worker
@@ -60,8 +66,8 @@ fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 lint: deps ## Check formatting, Go code, scripts and the systemd unit
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
 	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
-	go vet ./...
-	$(TOOL) staticcheck ./...
+	go vet -tags cloudflared ./...
+	$(TOOL) staticcheck -tags cloudflared ./...
 	shellcheck $(SCRIPTS)
 	@scripts/check-unit systemd/optimizerd.service
 

@@ -17,10 +17,10 @@ const module = "github.com/optimizerd/optimizerd/"
 // layers is the map of docs/ARCHITECTURE.md: a package imports only from those
 // above it.
 var layers = []string{
-	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/atomicfile", "pkg/signedurl", "pkg/egress", "pkg/thermal", "pkg/thumbhash",
+	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/atomicfile", "pkg/signedurl", "pkg/egress", "pkg/access", "pkg/thermal", "pkg/thumbhash",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
 	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/quarantine", "pkg/publish", "pkg/optimize", "pkg/notify",
-	"pkg/httpapi", "pkg/config", "pkg/bench", "pkg/doctor", "pkg/daemon",
+	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/bench", "pkg/doctor", "pkg/daemon",
 	"cmd/optimizerd-codec", "cmd/optimizerd",
 }
 
@@ -33,6 +33,7 @@ var only = map[string]string{
 	"github.com/h2non/bimg":                "pkg/imaging",
 	"github.com/spf13/viper":               "pkg/config",
 	"github.com/cloudflare/cloudflared":    "pkg/tunnel",
+	"github.com/coreos/go-oidc":            "pkg/access",
 	"github.com/prometheus/client_golang":  "pkg/daemon",
 	"github.com/standard-webhooks":         "pkg/notify",
 	module + "pkg/imaging":                 "cmd/optimizerd-codec",
@@ -78,7 +79,7 @@ func TestImportsGoOneWay(t *testing.T) {
 				t.Errorf("%s imports %s, which is not above it", name, below)
 			}
 			for path, owner := range only {
-				if (imported == path || strings.HasPrefix(imported, path+"/")) && name != owner {
+				if (imported == path || strings.HasPrefix(imported, path+"/")) && name != owner && name != owner+"/edgetest" {
 					t.Errorf("%s imports %s: that is for %s alone", name, imported, owner)
 				}
 			}
@@ -90,6 +91,9 @@ func TestTheDaemonLinksNoC(t *testing.T) {
 	for _, p := range list(t, []string{"CGO_ENABLED=0"}, "-deps", module+"cmd/optimizerd") {
 		if slices.Contains([]string{"github.com/h2non/bimg", "github.com/seccomp/libseccomp-golang", "runtime/cgo"}, p.ImportPath) {
 			t.Errorf("the daemon links %s: no C belongs in the process that faces the net", p.ImportPath)
+		}
+		if p.ImportPath == module+"pkg/tunnel/edgetest" {
+			t.Errorf("the daemon links %s, which is for tests", p.ImportPath)
 		}
 	}
 }

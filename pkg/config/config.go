@@ -23,6 +23,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 
+	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
@@ -30,6 +31,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
 // Config is every setting.
@@ -46,6 +48,7 @@ type Config struct {
 	Fetch     intake.FetchConfig `mapstructure:"fetch"`
 	Webhook   Webhook            `mapstructure:"webhook"`
 	Codec     codec.Config       `mapstructure:"codec"`
+	Tunnel    Tunnel             `mapstructure:"tunnel"`
 	Retention publish.Retention  `mapstructure:"retention"`
 	Log       Log                `mapstructure:"log"`
 }
@@ -90,6 +93,30 @@ type Webhook struct {
 	SecretsFile string   `mapstructure:"secrets_file"` // one a line
 }
 
+// Tunnel is how requests come from Cloudflare, and which of them.
+type Tunnel struct {
+	tunnel.Config `mapstructure:",squash"`
+	Access        access.Config `mapstructure:"access"`
+	Token         Secret        `mapstructure:"-"` // of the embedded mode: what TokenFile or the credential holds
+}
+
+// Validate reports the first setting that is out of range, by its key.
+func (t Tunnel) Validate() error {
+	if err := t.Config.Validate(); err != nil {
+		return err
+	}
+	if t.Mode != tunnel.Embedded {
+		return t.Access.Validate()
+	}
+	if t.Token == "" {
+		return errors.New("tunnel.token_file: must name a file with the tunnel's token, or systemd a credential tunnel-token: tunnel.mode is embedded")
+	}
+	if _, err := tunnel.ParseToken(string(t.Token)); err != nil {
+		return fmt.Errorf("tunnel.token_file: %w", err)
+	}
+	return t.Access.Validate()
+}
+
 // Limits bound one source.
 type Limits struct {
 	MaxBytes  int64 `mapstructure:"max_bytes"`
@@ -129,6 +156,7 @@ func Default() Config {
 		Webhook: Webhook{Secrets: []Secret{}},
 		Files:   Files{URLTTL: time.Hour},
 		Codec:   codec.DefaultConfig(),
+		Tunnel:  Tunnel{Config: tunnel.DefaultConfig(), Access: access.DefaultConfig()},
 		Log:     Log{Level: "info", Format: "auto"},
 		Storage: Storage{Dir: defaultDir()},
 	}
@@ -184,13 +212,21 @@ func Load(file string, sets []string) (c Config, warnings []string, err error) {
 	if err := v.UnmarshalExact(&c, viper.DecodeHook(hooks)); err != nil {
 		return c, nil, decodeError(err)
 	}
-	for _, of := range []secretList{
+	lists := []secretList{
 		{"auth.tokens_file", "tokens", c.Auth.TokensFile, &c.Auth.Tokens},
 		{"webhook.secrets_file", "webhook-secrets", c.Webhook.SecretsFile, &c.Webhook.Secrets},
-	} {
+	}
+	var tunnelTokens []Secret
+	if c.Tunnel.Mode == tunnel.Embedded { // else a file that is not there yet harms nobody
+		lists = append(lists, secretList{"tunnel.token_file", "tunnel-token", c.Tunnel.TokenFile, &tunnelTokens})
+	}
+	for _, of := range lists {
 		if err := of.read(); err != nil {
 			return c, nil, err
 		}
+	}
+	if len(tunnelTokens) > 0 {
+		c.Tunnel.Token = tunnelTokens[0]
 	}
 	return c, unknownEnv(known), c.Validate()
 }
@@ -373,7 +409,7 @@ func fileExists(path string) bool {
 
 // Validate reports the first setting that is out of range, by its key.
 func (c Config) Validate() error {
-	for _, part := range []interface{ Validate() error }{c.HTTP, c.Ladder, c.Fetch, c.Codec} {
+	for _, part := range []interface{ Validate() error }{c.HTTP, c.Ladder, c.Fetch, c.Codec, c.Tunnel} {
 		if err := part.Validate(); err != nil {
 			return err
 		}
@@ -423,6 +459,9 @@ func (c Config) Validate() error {
 	}
 	if err := checkAddress("http.listen", c.HTTP.Listen); err != nil {
 		return err
+	}
+	if len(c.Auth.Tokens) == 0 && c.Tunnel.Mode != tunnel.Off {
+		return fmt.Errorf("tunnel.mode: everybody on the internet can reach the API through a tunnel, and no token is set: set auth.tokens or auth.tokens_file")
 	}
 	if len(c.Auth.Tokens) == 0 && !loopback(c.HTTP.Listen) {
 		return fmt.Errorf("http.listen: %s can be reached from outside, and no token is set: set auth.tokens or auth.tokens_file, or listen on 127.0.0.1", c.HTTP.Listen)

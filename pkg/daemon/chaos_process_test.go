@@ -75,6 +75,7 @@ type program struct {
 	log     string
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when it was waited for
+	told    bool          // to stop
 }
 
 // run starts a daemon with these settings, KEY=VALUE, over the defaults, until
@@ -174,15 +175,16 @@ func (p *program) showLog() {
 // terminate has the daemon stop, and fails the test unless it ends well.
 func (p *program) terminate() {
 	p.t.Helper()
+	if p.told {
+		return
+	}
 	select {
 	case <-p.ended:
 		p.t.Errorf("the daemon ended by itself: %v", p.cmd.ProcessState)
 		return
 	default:
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Error(err)
-	}
+	p.tell()
 	select {
 	case <-p.ended:
 		if !p.cmd.ProcessState.Success() {
@@ -192,6 +194,15 @@ func (p *program) terminate() {
 		p.t.Errorf("the daemon does not stop")
 		_ = p.cmd.Process.Kill()
 		<-p.ended
+	}
+}
+
+// tell sends SIGTERM.
+func (p *program) tell() {
+	p.t.Helper()
+	p.told = true
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package daemon assembles the parts into a running service. Nothing imports
 // it but cmd/optimizerd.
 //
+//	tunnel ─┐
 //	client ─► httpapi ─► intake ─► queue ─► optimize ─► publish ─► files/<id>/…
 //	                       ▲                  │   │
 //	                     a URL                │   └──► notify ─► a webhook
@@ -21,12 +22,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/egress"
@@ -41,6 +44,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
 // Daemon is the assembled service. New starts it listening, Run serves.
@@ -56,7 +60,11 @@ type Daemon struct {
 	governor  *thermal.Governor
 	receivers *http.Client // for webhooks
 	listener  net.Listener
+	socket    net.Listener // for a cloudflared beside the daemon; nil unless the tunnel is external
 	server    *http.Server
+	tunnel    *tunnel.Tunnel   // nil unless it is embedded
+	access    *access.Verifier // nil if Cloudflare Access is not asked
+	fromSock  atomic.Int64     // when a request last came over the socket, Unix seconds
 	metrics   *metrics
 	admin     net.Listener  // nil when it is off
 	stopping  chan struct{} // closed when the daemon begins to stop
@@ -154,6 +162,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, err
 	}
+	if c.Tunnel.Access.TeamDomain != "" {
+		d.access = access.New(c.Tunnel.Access)
+	}
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
 		Optimize:    d.service,
 		Queue:       d.queue,
@@ -162,12 +173,13 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Views:       views,
 		Receivers:   receivers(c, rules),
 		Tokens:      c.TokenStrings(),
+		Access:      d.accessCheck(),
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
 			"queue":  func() (string, error) { return "", d.queue.Check() },
 			"disk":   func() (string, error) { return "", spool.Room(0) },
 			"codec":  func() (string, error) { return switchedOff(about), d.pool.Check() },
-			"tunnel": nil,
+			"tunnel": d.tunnelCheck(),
 		},
 		Stopping: d.stopping,
 		Observe:  d.metrics.observe,
@@ -176,13 +188,16 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, err
 	}
-	d.server = &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(log.Named("http"))}
+	if err := d.openTunnel(handler); err != nil {
+		return nil, err
+	}
+	d.server = &http.Server{Handler: d.byEntrance(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(log.Named("http"))}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
 	log.Info("ready to serve", zap.String("url", d.URL()), zap.String("admin", d.AdminURL()), zap.String("storage", c.Storage.Dir),
 		zap.Bool("token_needed", len(c.Auth.Tokens) > 0), zap.String("recipe", d.config.Ladder.Recipe().ShortFingerprint()),
-		zap.Int("images", d.store.Len()), zap.Any("codec", about))
+		zap.Int("images", d.store.Len()), zap.String("tunnel", string(c.Tunnel.Mode)), zap.Any("codec", about))
 	return d, nil
 }
 
@@ -250,11 +265,16 @@ func (d *Daemon) dropFormats(about codec.About) error {
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.config.Storage.Dir, name) }
 
-// listen opens both listeners. The operator's is a convenience: a port that is
+// listen opens the listeners. The operator's is a convenience: a port that is
 // taken must not keep the service down.
 func (d *Daemon) listen() (err error) {
 	if d.listener, err = net.Listen("tcp", d.config.HTTP.Listen); err != nil {
 		return fmt.Errorf("http.listen: %w", explain(err))
+	}
+	if d.config.Tunnel.Mode == tunnel.External {
+		if d.socket, err = tunnel.Listen(d.config.Tunnel.Socket); err != nil {
+			return fmt.Errorf("tunnel.socket: %w", err)
+		}
 	}
 	if d.config.Admin.Listen == "" {
 		return nil
@@ -296,6 +316,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	group, broken := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(d.server, d.listener) })
+	if d.socket != nil {
+		group.Go(func() error { return serve(d.server, d.socket) })
+	}
+	tunnelled := make(chan struct{})
+	group.Go(func() error {
+		defer close(tunnelled)
+		if d.tunnel == nil {
+			return nil
+		}
+		return d.tunnel.Run(broken, drainTime)
+	})
 	admin := &http.Server{Handler: adminHandler(d.metrics), ReadHeaderTimeout: readHeaderTimeout}
 	if d.admin != nil {
 		group.Go(func() error { return serve(admin, d.admin) })
@@ -314,7 +345,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.notify("READY=1")
 
 	<-broken.Done()
-	d.stop(worked, cancel)
+	d.stop(tunnelled, worked, cancel)
 	hush()            // what is in flight ends; what is not told yet is in the outbox
 	_ = admin.Close() // only now: the operator can watch the stopping
 	return group.Wait()
@@ -327,10 +358,10 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
-// stop is the order of stopping: not ready, requests drain, the queue hands
-// out no more, the jobs at hand end or go back. The codec processes are ended
-// by release, when nothing needs them.
-func (d *Daemon) stop(worked <-chan struct{}, giveUp context.CancelFunc) {
+// stop is the order of stopping: not ready, the tunnel takes no new request,
+// requests drain, the queue hands out no more, the jobs at hand end or go back.
+// The codec processes are ended by release, when nothing needs them.
+func (d *Daemon) stop(tunnelled, worked <-chan struct{}, giveUp context.CancelFunc) {
 	d.log.Info("stopping")
 	d.notify("STOPPING=1")
 	close(d.stopping)
@@ -341,6 +372,7 @@ func (d *Daemon) stop(worked <-chan struct{}, giveUp context.CancelFunc) {
 		d.log.Warn("some requests are cut off", zap.Error(err))
 		_ = d.server.Close() // its error is that of a listener closed before
 	}
+	<-tunnelled // it began to stop with ctx, and drains as long
 	d.queue.Close()
 	select {
 	case <-worked:
@@ -357,13 +389,16 @@ func (d *Daemon) release() {
 	if d.pool != nil {
 		d.pool.Close()
 	}
-	for _, l := range []net.Listener{d.listener, d.admin} {
+	for _, l := range []net.Listener{d.listener, d.socket, d.admin} {
 		if l != nil {
 			_ = l.Close() // closed already by its server
 		}
 	}
 	if d.fetcher != nil {
 		d.fetcher.Close()
+	}
+	if d.access != nil {
+		d.access.Close()
 	}
 	if d.receivers != nil {
 		d.receivers.CloseIdleConnections()

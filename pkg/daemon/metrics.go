@@ -12,6 +12,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
 // metrics turns the facts that parts report into Prometheus series.
@@ -77,7 +78,35 @@ func newMetrics(d *Daemon) *metrics {
 			ConstLabels: prometheus.Labels{"version": buildinfo.Version(), "libvips": d.pool.About().Libvips},
 		}, func() float64 { return 1 }),
 	)
+	if d.config.Tunnel.Mode == tunnel.Embedded {
+		m.registry.MustRegister(
+			tunnelLocations{d},
+			gauge("optimizerd_tunnel_connections", "Connections to Cloudflare's edge.", func() float64 { return float64(len(d.tunnel.Stats().Locations)) }),
+			count("optimizerd_tunnel_registrations_total", "Connections that the edge took.", func() float64 { return float64(d.tunnel.Stats().Registered) }),
+			count("optimizerd_tunnel_lost_total", "Connections to the edge that ended by themselves.", func() float64 { return float64(d.tunnel.Stats().Lost) }),
+			count("optimizerd_tunnel_failures_total", "Tries to connect to the edge that failed.", func() float64 { return float64(d.tunnel.Stats().Failed) }),
+		)
+	}
 	return m
+}
+
+// tunnelLocations counts the connections to the edge by its location.
+type tunnelLocations struct{ d *Daemon }
+
+var tunnelLocation = prometheus.NewDesc("optimizerd_tunnel_edge_connections", "Connections to Cloudflare's edge by location.", []string{"location"}, nil)
+
+// Describe implements prometheus.Collector.
+func (tunnelLocations) Describe(c chan<- *prometheus.Desc) { c <- tunnelLocation }
+
+// Collect implements prometheus.Collector.
+func (t tunnelLocations) Collect(c chan<- prometheus.Metric) {
+	at := make(map[string]int)
+	for _, location := range t.d.tunnel.Stats().Locations {
+		at[location]++
+	}
+	for location, n := range at {
+		c <- prometheus.MustNewConstMetric(tunnelLocation, prometheus.GaugeValue, float64(n), location)
+	}
 }
 
 func (m *metrics) observe(o httpapi.Observation) {

@@ -123,6 +123,16 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 		"GET /readyz 503":       get(noSpace, "/readyz"),
 	}
 
+	guarded, e := behindAccess(t)
+	for route, path := range map[string]string{
+		"POST /v1/images": "/v1/images", "GET /v1/images": "/v1/images", "GET /v1/images/{id}": "/v1/images/" + noID,
+		"DELETE /v1/images/{id}": "/v1/images/" + noID, "POST /jobs": "/jobs", "GET /jobs/{id}": "/jobs/" + damagedJob,
+		"GET /files/{id}/{name}": file, "GET /openapi.json": "/openapi.json", "GET /healthz": "/healthz", "GET /readyz": "/readyz",
+	} {
+		method, _, _ := strings.Cut(route, " ")
+		provoked[route+" 403"] = func() answer { return guarded.request(method, e.URL+path, nil) }
+	}
+
 	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverAnswered)))
 	slices.Sort(known)
 	if documented := answersOf(s.doc); !slices.Equal(documented, known) {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
 func one(check string, status Status, found, advice string) []Finding {
@@ -449,6 +451,28 @@ func checkPort(f Facts) []Finding {
 		return one(check, OK, "an optimizerd runs there, and is ready", "")
 	default:
 		return one(check, OK, "free; no optimizerd runs there", "")
+	}
+}
+
+func checkTunnel(f Facts) []Finding {
+	const check = "tunnel"
+	c := f.Settings.Config
+	switch {
+	case c == nil:
+		return nil
+	case c.Tunnel.Mode == tunnel.Off:
+		return one(check, OK, "off: nothing comes from Cloudflare but to http.listen", "")
+	case f.Tunnel.OpenToken:
+		return one(check, Fail, c.Tunnel.TokenFile+" can be read by everybody on this machine, and whoever has the token can answer in the place of this daemon",
+			"chmod 600 "+c.Tunnel.TokenFile+", and have Cloudflare make a new token.")
+	case f.Tunnel.Edge != nil:
+		return one(check, Fail, fault.From(f.Tunnel.Edge).Detail, "It is reached from inside, by DNS and by TCP to port 7844: no port has to be opened, but a firewall may not close these.")
+	case c.Tunnel.Mode == tunnel.External:
+		return one(check, OK, strings.TrimSpace("external, at "+c.Tunnel.Socket+". "+f.Tunnel.State), "")
+	case !f.Port.Running:
+		return one(check, OK, "embedded; Cloudflare's edge can be reached", "")
+	default:
+		return one(check, OK, strings.TrimSpace("embedded. "+f.Tunnel.State), "")
 	}
 }
 

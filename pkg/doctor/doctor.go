@@ -43,7 +43,7 @@ var checks = []func(Facts) []Finding{
 	checkPageSize, checkMemory, checkCgroup, checkHeat,
 	checkData, checkSpace, checkDevice, checkQuarantine, checkWebhooks,
 	checkClock,
-	checkAddress, checkAdmin, checkPort, checkTokens, checkFetching, checkCertificates, checkOpenFiles,
+	checkAddress, checkAdmin, checkPort, checkTunnel, checkTokens, checkFetching, checkCertificates, checkOpenFiles,
 }
 
 // Examine judges the facts.

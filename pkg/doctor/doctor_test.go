@@ -17,8 +17,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -97,6 +99,13 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 			f.Codec.About.Inputs = []string{"jpeg", "png", "webp", "gif", "avif"}
 		}, doctor.Warn, "formats", "heic, tiff", "unsupported"},
 		{"no vector code", func(f *doctor.Facts) { f.Codec.About.Vector = false }, doctor.Warn, "vector code", "slower", "VIPS_NOVECTOR"},
+		{"a tunnel's token that everybody can read", func(f *doctor.Facts) {
+			f.Settings.Config.Tunnel.Mode, f.Settings.Config.Tunnel.TokenFile, f.Tunnel.OpenToken = tunnel.Embedded, "/etc/optimizerd/tunnel-token", true
+		}, doctor.Fail, "tunnel", "read by everybody", "chmod 600 /etc/optimizerd/tunnel-token"},
+		{"an edge that is out of reach", func(f *doctor.Facts) {
+			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
+			f.Tunnel.Edge = fault.New(fault.Internal, "DNS does not answer.")
+		}, doctor.Fail, "tunnel", "DNS does not answer", "port 7844"},
 		{"no seccomp", func(f *doctor.Facts) { f.Codec.About.Sandbox.Seccomp = false }, doctor.Fail, "seccomp", "not filtered", "CONFIG_SECCOMP_FILTER"},
 		{"no Landlock on a Pi", func(f *doctor.Facts) { f.Codec.About.Sandbox.Landlock = 0 }, doctor.Warn, "landlock", "filter still holds", "Raspberry Pi OS builds its kernel without"},
 		{"no Landlock elsewhere", func(f *doctor.Facts) {

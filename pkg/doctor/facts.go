@@ -17,6 +17,7 @@ type Facts struct {
 	Machine  Machine // always
 	Data     Data    // with a configuration only
 	Port     Port    // with a configuration only
+	Tunnel   Tunnel  // with a configuration only
 }
 
 // Settings are the configuration, or why there is none.
@@ -118,4 +119,11 @@ type Port struct {
 	Problem  error    // it is neither free nor optimizerd's
 	Running  bool     // an optimizerd answers there
 	NotReady []string // the parts of it that are not
+}
+
+// Tunnel is what can be seen of the way from Cloudflare.
+type Tunnel struct {
+	OpenToken bool   // everybody on this machine can read the token's file
+	Edge      error  // why Cloudflare's edge cannot be reached; looked at where it matters, and no daemon runs
+	State     string // what a running daemon says of it
 }

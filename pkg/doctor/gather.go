@@ -22,6 +22,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
 // Options are what Gather looks at.
@@ -48,8 +49,24 @@ func Gather(ctx context.Context, o Options) Facts {
 	f.Settings.Config = &c
 	f.Codec = askCodec(ctx, c.CodecConfig())
 	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
-	f.Port = askPort(ctx, c.HTTP.Listen)
+	f.Port, f.Tunnel.State = askPort(ctx, c.HTTP.Listen)
+	if c.Tunnel.Mode == tunnel.Embedded {
+		info, err := os.Stat(c.Tunnel.TokenFile) // there is none if systemd has the token
+		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
+		if !f.Port.Running {
+			f.Tunnel.Edge = probeEdge(ctx, c.Tunnel.Config)
+		}
+	}
 	return f
+}
+
+// edgeTime is how long the look-up of the edge and a connection to it may take.
+const edgeTime = 15 * time.Second
+
+func probeEdge(ctx context.Context, c tunnel.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, edgeTime)
+	defer cancel()
+	return tunnel.Probe(ctx, c)
 }
 
 // askCodec starts one child for its greeting.
@@ -153,17 +170,20 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 	return q
 }
 
-// askPort takes the address for a moment, or asks who has it.
-func askPort(ctx context.Context, address string) Port {
+// askPort takes the address for a moment, or asks who has it: a daemon tells how
+// its tunnel stands, too.
+func askPort(ctx context.Context, address string) (p Port, tunnel string) {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
 		_ = listener.Close() // nothing was accepted
-		return Port{}
+		return Port{}, ""
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && answers(ctx, address) {
-		return Port{Running: true, NotReady: notReady(ctx, address)}
+		p.Running = true
+		p.NotReady, tunnel = readiness(ctx, address)
+		return p, tunnel
 	}
-	return Port{Problem: err}
+	return Port{Problem: err}, ""
 }
 
 // askTime is how long the one who has the port may take to answer.
@@ -175,21 +195,25 @@ func answers(ctx context.Context, address string) bool {
 	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
 }
 
-// notReady are the parts of a running daemon that are not ready.
-func notReady(ctx context.Context, address string) (parts []string) {
+// readiness is which parts of a running daemon are not ready, and what it says
+// of its tunnel if that is.
+func readiness(ctx context.Context, address string) (notReady []string, tunnel string) {
 	var ready struct {
 		Parts map[string]struct{ Status, Detail string }
 	}
 	if err := get(ctx, address, "/readyz", &ready); err != nil {
-		return []string{err.Error()}
+		return []string{err.Error()}, ""
 	}
 	for name, part := range ready.Parts {
-		if part.Status == "not_ready" {
-			parts = append(parts, name+": "+part.Detail)
+		switch {
+		case part.Status == "not_ready":
+			notReady = append(notReady, name+": "+part.Detail)
+		case name == "tunnel":
+			tunnel = part.Detail
 		}
 	}
-	slices.Sort(parts)
-	return parts
+	slices.Sort(notReady)
+	return notReady, tunnel
 }
 
 // maxAnswer is more than the answers asked for have.

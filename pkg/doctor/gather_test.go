@@ -14,6 +14,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 
 // tree makes a folder with these files; what begins with "-> " is a link.
@@ -296,6 +297,35 @@ func TestWhoHasThePort(t *testing.T) {
 		l.Close()
 		<-done
 	})
+}
+
+func TestWhetherTheEdgeCanBeReached(t *testing.T) {
+	e := edgetest.Start(t)
+	sets := []string{"auth.tokens=0123456789abcdef", "tunnel.mode=embedded", "tunnel.token_file=" + e.TokenFile, "tunnel.edge_roots=" + e.RootsFile}
+	f := gather(t, t.TempDir(), t.TempDir(), append(sets, "tunnel.edge_addresses="+e.Addresses[0])...)
+	if f.Tunnel.Edge != nil || f.Tunnel.OpenToken {
+		t.Errorf("an edge that can be reached, and a token of mode 0600: got %+v", f.Tunnel)
+	}
+	if n := len(e.Registrations()) + e.Refusals(); n != 0 {
+		t.Errorf("to look was to register: %d", n)
+	}
+	if err := os.Chmod(e.TokenFile, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f = gather(t, t.TempDir(), t.TempDir(), append(sets, "tunnel.edge_addresses=127.0.0.1:1")...)
+	if f.Tunnel.Edge == nil || !f.Tunnel.OpenToken {
+		t.Errorf("an edge that cannot be reached, and a token of mode 0644: got %+v", f.Tunnel)
+	}
+}
+
+func TestARunningDaemonTellsOfItsTunnel(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"status":"ok","parts":{"tunnel":{"status":"ready","detail":"It goes to fra08."}}}`)
+	}))
+	defer server.Close()
+	if got := gather(t, t.TempDir(), t.TempDir(), "http.listen="+server.Listener.Addr().String()).Tunnel.State; got != "It goes to fra08." {
+		t.Errorf("the state is %q", got)
+	}
 }
 
 func TestABadConfigurationIsAFact(t *testing.T) {

@@ -22,6 +22,7 @@ const (
 	InvalidRequest      Code = "invalid_request"       // the request itself is malformed
 	DigestMismatch      Code = "digest_mismatch"       // the bytes are not those the client digested
 	Unauthorized        Code = "unauthorized"          // no valid token
+	Forbidden           Code = "forbidden"             // Cloudflare Access has not let the request in
 	NotFound            Code = "not_found"             // no such image, job, file or route
 	MethodNotAllowed    Code = "method_not_allowed"    // the route exists, the method does not
 	UploadTimeout       Code = "upload_timeout"        // the body came too slowly or stopped

@@ -32,7 +32,7 @@ type Config struct {
 	SyncWait       time.Duration `mapstructure:"sync_wait"`       // how long an upload's answer may wait for the work
 	BodyIdle       time.Duration `mapstructure:"body_idle"`       // longest pause within a body
 	BodyRate       int64         `mapstructure:"body_rate"`       // bytes a second that a body must keep up on average
-	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host are believed
+	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host and Cf-Connecting-Ip are believed
 }
 
 // DefaultConfig serves this machine only.
@@ -85,9 +85,10 @@ type Deps struct {
 	Spool       *intake.Spool
 	Store       *publish.Store
 	Views       Views
-	Receivers   func(url string) error // says why a webhook may not go there; nil takes no webhooks at all
-	Tokens      []string               // any of them lets a client in; none lets everybody in
-	PublicFiles bool                   // GET /files/… needs no token
+	Receivers   func(url string) error    // says why a webhook may not go there; nil takes no webhooks at all
+	Tokens      []string                  // any of them lets a client in; none lets everybody in
+	Access      func(*http.Request) error // says why a request through the tunnel may not come in; nil lets all in
+	PublicFiles bool                      // GET /files/… needs no token
 	Checks      Checks
 	Stopping    <-chan struct{}   // closed when the daemon begins to stop
 	Observe     func(Observation) // told of every answered request; may be nil

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"runtime/debug"
 	"strconv"
@@ -61,7 +60,9 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 		}
 
 		h, route := mux.Handler(r)
-		if _, ours := h.(handler); !ours { // nothing, or the mux's redirect to a path without // or ..
+		if err := a.letIn(r); err != nil {
+			w.err = err
+		} else if _, ours := h.(handler); !ours { // nothing, or the mux's redirect to a path without // or ..
 			w.err = noRoute(mux, w, r)
 			route = "none"
 		} else {
@@ -182,7 +183,7 @@ func (a *api) log(w *response, r *http.Request, route string, took time.Duration
 	case w.status >= 400 || r.Method == http.MethodPost || r.Method == http.MethodDelete:
 		write = a.Log.Info
 	}
-	write("request", zap.String("request_id", w.requestID), zap.String("method", cut(r.Method)), zap.String("path", cut(r.URL.Path)),
+	write("request", zap.String("request_id", w.requestID), zap.String("client", cut(a.client(r))), zap.String("method", cut(r.Method)), zap.String("path", cut(r.URL.Path)),
 		zap.String("route", route), zap.Int("status", w.status), zap.Duration("took", took),
 		zap.Int64("bytes_in", bytesIn), zap.Int64("bytes_out", w.bytes), zap.Error(w.err))
 }
@@ -252,38 +253,4 @@ func (w *response) write(status int, contentType string, v any) error {
 	w.WriteHeader(status)
 	_, err := w.Write(b.Bytes())
 	return err
-}
-
-// base is the scheme and host of the URLs in an answer.
-func (a *api) base(r *http.Request) string { return a.Views.Base(a.ownBase(r)) }
-
-// ownBase is the scheme and host that the client used.
-func (a *api) ownBase(r *http.Request) string {
-	scheme, host := "http", r.Host
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	if a.trusted(r) {
-		if proto := r.Header.Get("X-Forwarded-Proto"); proto == "http" || proto == "https" {
-			scheme = proto
-		}
-		if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" {
-			host = forwarded
-		}
-	}
-	return scheme + "://" + host
-}
-
-// trusted reports whether the request came from a configured proxy.
-func (a *api) trusted(r *http.Request) bool {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	for _, p := range a.proxies {
-		if p.Contains(peer.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
 }

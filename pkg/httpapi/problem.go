@@ -15,6 +15,7 @@ var kinds = map[fault.Code]struct {
 	fault.InvalidRequest:      {http.StatusBadRequest, "Invalid request"},
 	fault.DigestMismatch:      {http.StatusBadRequest, "Digest mismatch"},
 	fault.Unauthorized:        {http.StatusUnauthorized, "Unauthorized"},
+	fault.Forbidden:           {http.StatusForbidden, "Forbidden"},
 	fault.NotFound:            {http.StatusNotFound, "Not found"},
 	fault.MethodNotAllowed:    {http.StatusMethodNotAllowed, "Method not allowed"},
 	fault.UploadTimeout:       {http.StatusRequestTimeout, "Upload timeout"},

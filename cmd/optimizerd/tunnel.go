@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
+)
+
+func tunnelCommand(o *options) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "tunnel",
+		Short: "Write and check the configuration of a cloudflared beside the daemon",
+		Long: `With tunnel.mode: external an official cloudflared beside the daemon brings the
+requests, over a unix socket. These commands write its configuration, and check
+one. With tunnel.mode: embedded there is no cloudflared and nothing to configure.`,
+	}
+	c.AddCommand(tunnelConfigCommand(o), tunnelCheckCommand(o))
+	return c
+}
+
+var ingress = template.Must(template.New("config.yml").Parse(`# /etc/cloudflared/config.yml, for a tunnel that is managed on this machine.
+# 'cloudflared tunnel create NAME' says what stands in the next two lines.
+tunnel: {{.Tunnel}}
+credentials-file: /etc/cloudflared/{{.Tunnel}}.json
+# Less work for a small processor than quic.
+protocol: http2
+ingress:
+  - hostname: {{.Hostname}}
+    service: unix:{{.Socket}}
+  # Whatever else is asked for is not here.
+  - service: http_status:404
+`))
+
+// placeholder stands where only the user knows what to write.
+const placeholder = "TUNNEL-ID"
+
+func tunnelConfigCommand(o *options) *cobra.Command {
+	var hostname, id string
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Print a config.yml for cloudflared",
+		Long: `Print a config.yml with the ingress rule that leads to this daemon's socket. It is
+for a tunnel that is managed on this machine; one that the dashboard manages has
+its rule there: type HTTP, URL unix:` + tunnel.DefaultConfig().Socket + `.`,
+		Example: `  optimizerd tunnel config --hostname img.example.com --tunnel 6ff42ae2-… | sudo tee /etc/cloudflared/config.yml`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := config.Load(o.file, o.sets)
+			if err != nil {
+				return err
+			}
+			if hostname == "" {
+				hostname = publicHost(c)
+			}
+			if hostname == "" {
+				return errors.New("which hostname leads to the tunnel? Say --hostname img.example.com, or set http.public_url")
+			}
+			if c.Tunnel.Mode != tunnel.External {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: tunnel.mode is %s; nothing listens at %s until it is external\n", c.Tunnel.Mode, c.Tunnel.Socket)
+			}
+			return ingress.Execute(cmd.OutOrStdout(), map[string]string{"Hostname": hostname, "Tunnel": id, "Socket": c.Tunnel.Socket})
+		},
+	}
+	c.Flags().StringVar(&hostname, "hostname", "", "`name` at Cloudflare that leads to the tunnel (default: that of http.public_url)")
+	c.Flags().StringVar(&id, "tunnel", placeholder, "`id` of the tunnel")
+	return c
+}
+
+func publicHost(c config.Config) string {
+	u, err := url.Parse(c.HTTP.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+func tunnelCheckCommand(o *options) *cobra.Command {
+	var program string
+	c := &cobra.Command{
+		Use:   "check FILE [URL…]",
+		Short: "Check a config.yml of cloudflared, and that URLs lead here",
+		Long: `Have cloudflared read a config.yml as it would in earnest, then say which of its
+rules each URL hits, and whether that leads to this daemon. Without a URL the
+daemon's own paths under http.public_url are asked for.
+
+The reading is done by cloudflared itself, so that what holds here holds for the
+version that is installed.`,
+		Example: `  optimizerd tunnel check /etc/cloudflared/config.yml https://img.example.com/v1/images`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, _, err := config.Load(o.file, o.sets)
+			if err != nil {
+				return err
+			}
+			cloudflared, err := findCloudflared(program)
+			if err != nil {
+				return err
+			}
+			file, urls := args[0], args[1:]
+			if len(urls) == 0 && c.HTTP.PublicURL != "" {
+				base := strings.TrimRight(c.HTTP.PublicURL, "/")
+				urls = []string{base + "/v1/images", base + "/jobs", base + "/files/x/320.webp"}
+			}
+			if _, err := cloudflared.ingress(cmd.Context(), file, "validate"); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "ok    cloudflared takes", file)
+			return cloudflared.follow(cmd.Context(), cmd.OutOrStdout(), file, urls, c)
+		},
+	}
+	c.Flags().StringVar(&program, "cloudflared", "", "`path` of cloudflared (default: beside optimizerd, then in PATH)")
+	return c
+}
+
+// cloudflared is the path of the program.
+type cloudflared string
+
+func findCloudflared(path string) (cloudflared, error) {
+	if path != "" {
+		return cloudflared(path), nil
+	}
+	if own, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(own), "cloudflared")
+		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
+			return cloudflared(beside), nil
+		}
+	}
+	path, err := exec.LookPath("cloudflared")
+	if err != nil {
+		return "", errors.New("cloudflared is not here, and it is what reads such a file: install it from Cloudflare's package repository, name one with --cloudflared PATH, or build one with 'make cloudflared'")
+	}
+	return cloudflared(path), nil
+}
+
+// ingress runs one of cloudflared's commands about ingress rules.
+func (c cloudflared) ingress(ctx context.Context, file string, args ...string) (string, error) {
+	run := exec.CommandContext(ctx, string(c), append([]string{"tunnel", "--config", file, "ingress"}, args...)...)
+	var out, said bytes.Buffer
+	run.Stdout, run.Stderr = &out, &said
+	if err := run.Run(); err != nil {
+		if text := strings.TrimSpace(said.String()); text != "" {
+			return "", fmt.Errorf("%s: %s", file, text)
+		}
+		return "", fmt.Errorf("%s: %w", c, err)
+	}
+	return out.String(), nil
+}
+
+// follow says where each URL leads. An error is one that does not lead here.
+func (c cloudflared) follow(ctx context.Context, out io.Writer, file string, urls []string, settings config.Config) error {
+	astray := 0
+	for _, u := range urls {
+		said, err := c.ingress(ctx, file, "rule", u)
+		if err != nil {
+			return err
+		}
+		rule, service := field(said, "Matched rule "), field(said, "service: ")
+		verdict, note := "ok   ", "this daemon"
+		if !leadsHere(service, settings) {
+			verdict, note = "fail ", "not this daemon, which is at unix:"+settings.Tunnel.Socket
+			astray++
+		}
+		if _, err := fmt.Fprintf(out, "%s %s hits rule %s: %s, %s\n", verdict, u, rule, service, note); err != nil {
+			return err
+		}
+	}
+	if astray > 0 {
+		return fmt.Errorf("%d of %d URLs do not lead to this daemon: mend the ingress rules, or see what 'optimizerd tunnel config' prints", astray, len(urls))
+	}
+	return nil
+}
+
+// field is the rest of the line that begins so, white space apart.
+func field(text, name string) string {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// leadsHere reports whether a service of cloudflared is this daemon: its socket,
+// or its address, which works too, but where the edge's word does not count.
+func leadsHere(service string, c config.Config) bool {
+	return service == "unix:"+c.Tunnel.Socket || strings.TrimRight(service, "/") == "http://"+c.HTTP.Listen
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
+)
+
+func TestTunnelConfigPrintsARuleThatLeadsHere(t *testing.T) {
+	out, note, status := run(t, "tunnel", "config", "--hostname", "img.example.com", "--tunnel", "the-id", "--set", "tunnel.socket=/run/x.sock")
+	if status != 0 {
+		t.Fatalf("it ended with %d: %s", status, note)
+	}
+	for _, line := range []string{
+		"tunnel: the-id\n", "credentials-file: /etc/cloudflared/the-id.json\n", "  - hostname: img.example.com\n    service: unix:/run/x.sock\n", "  - service: http_status:404\n",
+	} {
+		if !strings.Contains(out, line) {
+			t.Errorf("%q is not in\n%s", line, out)
+		}
+	}
+	if !strings.Contains(note, "tunnel.mode is off") {
+		t.Errorf("it does not say that nothing listens there: %q", note)
+	}
+	if out, _, _ := run(t, "tunnel", "config", "--set", "http.public_url=https://pic.example.org"); !strings.Contains(out, "hostname: pic.example.org\n") {
+		t.Errorf("with a public URL it prints\n%s", out)
+	}
+	if _, said, status := run(t, "tunnel", "config"); status == 0 || !strings.Contains(said, "--hostname") {
+		t.Errorf("without a hostname it ends with %d: %s", status, said)
+	}
+}
+
+func TestTunnelCheckWantsCloudflared(t *testing.T) {
+	t.Setenv("PATH", "/nonexistent")
+	_, said, status := run(t, "tunnel", "check", "config.yml")
+	if status == 0 || !strings.Contains(said, "install it") {
+		t.Errorf("without cloudflared it ends with %d: %s", status, said)
+	}
+}
+
+func TestSettingsOfTheTunnelThatCannotBe(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "token")
+	if err := os.WriteFile(bad, []byte("c2VjcmV0IHdvcmQ=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const token = "auth.tokens=0123456789abcdef"
+	for _, tc := range []struct {
+		sets []string
+		says string
+	}{
+		{[]string{token, "tunnel.mode=on"}, "tunnel.mode: must be one of"},
+		{[]string{"tunnel.mode=external"}, "tunnel.mode: everybody on the internet"},
+		{[]string{token, "tunnel.mode=embedded"}, "tunnel.token_file: must name a file"},
+		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + dir + "/none"}, "tunnel.token_file: open"},
+		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + bad}, "tunnel.token_file: this is not a tunnel's token"},
+		{[]string{token, "tunnel.connections=0"}, "tunnel.connections: must be from 1 to 4"},
+		{[]string{token, "tunnel.edge_addresses=here"}, "tunnel.edge_addresses[0]: must be HOST:PORT"},
+		{[]string{token, "tunnel.socket=http.sock"}, "tunnel.socket: must be an absolute path"},
+		{[]string{token, "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.audiences: must have the AUD tag"},
+		{[]string{token, "tunnel.access.audiences=x"}, "tunnel.access.team_domain: must be set"},
+		{[]string{token, "tunnel.access.audiences=x", "tunnel.access.team_domain=http://t.cloudflareaccess.com"}, "tunnel.access.team_domain: must be like"},
+	} {
+		args := []string{"check"}
+		for _, set := range tc.sets {
+			args = append(args, "--set", set)
+		}
+		_, said, status := run(t, args...)
+		if status == 0 || !strings.Contains(said, tc.says) {
+			t.Errorf("%v: ended with %d: %s; want %q in it", tc.sets, status, said, tc.says)
+		}
+		if strings.Contains(said, "c2VjcmV0") || strings.Contains(said, "secret word") {
+			t.Errorf("%v: the token is in %q", tc.sets, said)
+		}
+	}
+}
+
+func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
+	dir, err := os.MkdirTemp("", "o") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket := filepath.Join(dir, "s")
+	sets := []string{"auth.tokens=0123456789abcdef", "tunnel.mode=external", "tunnel.socket=" + socket}
+	s := serve(t, filepath.Join(dir, "a"), sets...)
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Fatalf("the socket is %v, %v; want mode 0660", info, err)
+	}
+	_, said, status := run(t, "serve", "--set", "http.listen=127.0.0.1:0", "--set", "storage.dir="+dir+"/b",
+		"--set", sets[0], "--set", sets[1], "--set", sets[2])
+	if status == 0 || !strings.Contains(said, "tunnel.socket") || !strings.Contains(said, "another program listens there") {
+		t.Errorf("a second daemon ended with %d: %s", status, said)
+	}
+	if err := s.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Wait() // its error is that it was killed
+	again := serve(t, filepath.Join(dir, "a"), sets...)
+	if err := again.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if _, err := os.Stat(socket); !os.IsNotExist(err) {
+		t.Errorf("after an orderly stop the socket is still there: %v", err)
+	}
+}
+
+func TestTheDaemonServesWhileTheTunnelIsDown(t *testing.T) {
+	e := edgetest.Start(t)
+	s := serve(t, t.TempDir(), "auth.tokens=0123456789abcdef", "tunnel.mode=embedded", "tunnel.token_file="+e.TokenFile,
+		"tunnel.edge_addresses=127.0.0.1:1", "tunnel.edge_roots="+e.RootsFile)
+	var ready struct {
+		Status string
+		Parts  map[string]struct{ Status, Detail string }
+	}
+	if a := s.do(t, http.MethodGet, "/readyz", nil, nil, &ready); a.StatusCode != http.StatusServiceUnavailable || ready.Parts["tunnel"].Status != "not_ready" {
+		t.Errorf("readyz is %s %+v", a.Status, ready)
+	}
+	var list struct{ Items []any }
+	bearer := map[string]string{"Authorization": "Bearer 0123456789abcdef"}
+	if a := s.do(t, http.MethodGet, "/v1/images", nil, bearer, &list); a.StatusCode != http.StatusOK {
+		t.Errorf("beside the tunnel the list is %s", a.Status)
+	}
+}

@@ -1,0 +1,77 @@
+//go:build cloudflared
+
+package daemon_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
+)
+
+// cloudflaredPath is the program, built from the pinned module.
+var cloudflaredPath = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(codecPath), "cloudflared")
+	build := exec.Command("go", "build", "-C", "../../scripts/tools/cloudflared", "-o", path, "github.com/cloudflare/cloudflared/cmd/cloudflared")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s\nbuild cloudflared: %w", out, err)
+	}
+	return path, nil
+})
+
+// external is a cloudflared beside the daemon, as systemd/cloudflared.service
+// runs it, but for the edge that it goes to.
+var external = connector{
+	settings: func(t *testing.T, _ *edgetest.Edge) []string {
+		dir, err := os.MkdirTemp("", "o") // a socket's path must be short
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		return []string{"tunnel.mode=external", "tunnel.socket=" + filepath.Join(dir, "http.sock")}
+	},
+	join: func(p *program, e *edgetest.Edge) func() {
+		path, err := cloudflaredPath()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		args := []string{
+			"tunnel", "--no-autoupdate", "--protocol", "http2", "--metrics", "127.0.0.1:0", "--management-diagnostics=false",
+			"--cacert", e.RootsFile, "--unix-socket", p.config.Tunnel.Socket,
+		}
+		for _, a := range e.Addresses {
+			args = append(args, "--edge", a)
+		}
+		cmd := exec.Command(path, append(args, "run")...)
+		cmd.Env = append(os.Environ(), "HOME="+p.t.TempDir(), "TUNNEL_TOKEN="+strings.TrimSpace(string(readFile(p.t, e.TokenFile))))
+		var log strings.Builder
+		cmd.Stderr = &log
+		if err := cmd.Start(); err != nil {
+			p.t.Fatal(err)
+		}
+		stop := sync.OnceFunc(func() {
+			figure(p.t, "cloudflared beside the daemon, resident", "%.0f MiB, at most %.0f", mib(memory(cmd.Process.Pid, "VmRSS")), mib(memory(cmd.Process.Pid, "VmHWM")))
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				p.t.Error(err)
+			}
+			_ = cmd.Wait() // what it left undone, the edge tells
+			if p.t.Failed() {
+				p.t.Logf("cloudflared wrote:\n%s", log.String())
+			}
+		})
+		p.t.Cleanup(stop)
+		return stop
+	},
+}
+
+func TestCloudflaredBesideTheDaemon(t *testing.T) {
+	t.Parallel()
+	external.test(t)
+}

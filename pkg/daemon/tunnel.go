@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/buildinfo"
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
+)
+
+// openTunnel makes the embedded tunnel, if there is to be one. Run connects it.
+func (d *Daemon) openTunnel(handler http.Handler) error {
+	c := d.config.Tunnel
+	if c.Mode != tunnel.Embedded {
+		return nil
+	}
+	token, err := tunnel.ParseToken(string(c.Token))
+	if err != nil {
+		return fmt.Errorf("tunnel.token_file: %w", err)
+	}
+	d.tunnel, err = tunnel.New(c.Config, token, tunnel.Deps{
+		Handler: httpapi.ThroughTunnel(handler), Version: buildinfo.Version(), Log: d.log.Named("tunnel"),
+	})
+	return err
+}
+
+// byEntrance tells what comes over the unix socket, where only cloudflared is,
+// from what comes over the network.
+func (d *Daemon) byEntrance(handler http.Handler) http.Handler {
+	tunnelled := httpapi.ThroughTunnel(handler)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+			d.fromSock.Store(time.Now().Unix())
+			tunnelled.ServeHTTP(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// tunnelCheck is the tunnel's part of /readyz.
+func (d *Daemon) tunnelCheck() func() (string, error) {
+	switch d.config.Tunnel.Mode {
+	case tunnel.Embedded:
+		return func() (string, error) { return d.tunnel.Check() }
+	case tunnel.External:
+		return func() (string, error) { return d.socketDetail(), nil }
+	default:
+		return nil
+	}
+}
+
+// socketDetail is all that the daemon knows of a cloudflared beside it.
+func (d *Daemon) socketDetail() string {
+	last := d.fromSock.Load()
+	if last == 0 {
+		return "Nothing has come from cloudflared yet: 'systemctl status cloudflared' says whether it runs, 'optimizerd tunnel check' where its rules lead."
+	}
+	return fmt.Sprintf("The last request from cloudflared came at %s.", time.Unix(last, 0).UTC().Format(time.RFC3339))
+}
+
+// accessCheck is why a request through the tunnel may not come in.
+func (d *Daemon) accessCheck() func(*http.Request) error {
+	if d.access == nil {
+		return nil
+	}
+	return d.access.Check
+}

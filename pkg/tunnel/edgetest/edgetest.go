@@ -1,0 +1,411 @@
+// Package edgetest is a stand-in of Cloudflare's edge, for tests: what it does
+// is what cloudflared's source says that the edge does, and unmodified
+// cloudflareds connect to it. It knows HTTP/2 alone.
+//
+// Visitors come over plain HTTP/1.1 at URL; each request is sent on through a
+// connection that a connector has made and registered.
+package edgetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+)
+
+// Headers between the edge and its connectors.
+const (
+	Upgrade       = "Cf-Cloudflared-Proxy-Connection-Upgrade"
+	PrivateStream = "Cf-Cloudflared-Proxy-Src"
+	Meta          = "Cf-Cloudflared-Response-Meta"
+	userHeaders   = "Cf-Cloudflared-Response-Headers"
+)
+
+// VisitorIP is the address of every visitor, as the edge tells it.
+const VisitorIP = "203.0.113.7"
+
+// Edge is two servers of the edge with one public side.
+type Edge struct {
+	URL       string   // where visitors come
+	Addresses []string // where connectors come, HOST:PORT each
+	RootsFile string   // who has signed for it, PEM
+	TokenFile string   // a token that it takes
+
+	t       testing.TB
+	secret  []byte
+	mu      sync.Mutex
+	changed chan struct{} // closed, and made anew, when what follows changes
+	links   []*link       // registered
+	records []Registration
+	ended   int   // how many of those were unregistered
+	refusal error // of each registration, if there is one
+	tried   int   // registrations that were refused
+	next    int   // counts requests, to spread them
+	open    sync.WaitGroup
+	conns   map[*gate]bool
+}
+
+// Registration is what a connector said of itself.
+type Registration struct {
+	Index       int
+	Version     string
+	Features    []string
+	FailedTries int
+}
+
+// Start runs an edge until the end of the test.
+func Start(t testing.TB) *Edge {
+	t.Helper()
+	e := &Edge{t: t, changed: make(chan struct{}), conns: make(map[*gate]bool), secret: []byte(rand.Text())}
+	dir := t.TempDir()
+	certificate, roots := certify(t)
+	e.RootsFile, e.TokenFile = filepath.Join(dir, "edge.pem"), filepath.Join(dir, "token")
+	write(t, e.RootsFile, roots)
+	write(t, e.TokenFile, e.token(e.secret))
+
+	settings := &tls.Config{Certificates: []tls.Certificate{certificate}}
+	listeners := make([]net.Listener, 2)
+	for i := range listeners {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners[i] = l
+		e.Addresses = append(e.Addresses, l.Addr().String())
+		e.open.Go(func() { e.accept(l, settings) })
+	}
+	visitors := httptest.NewUnstartedServer(http.HandlerFunc(e.visit))
+	visitors.Config.ErrorLog = log.New(io.Discard, "", 0) // answers that are cut off on purpose
+	visitors.Start()
+	e.URL = visitors.URL
+	t.Cleanup(func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+		e.Drop()
+		visitors.Close()
+		e.open.Wait()
+	})
+	return e
+}
+
+func write(t testing.TB, name string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// certify makes an authority, and a certificate of it for the edge's name.
+func certify(t testing.TB) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "stand-in of the edge"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		DNSNames: []string{"h2.cftunnel.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func (e *Edge) token(secret []byte) []byte {
+	b, err := json.Marshal(map[string]any{"a": "account", "s": secret, "t": uuid.New()})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return []byte(base64.StdEncoding.EncodeToString(b) + "\n")
+}
+
+// WrongToken is a file with a token that this edge does not know.
+func (e *Edge) WrongToken() string {
+	file := e.TokenFile + ".wrong"
+	write(e.t, file, e.token([]byte("another secret")))
+	return file
+}
+
+// Refuse has every further registration answered by this; nil ends that.
+func (e *Edge) Refuse(err error) {
+	e.change(func() { e.refusal = err })
+}
+
+func (e *Edge) change(by func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	by()
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// patience is how long anything may take that a test waits for.
+const patience = time.Minute
+
+// holds waits until a condition holds, or patience is over.
+func (e *Edge) holds(condition func() bool) bool {
+	over := time.After(patience)
+	for {
+		e.mu.Lock()
+		ok, changed := condition(), e.changed
+		e.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-over:
+			return false
+		}
+	}
+}
+
+func (e *Edge) await(what string, condition func() bool) {
+	e.t.Helper()
+	if !e.holds(condition) {
+		e.t.Fatalf("the edge waits in vain for: %s", what)
+	}
+}
+
+// AwaitConnections waits until exactly so many connections are registered.
+func (e *Edge) AwaitConnections(n int) {
+	e.t.Helper()
+	e.await(fmt.Sprintf("%d connections", n), func() bool { return len(e.links) == n })
+}
+
+// AwaitRegistrations waits until there were so many registrations in all.
+func (e *Edge) AwaitRegistrations(n int) {
+	e.t.Helper()
+	e.await(fmt.Sprintf("%d registrations", n), func() bool { return len(e.records) >= n })
+}
+
+// AwaitRefusals waits until so many registrations were refused.
+func (e *Edge) AwaitRefusals(n int) {
+	e.t.Helper()
+	e.await(fmt.Sprintf("%d refusals", n), func() bool { return e.tried >= n })
+}
+
+// Registrations are those so far, the first one first.
+func (e *Edge) Registrations() []Registration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.records)
+}
+
+// Refusals is how many registrations were refused.
+func (e *Edge) Refusals() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tried
+}
+
+// Unregistered is how many connections were unregistered in order.
+func (e *Edge) Unregistered() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ended
+}
+
+// Drop cuts every connection that there is.
+func (e *Edge) Drop() {
+	for _, g := range e.gates() {
+		g.Close()
+	}
+}
+
+// Silence has every connection that there is die without a word: nothing more
+// goes either way, and the connector is not told. The edge itself uses them no
+// more.
+func (e *Edge) Silence() {
+	for _, g := range e.gates() {
+		g.silence()
+	}
+	e.change(func() { e.links = nil })
+}
+
+func (e *Edge) gates() []*gate {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var gates []*gate
+	for g := range e.conns {
+		gates = append(gates, g)
+	}
+	return gates
+}
+
+// Push sends a configuration, as the dashboard does, and returns the answer.
+func (e *Edge) Push(ctx context.Context, configuration string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://edge/", strings.NewReader(configuration))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set(Upgrade, "update-configuration")
+	res, err := e.RoundTrip(r)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return string(bytes.TrimSpace(b)), err
+}
+
+// RoundTrip sends a request to a connector as it is, the next one in turn.
+func (e *Edge) RoundTrip(r *http.Request) (*http.Response, error) {
+	l := e.take()
+	if l == nil {
+		return nil, fmt.Errorf("no connector is registered")
+	}
+	res, err := l.client.RoundTrip(r)
+	if err != nil {
+		e.giveBack(l)
+		return nil, err
+	}
+	res.Body = &body{ReadCloser: res.Body, done: sync.OnceFunc(func() { e.giveBack(l) })}
+	return res, nil
+}
+
+type body struct {
+	io.ReadCloser
+	done func()
+}
+
+func (b *body) Close() error {
+	defer b.done()
+	return b.ReadCloser.Close()
+}
+
+// visit sends a visitor's request on, and the answer back.
+func (e *Edge) visit(w http.ResponseWriter, r *http.Request) {
+	// An answer may come before the whole request has: that is passed on too.
+	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+		e.t.Error(err)
+	}
+	out := r.Clone(r.Context())
+	out.RequestURI, out.Close = "", false
+	out.URL.Scheme, out.URL.Host = "http", r.Host
+	for name := range out.Header {
+		if lower := strings.ToLower(name); lower == "connection" || strings.HasPrefix(lower, "cf-") {
+			out.Header.Del(name) // these are the edge's to say
+		}
+	}
+	out.Header.Set("Cf-Connecting-Ip", VisitorIP)
+	out.Header.Set("X-Forwarded-Proto", "https")
+	out.Header.Set("Cf-Ray", rand.Text())
+	for _, token := range r.Header.Values("Cf-Access-Jwt-Assertion") { // as if Access had let this visitor in
+		out.Header.Add("Cf-Access-Jwt-Assertion", token)
+	}
+	if r.ContentLength == 0 {
+		out.Body = http.NoBody
+	} else {
+		out.Body = &visitorBody{Reader: r.Body, connection: http.NewResponseController(w)}
+	}
+	res, err := e.RoundTrip(out)
+	if err != nil {
+		w.WriteHeader(530) // "the tunnel is down" is what Cloudflare's page says
+		return
+	}
+	defer res.Body.Close()
+	for name, values := range unpack(e.t, res.Header.Get(userHeaders)) {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(res.StatusCode)
+	if _, err := io.Copy(flushing{w}, res.Body); err != nil {
+		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+	}
+}
+
+// visitorBody can be closed while it is being read, as happens when the
+// connection is lost that it goes to.
+type visitorBody struct {
+	io.Reader
+	connection *http.ResponseController
+	whole      atomic.Bool
+}
+
+func (b *visitorBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.whole.Store(true)
+	}
+	return n, err
+}
+
+func (b *visitorBody) Close() error {
+	if b.whole.Load() {
+		return nil
+	}
+	return b.connection.SetReadDeadline(time.Now())
+}
+
+// flushing sends what is written at once.
+type flushing struct{ http.ResponseWriter }
+
+func (f flushing) Write(p []byte) (int, error) {
+	n, err := f.ResponseWriter.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, http.NewResponseController(f.ResponseWriter).Flush()
+}
+
+// unpack reads headers in their wire form: base64(name):base64(value);…
+func unpack(t testing.TB, packed string) http.Header {
+	h := make(http.Header)
+	for pair := range strings.SplitSeq(packed, ";") {
+		name, value, ok := strings.Cut(pair, ":")
+		if !ok {
+			continue
+		}
+		n, err := base64.RawStdEncoding.DecodeString(name)
+		if err != nil {
+			t.Errorf("a packed header's name: %v", err)
+		}
+		v, err := base64.RawStdEncoding.DecodeString(value)
+		if err != nil {
+			t.Errorf("a packed header's value: %v", err)
+		}
+		h.Add(string(n), string(v))
+	}
+	return h
+}
+
+// Leftover is the one goroutine that an edge may leave behind: the RPC library
+// keeps one of a server whose connection was cut. A connector has none.
+func Leftover() goleak.Option {
+	return goleak.IgnoreTopFunction("zombiezen.com/go/capnproto2/server.(*server).dispatch")
+}
+
+// Later is a refusal that asks to try again after a while.
+func Later(why error, after time.Duration) error { return pogs.RetryErrorAfter(why, after) }

@@ -1,0 +1,237 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"math/bits"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/cloudflare/cloudflared/edgediscovery"
+	"github.com/cloudflare/cloudflared/edgediscovery/allregions"
+	"github.com/rs/zerolog"
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// link is one connection to the edge. Its number stays the same when it is
+// made anew.
+type link struct {
+	net.Conn
+	index   int
+	attempt int // how many tries failed before this one
+	address string
+
+	control    atomic.Bool // the edge has opened its control stream
+	once       sync.Once
+	err        error         // why it ended, once closed is closed
+	closed     chan struct{} // it has ended
+	registered chan struct{} // closed when the edge has taken it
+	left       chan struct{} // closed when it is not, or no longer, registered
+}
+
+type linkKey struct{}
+
+func newLink(c net.Conn, index, attempt int) *link {
+	return &link{
+		Conn: c, index: index, attempt: attempt, address: c.RemoteAddr().String(),
+		closed: make(chan struct{}), registered: make(chan struct{}), left: make(chan struct{}),
+	}
+}
+
+// Close implements net.Conn, for the server.
+func (l *link) Close() error {
+	if l.wasRegistered() {
+		return l.end(errLost)
+	}
+	return l.end(errSilent)
+}
+
+// end hangs up. The first reason counts.
+func (l *link) end(why error) error {
+	err := net.ErrClosed
+	l.once.Do(func() {
+		l.err = why
+		err = l.Conn.Close()
+		close(l.closed)
+	})
+	return err
+}
+
+func (l *link) wasRegistered() bool {
+	select {
+	case <-l.registered:
+		return true
+	default:
+		return false
+	}
+}
+
+// What goes wrong with the edge, as /readyz tells it: without addresses and
+// library text, which are the causes and for the log.
+var (
+	errLost   = fault.New(fault.Internal, "The connection to Cloudflare's edge was lost.")
+	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, and does not take the tunnel.")
+)
+
+func dialFault(err error) error {
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return fault.Wrap(fault.Internal, err, "Who answers in the place of Cloudflare's edge is not Cloudflare; something on the way opens TLS, or this machine's clock is wrong.")
+	}
+	return fault.Wrap(fault.Internal, err, "Cloudflare's edge cannot be reached; it takes outgoing TCP to port 7844.")
+}
+
+// The pauses between two tries of one link.
+const (
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
+	refusedPause = 5 * time.Minute // the longest after a refusal: only somebody can mend that
+	steady       = 10 * time.Second
+	rediscover   = 5 // tries that failed, and the edge is looked for anew
+)
+
+// keep makes the link with this number again and again until ctx ends.
+func (t *Tunnel) keep(ctx context.Context, index int) {
+	waits := &backoff.ExponentialBackOff{InitialInterval: firstPause, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: longestPause}
+	waits.Reset()
+	for failed := 0; ctx.Err() == nil; {
+		began := time.Now()
+		err := t.connect(ctx, index, failed)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > steady && errors.Is(err, errLost) {
+			failed = 0 // it was good for a while
+			waits.Reset()
+		}
+		failed++
+		var refusal *refused
+		if waits.MaxInterval = longestPause; errors.As(err, &refusal) {
+			waits.MaxInterval = refusedPause
+		}
+		pause := waits.NextBackOff()
+		if refusal != nil {
+			pause = max(pause, refusal.wait)
+		}
+		t.state.failed(index, err)
+		t.complain(index, failed, pause, err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// complain logs the first failure in a row and then ever fewer: an outage may
+// last for days.
+func (t *Tunnel) complain(index, failed int, pause time.Duration, err error) {
+	write := t.deps.Log.Warn
+	var refusal *refused
+	switch {
+	case bits.OnesCount(uint(failed)) != 1:
+		write = t.deps.Log.Debug
+	case errors.As(err, &refusal):
+		write = t.deps.Log.Error
+	}
+	write("no connection to the edge", zap.Int("connection", index), zap.Int("failed_tries", failed), zap.Duration("next_try_in", pause), zap.Error(err))
+}
+
+// connect makes one connection and returns when it has ended, with why.
+func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
+	edge, conn, err := t.dial(ctx, index, attempt > 0 && attempt%rediscover == 0)
+	if err != nil {
+		return err
+	}
+	l := newLink(conn, index, attempt)
+	late := time.AfterFunc(registerTime, func() {
+		if !l.wasRegistered() {
+			_ = l.end(errSilent) // the error of a connection that is given up
+		}
+	})
+	defer late.Stop()
+	select {
+	case t.dialled <- l:
+		<-l.closed // at a stop by the server, when all requests have ended
+	case <-ctx.Done():
+		_ = l.end(ctx.Err())
+	}
+	_, _ = edge.GetDifferentAddr(index, false)
+	return l.err
+}
+
+// dial connects to the address of the edge that this link has, looked up anew
+// or as it is known.
+func (t *Tunnel) dial(ctx context.Context, index int, anew bool) (*edgediscovery.Edge, net.Conn, error) {
+	edge, err := t.findEdge(ctx, anew)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.Internal, err, "The addresses of Cloudflare's edge cannot be looked up; DNS does not answer, or the network is down.")
+	}
+	address, err := edge.GetAddr(index)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.Internal, err, "All addresses of Cloudflare's edge are in use.")
+	}
+	dialing, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: t.tls}).DialContext(dialing, "tcp", address.TCP.String())
+	if err != nil {
+		_, _ = edge.GetDifferentAddr(index, true) // if there is none, this one is tried again
+		return nil, nil, dialFault(err)
+	}
+	return edge, conn, nil
+}
+
+// Probe says why the edge cannot be reached, if so: its addresses are looked
+// up, and one of them is dialled. Nothing is registered, and no token is needed.
+func Probe(ctx context.Context, c Config) error {
+	t, err := New(c, Token{}, Deps{Log: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	_, conn, err := t.dial(ctx, 0, false)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// findEdge looks for the edge's addresses when they are not known yet, or anew.
+func (t *Tunnel) findEdge(ctx context.Context, anew bool) (*edgediscovery.Edge, error) {
+	select {
+	case t.finding <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if t.edge != nil && !anew {
+		defer func() { <-t.finding }()
+		return t.edge, nil
+	}
+	type found struct {
+		edge *edgediscovery.Edge
+		err  error
+	}
+	answer := make(chan found, 1)
+	go func() { // the look-up heeds no context, and must not hold up a stop
+		defer func() { <-t.finding }()
+		edge, err := t.discover()
+		if err == nil {
+			t.edge = edge
+		}
+		answer <- found{edge, err}
+	}()
+	select {
+	case f := <-answer:
+		return f.edge, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func resolveEdge(log *zerolog.Logger) (*edgediscovery.Edge, error) {
+	return edgediscovery.ResolveEdge(log, "", allregions.Auto)
+}

@@ -1,0 +1,142 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudflare/cloudflared/tunnelrpc"
+	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// cloudflaredVersion is the release of which the wire packages are.
+const cloudflaredVersion = "2025.2.0"
+
+// clientInfo is what the edge and the dashboard are told. The features are what
+// is served here: headers in one piece, and configuration that is acknowledged.
+func clientInfo(instance uuid.UUID, version string) pogs.ClientInfo {
+	return pogs.ClientInfo{
+		ClientID: instance[:],
+		Features: []string{"serialized_headers", "allow_remote_config"},
+		Version:  "optimizerd/" + version + " (cloudflared " + cloudflaredVersion + ")",
+		Arch:     runtime.GOOS + "_" + runtime.GOARCH,
+	}
+}
+
+// refused is the edge's no.
+type refused struct {
+	cause error
+	wait  time.Duration // that the edge asks for, 0 if it does not
+}
+
+func (r *refused) Error() string { return r.cause.Error() }
+func (r *refused) Unwrap() error { return r.cause }
+
+// duplicate is what the edge says to a second connection to one of its servers.
+const duplicate = "EDUPCONN"
+
+// registrationFault tells a refusal, which only a person can mend, from trouble
+// on the way.
+func registrationFault(err error) error {
+	var rpc *pogs.RPCError
+	var later *pogs.RetryableError
+	switch {
+	case errors.As(err, &rpc), strings.Contains(err.Error(), duplicate):
+		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, and does not take the tunnel.")
+	case errors.As(err, &later):
+		return fault.Wrap(fault.Internal, &refused{cause: err, wait: later.Delay}, "Cloudflare's edge asks to try again later.")
+	default:
+		return fault.Wrap(fault.Internal, &refused{cause: err, wait: firstRefusal},
+			"Cloudflare refuses the tunnel's token: was the tunnel deleted, or its token replaced? Put the present one in place and restart.")
+	}
+}
+
+// firstRefusal is the shortest pause after a refusal: a new tunnel may be
+// unknown to the edge for some seconds.
+const firstRefusal = 10 * time.Second
+
+// localConfiguration is shown in the dashboard for a tunnel that is not
+// managed there.
+const localConfiguration = `{"ingress":[{"service":"optimizerd"}],"warp-routing":{}}`
+
+// serveControl registers the link on the stream that the edge has opened for
+// it, and unregisters it when the tunnel stops.
+func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
+	defer close(l.left)
+	stream := &rpcStream{Reader: r.Body, w: w}
+	defer stream.Close()
+	client := tunnelrpc.NewRegistrationClient(r.Context(), stream, rpcTime)
+	defer client.Close()
+	options := &pogs.ConnectionOptions{Client: t.client, NumPreviousAttempts: uint8(min(l.attempt, 255))}
+	details, err := client.RegisterConnection(r.Context(), t.auth, t.id, options, uint8(l.index), edgeIP(l))
+	if err != nil {
+		_ = l.end(registrationFault(err)) // the error of a connection that is given up
+		return
+	}
+	close(l.registered)
+	t.state.registered(l, details.Location)
+	defer t.state.gone(l)
+	t.deps.Log.Info("connected to the edge", zap.Int("connection", l.index), zap.String("location", details.Location),
+		zap.String("address", l.address), zap.Int("failed_tries", l.attempt))
+	if l.index == 0 && !details.TunnelIsRemotelyManaged {
+		if err := client.SendLocalConfiguration(r.Context(), []byte(localConfiguration)); err != nil {
+			t.deps.Log.Debug("the dashboard is not told of the configuration", zap.Error(err))
+		}
+	}
+	select {
+	case <-r.Context().Done():
+	case <-t.stopping:
+		if err := client.GracefulShutdown(r.Context(), unregisterTime); err != nil {
+			t.deps.Log.Warn("the edge does not let go", zap.Int("connection", l.index), zap.Error(err))
+			return
+		}
+		t.deps.Log.Info("unregistered", zap.Int("connection", l.index))
+	}
+}
+
+func edgeIP(l *link) net.IP {
+	if a, ok := l.RemoteAddr().(*net.TCPAddr); ok {
+		return a.IP
+	}
+	return nil
+}
+
+// rpcStream makes one stream of a request's body and its answer.
+type rpcStream struct {
+	io.Reader
+	mu   sync.Mutex
+	w    http.ResponseWriter
+	over bool
+}
+
+// Write sends at once: the other end waits for it.
+func (s *rpcStream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := s.w.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, http.NewResponseController(s.w).Flush()
+}
+
+// Close keeps the RPC, which has goroutines of its own, from an answer whose
+// handler has returned.
+func (s *rpcStream) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	return nil
+}
