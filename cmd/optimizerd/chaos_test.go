@@ -523,6 +523,12 @@ func (c *chaos) settle() {
 	for digest := range c.sets {
 		c.keptWord(s, digest)
 	}
+	// Uploads that were accepted, and of which a kill kept everybody from being
+	// told, are done too.
+	for len(c.names("queue/pending"))+len(c.names("queue/running")) > 0 && !c.t.Failed() {
+		var health struct{ Status string }
+		s.do(c.t, "GET", "/healthz", nil, nil, &health)
+	}
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		c.t.Fatal(err)
 	}

@@ -81,6 +81,7 @@ func run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 type server struct {
 	*exec.Cmd
 	url string
+	log bytes.Buffer // to be read after Wait
 }
 
 func serve(t *testing.T, dir string, sets ...string) *server {
@@ -90,8 +91,7 @@ func serve(t *testing.T, dir string, sets ...string) *server {
 		args = append(args, "--set", set)
 	}
 	s := &server{Cmd: exec.Command(filepath.Join(bin, "optimizerd"), args...)}
-	var log bytes.Buffer
-	s.Stderr = &log
+	s.Stderr = &s.log
 	stdout, err := s.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func serve(t *testing.T, dir string, sets ...string) *server {
 		_ = s.Process.Kill() // most have ended by then
 		_ = s.Wait()
 		if t.Failed() {
-			t.Logf("the daemon wrote:\n%s", log.String())
+			t.Logf("the daemon wrote:\n%s", s.log.String())
 		}
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -61,7 +62,7 @@ const maxResident = 256 << 20
 func (c Config) withDefaults() Config {
 	cores := runtime.GOMAXPROCS(0) // it knows the cgroup's share
 	if c.Processes == 0 {
-		c.Processes = processesFor(cores, availableMemory(), c.Memory)
+		c.Processes = processesFor(cores, AvailableMemory(), c.Memory)
 	}
 	if c.Threads == 0 {
 		c.Threads = cores
@@ -78,12 +79,16 @@ const (
 // processesFor is a child for every two cores, since each uses them all for
 // most of a picture, but no more than can be at their largest at once.
 func processesFor(cores int, memory, child int64) int {
-	fit := int((memory - others) / (child + idleChild))
-	return max(1, min(cores/2, fit))
+	return max(1, min(cores/2, Fit(memory, child)))
 }
 
-// availableMemory is that of the machine, or of the cgroup where that has less.
-func availableMemory() int64 {
+// Fit is how many children can be at their largest at once where so much memory
+// is, each with so much for its work; bytes.
+func Fit(memory, child int64) int { return int((memory - others) / (child + idleChild)) }
+
+// AvailableMemory is that of the machine, or of the cgroup where that has less;
+// 0 if neither can be known.
+func AvailableMemory() int64 {
 	memory, err := memlimit.FromSystem()
 	if limit, limitErr := memlimit.FromCgroup(); limitErr == nil && (err != nil || limit < memory) {
 		memory, err = limit, nil
@@ -166,6 +171,20 @@ type Stats struct{ Started, Crashed int64 }
 
 // Stats returns the counts so far.
 func (p *Pool) Stats() Stats { return Stats{p.started.Load(), p.crashed.Load()} }
+
+// Usage is what children have taken from the system, their start and their
+// self-test included.
+type Usage struct {
+	CPU  time.Duration // of all of them together
+	Peak int64         // resident memory of the one that took most, bytes
+}
+
+// Usage sums up the children that have ended: after Close, all.
+func (p *Pool) Usage() Usage {
+	p.nursery.counts.Lock()
+	defer p.nursery.counts.Unlock()
+	return p.nursery.usage
+}
 
 // Render implements Engine. It waits for a free child, and kills that child
 // when ctx ends or the configured time has passed. An error is a fault of the
@@ -288,6 +307,9 @@ type nursery struct {
 	traits  traits
 	suspect string // the part of the self-test for which vector code was switched off
 	settled bool   // a child has greeted, so these are the traits that this machine needs
+
+	counts sync.Mutex
+	usage  Usage // of the children that have ended
 }
 
 func newNursery(config Config, log *zap.Logger) *nursery {
@@ -358,9 +380,19 @@ func (n *nursery) learn(crash *selfTestCrash) bool {
 func (n *nursery) spawnOne() (child *process, err error) {
 	done := make(chan struct{})
 	n.spawn <- func() {
-		child, err = spawn(n.config, n.traits, n.log)
+		child, err = spawn(n.config, n.traits, n.log, n.count)
 		close(done)
 	}
 	<-done
 	return child, err
+}
+
+// count adds up what an ended child took.
+func (n *nursery) count(ended *os.ProcessState) {
+	n.counts.Lock()
+	defer n.counts.Unlock()
+	n.usage.CPU += ended.UserTime() + ended.SystemTime()
+	if r, ok := ended.SysUsage().(*syscall.Rusage); ok {
+		n.usage.Peak = max(n.usage.Peak, r.Maxrss<<10)
+	}
 }

@@ -56,8 +56,9 @@ type process struct {
 }
 
 // spawn runs a child. It is called on a thread that lives as long as the pool:
-// the kernel kills the child when that thread ends.
-func spawn(c Config, t traits, log *zap.Logger) (*process, error) {
+// the kernel kills the child when that thread ends. reaped is called when the
+// child has ended.
+func spawn(c Config, t traits, log *zap.Logger, reaped func(*os.ProcessState)) (*process, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -81,6 +82,7 @@ func spawn(c Config, t traits, log *zap.Logger) (*process, error) {
 	p.r = bufio.NewReader(&p.in)
 	go func() {
 		_ = cmd.Wait() // cmd.ProcessState says how it ended
+		reaped(cmd.ProcessState)
 		close(p.exited)
 	}()
 	return p, nil

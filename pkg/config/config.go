@@ -78,6 +78,7 @@ type Storage struct {
 	Dir           string `mapstructure:"dir"`
 	MinFree       int64  `mapstructure:"min_free"` // bytes; 0 is 5 % of the disk, at most 256 MiB
 	KeepOriginals bool   `mapstructure:"keep_originals"`
+	UploadMemory  int64  `mapstructure:"upload_memory"` // bytes of uploads that are not written while their clients wait
 }
 
 // Files is how published files are served.
@@ -431,6 +432,7 @@ func (c Config) Validate() error {
 		{"jobs.keep", int64(c.Jobs.Keep), int64(time.Minute)},
 		{"files.url_ttl", int64(c.Files.URLTTL), int64(time.Minute)},
 		{"storage.min_free", c.Storage.MinFree, 0},
+		{"storage.upload_memory", c.Storage.UploadMemory, 0},
 		{"retention.max_age", int64(c.Retention.MaxAge), 0},
 		{"retention.max_bytes", c.Retention.MaxBytes, 0},
 	} {
@@ -440,6 +442,9 @@ func (c Config) Validate() error {
 	}
 	if c.Codec.Memory != 0 && c.Codec.Memory < c.Limits.MaxMemory {
 		return fmt.Errorf("codec.memory: must be 0 (automatic) or at least limits.max_memory, %d (got %d)", c.Limits.MaxMemory, c.Codec.Memory)
+	}
+	if c.Storage.UploadMemory > 0 && c.Storage.KeepOriginals {
+		return fmt.Errorf("storage.upload_memory: must be 0 with storage.keep_originals, for which every upload is written")
 	}
 	if c.Storage.Dir == "" {
 		return fmt.Errorf("storage.dir: must name a folder")

@@ -123,21 +123,23 @@ func TestWhereStrangersComeThereMustBeSecrets(t *testing.T) {
 
 func TestErrorsNameTheKeyTheValueAndWhatIsAllowed(t *testing.T) {
 	for content, want := range map[string]string{
-		"http: {listn: x}":                     "http.listn: there is no setting of this name; is it http.",
-		"quality: {webp: 3}":                   "quality.webp: there is no setting of this name; is it ladder.effort.webp",
-		"ladder: {widths: [640, 320]}":         "ladder.widths[1]: must be greater than 640, the width before it (got 320)",
-		"ladder: {quality: {webp: many}}":      `ladder.quality.webp: `,
-		"http: {sync_wait: soon}":              `http.sync_wait: must be a time like 90s, 25m or 7d (got "soon")`,
-		"http: {sync_wait: 5m}":                "http.sync_wait: must be from 1s to 90s",
-		"limits: {max_bytes: lots}":            `limits.max_bytes: must be a number like 1000000 or 100MiB (got "lots")`,
-		"limits: {max_pixels: 0}":              "limits.max_pixels: must be at least 1 (got 0)",
-		"log: {level: loud}":                   `log.level: must be one of [debug info warn error] (got "loud")`,
-		"http: {listen: here}":                 `http.listen: must be HOST:PORT (got "here")`,
-		"http: {public_url: img.example.com}":  `http.public_url: must be like https://img.example.com (got "img.example.com")`,
-		"http: {trusted_proxies: [localhost]}": `http.trusted_proxies[0]: must be a network like 192.168.1.2/32 (got "localhost")`,
-		"auth: {tokens_file: /nowhere/tokens}": "auth.tokens_file: ",
-		"codec: {timeout: 1ms}":                "codec.timeout: must be at least 1s (got 1ms)",
-		"storage: [":                           "config.yaml",
+		"http: {listn: x}":                                     "http.listn: there is no setting of this name; is it http.",
+		"quality: {webp: 3}":                                   "quality.webp: there is no setting of this name; is it ladder.effort.webp",
+		"ladder: {widths: [640, 320]}":                         "ladder.widths[1]: must be greater than 640, the width before it (got 320)",
+		"ladder: {quality: {webp: many}}":                      `ladder.quality.webp: `,
+		"http: {sync_wait: soon}":                              `http.sync_wait: must be a time like 90s, 25m or 7d (got "soon")`,
+		"http: {sync_wait: 5m}":                                "http.sync_wait: must be from 1s to 90s",
+		"limits: {max_bytes: lots}":                            `limits.max_bytes: must be a number like 1000000 or 100MiB (got "lots")`,
+		"limits: {max_pixels: 0}":                              "limits.max_pixels: must be at least 1 (got 0)",
+		"storage: {upload_memory: -1}":                         "storage.upload_memory: must be at least 0 (got -1)",
+		"storage: {upload_memory: 1MiB, keep_originals: true}": "storage.upload_memory: must be 0 with storage.keep_originals, for which every upload is written",
+		"log: {level: loud}":                                   `log.level: must be one of [debug info warn error] (got "loud")`,
+		"http: {listen: here}":                                 `http.listen: must be HOST:PORT (got "here")`,
+		"http: {public_url: img.example.com}":                  `http.public_url: must be like https://img.example.com (got "img.example.com")`,
+		"http: {trusted_proxies: [localhost]}":                 `http.trusted_proxies[0]: must be a network like 192.168.1.2/32 (got "localhost")`,
+		"auth: {tokens_file: /nowhere/tokens}":                 "auth.tokens_file: ",
+		"codec: {timeout: 1ms}":                                "codec.timeout: must be at least 1s (got 1ms)",
+		"storage: [":                                           "config.yaml",
 	} {
 		_, _, err := config.Load(write(t, content), nil)
 		if err == nil || !strings.Contains(err.Error(), want) {

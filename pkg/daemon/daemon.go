@@ -43,6 +43,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/thermal"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -56,6 +57,7 @@ type Daemon struct {
 	service   *optimize.Service
 	outbox    *notify.Outbox
 	fetcher   *intake.Fetcher
+	governor  *thermal.Governor
 	receivers *http.Client // for webhooks
 	listener  net.Listener
 	socket    net.Listener // for a cloudflared beside the daemon; nil unless the tunnel is external
@@ -101,7 +103,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
 	// Opening the spool sweeps it: not before the queue's lock is ours.
-	spool, err := intake.Open(intake.Config{Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree})
+	spool, err := intake.Open(intake.Config{
+		Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree, Memory: c.Storage.UploadMemory,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
@@ -140,6 +144,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, err
 	}
 	d.fetcher = intake.NewFetcher(c.Fetch, spool)
+	d.governor = thermal.New("/", log.Named("thermal"))
 	d.metrics = newMetrics(d)
 	d.service, err = optimize.New(optimize.Deps{
 		Maker: &optimize.Maker{
@@ -155,6 +160,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Log:        log.Named("optimize"),
 		Ended:      d.metrics.ended,
 		Stopping:   d.stopping,
+		Brake:      d.governor,
 	})
 	if err != nil {
 		return nil, err
@@ -336,6 +342,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	telling, hush := context.WithCancel(giveUp)
 	defer hush()
 	group.Go(func() error { return d.outbox.Run(telling) })
+	group.Go(func() error { return d.governor.Run(broken) })
 	group.Go(func() error { return d.keepHouse(broken) })
 	group.Go(func() error { return d.feedWatchdog(broken) })
 	d.notify("READY=1")

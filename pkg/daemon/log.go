@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"os"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -10,8 +12,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 )
 
+// Of lines that say the same, but for their fields, logLines are written in
+// logTime, and the next line after that time tells how many were left out: who
+// sends refused requests all day must not wear out an SD card.
+const (
+	logLines = 120
+	logTime  = time.Minute
+)
+
 // NewLogger writes to f, standard error in a daemon: JSON, or for a person at
-// a terminal.
+// a terminal. At the level debug nothing is left out.
 func NewLogger(c config.Log, f *os.File) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
@@ -29,5 +39,24 @@ func NewLogger(c config.Log, f *os.File) (*zap.Logger, error) {
 		encoding.EncodeLevel = zapcore.CapitalColorLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(encoding)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(f), level)), nil
+	core := zapcore.NewCore(encoder, zapcore.Lock(f), level)
+	if level > zapcore.DebugLevel {
+		core = bounded(core)
+	}
+	return zap.New(core), nil
+}
+
+func bounded(core zapcore.Core) zapcore.Core {
+	var leftOut atomic.Int64
+	return zapcore.NewSamplerWithOptions(core, logTime, logLines, 0, zapcore.SamplerHook(
+		func(e zapcore.Entry, decision zapcore.SamplingDecision) {
+			if decision == zapcore.LogDropped {
+				leftOut.Add(1)
+				return
+			}
+			if n := leftOut.Swap(0); n > 0 {
+				told := zapcore.Entry{Level: zapcore.WarnLevel, Time: e.Time, Message: "lines were left out here, for there were too many like them"}
+				_ = core.Write(told, []zapcore.Field{zap.Int64("lines", n)}) // a log that cannot be written has nobody to tell
+			}
+		}))
 }

@@ -61,6 +61,12 @@ func newMetrics(d *Daemon) *metrics {
 		m.requests, m.seconds, m.bytes, m.jobs, m.waited, m.worked,
 		gauge("optimizerd_jobs_pending", "Jobs that wait.", func() float64 { pending, _ := d.queue.Depth(); return float64(pending) }),
 		gauge("optimizerd_jobs_running", "Jobs in work.", func() float64 { _, running := d.queue.Depth(); return float64(running) }),
+		gauge("optimizerd_hot", "1 while workers are held back, for the board is too hot or slowed down.", func() float64 {
+			if d.governor.Hot() {
+				return 1
+			}
+			return 0
+		}),
 		gauge("optimizerd_images", "Published sets.", func() float64 { return float64(d.store.Len()) }),
 		gauge("optimizerd_webhooks_pending", "Webhooks to be delivered.", func() float64 { return float64(d.outbox.Stats().Pending) }),
 		count("optimizerd_webhooks_delivered_total", "Webhooks that were answered 2xx.", func() float64 { return float64(d.outbox.Stats().Delivered) }),

@@ -242,6 +242,20 @@ func checkCgroup(f Facts) []Finding {
 	return one(check, OK, found, "")
 }
 
+func checkHeat(f Facts) []Finding {
+	const check = "heat"
+	r := f.Machine.Heat
+	switch {
+	case !r.Known():
+		return nil // as in most virtual machines
+	case r.Hot():
+		return one(check, Warn, r.String()+": one picture is worked at a time",
+			"Give the board air, a heat sink or a fan, and the power supply that it was made for.")
+	default:
+		return one(check, OK, r.String(), "")
+	}
+}
+
 func checkData(f Facts) []Finding {
 	const check = "data folder"
 	d := f.Data

@@ -40,7 +40,7 @@ type Report struct {
 var checks = []func(Facts) []Finding{
 	checkConfiguration,
 	checkCodec, checkFormats, checkVector, checkSeccomp, checkLandlock, checkCodecMemory,
-	checkPageSize, checkMemory, checkCgroup,
+	checkPageSize, checkMemory, checkCgroup, checkHeat,
 	checkData, checkSpace, checkDevice, checkQuarantine, checkWebhooks,
 	checkClock,
 	checkAddress, checkAdmin, checkPort, checkTunnel, checkServable, checkTokens, checkFetching, checkCertificates, checkOpenFiles,

@@ -19,6 +19,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/thermal"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -45,6 +46,7 @@ func healthy() doctor.Facts {
 		Machine: doctor.Machine{
 			Model: "Raspberry Pi 5 Model B Rev 1.0", PageSize: 4096, Total: 4 << 30, Available: 3 << 30,
 			Cgroup:    doctor.Cgroup{Known: true, Memory: true, Name: "optimizerd.service", Max: 2 << 30},
+			Heat:      thermal.Reading{Zone: "cpu-thermal", Celsius: 52, Limit: 80},
 			OpenFiles: 65536, Now: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC), Synced: &synced, RTC: true,
 		},
 		Data: doctor.Data{
@@ -123,6 +125,8 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		{"little memory", func(f *doctor.Facts) {
 			f.Machine.Available, f.Port = 100<<20, doctor.Port{}
 		}, doctor.Warn, "memory", "100 MiB of it available, less than limits.max_memory (384 MiB)", "limits.max_memory"},
+		{"a hot board", func(f *doctor.Facts) { f.Machine.Heat.Celsius = 83 }, doctor.Warn, "heat", "83 °C", "heat sink"},
+		{"a weak power supply", func(f *doctor.Facts) { f.Machine.Heat.Throttled = []string{"the voltage is too low"} }, doctor.Warn, "heat", "voltage", "power supply"},
 		{"no memory cgroup on a Pi", func(f *doctor.Facts) {
 			f.Machine.Cgroup = doctor.Cgroup{Known: true, Disabled: true}
 		}, doctor.Warn, "memory cgroup", "not enforced (cgroup_disable=memory", "cgroup_enable=memory to the one line of /boot/firmware/cmdline.txt"},
@@ -220,7 +224,7 @@ func TestABrokenConfigurationLeavesTheMachineToLookAt(t *testing.T) {
 	for _, f := range r.Findings {
 		checks = append(checks, f.Check)
 	}
-	if got, want := strings.Join(checks, ","), "configuration,configuration,page size,memory,memory cgroup,clock,open files"; got != want {
+	if got, want := strings.Join(checks, ","), "configuration,configuration,page size,memory,memory cgroup,heat,clock,open files"; got != want {
 		t.Errorf("looked at %s, want %s", got, want)
 	}
 	if r.Status != doctor.Fail || !strings.Contains(r.Findings[0].Found, "http.listn") {

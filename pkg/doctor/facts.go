@@ -6,6 +6,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
 // Facts are what there is to judge. The zero value of a field means that it is
@@ -44,6 +45,7 @@ type Machine struct {
 	Cgroup    Cgroup
 	OpenFiles uint64 // the most descriptors the daemon can have
 	NoRoots   bool   // it knows no authority that signs certificates
+	Heat      thermal.Reading
 
 	Now    time.Time
 	Synced *bool // the kernel's clock is kept in step with others

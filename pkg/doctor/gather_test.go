@@ -101,13 +101,19 @@ func TestTheMemoryCgroup(t *testing.T) {
 
 func TestModelAndMemory(t *testing.T) {
 	m := gather(t, tree(t, map[string]string{
-		"proc/device-tree/model":      "Raspberry Pi 4 Model B Rev 1.4\x00",
-		"proc/meminfo":                "MemTotal:        1000 kB\nMemFree:  1 kB\nMemAvailable:    500 kB\nHugePages_Total:       0\n",
-		"sys/class/rtc/rtc0/hctosys":  "1",
-		"proc/self/not-a-cgroup-file": "",
+		"proc/device-tree/model":     "Raspberry Pi 4 Model B Rev 1.4\x00",
+		"proc/meminfo":               "MemTotal:        1000 kB\nMemFree:  1 kB\nMemAvailable:    500 kB\nHugePages_Total:       0\n",
+		"sys/class/rtc/rtc0/hctosys": "1",
+
+		"sys/class/thermal/thermal_zone0/type": "cpu-thermal",
+		"sys/class/thermal/thermal_zone0/temp": "48000",
+		"proc/self/not-a-cgroup-file":          "",
 	}), t.TempDir()).Machine
 	if m.Model != "Raspberry Pi 4 Model B Rev 1.4" || m.Total != 1000<<10 || m.Available != 500<<10 || !m.RTC {
 		t.Errorf("got %+v", m)
+	}
+	if m.Heat.Zone != "cpu-thermal" || m.Heat.Celsius != 48 || m.Heat.Hot() {
+		t.Errorf("heat: %+v", m.Heat)
 	}
 	if m.PageSize == 0 || m.OpenFiles == 0 || m.Now.IsZero() {
 		t.Errorf("the kernel was not asked: %+v", m)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
 // root is the folder under which proc and sys are: "/", but for tests.
@@ -46,6 +48,7 @@ func machine(r root) Machine {
 		Synced:   synced(),
 		RTC:      r.has("sys/class/rtc/rtc0"),
 		NoRoots:  !roots(),
+		Heat:     thermal.Read(string(r)),
 	}
 	m.Total, m.Available = r.memory()
 	var limit unix.Rlimit

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -182,9 +183,18 @@ func (a *api) log(w *response, r *http.Request, route string, took time.Duration
 	case w.status >= 400 || r.Method == http.MethodPost || r.Method == http.MethodDelete:
 		write = a.Log.Info
 	}
-	write("request", zap.String("request_id", w.requestID), zap.String("client", a.client(r)), zap.String("method", r.Method), zap.String("path", r.URL.Path),
+	write("request", zap.String("request_id", w.requestID), zap.String("client", cut(a.client(r))), zap.String("method", cut(r.Method)), zap.String("path", cut(r.URL.Path)),
 		zap.String("route", route), zap.Int("status", w.status), zap.Duration("took", took),
 		zap.Int64("bytes_in", bytesIn), zap.Int64("bytes_out", w.bytes), zap.Error(w.err))
+}
+
+// cut bounds what a client can write into a line of the log.
+func cut(s string) string {
+	const most = 200
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -43,7 +43,12 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	}
 	defer place.Release()
 	body := a.paced(w, r)
-	upload, err := a.receive(r, body, digest)
+	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
+	receive := a.Spool.Receive
+	if prefer.wait > 0 && webhook.URL == "" {
+		receive = a.Spool.ReceiveInMemory // it may be published before anybody is told of it
+	}
+	upload, err := a.receive(r, body, digest, receive)
 	body.release()
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return a.answerUpload(w, r, submission, received)
+	return a.answerUpload(w, r, submission, prefer, received)
 }
 
 // formSlack is what a form may add to its one picture, bytes.
@@ -86,16 +91,19 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 	return a.Queue.Reserve()
 }
 
+// receiver is a way into the spool.
+type receiver func(body io.Reader, filename string) (*intake.Upload, error)
+
 // formType is the one media type that is looked at: it says where the picture
 // begins.
 const formType = "multipart/form-data"
 
-// receive streams the one picture of the body to the spool and checks the
-// body's digest, if there is one.
-func (a *api) receive(r *http.Request, body io.Reader, digest []byte) (*intake.Upload, error) {
+// receive streams the one picture of the body to the spool, by into, and checks
+// the body's digest, if there is one.
+func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiver) (*intake.Upload, error) {
 	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
 	if mediaType != formType {
-		upload, err := a.Spool.Receive(body, intake.CleanFilename(r.URL.Query().Get("filename")))
+		upload, err := into(body, intake.CleanFilename(r.URL.Query().Get("filename")))
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +113,7 @@ func (a *api) receive(r *http.Request, body io.Reader, digest []byte) (*intake.U
 	if digest != nil {
 		body = io.TeeReader(body, hash)
 	}
-	upload, err := a.receivePart(multipart.NewReader(body, params["boundary"]))
+	upload, err := receivePart(multipart.NewReader(body, params["boundary"]), into)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +135,7 @@ func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
 var errParts = fault.New(fault.InvalidRequest, "The form must have exactly one part, and that a file.")
 
 // receivePart takes the one file of a form.
-func (a *api) receivePart(form *multipart.Reader) (*intake.Upload, error) {
+func receivePart(form *multipart.Reader, into receiver) (*intake.Upload, error) {
 	part, err := form.NextPart()
 	if err != nil {
 		return nil, formFault(err)
@@ -135,7 +143,7 @@ func (a *api) receivePart(form *multipart.Reader) (*intake.Upload, error) {
 	if part.FileName() == "" {
 		return nil, errParts
 	}
-	upload, err := a.Spool.Receive(part, intake.CleanFilename(part.FileName()))
+	upload, err := into(part, intake.CleanFilename(part.FileName()))
 	if err != nil {
 		return nil, formFault(err)
 	}
@@ -161,18 +169,20 @@ func formFault(err error) error {
 }
 
 // answerUpload waits for the work as long as the client likes and may.
-func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, received time.Time) error {
+func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, prefer preference, received time.Time) error {
 	if s.Manifest != nil {
 		w.Header().Set("Location", "/v1/images/"+s.Manifest.ID)
 		return w.json(http.StatusOK, s.Manifest.WithURLs(a.base(r)))
 	}
-	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
 	j := a.wait(r.Context(), s.Ticket, prefer.wait)
 	if err := r.Context().Err(); err != nil {
 		return err // the work goes on: a repeated upload finds its result
 	}
 	if !j.Status.Ended() {
-		j = s.Ticket.Announce()
+		var err error
+		if j, err = a.Optimize.Announce(s.Ticket); err != nil {
+			return err
+		}
 	}
 	switch j.Status {
 	case job.Completed:

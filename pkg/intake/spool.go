@@ -3,7 +3,8 @@
 // nothing.
 //
 // A file in the spool is <random>.part while it comes in, and <sha256> once it
-// is kept: whole, synced and known by its digest.
+// is kept: whole, synced and known by its digest. An upload may also be held in
+// memory, while nobody counts on it.
 package intake
 
 import (
@@ -29,10 +30,14 @@ type Config struct {
 	Dir      string // created if missing
 	MaxBytes int64  // of one source
 	MinFree  int64  // bytes that stay free on the disk; 0 is 5 % of it, at most 256 MiB
+	Memory   int64  // bytes of uploads that may be in memory instead
 }
 
 // Spool is the folder of sources.
-type Spool struct{ config Config }
+type Spool struct {
+	config Config
+	memory memory
+}
 
 const partSuffix = ".part"
 
@@ -41,7 +46,7 @@ func Open(config Config) (*Spool, error) {
 	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	s := &Spool{config}
+	s := &Spool{config: config, memory: memory{free: config.Memory, held: make(map[string]*heldSource)}}
 	return s, s.sweep(func(name string) bool { return !strings.HasSuffix(name, partSuffix) })
 }
 
@@ -93,7 +98,10 @@ type Upload struct {
 	Filename string // as the client called it: to be shown, never a path
 
 	spool *Spool
-	file  *os.File // the .part file; nil once it is kept or discarded
+	file  *os.File // the .part file, or one in memory; nil once it is kept or discarded
+
+	inMemory bool
+	taken    int64 // bytes of memory
 }
 
 // Path is where the upload lies until it is kept or discarded.
@@ -105,11 +113,14 @@ func (u *Upload) Digest() string { return hex.EncodeToString(u.SHA256[:]) }
 // Receive streams body into the spool. Errors of body that are faults come
 // back as they are; nothing is left behind by a failed call.
 func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
-	file, err := os.CreateTemp(s.config.Dir, "*"+partSuffix)
+	file, err := s.newPart()
 	if err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}
-	u := &Upload{Filename: filename, spool: s, file: file}
+	return s.receive(&Upload{Filename: filename, spool: s, file: file}, body)
+}
+
+func (s *Spool) receive(u *Upload, body io.Reader) (*Upload, error) {
 	if err := u.receive(body); err != nil {
 		u.Discard()
 		return nil, err
@@ -131,7 +142,7 @@ func (u *Upload) receive(body io.Reader) error {
 	}
 	hash := sha256.New()
 	rest := io.LimitReader(io.MultiReader(&head, body), u.spool.config.MaxBytes+1)
-	u.Bytes, err = io.Copy(io.MultiWriter(u.file, hash), rest)
+	u.Bytes, err = io.Copy(io.MultiWriter(content{u}, hash), rest)
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
@@ -154,6 +165,11 @@ func (s *Spool) Fits(length int64) error {
 // Keep makes the upload durable under its digest. Equal content that is there
 // already is replaced by itself.
 func (u *Upload) Keep() error {
+	if u.inMemory {
+		err := u.spool.persist(u.file, u.Digest())
+		u.Discard()
+		return err
+	}
 	if err := atomicfile.Rename(u.file.Name(), u.spool.path(u.Digest())); err != nil {
 		return fmt.Errorf("keep upload: %w", err)
 	}
@@ -167,9 +183,13 @@ func (u *Upload) Discard() {
 	if u.file == nil {
 		return
 	}
-	_ = os.Remove(u.file.Name()) // what cannot be removed now is swept at the next start
+	if !u.inMemory {
+		_ = os.Remove(u.file.Name()) // what cannot be removed now is swept at the next start
+	}
 	_ = u.file.Close()
 	u.file = nil
+	u.spool.memory.give(u.taken)
+	u.taken = 0
 }
 
 // Adopt takes in a file that lies on the spool's file system, by a hard link
@@ -183,11 +203,19 @@ func (s *Spool) Adopt(path, digest string) error {
 
 func (s *Spool) path(digest string) string { return filepath.Join(s.config.Dir, digest) }
 
-// Source opens a kept source for reading.
-func (s *Spool) Source(digest string) (*os.File, error) { return os.Open(s.path(digest)) }
+// Source opens a kept or held source for reading.
+func (s *Spool) Source(digest string) (*os.File, error) {
+	if h := s.memory.get(digest); h != nil {
+		return h.open()
+	}
+	return os.Open(s.path(digest))
+}
 
-// Remove deletes a kept source; one that is not there is no error.
+// Remove deletes a kept or held source; one that is not there is no error.
 func (s *Spool) Remove(digest string) error {
+	if err := s.memory.drop(digest); err != nil {
+		return fmt.Errorf("remove source: %w", err)
+	}
 	if err := os.Remove(s.path(digest)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove source: %w", err)
 	}

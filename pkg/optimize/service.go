@@ -35,6 +35,15 @@ type Deps struct {
 	Log        *zap.Logger
 	Ended      func(job.Job)   // told of every job that ended here; may be nil
 	Stopping   <-chan struct{} // closed when pictures are not to be fetched any more; may be nil
+	Brake      Brake           // holds renderers back; may be nil
+}
+
+// Brake slows the work down while the machine is too hot for all of it.
+type Brake interface {
+	// Cool ends when it becomes too hot, and has ended while it is.
+	Cool() context.Context
+	// Wait blocks while it is too hot. Its error is that of ctx.
+	Wait(ctx context.Context) error
 }
 
 // Fetcher brings the picture at a URL into the spool.
@@ -107,12 +116,62 @@ func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 	}()
 	var group errgroup.Group
 	for range resolvers {
-		group.Go(func() error { return s.work(fetching, queue.Resolve, s.resolve) })
+		group.Go(func() error { return s.work(fetching, s.lease(fetching, queue.Resolve), s.resolve) })
 	}
-	for range renderers {
-		group.Go(func() error { return s.work(giveUp, queue.Render, s.render) })
+	for i := range renderers {
+		lease := s.lease(giveUp, queue.Render)
+		switch {
+		case s.Brake == nil:
+		case i == 0:
+			lease = s.leaseRested(giveUp, fetching)
+		default:
+			lease = s.leaseWhileCool(giveUp, fetching)
+		}
+		group.Go(func() error { return s.work(giveUp, lease, s.render) })
 	}
 	return group.Wait()
+}
+
+// lease returns what waits for the next job of a stage.
+func (s *Service) lease(ctx context.Context, stage queue.Stage) func() (*queue.Lease, error) {
+	return func() (*queue.Lease, error) { return s.Queue.Lease(ctx, stage) }
+}
+
+// leaseWhileCool returns what waits for the next job to render, and takes none
+// while it is too hot. A stop while it is, is the end: the worker that is not
+// held back does the rest.
+func (s *Service) leaseWhileCool(giveUp, running context.Context) func() (*queue.Lease, error) {
+	return func() (*queue.Lease, error) {
+		for {
+			if err := s.Brake.Wait(running); err != nil {
+				return nil, queue.ErrClosed
+			}
+			cool, cancel := context.WithCancel(s.Brake.Cool())
+			stop := context.AfterFunc(giveUp, cancel)
+			lease, err := s.Queue.Lease(cool, queue.Render)
+			hot := errors.Is(err, context.Canceled) && giveUp.Err() == nil
+			stop()
+			cancel()
+			if !hot {
+				return lease, err
+			}
+		}
+	}
+}
+
+// leaseRested returns what waits for the next job to render, for the one worker
+// that goes on while it is too hot. It may be the only one that there is, so it
+// then rests between two pictures, for as long as the first of them took.
+func (s *Service) leaseRested(giveUp, running context.Context) func() (*queue.Lease, error) {
+	var began time.Time
+	return func() (*queue.Lease, error) {
+		if !began.IsZero() && s.Brake.Cool().Err() != nil {
+			wait(running, time.Since(began))
+		}
+		lease, err := s.Queue.Lease(giveUp, queue.Render)
+		began = time.Now()
+		return lease, err
+	}
 }
 
 // turn is held by who asks for a piece of work until its job is durable, so
@@ -144,9 +203,9 @@ type stage func(context.Context, *queue.Lease) (more bool, err error)
 // that starts no codec.
 const pauseTime = 2 * time.Second
 
-func (s *Service) work(giveUp context.Context, waitFor queue.Stage, do stage) error {
+func (s *Service) work(giveUp context.Context, next func() (*queue.Lease, error), do stage) error {
 	for {
-		lease, err := s.Queue.Lease(giveUp, waitFor)
+		lease, err := next()
 		switch {
 		case errors.Is(err, queue.ErrClosed), err != nil && giveUp.Err() != nil:
 			return nil

@@ -20,7 +20,8 @@ type Submission struct {
 }
 
 // Submit takes over an upload; the zero webhook is none. When it returns a
-// ticket, the job is durable. The caller still releases the place and discards
+// ticket, the job is durable, or held in memory until Announce if the upload is
+// and there is no webhook. The caller still releases the place and discards
 // the upload; whatever became theirs is not touched by that.
 func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.Webhook) (Submission, error) {
 	id := s.recipe.ID(upload.SHA256)
@@ -29,7 +30,7 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.
 	turn.Lock()
 	defer turn.Unlock()
 	if t := s.onItsWay(s.inFlight, id, webhook); t != nil {
-		if joined, err := join(t, webhook); joined || err != nil {
+		if joined, err := s.join(t, webhook); joined || err != nil {
 			return Submission{Ticket: t, Joined: true}, err
 		}
 	}
@@ -51,13 +52,45 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.
 	return Submission{Ticket: t}, nil
 }
 
-// accept makes an upload and its job durable.
+// accept makes an upload and its job durable, or holds both in memory.
 func (s *Service) accept(place *queue.Place, upload *intake.Upload, j job.Job) (*queue.Ticket, error) {
+	if upload.InMemory() && !j.Promised() {
+		upload.Hold()
+		s.Log.Debug("source held in memory", zap.String("source", upload.Digest()))
+		return place.Hold(job.New(j, time.Now())), nil
+	}
 	if err := upload.Keep(); err != nil {
 		return nil, err
 	}
 	s.Log.Debug("source kept", zap.String("source", upload.Digest()))
 	return place.Put(job.New(j, time.Now()))
+}
+
+// Announce promises that the job will be done and its end be on record, which
+// survives a power cut, and returns the job. One that has ended already was not
+// announced: the caller must not tell its id.
+func (s *Service) Announce(t *queue.Ticket) (job.Job, error) {
+	if err := s.persist(t); err != nil {
+		return job.Job{}, err
+	}
+	return t.Announce(), nil
+}
+
+// persist makes a job durable that is held in memory, its source first.
+func (s *Service) persist(t *queue.Ticket) error {
+	if t.Recorded() {
+		return nil
+	}
+	j := t.Job()
+	s.use(j.Source.SHA256) // the job may end meanwhile
+	defer s.unuse(j.Source.SHA256)
+	if err := s.Spool.Persist(j.Source.SHA256); err != nil {
+		if t.Job().Status.Ended() {
+			return nil
+		}
+		return err
+	}
+	return t.Record()
 }
 
 func sourceOf(upload *intake.Upload) job.Source {
@@ -84,9 +117,12 @@ func (s *Service) onItsWay(index map[string]*queue.Ticket, key string, webhook j
 }
 
 // join adds a webhook to a job; ok is false when it has just ended.
-func join(t *queue.Ticket, webhook job.Webhook) (ok bool, err error) {
+func (s *Service) join(t *queue.Ticket, webhook job.Webhook) (ok bool, err error) {
 	if webhook.URL == "" {
 		return true, nil
+	}
+	if err := s.persist(t); err != nil {
+		return true, err
 	}
 	return t.Notify(webhook)
 }
@@ -109,7 +145,7 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (*queue.Ticket, error)
 	turn.Lock()
 	defer turn.Unlock()
 	if t := s.onItsWay(s.requests, j.Key(), webhook); t != nil && !t.Job().Status.Ended() {
-		if joined, err := join(t, webhook); joined || err != nil {
+		if joined, err := s.join(t, webhook); joined || err != nil {
 			return t, err
 		}
 	}

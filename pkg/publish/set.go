@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -24,7 +24,7 @@ type Set struct {
 	store *Store
 	id    string
 	dir   string
-	syncs errgroup.Group // files are synced while the next ones are made
+	files []*os.File // written, and not synced yet
 	done  bool
 
 	original string // path of what it is made of; "" if that is not known
@@ -60,22 +60,41 @@ func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) 
 	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
 }
 
-// write makes a file and leaves its sync to Commit to wait for.
+// write makes a file and leaves its sync to Commit. Its bytes are on their way
+// to the disk while the next ones are made; a sync of each file would have the
+// file system write its journal as often, which for a small picture is as much
+// as all of its files.
 func (set *Set) write(name string, body io.Reader) (int64, error) {
 	f, err := os.OpenFile(filepath.Join(set.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return 0, err
 	}
+	set.files = append(set.files, f)
 	n, err := io.Copy(f, body)
-	if err != nil {
-		f.Close()
-		return n, err
+	if err == nil {
+		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) // a hint
 	}
-	set.syncs.Go(func() error {
-		defer f.Close()
-		return f.Sync()
-	})
-	return n, nil
+	return n, err
+}
+
+// sync makes all files durable. The first sync has the journal written for all
+// of them.
+func (set *Set) sync() error {
+	for _, f := range set.files {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return set.close()
+}
+
+func (set *Set) close() error {
+	var errs []error
+	for _, f := range set.files {
+		errs = append(errs, f.Close())
+	}
+	set.files = nil
+	return errors.Join(errs...)
 }
 
 // Commit publishes the set: its manifest is written last, everything is
@@ -87,17 +106,14 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err != nil {
 		return err
 	}
-	if err := set.syncs.Wait(); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
-	}
 	if _, err := set.write(manifest.FileName, bytes.NewReader(b)); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
-	}
-	if err := set.syncs.Wait(); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	// The manifest's time orders the listing, over restarts too.
 	if err := os.Chtimes(filepath.Join(set.dir, manifest.FileName), m.CreatedAt.Time, m.CreatedAt.Time); err != nil {
+		return fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	if err := set.sync(); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	if err := atomicfile.SyncDir(set.dir); err != nil {
@@ -131,7 +147,7 @@ func (set *Set) Abort() {
 	if set.done {
 		return
 	}
-	_ = set.syncs.Wait()
+	_ = set.close()           // nobody reads them
 	_ = os.RemoveAll(set.dir) // what cannot be removed now is swept at the next start
 	set.done = true
 }

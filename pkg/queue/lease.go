@@ -56,6 +56,7 @@ func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
 		case <-ctx.Done():
 		}
 	}
+	q.signal(stage) // what this one may have been woken for is another worker's
 	return nil, ctx.Err()
 }
 

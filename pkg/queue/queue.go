@@ -88,11 +88,12 @@ type entry struct {
 	job       job.Job
 	host      string        // that its input is on
 	announced bool          // somebody was told its id
+	recorded  bool          // it is, or was, on the disk
 	ended     chan struct{} // closed when job is final
 }
 
 func newEntry(j job.Job, announced bool) *entry {
-	e := &entry{job: j, announced: announced, ended: make(chan struct{})}
+	e := &entry{job: j, announced: announced, recorded: true, ended: make(chan struct{})}
 	if u, err := url.Parse(j.Input); err == nil && u.Host != "" {
 		e.host = egress.HostOf(u)
 	}
@@ -294,14 +295,26 @@ func (p *Place) Put(j job.Job) (*Ticket, error) {
 	if err := q.write(pendingDir, j); err != nil {
 		return nil, err
 	}
-	q.log.Debug("job accepted", zap.String("job_id", j.ID)) // here, so that the log has it before what follows
-	e := newEntry(j, j.Promised())
+	return p.put(newEntry(j, j.Promised())), nil
+}
+
+// Hold hands a job to the workers that nobody counts on yet: it does not
+// survive this process unless its ticket is made to Record it.
+func (p *Place) Hold(j job.Job) *Ticket {
+	e := newEntry(j, false)
+	e.recorded = false
+	return p.put(e)
+}
+
+func (p *Place) put(e *entry) *Ticket {
+	q := p.q
+	q.log.Debug("job accepted", zap.String("job_id", e.job.ID)) // here, so that the log has it before what follows
 	q.mu.Lock()
-	q.active[j.ID] = e
+	q.active[e.job.ID] = e
 	q.push(e)
 	q.mu.Unlock()
 	p.Release()
-	return &Ticket{q, e}, nil
+	return &Ticket{q, e}
 }
 
 // Ticket is one client's hold on a job.
@@ -327,8 +340,8 @@ func (t *Ticket) Job() job.Job {
 	return t.e.job
 }
 
-// Announce promises that the job's end will be on record, and returns the job.
-// If it has ended already, that is the last that is heard of it here: the
+// Announce promises that the job's end will be on record, and returns the job,
+// which is on record by now. If it has ended already, that is the last that is heard of it here: the
 // caller must not tell its id.
 func (t *Ticket) Announce() job.Job {
 	t.q.mu.Lock()
@@ -363,8 +376,33 @@ func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
 	if err := q.rewrite(j); err != nil {
 		return true, err
 	}
-	e.job, e.announced = j, true
+	e.job, e.announced, e.recorded = j, true, true
 	return true, nil
+}
+
+// Recorded reports whether the job survives this process.
+func (t *Ticket) Recorded() bool {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	return t.e.recorded
+}
+
+// Record makes a job durable that was only held; its source is so already. One
+// that has ended needs no record.
+func (t *Ticket) Record() error {
+	q, e := t.q, t.e
+	e.record.Lock()
+	defer e.record.Unlock()
+	q.mu.Lock() // until the record is written: no worker moves it meanwhile
+	defer q.mu.Unlock()
+	if e.recorded || e.job.Status.Ended() {
+		return nil
+	}
+	if err := q.rewrite(e.job); err != nil {
+		return err
+	}
+	e.recorded = true
+	return nil
 }
 
 // rewrite updates the record of a job that has not ended. On disk a job in

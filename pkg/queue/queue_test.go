@@ -377,3 +377,70 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 		}
 	}
 }
+
+// hold is put without a record.
+func hold(t *testing.T, q *queue.Queue) *queue.Ticket {
+	t.Helper()
+	place, err := q.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return place.Hold(job.New(job.Job{
+		Source: job.Source{SHA256: "ab"}, Recipe: ladder.DefaultConfig().Recipe(), ImageID: "a",
+	}, time.Now()))
+}
+
+func TestAHeldJobIsOnRecordOnceSomebodyCountsOnIt(t *testing.T) {
+	for _, state := range []string{"pending", "running"} {
+		dir := t.TempDir()
+		q := open(t, dir)
+		ticket := hold(t, q)
+		if state == "running" {
+			lease(t, q)
+		}
+		if got := records(t, dir); len(got) != 0 || ticket.Recorded() {
+			t.Errorf("%s, before anybody counts on it: %v", state, got)
+		}
+		for range 2 {
+			if err := ticket.Record(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := records(t, dir); len(got) != 1 || got[0] != state+"/"+ticket.Job().ID || !ticket.Recorded() {
+			t.Errorf("%s, on record: %v", state, got)
+		}
+		crash(t, q)
+		if got := open(t, dir).Active(); len(got) != 1 || got[0].ID != ticket.Job().ID {
+			t.Errorf("%s, the next start finds %v", state, got)
+		}
+	}
+}
+
+func TestAHeldJobLeavesNoRecord(t *testing.T) {
+	dir := t.TempDir()
+	q := open(t, dir)
+	ticket := hold(t, q)
+	if err := lease(t, q).Return(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease(t, q).Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ticket.Record(); err != nil { // as by a client whose wait ends just then
+		t.Fatal(err)
+	}
+	if got := records(t, dir); len(got) != 0 {
+		t.Errorf("left: %v", got)
+	}
+
+	ticket = hold(t, q)
+	if err := ticket.Record(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease(t, q).Complete(); err != nil { // nobody was told its id after all
+		t.Fatal(err)
+	}
+	if got := records(t, dir); len(got) != 0 {
+		t.Errorf("left of one on record: %v", got)
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/bench"
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+func TestBenchMeasuresAndProposes(t *testing.T) {
+	stdout, stderr, status := run(t, "bench", "--json", "--all", "--set", "ladder.widths=40", testdata(t)+"/test.jpg")
+	var r bench.Report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 || stderr != "" {
+		t.Fatalf("status %d, %v\n%s%s", status, err, stdout, stderr)
+	}
+	if len(r.Pictures) != 1 || r.Pictures[0].Width != 1680 || r.Pictures[0].Bytes != int64(len(read(t, testdata(t)+"/test.jpg"))) {
+		t.Errorf("pictures: %+v", r.Pictures)
+	}
+	if len(r.Throughput) == 0 || r.Throughput[0].Processes != 1 || r.Throughput[0].Threads != 1 {
+		t.Errorf("throughput: %+v", r.Throughput)
+	}
+	for _, p := range r.Throughput {
+		if p.LaddersPerMinute <= 0 || p.CPUSeconds <= 0 || p.Peak < 10<<20 {
+			t.Errorf("throughput: %+v", p)
+		}
+	}
+	count := make(map[ladder.Format]int)
+	for _, e := range r.Efforts {
+		if e.Effort != count[e.Format] || e.Bytes <= 0 {
+			t.Errorf("effort: %+v", e)
+		}
+		count[e.Format]++
+	}
+	if count[ladder.WebP] != 7 || count[ladder.AVIF] != 9 {
+		t.Errorf("efforts: %v, want all 7 of WebP and 9 of AVIF", count)
+	}
+	if r.Proposal.Processes < 1 || r.Proposal.Threads < 1 {
+		t.Errorf("proposal: %+v", r.Proposal)
+	}
+}
+
+func TestBenchEndsWithSettingsToPaste(t *testing.T) {
+	stdout, stderr, status := run(t, "bench", "--set", "ladder.widths=40", testdata(t)+"/test.jpg")
+	_, proposal, found := strings.Cut(stdout, "configuration file:\n\n")
+	if status != 0 || stderr != "" || !found {
+		t.Fatalf("status %d\n%s%s", status, stdout, stderr)
+	}
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(proposal), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err := config.Load(file, nil); err != nil || c.Codec.Processes < 1 {
+		t.Errorf("%v in\n%s", err, proposal)
+	}
+}
+
+func TestBenchNamesThePictureThatIsNone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "notes.txt")
+	if err := os.WriteFile(file, []byte("no picture"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{file, file + ".missing"} {
+		stdout, stderr, status := run(t, "bench", bad)
+		if status != 1 || !strings.Contains(stderr, bad) || stdout != "" {
+			t.Errorf("%s: status %d, %q", bad, status, stderr)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"math"
+	"math/rand/v2"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// The size of the picture that is measured with when none is named: that of a
+// phone's 12 megapixels.
+const (
+	photoWidth  = 4000
+	photoHeight = 3000
+)
+
+// Photo makes a JPEG that costs about what a photo costs, in memory alone: dead
+// leaves, discs of all sizes that hide each other, which have the edges and the
+// spectrum of photos, with a wave and a grain on them. It is the same picture
+// each time.
+func Photo() (*os.File, error) {
+	fd, err := unix.MemfdCreate("picture", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make a picture: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "a generated picture")
+	if err := jpeg.Encode(file, paint(), &jpeg.Options{Quality: 92}); err != nil {
+		return nil, fmt.Errorf("make a picture: %w", errors.Join(err, file.Close()))
+	}
+	return file, nil
+}
+
+func paint() image.Image {
+	random := rand.New(rand.NewPCG(1, 1))
+	picture := image.NewYCbCr(image.Rect(0, 0, photoWidth, photoHeight), image.YCbCrSubsampleRatio420)
+	paintLeaf(picture, leaf{photoWidth / 2, photoHeight / 2, photoWidth, 110, 120, 130, 0.01, 0.01})
+	for range leaves {
+		paintLeaf(picture, randomLeaf(random))
+	}
+	for i := range picture.Y {
+		grain := random.Uint64()
+		picture.Y[i] += uint8(grain&grainMask) + uint8(grain>>8&grainMask)
+	}
+	return picture
+}
+
+const (
+	leaves    = 20000
+	grainMask = 7 // the grain is the sum of two random numbers up to this
+)
+
+// leaf is a disc with a wave of brightness across it.
+type leaf struct {
+	x, y, radius float64
+	luma, cb, cr float64
+	waveX, waveY float64 // radians a pixel
+}
+
+// randomLeaf draws a radius by the power law of sizes in photos, an inverse
+// cube.
+func randomLeaf(r *rand.Rand) leaf {
+	const smallest, largest = 8, 700
+	u := r.Float64()
+	radius := 1 / math.Sqrt(u/(smallest*smallest)+(1-u)/(largest*largest))
+	wave := (0.02 + 0.5*r.Float64()) * (0.2 + r.Float64())
+	turn := 2 * math.Pi * r.Float64()
+	return leaf{
+		x: photoWidth * r.Float64(), y: photoHeight * r.Float64(), radius: radius,
+		luma: 50 + 130*r.Float64(), cb: 128 + 16*r.NormFloat64(), cr: 128 + 16*r.NormFloat64(),
+		waveX: wave * math.Cos(turn), waveY: wave * math.Sin(turn),
+	}
+}
+
+// soft is how many pixels an edge is wide, as lenses make them.
+const soft = 6
+
+func paintLeaf(p *image.YCbCr, l leaf) {
+	top, bottom := max(0, int(l.y-l.radius)), min(photoHeight-1, int(l.y+l.radius))
+	left, right := max(0, int(l.x-l.radius)), min(photoWidth-1, int(l.x+l.radius))
+	for y := top; y <= bottom; y++ {
+		for x := left; x <= right; x++ {
+			fromEdge := l.radius - math.Hypot(float64(x)-l.x, float64(y)-l.y)
+			if fromEdge <= 0 {
+				continue
+			}
+			cover := min(1, fromEdge/soft)
+			luma := l.luma + 12*math.Sin(l.waveX*float64(x)+l.waveY*float64(y))
+			blend(&p.Y[p.YOffset(x, y)], luma, cover)
+			if x%2 == 0 && y%2 == 0 {
+				c := p.COffset(x, y)
+				blend(&p.Cb[c], l.cb, cover)
+				blend(&p.Cr[c], l.cr, cover)
+			}
+		}
+	}
+}
+
+// blend leaves room for the grain.
+func blend(sample *uint8, value, cover float64) {
+	mixed := value*cover + float64(*sample)*(1-cover)
+	*sample = uint8(min(240, max(1, mixed)))
+}

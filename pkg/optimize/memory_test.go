@@ -1,0 +1,126 @@
+package optimize_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/optimize"
+)
+
+// inMemory gives the service a spool with memory for uploads.
+func inMemory(t *testing.T, dir string) func(*optimize.Deps) {
+	t.Helper()
+	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Memory: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(d *optimize.Deps) { d.Spool = spool }
+}
+
+// upload submits a picture that is received in memory.
+func (h *house) upload(t *testing.T, content string, webhook job.Webhook) optimize.Submission {
+	t.Helper()
+	place, err := h.Queue.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer place.Release()
+	upload, err := h.Spool.ReceiveInMemory(strings.NewReader(content), "cat.gif")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer upload.Discard()
+	s, err := h.Submit(place, upload, webhook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// onDisk is how many sources and records of jobs there are.
+func (h *house) onDisk(t *testing.T) (sources, records int) {
+	t.Helper()
+	jobs, err := filepath.Glob(filepath.Join(h.dir, "queue/*/*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.spooled(t), len(jobs)
+}
+
+func TestAnUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
+	for name, count := range map[string]func(t *testing.T, h *house, first optimize.Submission){
+		"a client is told the id": func(t *testing.T, h *house, first optimize.Submission) {
+			if j, err := h.Announce(first.Ticket); err != nil || j.Status.Ended() {
+				t.Errorf("%+v, %v", j, err)
+			}
+		},
+		"an equal upload has a webhook": func(t *testing.T, h *house, _ optimize.Submission) {
+			if s := h.upload(t, gif, job.Webhook{URL: "https://example.com", Base: "http://x"}); !s.Joined {
+				t.Errorf("%+v", s)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, gate := t.TempDir(), make(chan struct{})
+			h := newHouse(t, dir, func(ctx context.Context, _ int64) error {
+				select {
+				case <-gate:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}, inMemory(t, dir))
+			s := h.upload(t, gif, job.Webhook{})
+			if sources, records := h.onDisk(t); sources != 0 || records != 0 {
+				t.Fatalf("%d sources and %d records are on the disk while nobody counts on them", sources, records)
+			}
+			count(t, h, s)
+			if sources, records := h.onDisk(t); sources != 1 || records != 1 {
+				t.Fatalf("%d sources and %d records are on the disk, want one of each", sources, records)
+			}
+			h.stop() // before it was rendered
+
+			close(gate)
+			h = newHouse(t, dir, nil, inMemory(t, dir))
+			again := h.upload(t, gif, job.Webhook{})
+			if again.Manifest == nil && again.Ticket.Wait(t.Context()).Status != job.Completed {
+				t.Error("the next start did not do it")
+			}
+		})
+	}
+}
+
+func TestAnUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
+	dir := t.TempDir()
+	h := newHouse(t, dir, nil, inMemory(t, dir))
+	s := h.upload(t, gif, job.Webhook{})
+	if j := s.Ticket.Wait(t.Context()); j.Status != job.Completed || !h.Maker.Store.Has(j.ImageID) {
+		t.Fatalf("the job is %s", j.Status)
+	}
+	if j, err := h.Announce(s.Ticket); err != nil || j.Status != job.Completed {
+		t.Errorf("announced too late: %v, %v", j.Status, err)
+	}
+	if sources, records := h.onDisk(t); sources != 0 || records != 0 {
+		t.Errorf("%d sources and %d records are left", sources, records)
+	}
+	if _, err := h.Spool.Source(s.Ticket.Job().Source.SHA256); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its source is still held: %v", err)
+	}
+}
+
+func TestAnUploadInMemoryWithAWebhookIsDurableAtOnce(t *testing.T) {
+	dir, gate := t.TempDir(), make(chan struct{})
+	h := newHouse(t, dir, func(context.Context, int64) error { <-gate; return nil }, inMemory(t, dir))
+	s := h.upload(t, gif, job.Webhook{URL: "https://example.com", Base: "http://x"})
+	if sources, records := h.onDisk(t); sources != 1 || records != 1 {
+		t.Errorf("%d sources and %d records are on the disk, want one of each", sources, records)
+	}
+	close(gate)
+	s.Ticket.Wait(t.Context())
+}

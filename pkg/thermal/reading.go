@@ -1,0 +1,153 @@
+package thermal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Reading is what the kernel and the firmware of a board tell of its heat.
+type Reading struct {
+	Zone      string   // the hottest of the processor's, by its type; "" if there is none
+	Celsius   float64  // of that zone
+	Limit     float64  // of that zone: at it the board is slowed down, or is about to be, °C
+	Throttled []string // what slows the processor down already, in words for people
+}
+
+// Known reports whether there is anything to read: most virtual machines have
+// nothing.
+func (r Reading) Known() bool { return r.Zone != "" || len(r.Throttled) > 0 }
+
+// Hot reports whether the board is slowed down, or is about to be.
+func (r Reading) Hot() bool { return len(r.Throttled) > 0 || (r.Zone != "" && r.Celsius >= r.Limit) }
+
+// cool leaves a margin, so that work does not start and stop around the limit.
+func (r Reading) cool() bool { return !r.Hot() && (r.Zone == "" || r.Celsius <= r.Limit-margin) }
+
+func (r Reading) String() string {
+	var parts []string
+	if r.Zone != "" {
+		parts = append(parts, fmt.Sprintf("%s is at %.0f °C (slowed down from %.0f °C on)", r.Zone, r.Celsius, r.Limit))
+	}
+	return strings.Join(append(parts, r.Throttled...), ", ")
+}
+
+const (
+	margin = 8 // °C
+
+	// defaultLimit is where the firmware of a Raspberry Pi begins to slow it
+	// down, which it does not tell the kernel.
+	defaultLimit = 80 // °C
+	belowEnd     = 10 // °C below where the kernel switches off
+)
+
+// Read reads sysfs; root is the folder under which sys is, "/" but for tests.
+// What is not there is left out.
+func Read(root string) Reading {
+	s := sysfs(filepath.Join(root, "sys"))
+	var r Reading
+	for _, zone := range s.glob("class/thermal/thermal_zone*") {
+		kind, celsius, ok := zone.temperature()
+		if !ok {
+			continue
+		}
+		limit := zone.limit()
+		if r.Zone == "" || celsius-limit > r.Celsius-r.Limit {
+			r.Zone, r.Celsius, r.Limit = kind, celsius, limit
+		}
+	}
+	for _, device := range s.glob("class/thermal/cooling_device*") {
+		state, _ := device.number("cur_state")
+		if state > 0 && strings.Contains(device.text("type"), "cpufreq") {
+			r.Throttled = append(r.Throttled, "the kernel has lowered the clock")
+			break
+		}
+	}
+	r.Throttled = append(r.Throttled, s.firmware()...)
+	return r
+}
+
+// firmwareBits are the low bits of what the firmware of a Raspberry Pi says of
+// this moment; the high ones are of the past.
+var firmwareBits = []string{
+	"the voltage is too low: a better power supply is needed",
+	"the firmware has capped the clock",
+	"the firmware has lowered the clock",
+	"the firmware's soft limit of temperature is reached",
+}
+
+func (s sysfs) firmware() (said []string) {
+	word := s.text("devices/platform/soc/soc:firmware/get_throttled")
+	bits, err := strconv.ParseUint(strings.TrimPrefix(word, "0x"), 16, 32)
+	if err != nil {
+		return nil
+	}
+	for bit, words := range firmwareBits {
+		if bits&(1<<bit) != 0 {
+			said = append(said, words)
+		}
+	}
+	return said
+}
+
+// sysfs is a folder of it.
+type sysfs string
+
+func (s sysfs) glob(pattern string) (found []sysfs) {
+	names, _ := filepath.Glob(s.path(pattern)) // the patterns are good
+	for _, name := range names {
+		found = append(found, sysfs(name))
+	}
+	return found
+}
+
+func (s sysfs) path(name string) string { return filepath.Join(string(s), name) }
+
+func (s sysfs) text(name string) string {
+	b, err := os.ReadFile(s.path(name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func (s sysfs) number(name string) (int64, bool) {
+	n, err := strconv.ParseInt(s.text(name), 10, 64)
+	return n, err == nil
+}
+
+// temperature is that of a zone of the processor: others, such as those of
+// disks and radios, are no reason to work less.
+func (s sysfs) temperature() (kind string, celsius float64, ok bool) {
+	kind = s.text("type")
+	if !strings.Contains(kind, "cpu") && !strings.Contains(kind, "soc") && !strings.Contains(kind, "core") && !strings.Contains(kind, "x86_pkg") {
+		return kind, 0, false
+	}
+	thousandths, ok := s.number("temp")
+	return kind, float64(thousandths) / 1000, ok
+}
+
+// limit is the lowest trip point of a zone at which something slows down.
+func (s sysfs) limit() float64 {
+	limit, slows := float64(defaultLimit), false
+	for _, trip := range s.glob("trip_point_*_type") {
+		thousandths, ok := sysfs(strings.TrimSuffix(string(trip), "_type") + "_temp").number("")
+		celsius := float64(thousandths) / 1000
+		if !ok || celsius <= 0 { // of one that is switched off
+			continue
+		}
+		switch trip.text("") {
+		case "passive", "hot":
+			if !slows || celsius < limit {
+				limit, slows = celsius, true
+			}
+		case "critical":
+			if !slows {
+				limit = min(limit, celsius-belowEnd)
+			}
+		}
+	}
+	return limit
+}
