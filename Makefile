@@ -3,18 +3,21 @@
 FUZZTIME ?= 10s
 LISTEN   ?= 127.0.0.1:8080
 VERSION  ?= $(shell git describe --tags --always --dirty)
-STAMP    := -ldflags '-X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
+BIN      ?= bin
+# The same sources give the same bytes: no path, no build id. Position-independent,
+# so that where code lies cannot be known beforehand.
+BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
 SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo run test test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-arm64 demo run test test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 deps: ## Install what building, running and testing needs (Debian, Raspberry Pi OS)
 	@scripts/install-deps
@@ -22,9 +25,13 @@ deps: ## Install what building, running and testing needs (Debian, Raspberry Pi 
 # The daemon faces the network and holds the tokens, so it has no C in it;
 # libvips is linked into the codec alone, which the daemon starts as its child.
 build: ## Build both binaries into bin/
-	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath $(STAMP) -o bin/optimizerd ./cmd/optimizerd
-	CGO_ENABLED=1 go build -trimpath $(STAMP) -o bin/optimizerd-codec ./cmd/optimizerd-codec
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(BUILD) -o $(BIN)/optimizerd ./cmd/optimizerd
+	CGO_ENABLED=1 $(BUILD) -o $(BIN)/optimizerd-codec ./cmd/optimizerd-codec
+
+build-arm64: deps ## Build them for a Raspberry Pi into bin/arm64/, on any Debian
+	@scripts/install-deps arm64
+	@scripts/arm64 $(MAKE) --no-print-directory build BIN=bin/arm64 VERSION=$(VERSION)
 
 demo: deps build ## Optimize a real photo with the real daemon, and check every file
 	@scripts/demo
@@ -72,4 +79,4 @@ fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --h
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules
+	rm -rf bin dist .cache .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules
