@@ -8,11 +8,11 @@ BIN      ?= bin
 # so that where code lies cannot be known beforehand.
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
-SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
+SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-arm64 demo run test test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-arm64 deb test-deb demo run test test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
@@ -33,6 +33,13 @@ build-arm64: deps ## Build them for a Raspberry Pi into bin/arm64/, on any Debia
 	@scripts/install-deps arm64
 	@scripts/arm64 $(MAKE) --no-print-directory build BIN=bin/arm64 VERSION=$(VERSION)
 
+deb: deps build build-arm64 ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb, and hold them against lintian
+	@scripts/install-deps deb
+	@rm -rf dist
+	@scripts/deb $$(dpkg --print-architecture) bin
+	@test $$(dpkg --print-architecture) = arm64 || scripts/deb arm64 bin/arm64
+	lintian --allow-root --fail-on error,warning dist/*.deb
+
 demo: deps build ## Optimize a real photo with the real daemon, and check every file
 	@scripts/demo
 
@@ -43,6 +50,9 @@ run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), dat
 
 test: deps build ## Run all tests under the race detector
 	go test -race $(TESTFLAGS) ./...
+
+test-deb: deb ## Install, upgrade, remove and purge the package on Debian 12 and 13 (root)
+	@scripts/test-deb bookworm trixie
 
 test-worker: deps build ## Test the Cloudflare Worker in its own runtime against the daemon
 	@scripts/install-deps worker
@@ -64,13 +74,13 @@ chaos: deps build ## The long form of the tests that break things (about half an
 fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
-lint: deps ## Check formatting, Go code, scripts and the systemd unit
+lint: deps ## Check formatting, Go code, scripts and the systemd units
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
 	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
 	go vet ./...
 	$(TOOL) staticcheck ./...
 	shellcheck $(SCRIPTS)
-	@scripts/check-unit systemd/optimizerd.service
+	@scripts/check-unit systemd/*.service
 
 vuln: deps ## Look for known vulnerabilities in what the binaries call
 	@scripts/vuln
