@@ -8,11 +8,11 @@ BIN      ?= bin
 # so that where code lies cannot be known beforehand.
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
-SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*)) $(addprefix packaging/,postinst prerm postrm)
+SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-arm64 deb test-deb demo run test test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-arm64 deb demo run test test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
@@ -53,6 +53,16 @@ test: deps build ## Run all tests under the race detector
 
 test-deb: deb ## Install, upgrade, remove and purge the package on Debian 12 and 13 (root)
 	@scripts/test-deb bookworm trixie
+
+test-arm64: deps build-arm64 ## Run unit tests and the demo for arm64, elsewhere under emulation
+	@scripts/test-arm64
+
+test-vm: deps deb ## Boot Debian arm64 in QEMU, install the package there, and break it (root)
+	@scripts/install-deps vm
+	@scripts/test-vm $(BOOTS)
+
+reproduce: ## Prove that the same commit gives the same packages
+	@scripts/reproduce
 
 test-worker: deps build ## Test the Cloudflare Worker in its own runtime against the daemon
 	@scripts/install-deps worker
