@@ -3,18 +3,21 @@
 FUZZTIME ?= 10s
 LISTEN   ?= 127.0.0.1:8080
 VERSION  ?= $(shell git describe --tags --always --dirty)
-STAMP    := -ldflags '-X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
+BIN      ?= bin
+# The same sources give the same bytes: no path, no build id. Position-independent,
+# so that where code lies cannot be known beforehand.
+BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
-SCRIPTS  := .ci/run $(filter-out scripts/tools,$(wildcard scripts/*))
+SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build demo run test test-cloudflared cloudflared test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-arm64 deb demo run test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 deps: ## Install what building, running and testing needs (Debian, Raspberry Pi OS)
 	@scripts/install-deps
@@ -22,9 +25,20 @@ deps: ## Install what building, running and testing needs (Debian, Raspberry Pi 
 # The daemon faces the network and holds the tokens, so it has no C in it;
 # libvips is linked into the codec alone, which the daemon starts as its child.
 build: ## Build both binaries into bin/
-	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath $(STAMP) -o bin/optimizerd ./cmd/optimizerd
-	CGO_ENABLED=1 go build -trimpath $(STAMP) -o bin/optimizerd-codec ./cmd/optimizerd-codec
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(BUILD) -o $(BIN)/optimizerd ./cmd/optimizerd
+	CGO_ENABLED=1 $(BUILD) -o $(BIN)/optimizerd-codec ./cmd/optimizerd-codec
+
+build-arm64: deps ## Build them for a Raspberry Pi into bin/arm64/, on any Debian
+	@scripts/install-deps arm64
+	@scripts/arm64 $(MAKE) --no-print-directory build BIN=bin/arm64 VERSION=$(VERSION)
+
+deb: deps build build-arm64 ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb, and hold them against lintian
+	@scripts/install-deps deb
+	@rm -rf dist
+	@scripts/deb $$(dpkg --print-architecture) bin
+	@test $$(dpkg --print-architecture) = arm64 || scripts/deb arm64 bin/arm64
+	lintian --allow-root --fail-on error,warning dist/*.deb
 
 demo: deps build ## Optimize a real photo with the real daemon, and check every file
 	@scripts/demo
@@ -42,6 +56,19 @@ test-cloudflared: deps build ## Run the tunnel's tests with a real cloudflared, 
 
 cloudflared: deps ## Build the cloudflared of those tests into bin/, to try things with
 	CGO_ENABLED=0 go build -C scripts/tools/cloudflared -trimpath -o $(CURDIR)/bin/cloudflared github.com/cloudflare/cloudflared/cmd/cloudflared
+
+test-deb: deb ## Install, upgrade, remove and purge the package on Debian 12 and 13 (root)
+	@scripts/test-deb bookworm trixie
+
+test-arm64: deps build-arm64 ## Run unit tests and the demo for arm64, elsewhere under emulation
+	@scripts/test-arm64
+
+test-vm: deps deb ## Boot Debian arm64 in QEMU, install the package there, and break it (root)
+	@scripts/install-deps vm
+	@scripts/test-vm $(BOOTS)
+
+reproduce: ## Prove that the same commit gives the same packages
+	@scripts/reproduce
 
 test-worker: deps build ## Test the Cloudflare Worker in its own runtime against the daemon
 	@scripts/install-deps worker
@@ -63,13 +90,13 @@ chaos: deps build ## The long form of the tests that break things (about half an
 fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
-lint: deps ## Check formatting, Go code, scripts and the systemd unit
+lint: deps ## Check formatting, Go code, scripts and the systemd units
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
 	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
 	go vet -tags cloudflared ./...
 	$(TOOL) staticcheck -tags cloudflared ./...
 	shellcheck $(SCRIPTS)
-	@scripts/check-unit systemd/optimizerd.service
+	@scripts/check-unit systemd/*.service
 
 vuln: deps ## Look for known vulnerabilities in what the binaries call
 	@scripts/vuln
@@ -78,4 +105,4 @@ fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --h
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules
+	rm -rf bin dist .cache .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/daemon"
+	"github.com/optimizerd/optimizerd/pkg/doctor"
 )
 
 func serveCommand(o *options) *cobra.Command {
@@ -32,6 +33,9 @@ state folder of systemd or of the user.`,
 			}
 			if len(c.Auth.Tokens) == 0 {
 				log.Warn("no token is set: every program on this machine can use the API, and nobody else can")
+			}
+			if f := doctor.MemoryCgroup(doctor.Options{}); f.Status != doctor.OK {
+				log.Warn(f.Found, zap.String("advice", f.Advice))
 			}
 			d, err := daemon.New(cmd.Context(), c, log)
 			if err != nil {

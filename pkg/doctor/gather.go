@@ -32,13 +32,17 @@ type Options struct {
 	Root string   // where proc and sys are; "" is "/"
 }
 
+func (o Options) root() root {
+	if o.Root == "" {
+		return "/"
+	}
+	return root(o.Root)
+}
+
 // Gather collects the facts. Whatever cannot be had is a fact too, so that it
 // has no error.
 func Gather(ctx context.Context, o Options) Facts {
-	r := root(o.Root)
-	if r == "" {
-		r = "/"
-	}
+	r := o.root()
 	f := Facts{Settings: Settings{File: o.File}, Machine: machine(r)}
 	c, warnings, err := config.Load(o.File, o.Sets)
 	f.Settings.Warnings = warnings
@@ -67,6 +71,14 @@ func probeEdge(ctx context.Context, c tunnel.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, edgeTime)
 	defer cancel()
 	return tunnel.Probe(ctx, c)
+}
+
+// MemoryCgroup is the finding about the memory cgroup alone, for the log of a
+// daemon that starts: systemd accepts a limit that nothing enforces without a
+// word.
+func MemoryCgroup(o Options) Finding {
+	r := o.root()
+	return checkCgroup(Facts{Machine: Machine{Model: r.model(), Cgroup: r.cgroup()}})[0]
 }
 
 // askCodec starts one child for its greeting.

@@ -46,6 +46,24 @@ func gather(t *testing.T, root, data string, sets ...string) doctor.Facts {
 	return doctor.Gather(t.Context(), doctor.Options{Root: root, Sets: sets})
 }
 
+func TestAStartingDaemonLearnsThatNothingLimitsMemory(t *testing.T) {
+	off := tree(t, map[string]string{
+		"proc/self/cgroup":                 "0::/system.slice/optimizerd.service\n",
+		"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n",
+	})
+	f := doctor.MemoryCgroup(doctor.Options{Root: off})
+	if f.Status != doctor.Warn || !strings.Contains(f.Found, "MemoryMax") || !strings.Contains(f.Advice, "cgroup_enable=memory") {
+		t.Errorf("got %+v", f)
+	}
+	on := tree(t, map[string]string{
+		"proc/self/cgroup": "0::/system.slice/optimizerd.service\n",
+		"sys/fs/cgroup/system.slice/optimizerd.service/memory.max": "700000000\n",
+	})
+	if f := doctor.MemoryCgroup(doctor.Options{Root: on}); f.Status != doctor.OK {
+		t.Errorf("got %+v", f)
+	}
+}
+
 func TestTheMemoryCgroup(t *testing.T) {
 	const service = "sys/fs/cgroup/system.slice/optimizerd.service/"
 	for _, test := range []struct {

@@ -41,7 +41,7 @@ func (r root) has(path ...string) bool {
 
 func machine(r root) Machine {
 	m := Machine{
-		Model:    r.text("proc/device-tree/model"),
+		Model:    r.model(),
 		PageSize: os.Getpagesize(),
 		Cgroup:   r.cgroup(),
 		Now:      time.Now(),
@@ -57,6 +57,8 @@ func machine(r root) Machine {
 	}
 	return m
 }
+
+func (r root) model() string { return r.text("proc/device-tree/model") }
 
 // roots reports whether any are installed.
 func roots() bool {

@@ -39,6 +39,10 @@ func filterCalls() (on bool, err error) {
 		return false, fmt.Errorf("sandbox: seccomp: %w", err)
 	}
 	defer filter.Release()
+	// Without this, whatever the kernel says to the filter becomes ECANCELED.
+	if err := filter.SetRawRC(true); err != nil {
+		return false, fmt.Errorf("sandbox: seccomp: %w", err)
+	}
 	for _, name := range allowed {
 		if err := allow(filter, name); err != nil {
 			return false, err
