@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -147,7 +146,7 @@ func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
 			t.Errorf("%s is %v, want %v", series, got, want)
 		}
 	}
-	e.Refuse(errors.New(edgetest.Unauthorized))
+	e.Refuse(edgetest.Unauthorized)
 	e.Drop()
 	eventually(t, "the tunnel is down", tunnelIs("not_ready", "refuses the tunnel's token"))
 	if got := s.metric("optimizerd_tunnel_lost_total"); got != 2 {
@@ -176,7 +175,7 @@ func (c connector) test(t *testing.T) {
 		"a stop lets uploads end":          {test: (*tunnelled).aStopLetsUploadsEnd},
 		"visitors' addresses, and no more": {test: (*tunnelled).visitorsAddresses},
 		"a refused token": {test: (*tunnelled).aRefusedToken, before: func(_ *testing.T, e *edgetest.Edge) {
-			e.Refuse(errors.New(edgetest.Unauthorized))
+			e.Refuse(edgetest.Unauthorized)
 		}},
 		"a wrong authority": {test: (*tunnelled).aWrongAuthority, before: func(t *testing.T, e *edgetest.Edge) {
 			e.RootsFile = edgetest.Start(t).RootsFile

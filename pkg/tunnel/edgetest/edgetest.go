@@ -41,7 +41,11 @@ import (
 )
 
 // Unauthorized is what the edge says to a token that it does not know.
-const Unauthorized = "Unauthorized: Invalid tunnel secret"
+const Unauthorized = refusal("Unauthorized: Invalid tunnel secret")
+
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
 
 // Headers between the edge and its connectors.
 const (

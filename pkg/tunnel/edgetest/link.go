@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -99,7 +98,7 @@ func (l *link) RegisterConnection(_ context.Context, auth pogs.TunnelAuth, _ uui
 		case e.refusal != nil:
 			err = e.refusal
 		case !bytes.Equal(auth.TunnelSecret, e.secret):
-			err = errors.New(Unauthorized)
+			err = Unauthorized
 		}
 		if err != nil {
 			e.tried++
