@@ -522,6 +522,9 @@ func TestAVisitorsPictureOvertakesABatchOfLadders(t *testing.T) {
 	s.working(1, batch-1)
 	var visitor variantJob
 	s.create(&visitor, `{"input": "`+origin.URL+`/visitor/of/the/page", "options": {"width": 100}}`)
+	eventually(t, "the visitor's picture is fetched", func() bool {
+		return s.logs.FilterMessage("job resolved").Filter(withField("job_id", visitor.ID)).Len() == 1
+	})
 	thaw()
 	if j := s.endOf(visitor.ID); j.Status != "completed" {
 		t.Fatalf("it is %+v, %+v", j, j.Error)

@@ -133,10 +133,12 @@ func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 	if same := ask("https://example.com/cat", wide, "https://b.example.com"); same.Job().ID != first.Job().ID {
 		t.Errorf("an equal request is job %s, want %s", same.Job().ID, first.Job().ID)
 	}
-	if other := ask("https://example.com/cat", job.Options{Width: 321}, ""); other.Job().ID == first.Job().ID {
+	narrower := ask("https://example.com/cat", job.Options{Width: 321}, "")
+	if narrower.Job().ID == first.Job().ID {
 		t.Error("other options are the same job")
 	}
-	if other := ask("https://example.com/dog", wide, ""); other.Job().ID == first.Job().ID {
+	dog := ask("https://example.com/dog", wide, "")
+	if dog.Job().ID == first.Job().ID {
 		t.Error("another input is the same job")
 	}
 	close(gate)
@@ -144,6 +146,8 @@ func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 	if got := out.of(j.ID).Webhooks; len(got) != 2 || got[0].URL != "https://a.example.com" || got[1].URL != "https://b.example.com" {
 		t.Errorf("told are %v, want both clients", got)
 	}
+	narrower.Wait(t.Context())
+	dog.Wait(t.Context())
 	again := h.request(t, "https://example.com/cat", wide)
 	if again.Job().ID == j.ID {
 		t.Error("a request after the end gets the ended job")
