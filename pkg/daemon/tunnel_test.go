@@ -351,23 +351,7 @@ func (u *tunnelled) largeUploadsStream() {
 	for i, size := range []int{20_000_000, 95_000_000} {
 		source := uncompressed(uint64(i), size)
 		measured := u.watch()
-		body, w := io.Pipe()
-		answered := make(chan answer, 1)
-		go func() {
-			defer close(answered)
-			a, err := u.tryOver(http.MethodPost, "/v1/images", body, ofLength(int64(len(source))))
-			if err != nil {
-				t.Errorf("%d bytes: %v", size, err)
-				return
-			}
-			answered <- a
-		}()
-		half := len(source) / 2
-		feed(t, w, source[:half])
-		eventually(t, "the first half is in the spool", func() bool { return u.spooled() > int64(half)*3/4 })
-		feed(t, w, source[half:])
-		w.Close()
-		a, ok := <-answered
+		a, ok := <-u.inHalves(source)()
 		if !ok {
 			return
 		}
@@ -383,6 +367,31 @@ func (u *tunnelled) largeUploadsStream() {
 	figure(t, "memory of the daemon through a tunnel: 20 MB, 95 MB", "%.0f MiB, %.0f MiB", mib(peaks[0]), mib(peaks[1]))
 	if peaks[1] > peaks[0]+16<<20 {
 		t.Errorf("95 MB took %.0f MiB, 20 MB %.0f: the upload is held in memory", mib(peaks[1]), mib(peaks[0]))
+	}
+}
+
+// inHalves sends the first half of an upload, waits until the daemon has most of
+// it, and returns what sends the rest. The channel is closed without an answer if
+// there is none, which fails the test.
+func (u *tunnelled) inHalves(source []byte) (rest func() <-chan answer) {
+	body, w := io.Pipe()
+	answered := make(chan answer, 1)
+	go func() {
+		defer close(answered)
+		a, err := u.tryOver(http.MethodPost, "/v1/images", body, ofLength(int64(len(source))))
+		if err != nil {
+			u.t.Errorf("an upload of %d bytes: %v", len(source), err)
+			return
+		}
+		answered <- a
+	}()
+	half := len(source) / 2
+	feed(u.t, w, source[:half])
+	eventually(u.t, "the first half is in the spool", func() bool { return u.spooled() > int64(half)*3/4 })
+	return func() <-chan answer {
+		feed(u.t, w, source[half:])
+		w.Close()
+		return answered
 	}
 }
 
@@ -495,25 +504,10 @@ func (u *tunnelled) uploadOf(body io.Reader, length int) *http.Request {
 
 func (u *tunnelled) aStopLetsUploadsEnd() {
 	t := u.t
-	source := uncompressed(1, 2_000_000)
-	body, w := io.Pipe()
-	answered := make(chan answer, 1)
-	go func() {
-		defer close(answered)
-		a, err := u.tryOver(http.MethodPost, "/v1/images", body, ofLength(int64(len(source))))
-		if err != nil {
-			t.Errorf("the upload at the stop: %v", err)
-			return
-		}
-		answered <- a
-	}()
-	feed(t, w, source[:1_000_000])
-	eventually(t, "an upload is coming in", func() bool { return u.spooled() > 500_000 })
+	rest := u.inHalves(uncompressed(1, 2_000_000))
 	u.tell()
 	eventually(t, "the daemon is stopping", func() bool { return bytes.Contains(readFile(t, u.log), []byte(`"stopping"`)) })
-	feed(t, w, source[1_000_000:])
-	w.Close()
-	if a, ok := <-answered; ok && a.StatusCode != http.StatusAccepted && a.StatusCode != http.StatusCreated {
+	if a, ok := <-rest(); ok && a.StatusCode != http.StatusAccepted && a.StatusCode != http.StatusCreated {
 		t.Errorf("the upload at the stop is answered %s %s", a.Status, a.body)
 	}
 	<-u.ended
