@@ -1,10 +1,10 @@
 package tunnel_test
 
 import (
+	"context"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,8 +20,7 @@ import (
 const insideEnv = "OPTIMIZERD_TEST_INSIDE"
 
 // A Raspberry Pi is up before its Wi-Fi is. The network is one of the test's
-// own, in which nothing can be reached but the machine itself, so that the
-// resolver is the real one.
+// own, in which nothing can be reached but the machine itself.
 func TestItStartsWithoutDNSAndConnectsWhenThatIsThere(t *testing.T) {
 	if os.Getenv(insideEnv) != "" {
 		startWithoutDNS(t)
@@ -29,8 +28,8 @@ func TestItStartsWithoutDNSAndConnectsWhenThatIsThere(t *testing.T) {
 	}
 	t.Parallel()
 	self := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	self.Env = append(os.Environ(), insideEnv+"=1", "GODEBUG=netdns=go")
-	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	self.Env = append(os.Environ(), insideEnv+"=1")
+	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if out, err := self.CombinedOutput(); err != nil {
 		t.Fatalf("%v: it makes a network of its own, so run it as root, with the right to (docker run --cap-add SYS_ADMIN)\n%s", err, out)
 	}
@@ -48,8 +47,8 @@ func startWithoutDNS(t *testing.T) {
 	}
 }
 
-// ownNetwork has this process, which is alone in its name spaces, ask itself
-// for names, and ends what there is of a network but loopback.
+// ownNetwork has this process, which is alone in its network, ask itself for
+// names. There is loopback, and nothing else.
 func ownNetwork(t *testing.T) {
 	t.Helper()
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
@@ -65,15 +64,11 @@ func ownNetwork(t *testing.T) {
 	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo); err != nil {
 		t.Fatal(err)
 	}
-	resolv := filepath.Join(t.TempDir(), "resolv.conf")
-	if err := os.WriteFile(resolv, []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount(resolv, "/etc/resolv.conf", "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
+	net.DefaultResolver = &net.Resolver{
+		PreferGo: true,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:53")
+		},
 	}
 }
 
