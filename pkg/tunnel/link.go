@@ -13,9 +13,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/cloudflare/cloudflared/edgediscovery"
-	"github.com/cloudflare/cloudflared/edgediscovery/allregions"
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
-	"github.com/rs/zerolog"
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -27,7 +25,6 @@ type link struct {
 	net.Conn
 	index   int
 	attempt int // how many tries failed before this one
-	address string
 
 	control    atomic.Bool // the edge has opened its control stream
 	once       sync.Once
@@ -41,7 +38,7 @@ type linkKey struct{}
 
 func newLink(c net.Conn, index, attempt int) *link {
 	return &link{
-		Conn: c, index: index, attempt: attempt, address: c.RemoteAddr().String(),
+		Conn: c, index: index, attempt: attempt,
 		closed: make(chan struct{}), registered: make(chan struct{}), left: make(chan struct{}),
 	}
 }
@@ -95,12 +92,12 @@ func dialFault(err error) error {
 
 // The pauses between two tries of one link.
 const (
-	firstPause   = time.Second
-	longestPause = 30 * time.Second
-	firstRefusal = 10 * time.Second // after a refusal: a new tunnel is unknown to the edge for some seconds
-	longestAfter = 5 * time.Minute  // refusals
-	steady       = 10 * time.Second
-	rediscover   = 5 // tries that failed, and the edge is looked for anew
+	firstPause     = time.Second
+	longestPause   = 30 * time.Second
+	firstRefusal   = 10 * time.Second // after a refusal: a new tunnel is unknown to the edge for some seconds
+	longestRefusal = 5 * time.Minute  // after many
+	steady         = 10 * time.Second // a link that was good for longer begins anew with the pauses
+	rediscover     = 5                // tries that failed, and the edge is looked for anew
 )
 
 // pauses grow with each failure in a row, and are jittered.
@@ -119,7 +116,7 @@ func newPauses() *pauses {
 func (p *pauses) reset(refused bool) {
 	p.refused, p.growing.InitialInterval, p.growing.MaxInterval = refused, firstPause, longestPause
 	if refused {
-		p.growing.InitialInterval, p.growing.MaxInterval = firstRefusal, longestAfter
+		p.growing.InitialInterval, p.growing.MaxInterval = firstRefusal, longestRefusal
 	}
 	p.growing.Reset()
 }
@@ -136,7 +133,7 @@ func (p *pauses) after(err error) time.Duration {
 	}
 	var later *pogs.RetryableError
 	if errors.As(err, &later) {
-		pause, longest = max(pause, later.Delay), longestAfter
+		pause, longest = max(pause, later.Delay), longestRefusal
 	}
 	return min(pause, longest)
 }
@@ -266,8 +263,4 @@ func (t *Tunnel) findEdge(ctx context.Context, anew bool) (*edgediscovery.Edge, 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-func resolveEdge(log *zerolog.Logger) (*edgediscovery.Edge, error) {
-	return edgediscovery.ResolveEdge(log, "", allregions.Auto)
 }

@@ -76,7 +76,7 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	t.state.registered(l, details.Location)
 	defer t.state.gone(l)
 	t.deps.Log.Info("connected to the edge", zap.Int("connection", l.index), zap.String("location", details.Location),
-		zap.String("address", l.address), zap.Int("failed_tries", l.attempt))
+		zap.Stringer("address", l.RemoteAddr()), zap.Int("failed_tries", l.attempt))
 	if l.index == 0 && !details.TunnelIsRemotelyManaged {
 		if err := client.SendLocalConfiguration(r.Context(), []byte(localConfiguration)); err != nil {
 			t.deps.Log.Debug("the dashboard is not told of the configuration", zap.Error(err))

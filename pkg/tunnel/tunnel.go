@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/cloudflare/cloudflared/edgediscovery"
+	"github.com/cloudflare/cloudflared/edgediscovery/allregions"
 	"github.com/cloudflare/cloudflared/tlsconfig"
 	"github.com/cloudflare/cloudflared/tunnelrpc/pogs"
 	"github.com/google/uuid"
@@ -101,7 +102,7 @@ func New(c Config, token Token, d Deps) (*Tunnel, error) {
 		dialled: make(chan net.Conn),
 	}
 	log := zerolog.New(zapWriter{d.Log})
-	t.discover = func() (*edgediscovery.Edge, error) { return resolveEdge(&log) }
+	t.discover = func() (*edgediscovery.Edge, error) { return edgediscovery.ResolveEdge(&log, "", allregions.Auto) }
 	if len(c.EdgeAddresses) > 0 {
 		t.links = min(t.links, len(c.EdgeAddresses)) // one connection an address
 		t.discover = func() (*edgediscovery.Edge, error) { return edgediscovery.StaticEdge(&log, c.EdgeAddresses) }
