@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/schollz/progressbar/v3"
@@ -66,7 +65,7 @@ func (o *options) bench(ctx context.Context, args []string, all bool) (r bench.R
 			return r, err
 		}
 		defer func() { err = errors.Join(err, photo.Close()) }()
-		files = append(files, bench.File{Name: "a generated picture", Path: fmt.Sprintf("/proc/self/fd/%d", photo.Fd())})
+		files = append(files, bench.File{Name: "a generated picture", Path: photo.Name()})
 	}
 	options := bench.Options{Config: c, Pictures: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
 	if term.IsTerminal(int(os.Stderr.Fd())) {

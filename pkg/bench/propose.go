@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -53,13 +55,8 @@ func worthwhile(than, t Throughput) float64 {
 	return 1
 }
 
-// What the systemd unit lets daemon and codec have of the memory, what of it
-// is the daemon's, and what a codec process takes beside the picture.
-const (
-	share       = 0.7
-	daemonBytes = 128 << 20
-	childBytes  = 112 << 20
-)
+// share is what the systemd unit lets daemon and codec have of the memory.
+const share = 0.7
 
 // maxMemory is the most memory for one picture with which all processes can be
 // at their largest at once; bytes, a multiple of 32 MiB. With less than the
@@ -69,7 +66,7 @@ func maxMemory(memory int64, processes int) int64 {
 	if memory == 0 {
 		return 0
 	}
-	each := (int64(share*float64(memory))-daemonBytes)/int64(max(1, processes)) - childBytes
+	each := (int64(share*float64(memory))-config.DaemonMemory)/int64(max(1, processes)) - codec.IdleChild - config.ChildSlack
 	return min(most, max(least, each/step*step))
 }
 

@@ -70,9 +70,10 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// What the daemon and an idle child take, and the rest of a small system.
+// What an idle child takes, and what the daemon and the rest of a small system
+// do; bytes.
 const (
-	idleChild = 48 << 20
+	IdleChild = 48 << 20
 	others    = 192 << 20
 )
 
@@ -84,7 +85,7 @@ func processesFor(cores int, memory, child int64) int {
 
 // Fit is how many children can be at their largest at once where so much memory
 // is, each with so much for its work; bytes.
-func Fit(memory, child int64) int { return int((memory - others) / (child + idleChild)) }
+func Fit(memory, child int64) int { return int((memory - others) / (child + IdleChild)) }
 
 // AvailableMemory is that of the machine, or of the cgroup where that has less;
 // 0 if neither can be known.

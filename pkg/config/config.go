@@ -97,7 +97,7 @@ type Webhook struct {
 type Tunnel struct {
 	tunnel.Config `mapstructure:",squash"`
 	Access        access.Config `mapstructure:"access"`
-	Token         Secret        `mapstructure:"-"` // of the embedded mode: what TokenFile or the credential holds
+	Token         *tunnel.Token `mapstructure:"-"` // of the embedded mode: what TokenFile or the credential holds; nil if there is none
 }
 
 // Validate reports the first setting that is out of range, by its key.
@@ -107,11 +107,6 @@ func (t Tunnel) Validate() error {
 	}
 	if t.Mode == tunnel.Off && t.Access.TeamDomain != "" {
 		return errors.New("tunnel.access: guards what comes through the tunnel, and tunnel.mode is off: set that, or take access out")
-	}
-	if t.Token != "" {
-		if _, err := tunnel.ParseToken(string(t.Token)); err != nil {
-			return fmt.Errorf("tunnel.token_file: %w", err)
-		}
 	}
 	return t.Access.Validate()
 }
@@ -227,7 +222,11 @@ func Load(file string, sets []string) (c Config, warnings []string, err error) {
 	switch len(tunnelTokens) {
 	case 0:
 	case 1:
-		c.Tunnel.Token = tunnelTokens[0]
+		token, err := tunnel.ParseToken(string(tunnelTokens[0]))
+		if err != nil {
+			return c, nil, fmt.Errorf("tunnel.token_file: %w", err)
+		}
+		c.Tunnel.Token = &token
 	default:
 		return c, nil, fmt.Errorf("tunnel.token_file: there are %d tokens, and a tunnel has one", len(tunnelTokens))
 	}
@@ -472,7 +471,7 @@ func (c Config) Validate() error {
 func (c Config) Servable() error {
 	const set = "set auth.tokens or auth.tokens_file, or give systemd's credential tokens"
 	switch {
-	case c.Tunnel.Mode == tunnel.Embedded && c.Tunnel.Token == "":
+	case c.Tunnel.Mode == tunnel.Embedded && c.Tunnel.Token == nil:
 		return errors.New("tunnel.token_file: must name a file with the tunnel's token, or systemd a credential tunnel-token: tunnel.mode is embedded")
 	case len(c.Auth.Tokens) > 0:
 		return nil
@@ -504,16 +503,20 @@ func (c Config) LadderLimits() ladder.Limits {
 	return ladder.Limits{MaxPixels: c.Limits.MaxPixels, MaxFrames: c.Limits.MaxFrames, MaxMemory: c.Limits.MaxMemory}
 }
 
-// childSlack is what a codec process may take beyond the estimate that
-// limits.max_memory bounds: an estimate is one.
-const childSlack = 64 << 20
+// ChildSlack is what a codec process may take beyond the estimate that
+// limits.max_memory bounds, bytes: an estimate is one.
+const ChildSlack = 64 << 20
+
+// DaemonMemory is what is set aside for the daemon beside its children, bytes;
+// the systemd unit gives its heap as much.
+const DaemonMemory = 128 << 20
 
 // CodecConfig is the codec's part with what follows from others filled in.
 func (c Config) CodecConfig() codec.Config {
 	cc := c.Codec
 	cc.Version = buildinfo.Version()
 	if cc.Memory == 0 {
-		cc.Memory = c.Limits.MaxMemory + childSlack
+		cc.Memory = c.Limits.MaxMemory + ChildSlack
 	}
 	return cc
 }

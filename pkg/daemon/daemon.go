@@ -64,7 +64,7 @@ type Daemon struct {
 	server    *http.Server
 	tunnel    *tunnel.Tunnel   // nil unless it is embedded
 	access    *access.Verifier // nil if Cloudflare Access is not asked
-	fromSock  atomic.Int64     // when a request last came over the socket, Unix seconds
+	lastLocal atomic.Int64     // when a request last came over the socket, Unix seconds
 	metrics   *metrics
 	admin     net.Listener  // nil when it is off
 	stopping  chan struct{} // closed when the daemon begins to stop
@@ -165,8 +165,10 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, err
 	}
+	var letIn func(*http.Request) error
 	if c.Tunnel.Access.TeamDomain != "" {
 		d.access = access.New(c.Tunnel.Access)
+		letIn = d.access.Check
 	}
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
 		Optimize:    d.service,
@@ -176,7 +178,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Views:       views,
 		Receivers:   receivers(c, rules),
 		Tokens:      c.TokenStrings(),
-		Access:      d.accessCheck(),
+		Access:      letIn,
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
 			"queue":  func() (string, error) { return "", d.queue.Check() },

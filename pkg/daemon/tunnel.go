@@ -12,16 +12,12 @@ import (
 )
 
 // openTunnel makes the embedded tunnel, if there is to be one. Run connects it.
-func (d *Daemon) openTunnel(handler http.Handler) error {
+func (d *Daemon) openTunnel(handler http.Handler) (err error) {
 	c := d.config.Tunnel
 	if c.Mode != tunnel.Embedded {
 		return nil
 	}
-	token, err := tunnel.ParseToken(string(c.Token))
-	if err != nil {
-		return fmt.Errorf("tunnel.token_file: %w", err)
-	}
-	d.tunnel, err = tunnel.New(c.Config, token, tunnel.Deps{
+	d.tunnel, err = tunnel.New(c.Config, *c.Token, tunnel.Deps{
 		Handler: httpapi.ThroughTunnel(handler), Version: buildinfo.Version(), Log: d.log.Named("tunnel"),
 	})
 	return err
@@ -33,7 +29,7 @@ func (d *Daemon) byEntrance(handler http.Handler) http.Handler {
 	tunnelled := httpapi.ThroughTunnel(handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
-			d.fromSock.Store(time.Now().Unix())
+			d.lastLocal.Store(time.Now().Unix())
 			tunnelled.ServeHTTP(w, r)
 			return
 		}
@@ -55,17 +51,9 @@ func (d *Daemon) tunnelCheck() func() (string, error) {
 
 // socketDetail is all that the daemon knows of a cloudflared beside it.
 func (d *Daemon) socketDetail() string {
-	last := d.fromSock.Load()
+	last := d.lastLocal.Load()
 	if last == 0 {
 		return "Nothing has come from cloudflared yet: 'systemctl status cloudflared' says whether it runs, 'optimizerd tunnel check FILE' where its rules lead."
 	}
 	return fmt.Sprintf("The last request from cloudflared came at %s.", time.Unix(last, 0).UTC().Format(time.RFC3339))
-}
-
-// accessCheck is why a request through the tunnel may not come in.
-func (d *Daemon) accessCheck() func(*http.Request) error {
-	if d.access == nil {
-		return nil
-	}
-	return d.access.Check
 }

@@ -58,7 +58,11 @@ var embedded = connector{
 func through(t *testing.T, e *edgetest.Edge) func(*config.Config) {
 	return func(c *config.Config) {
 		c.Tunnel.Mode, c.Tunnel.EdgeAddresses, c.Tunnel.EdgeRoots = tunnel.Embedded, e.Addresses, e.RootsFile
-		c.Tunnel.Token = config.Secret(readFile(t, e.TokenFile))
+		token, err := tunnel.ParseToken(string(readFile(t, e.TokenFile)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Tunnel.Token = &token
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
@@ -155,17 +156,13 @@ func checkLandlock(f Facts) []Finding {
 
 func (m Machine) raspberryPi() bool { return strings.Contains(m.Model, "Raspberry Pi") }
 
-// daemonMemory is what is set aside for the daemon beside its children; the
-// systemd unit gives its heap as much.
-const daemonMemory = 128 << 20
-
 // codecNeed is the most that daemon and children can take together, 0 if
 // nothing bounds it.
 func (f Facts) codecNeed() int64 {
 	if !f.greeted() || f.Codec.About.Sandbox.Memory == 0 {
 		return 0
 	}
-	return int64(f.Codec.Processes)*f.Codec.About.Sandbox.Memory + daemonMemory
+	return int64(f.Codec.Processes)*f.Codec.About.Sandbox.Memory + config.DaemonMemory
 }
 
 func checkCodecMemory(f Facts) []Finding {
@@ -467,14 +464,14 @@ func checkTunnel(f Facts) []Finding {
 			"chmod 600 "+c.Tunnel.TokenFile+", and have Cloudflare make a new token.")
 	case f.Tunnel.Edge != nil:
 		return one(check, Fail, fault.From(f.Tunnel.Edge).Detail, edgeAdvice)
-	case f.Tunnel.State.Down:
-		return one(check, Fail, "nothing comes through it now. "+f.Tunnel.State.Detail, edgeAdvice+" The daemon's log says more: journalctl -u optimizerd.")
+	case f.Port.Tunnel.Down:
+		return one(check, Fail, "nothing comes through it now. "+f.Port.Tunnel.Detail, edgeAdvice+" The daemon's log says more: journalctl -u optimizerd.")
 	case c.Tunnel.Mode == tunnel.External:
-		return one(check, OK, strings.TrimSpace("external, at "+c.Tunnel.Socket+". "+f.Tunnel.State.Detail), "")
+		return one(check, OK, strings.TrimSpace("external, at "+c.Tunnel.Socket+". "+f.Port.Tunnel.Detail), "")
 	case !f.Port.Running:
 		return one(check, OK, "embedded; Cloudflare's edge can be reached", "")
 	default:
-		return one(check, OK, strings.TrimSpace("embedded. "+f.Tunnel.State.Detail), "")
+		return one(check, OK, strings.TrimSpace("embedded. "+f.Port.Tunnel.Detail), "")
 	}
 }
 

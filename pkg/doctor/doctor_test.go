@@ -107,8 +107,8 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 			f.Tunnel.Edge = fault.New(fault.Internal, "DNS does not answer.")
 		}, doctor.Fail, "tunnel", "DNS does not answer", "port 7844"},
 		{"a tunnel that is down", func(f *doctor.Facts) {
-			f.Settings.Config.Tunnel.Mode, f.Settings.Config.Tunnel.Token = tunnel.Embedded, "x"
-			f.Tunnel.State = doctor.TunnelState{Down: true, Detail: "The token is refused."}
+			f.Settings.Config.Tunnel.Mode = tunnel.Embedded
+			f.Port.Tunnel = doctor.TunnelState{Down: true, Detail: "The token is refused."}
 		}, doctor.Fail, "tunnel", "The token is refused", "journalctl"},
 		{"a secret that only the service can see", func(f *doctor.Facts) {
 			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}

@@ -118,17 +118,18 @@ type Webhooks struct {
 type Port struct {
 	Problem  error    // it is neither free nor optimizerd's
 	Running  bool     // an optimizerd answers there
-	NotReady []string // the parts of it that are not
+	NotReady []string // the parts of it that are not, but for its tunnel
+	Tunnel   TunnelState
 }
 
 // Tunnel is what can be seen of the way from Cloudflare.
 type Tunnel struct {
 	OpenToken bool  // everybody on this machine can read the token's file
 	Edge      error // why Cloudflare's edge cannot be reached; looked at where it matters, and no daemon runs
-	State     TunnelState
 }
 
-// TunnelState is what a running daemon says of its tunnel.
+// TunnelState is what a running daemon says of its tunnel, without which it
+// takes uploads all the same.
 type TunnelState struct {
 	Down   bool
 	Detail string

@@ -53,7 +53,7 @@ func Gather(ctx context.Context, o Options) Facts {
 	f.Settings.Config = &c
 	f.Codec = askCodec(ctx, c.CodecConfig())
 	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
-	f.Port, f.Tunnel.State = askPort(ctx, c.HTTP.Listen)
+	f.Port = askPort(ctx, c.HTTP.Listen)
 	if c.Tunnel.Mode == tunnel.Embedded {
 		info, err := os.Stat(c.Tunnel.TokenFile) // there is none if systemd has the token
 		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
@@ -182,20 +182,17 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 	return q
 }
 
-// askPort takes the address for a moment, or asks who has it: a daemon tells how
-// its tunnel stands, too.
-func askPort(ctx context.Context, address string) (p Port, tunnel TunnelState) {
+// askPort takes the address for a moment, or asks who has it.
+func askPort(ctx context.Context, address string) Port {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
 		_ = listener.Close() // nothing was accepted
-		return Port{}, tunnel
+		return Port{}
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && answers(ctx, address) {
-		p.Running = true
-		p.NotReady, tunnel = readiness(ctx, address)
-		return p, tunnel
+		return askDaemon(ctx, address)
 	}
-	return Port{Problem: err}, tunnel
+	return Port{Problem: err}
 }
 
 // askTime is how long the one who has the port may take to answer.
@@ -207,25 +204,26 @@ func answers(ctx context.Context, address string) bool {
 	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
 }
 
-// readiness is which parts of a running daemon are not ready, and how its
-// tunnel stands, without which it takes uploads all the same.
-func readiness(ctx context.Context, address string) (notReady []string, tunnel TunnelState) {
+// askDaemon has a running daemon tell of its parts.
+func askDaemon(ctx context.Context, address string) Port {
+	p := Port{Running: true}
 	var ready struct {
 		Parts map[string]struct{ Status, Detail string }
 	}
 	if err := get(ctx, address, "/readyz", &ready); err != nil {
-		return []string{err.Error()}, tunnel
+		p.NotReady = []string{err.Error()}
+		return p
 	}
 	for name, part := range ready.Parts {
 		switch {
 		case name == "tunnel":
-			tunnel = TunnelState{Down: part.Status == "not_ready", Detail: part.Detail}
+			p.Tunnel = TunnelState{Down: part.Status == "not_ready", Detail: part.Detail}
 		case part.Status == "not_ready":
-			notReady = append(notReady, name+": "+part.Detail)
+			p.NotReady = append(p.NotReady, name+": "+part.Detail)
 		}
 	}
-	slices.Sort(notReady)
-	return notReady, tunnel
+	slices.Sort(p.NotReady)
+	return p
 }
 
 // maxAnswer is more than the answers asked for have.

@@ -341,7 +341,7 @@ func TestARunningDaemonTellsOfItsTunnel(t *testing.T) {
 		fmt.Fprint(w, `{"status":"ok","parts":{"tunnel":{"status":"ready","detail":"It goes to fra08."}}}`)
 	}))
 	defer server.Close()
-	if got := gather(t, t.TempDir(), t.TempDir(), "http.listen="+server.Listener.Addr().String()).Tunnel.State; got.Down || got.Detail != "It goes to fra08." {
+	if got := gather(t, t.TempDir(), t.TempDir(), "http.listen="+server.Listener.Addr().String()).Port.Tunnel; got.Down || got.Detail != "It goes to fra08." {
 		t.Errorf("the state is %+v", got)
 	}
 }

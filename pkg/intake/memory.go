@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -66,8 +65,8 @@ func (m *memory) drop(digest string) error {
 	return h.file.Close()
 }
 
-// newMemoryFile is a file that has no name and is on no disk, so that a crash
-// leaves nothing of it.
+// newMemoryFile is a file that is on no disk, so that a crash leaves nothing of
+// it; this process can open it anew by its name.
 func newMemoryFile() (*os.File, error) {
 	fd, err := unix.MemfdCreate("upload", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -186,6 +185,4 @@ func (s *Spool) persist(from *os.File, digest string) (err error) {
 func (s *Spool) newPart() (*os.File, error) { return os.CreateTemp(s.config.Dir, "*"+partSuffix) }
 
 // open opens a held source anew, so that nobody shares a place in it.
-func (h *heldSource) open() (*os.File, error) {
-	return os.Open(filepath.Join("/proc/self/fd", fmt.Sprint(h.file.Fd())))
-}
+func (h *heldSource) open() (*os.File, error) { return os.Open(h.file.Name()) }

@@ -341,8 +341,8 @@ func (t *Ticket) Job() job.Job {
 }
 
 // Announce promises that the job's end will be on record, and returns the job,
-// which is on record by now. If it has ended already, that is the last that is heard of it here: the
-// caller must not tell its id.
+// which is on record by now. If it has ended already, that is the last that is
+// heard of it here: the caller must not tell its id.
 func (t *Ticket) Announce() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
