@@ -170,21 +170,7 @@ func TestAnUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
 	}
 	_ = s.Wait() // its error is that it was killed
 
-	s = serve(t, dir, "ladder.widths=320")
-	for _, id := range accepted {
-		j := jobAnswer{Status: "pending"}
-		for j.Status == "pending" || j.Status == "processing" {
-			s.do(t, "GET", "/jobs/"+id, nil, map[string]string{"Prefer": "wait=20"}, &j)
-		}
-		if j.Status != "completed" {
-			t.Errorf("%s is %s", id, j.Status)
-			continue
-		}
-		checkFiles(t, dir+"/files", j.Output.Manifest)
-	}
-	if left, err := os.ReadDir(dir + "/spool"); err != nil || len(left) != 0 {
-		t.Errorf("left in the spool: %v, %v", left, err)
-	}
+	serve(t, dir, "ladder.widths=320").completes(t, dir, accepted)
 }
 
 func TestAnUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {

@@ -4,18 +4,17 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 
 func TestCloudflaredTakesWhatTunnelConfigPrints(t *testing.T) {
-	cloudflared := filepath.Join(t.TempDir(), "cloudflared")
-	build := exec.Command("go", "build", "-C", "../../scripts/tools/cloudflared", "-o", cloudflared, "github.com/cloudflare/cloudflared/cmd/cloudflared")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build cloudflared: %v\n%s", err, out)
+	cloudflared, err := edgetest.BuildCloudflared(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "config.yml")
 	check := func(content string, args ...string) (string, string, int) {

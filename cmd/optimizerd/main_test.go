@@ -198,8 +198,14 @@ func TestAKilledDaemonLosesNothingThatItAccepted(t *testing.T) {
 	}
 	_ = s.Wait() // its error is that it was killed
 
-	s = serve(t, dir)
-	for _, id := range accepted {
+	serve(t, dir).completes(t, dir, accepted)
+}
+
+// completes checks that these jobs end well, and that nothing of them is left
+// in the spool of the folder.
+func (s *server) completes(t *testing.T, dir string, ids []string) {
+	t.Helper()
+	for _, id := range ids {
 		j := jobAnswer{Status: "pending"}
 		for j.Status == "pending" || j.Status == "processing" {
 			s.do(t, "GET", "/jobs/"+id, nil, map[string]string{"Prefer": "wait=20"}, &j)

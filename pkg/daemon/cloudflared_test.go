@@ -3,7 +3,6 @@
 package daemon_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,13 +16,7 @@ import (
 
 // cloudflaredPath is the program, built from the pinned module.
 var cloudflaredPath = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(codecPath), "cloudflared")
-	build := exec.Command("go", "build", "-C", "../../scripts/tools/cloudflared", "-o", path, "github.com/cloudflare/cloudflared/cmd/cloudflared")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s\nbuild cloudflared: %w", out, err)
-	}
-	return path, nil
+	return edgetest.BuildCloudflared(filepath.Dir(codecPath))
 })
 
 // external is a cloudflared beside the daemon, as systemd/cloudflared.service
