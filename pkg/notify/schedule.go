@@ -20,15 +20,22 @@ type item struct {
 	host  string
 	next  time.Time
 	tries int // failed ones since the start
+	place int // among those that are due at the same time: first come, first served; 0 until it is scheduled
 }
 
 // schedule is a heap of items, the next one first.
 type schedule []*item
 
-func (s schedule) Len() int           { return len(s) }
-func (s schedule) Less(i, j int) bool { return s[i].next.Before(s[j].next) }
-func (s schedule) Swap(i, j int)      { s[i], s[j] = s[j], s[i] }
-func (s *schedule) Push(it any)       { *s = append(*s, it.(*item)) }
+func (s schedule) Len() int      { return len(s) }
+func (s schedule) Swap(i, j int) { s[i], s[j] = s[j], s[i] }
+func (s *schedule) Push(it any)  { *s = append(*s, it.(*item)) }
+
+func (s schedule) Less(i, j int) bool {
+	if c := s[i].next.Compare(s[j].next); c != 0 {
+		return c < 0
+	}
+	return s[i].place < s[j].place
+}
 
 func (s *schedule) Pop() any {
 	last := len(*s) - 1
@@ -47,6 +54,10 @@ type host struct {
 // add schedules items. o.mu is held.
 func (o *Outbox) add(items []*item) {
 	for _, it := range items {
+		if it.place == 0 {
+			o.places++
+			it.place = o.places
+		}
 		heap.Push(&o.due, it)
 	}
 	o.signal()
