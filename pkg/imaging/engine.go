@@ -12,6 +12,8 @@ package imaging
 
 /*
 #cgo pkg-config: vips
+#cgo CFLAGS: -O3
+#cgo LDFLAGS: -lm
 #include "kernel.h"
 */
 import "C"

@@ -13,6 +13,7 @@
  */
 
 #include "kernel.h"
+#include "resize.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -199,33 +200,23 @@ kernel_header(VipsImage *image, KernelHeader *header)
 
 /* Alpha. */
 
-static double
-max_alpha(VipsImage *image)
-{
-	if (image->BandFmt == VIPS_FORMAT_USHORT)
-		return 65535;
-	if (image->Type == VIPS_INTERPRETATION_scRGB)
-		return 1;
-	return 255;
-}
-
 /* A cast alone cuts off, which darkens faint pixels at each step. */
 static int
-round_to(VipsImage *in, VipsBandFormat format, VipsImage **out)
+round_to_uchar(VipsImage *in, VipsImage **out)
 {
 	VipsImage *whole;
 	int result;
 
 	if (vips_rint(in, &whole, NULL))
 		return -1;
-	result = vips_cast(whole, out, format, NULL);
+	result = vips_cast(whole, out, VIPS_FORMAT_UCHAR, NULL);
 	g_object_unref(whole);
 
 	return result;
 }
 
-/* The result has the format of the input again: libvips multiplies in float,
- * and a resize in float takes four times the memory and the time.
+/* Pictures of 8 bits become so again: libvips multiplies in float. Those
+ * without alpha stay as they are.
  */
 static int
 premultiply(VipsImage *in, VipsImage **out)
@@ -233,9 +224,11 @@ premultiply(VipsImage *in, VipsImage **out)
 	VipsImage *product;
 	int result;
 
-	if (vips_premultiply(in, &product, "max_alpha", max_alpha(in), NULL))
+	if (!vips_image_hasalpha(in))
+		return vips_copy(in, out, NULL);
+	if (vips_premultiply(in, &product, NULL))
 		return -1;
-	result = round_to(product, in->BandFmt, out);
+	result = round_to_uchar(product, out);
 	g_object_unref(product);
 
 	return result;
@@ -247,9 +240,11 @@ unpremultiply(VipsImage *in, VipsImage **out)
 	VipsImage *quotient;
 	int result;
 
-	if (vips_unpremultiply(in, &quotient, "max_alpha", max_alpha(in), NULL))
+	if (!vips_image_hasalpha(in))
+		return vips_copy(in, out, NULL);
+	if (vips_unpremultiply(in, &quotient, NULL))
 		return -1;
-	result = round_to(quotient, in->BandFmt, out);
+	result = round_to_uchar(quotient, out);
 	g_object_unref(quotient);
 
 	return result;
@@ -351,103 +346,67 @@ colours_to_srgb(VipsImage *in, gboolean icc, VipsInterpretation space, VipsImage
 static int
 alpha_to_uchar(VipsImage *in, VipsImage **out)
 {
-	if (in->BandFmt == VIPS_FORMAT_USHORT)
-		return vips_cast(in, out, VIPS_FORMAT_UCHAR, "shift", TRUE, NULL);
+	double most = in->Type == VIPS_INTERPRETATION_scRGB ? 1 : 255;
 
-	return vips_linear1(in, out, 255 / max_alpha(in), 0, "uchar", TRUE, NULL);
+	return vips_linear1(in, out, 255 / most, 0, "uchar", TRUE, NULL);
 }
 
-/* The same with alpha: colours are converted as they are seen, not
- * premultiplied, and on their own, since alpha is no colour.
- */
-static int
-premultiplied_to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
+/* Whether there is nothing to convert. */
+static gboolean
+is_srgb(VipsImage *in, gboolean icc)
 {
-	VipsImage *scope = vips_image_new();
-	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 7);
-	int last = in->Bands - 1;
-	int result = -1;
-
-	if (unpremultiply(in, &t[0]) ||
-		vips_extract_band(t[0], &t[1], 0, "n", last, NULL) ||
-		colours_to_srgb(t[1], icc, VIPS_INTERPRETATION_sRGB, &t[2]) ||
-		vips_extract_band(in, &t[3], last, NULL) ||
-		alpha_to_uchar(t[3], &t[4]) ||
-		vips_bandjoin2(t[2], t[4], &t[5], NULL))
-		goto done;
-	result = premultiply(t[5], out);
-
-done:
-	g_object_unref(scope);
-	return result;
+	return in->Type == VIPS_INTERPRETATION_sRGB && in->BandFmt == VIPS_FORMAT_UCHAR && !icc;
 }
 
+/* To 8 bits, grey or sRGB. With alpha it is always sRGB, and alpha is kept out
+ * of it: it is no colour.
+ */
 static int
 to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
 {
-	gboolean alpha = vips_image_hasalpha(in);
-	gboolean srgb = in->Type == VIPS_INTERPRETATION_sRGB && in->BandFmt == VIPS_FORMAT_UCHAR;
-
-	if (srgb && !icc)
-		return vips_copy(in, out, NULL);
-	if (alpha)
-		return premultiplied_to_srgb(in, icc, out);
-
-	return colours_to_srgb(in, icc,
-		in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, out);
-}
-
-/* Size. */
-
-/* The factors give exactly width x height but for libvips' own rounding, which
- * the last step evens out by a line of pixels at most.
- */
-static int
-shrink_frame(VipsImage *in, int width, int height, VipsImage **out)
-{
-	VipsImage *resized;
-	int result;
-
-	if (in->Xsize == width && in->Ysize == height)
-		return vips_copy(in, out, NULL);
-	if (vips_resize(in, &resized, (double) width / in->Xsize,
-			"vscale", (double) height / in->Ysize, NULL))
-		return -1;
-	if (resized->Xsize == width && resized->Ysize == height) {
-		*out = resized;
-		return 0;
-	}
-	result = vips_embed(resized, out, 0, 0, width, height, "extend", VIPS_EXTEND_COPY, NULL);
-	g_object_unref(resized);
-
-	return result;
-}
-
-/* Each frame on its own, so that none bleeds into the next. */
-static int
-shrink_frames(VipsImage *in, int width, int height, VipsImage **out)
-{
-	int frame_height = vips_image_get_page_height(in);
-	int frames = in->Ysize / frame_height;
-	VipsImage *scope;
-	VipsImage **cut, **shrunk;
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 4);
+	int last = in->Bands - 1;
 	int result = -1;
-	int i;
 
-	if (frames == 1)
-		return shrink_frame(in, width, height, out);
-
-	scope = vips_image_new();
-	cut = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), frames);
-	shrunk = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), frames);
-	for (i = 0; i < frames; i++)
-		if (vips_extract_area(in, &cut[i], 0, i * frame_height, in->Xsize, frame_height, NULL) ||
-			shrink_frame(cut[i], width, height, &shrunk[i]))
-			goto done;
-	result = vips_arrayjoin(shrunk, out, frames, "across", 1, NULL);
+	if (is_srgb(in, icc)) {
+		result = vips_copy(in, out, NULL);
+		goto done;
+	}
+	if (!vips_image_hasalpha(in)) {
+		result = colours_to_srgb(in, icc,
+			in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, out);
+		goto done;
+	}
+	if (vips_extract_band(in, &t[0], 0, "n", last, NULL) ||
+		colours_to_srgb(t[0], icc, VIPS_INTERPRETATION_sRGB, &t[1]) ||
+		vips_extract_band(in, &t[2], last, NULL) ||
+		alpha_to_uchar(t[2], &t[3]))
+		goto done;
+	result = vips_bandjoin2(t[1], t[3], out, NULL);
 
 done:
 	g_object_unref(scope);
+	return result;
+}
+
+/* 16 bits to 8, in the same colour space. */
+static int
+narrow(VipsImage *in, VipsImage **out)
+{
+	VipsImage *bytes;
+	VipsInterpretation space = in->Type;
+	int result;
+
+	if (space == VIPS_INTERPRETATION_RGB16)
+		space = VIPS_INTERPRETATION_sRGB;
+	else if (space == VIPS_INTERPRETATION_GREY16)
+		space = VIPS_INTERPRETATION_B_W;
+	if (vips_cast(in, &bytes, VIPS_FORMAT_UCHAR, "shift", TRUE, NULL))
+		return -1;
+	result = vips_copy(bytes, out, "interpretation", space, NULL);
+	g_object_unref(bytes);
+
 	return result;
 }
 
@@ -468,9 +427,16 @@ forget_metadata(VipsImage *image)
 	g_strfreev(names);
 }
 
-/* Computes a picture of the given frame height into memory, which makes it a
- * rung if its pixels are those of one.
- */
+/* Makes a picture in memory a rung, if its pixels are those of one. */
+static void
+become_rung(VipsImage *memory, int frame_height)
+{
+	forget_metadata(memory);
+	if (memory->Ysize > frame_height)
+		vips_image_set_int(memory, VIPS_META_PAGE_HEIGHT, frame_height);
+}
+
+/* Computes a picture of the given frame height into memory. */
 static int
 to_memory(VipsImage *in, int frame_height, VipsImage **out)
 {
@@ -480,10 +446,23 @@ to_memory(VipsImage *in, int frame_height, VipsImage **out)
 		g_object_unref(memory);
 		return -1;
 	}
-	forget_metadata(memory);
-	if (memory->Ysize > frame_height)
-		vips_image_set_int(memory, VIPS_META_PAGE_HEIGHT, frame_height);
+	become_rung(memory, frame_height);
 	*out = memory;
+
+	return 0;
+}
+
+/* Makes a rung of width x height from a larger one, or from a stream of the
+ * same pixels.
+ */
+int
+kernel_shrink(VipsImage *in, int width, int height, VipsImage **out)
+{
+	if (in->Xsize == width && vips_image_get_page_height(in) == height)
+		return to_memory(in, height, out);
+	if (resize(in, width, height, out))
+		return -1;
+	become_rung(*out, height);
 
 	return 0;
 }
@@ -531,28 +510,45 @@ done:
 	return result;
 }
 
-/* The streaming part of kernel_decode: from what the decoder gives to a rung
- * as the file holds it, not yet upright.
+/* From what the decoder gives to a rung as the file holds it, not yet upright.
+ * Colours are converted when there are fewer of them, but where a conversion
+ * would make bands of what 8 bits hold of deeper samples.
  */
 static int
 decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
-	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 4);
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 7);
+	gboolean icc = top->icc;
 	int result = -1;
 
 	if (tidy(in, &t[0]))
 		goto done;
-	if (vips_image_hasalpha(t[0])) {
-		if (premultiply(t[0], &t[1]))
+	if (t[0]->BandFmt == VIPS_FORMAT_UCHAR) {
+		if (vips_copy(t[0], &t[1], NULL))
 			goto done;
 	}
-	else if (vips_copy(t[0], &t[1], NULL))
+	else if (t[0]->BandFmt == VIPS_FORMAT_USHORT && !icc) {
+		if (narrow(t[0], &t[1]))
+			goto done;
+	}
+	else {
+		if (to_srgb(t[0], icc, &t[1]))
+			goto done;
+		icc = FALSE;
+	}
+	if (premultiply(t[1], &t[2]))
 		goto done;
-	if (shrink_frames(t[1], top->width, top->height, &t[2]) ||
-		to_srgb(t[2], top->icc, &t[3]))
+	if (is_srgb(t[2], icc)) {
+		result = kernel_shrink(t[2], top->width, top->height, out);
 		goto done;
-	result = to_memory(t[3], top->height, out);
+	}
+	if (resize(t[2], top->width, top->height, &t[3]) ||
+		unpremultiply(t[3], &t[4]) ||
+		to_srgb(t[4], icc, &t[5]) ||
+		premultiply(t[5], &t[6]))
+		goto done;
+	result = to_memory(t[6], top->height, out);
 
 done:
 	g_object_unref(scope);
@@ -589,37 +585,12 @@ kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
 	return 0;
 }
 
-/* Makes a rung of width x height from a larger one. */
-int
-kernel_shrink(VipsImage *in, int width, int height, VipsImage **out)
-{
-	VipsImage *shrunk;
-	int result;
-
-	if (shrink_frames(in, width, height, &shrunk))
-		return -1;
-	result = to_memory(shrunk, height, out);
-	g_object_unref(shrunk);
-
-	return result;
-}
-
 /* Encoding. */
 
 static int
 first_frame(VipsImage *in, VipsImage **out)
 {
 	return vips_extract_area(in, out, 0, 0, in->Xsize, vips_image_get_page_height(in), NULL);
-}
-
-/* A rung as an encoder wants it: alpha not premultiplied. */
-static int
-straight(VipsImage *in, VipsImage **out)
-{
-	if (vips_image_hasalpha(in))
-		return unpremultiply(in, out);
-
-	return vips_copy(in, out, NULL);
 }
 
 static int
@@ -676,7 +647,7 @@ kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size
 			goto done;
 		in = t[0];
 	}
-	if (straight(in, &t[1]))
+	if (unpremultiply(in, &t[1]))
 		goto done;
 	in = t[1];
 	if (encoding->saver == KERNEL_TO_JPEG) {
@@ -700,8 +671,8 @@ kernel_rgba(VipsImage *in, int width, int height, VipsImage **out)
 	int result = -1;
 
 	if (first_frame(in, &t[0]) ||
-		shrink_frame(t[0], width, height, &t[1]) ||
-		straight(t[1], &t[2]) ||
+		kernel_shrink(t[0], width, height, &t[1]) ||
+		unpremultiply(t[1], &t[2]) ||
 		vips_colourspace(t[2], &t[3], VIPS_INTERPRETATION_sRGB, NULL))
 		goto done;
 	if (vips_image_hasalpha(t[3])) {
