@@ -13,6 +13,7 @@
  */
 
 #include "kernel.h"
+#include "encode.h"
 #include "resize.h"
 
 #include <errno.h>
@@ -198,6 +199,16 @@ kernel_header(VipsImage *image, KernelHeader *header)
 		header->profile = NULL;
 }
 
+/* For steps that have nothing to do. */
+static int
+pass(VipsImage *in, VipsImage **out)
+{
+	*out = in;
+	g_object_ref(in);
+
+	return 0;
+}
+
 /* Alpha. */
 
 /* A cast alone cuts off, which darkens faint pixels at each step. */
@@ -225,7 +236,7 @@ premultiply(VipsImage *in, VipsImage **out)
 	int result;
 
 	if (!vips_image_hasalpha(in))
-		return vips_copy(in, out, NULL);
+		return pass(in, out);
 	if (vips_premultiply(in, &product, NULL))
 		return -1;
 	result = round_to_uchar(product, out);
@@ -241,7 +252,7 @@ unpremultiply(VipsImage *in, VipsImage **out)
 	int result;
 
 	if (!vips_image_hasalpha(in))
-		return vips_copy(in, out, NULL);
+		return pass(in, out);
 	if (vips_unpremultiply(in, &quotient, NULL))
 		return -1;
 	result = round_to_uchar(quotient, out);
@@ -370,7 +381,7 @@ to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
 	int result = -1;
 
 	if (is_srgb(in, icc)) {
-		result = vips_copy(in, out, NULL);
+		result = pass(in, out);
 		goto done;
 	}
 	if (!vips_image_hasalpha(in)) {
@@ -452,6 +463,28 @@ to_memory(VipsImage *in, int frame_height, VipsImage **out)
 	return 0;
 }
 
+/* Resizes a picture of 8-bit samples into memory. Where it becomes smaller by
+ * far, whole blocks of pixels are averaged before that, so that the filter needs
+ * few rows at a time.
+ */
+static int
+shrink(VipsImage *in, int width, int height, VipsImage **out)
+{
+	VipsImage *blocks;
+	int across = in->Xsize / (2 * width);
+	int down = in->Ysize / (2 * height);
+	int result;
+
+	if (vips_image_get_page_height(in) < in->Ysize || (across < 2 && down < 2))
+		return resize(in, width, height, out);
+	if (vips_shrink(in, &blocks, VIPS_MAX(1, across), VIPS_MAX(1, down), NULL))
+		return -1;
+	result = resize(blocks, width, height, out);
+	g_object_unref(blocks);
+
+	return result;
+}
+
 /* Makes a rung of width x height from a larger one, or from a stream of the
  * same pixels.
  */
@@ -460,7 +493,7 @@ kernel_shrink(VipsImage *in, int width, int height, VipsImage **out)
 {
 	if (in->Xsize == width && vips_image_get_page_height(in) == height)
 		return to_memory(in, height, out);
-	if (resize(in, width, height, out))
+	if (shrink(in, width, height, out))
 		return -1;
 	become_rung(*out, height);
 
@@ -496,9 +529,7 @@ drop_opaque_alpha(VipsImage *in, VipsImage **out)
 		vips_min(t[0], &least, NULL))
 		goto done;
 	if (least < 255) {
-		g_object_ref(in);
-		*out = in;
-		result = 0;
+		result = pass(in, out);
 		goto done;
 	}
 	if (vips_extract_band(in, &t[1], 0, "n", last, NULL))
@@ -525,8 +556,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	if (tidy(in, &t[0]))
 		goto done;
 	if (t[0]->BandFmt == VIPS_FORMAT_UCHAR) {
-		if (vips_copy(t[0], &t[1], NULL))
-			goto done;
+		pass(t[0], &t[1]);
 	}
 	else if (t[0]->BandFmt == VIPS_FORMAT_USHORT && !icc) {
 		if (narrow(t[0], &t[1]))
@@ -543,7 +573,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 		result = kernel_shrink(t[2], top->width, top->height, out);
 		goto done;
 	}
-	if (resize(t[2], top->width, top->height, &t[3]) ||
+	if (shrink(t[2], top->width, top->height, &t[3]) ||
 		unpremultiply(t[3], &t[4]) ||
 		to_srgb(t[4], icc, &t[5]) ||
 		premultiply(t[5], &t[6]))
@@ -590,6 +620,8 @@ kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
 static int
 first_frame(VipsImage *in, VipsImage **out)
 {
+	if (vips_image_get_page_height(in) == in->Ysize)
+		return pass(in, out);
 	return vips_extract_area(in, out, 0, 0, in->Xsize, vips_image_get_page_height(in), NULL);
 }
 
@@ -600,12 +632,21 @@ flatten(VipsImage *in, const double background[3], VipsImage **out)
 	int result;
 
 	if (!vips_image_hasalpha(in))
-		return vips_copy(in, out, NULL);
+		return pass(in, out);
 	colour = vips_array_double_new(background, 3);
 	result = vips_flatten(in, out, "background", colour, NULL);
 	vips_area_unref(VIPS_AREA(colour));
 
 	return result;
+}
+
+static int
+coloured(VipsImage *in, VipsImage **out)
+{
+	if (in->Bands > 1)
+		return pass(in, out);
+
+	return vips_colourspace(in, out, VIPS_INTERPRETATION_sRGB, NULL);
 }
 
 /* "strip" is the old name of "keep none", which libvips still takes; the
@@ -615,50 +656,74 @@ flatten(VipsImage *in, const double background[3], VipsImage **out)
 static int
 save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
 {
-	VipsForeignSubsample subsample =
-		e->subsample ? VIPS_FOREIGN_SUBSAMPLE_ON : VIPS_FOREIGN_SUBSAMPLE_OFF;
-
 	switch (e->saver) {
 	case KERNEL_TO_JPEG:
-		return vips_jpegsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
-			"interlace", TRUE, "optimize_coding", TRUE, "subsample_mode", subsample, NULL);
+		return encode_jpeg(in, e->quality, e->subsample, buffer, length);
 	case KERNEL_TO_WEBP:
-		return vips_webpsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
-			"effort", e->effort, NULL);
+		if (vips_image_get_page_height(in) < in->Ysize)
+			return vips_webpsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
+				"effort", e->effort, NULL);
+		return encode_webp(in, e->quality, e->effort, buffer, length);
 	case KERNEL_TO_AVIF:
 		return vips_heifsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
-			"compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "effort", e->effort,
-			"bitdepth", 8, "subsample_mode", subsample, NULL);
+			"compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "effort", e->effort, "bitdepth", 8,
+			"subsample_mode", e->subsample ? VIPS_FOREIGN_SUBSAMPLE_ON : VIPS_FOREIGN_SUBSAMPLE_OFF,
+			NULL);
 	}
 	vips_error("kernel", "no saver %d", e->saver);
 	return -1;
+}
+
+/* A rung as an encoder wants it: no frame that it cannot hold, alpha not
+ * premultiplied or laid on a colour, and RGB for WebP. It is in memory, or
+ * nothing but rows of the rung that is.
+ */
+static int
+prepare(VipsImage *in, const KernelEncoding *encoding, VipsImage **out)
+{
+	VipsImage *scope = vips_image_new();
+	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
+	int result = -1;
+
+	switch (encoding->saver) {
+	case KERNEL_TO_JPEG:
+		if (first_frame(in, &t[0]) || unpremultiply(t[0], &t[1]))
+			goto done;
+		result = flatten(t[1], encoding->background, out);
+		break;
+	case KERNEL_TO_WEBP:
+		if (unpremultiply(in, &t[0]))
+			goto done;
+		result = coloured(t[0], out);
+		break;
+	case KERNEL_TO_AVIF:
+		if (first_frame(in, &t[0]))
+			goto done;
+		result = unpremultiply(t[0], out);
+		break;
+	}
+
+done:
+	g_object_unref(scope);
+	return result;
 }
 
 /* Encodes a rung into a buffer, which is freed with g_free. */
 int
 kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length)
 {
-	VipsImage *scope = vips_image_new();
-	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 3);
-	int result = -1;
+	VipsImage *prepared, *memory;
+	int result;
 
-	if (encoding->saver != KERNEL_TO_WEBP) {
-		if (first_frame(in, &t[0]))
-			goto done;
-		in = t[0];
-	}
-	if (unpremultiply(in, &t[1]))
-		goto done;
-	in = t[1];
-	if (encoding->saver == KERNEL_TO_JPEG) {
-		if (flatten(in, encoding->background, &t[2]))
-			goto done;
-		in = t[2];
-	}
-	result = save(in, encoding, buffer, length);
+	if (prepare(in, encoding, &prepared))
+		return -1;
+	memory = vips_image_copy_memory(prepared);
+	g_object_unref(prepared);
+	if (!memory)
+		return -1;
+	result = save(memory, encoding, buffer, length);
+	g_object_unref(memory);
 
-done:
-	g_object_unref(scope);
 	return result;
 }
 

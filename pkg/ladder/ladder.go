@@ -18,7 +18,7 @@ import (
 
 // EngineVersion is raised whenever the engine's code changes the bytes that
 // the same settings give, so that new bytes get new ids and new URLs.
-const EngineVersion = 1
+const EngineVersion = 2
 
 // Format is an output format.
 type Format string

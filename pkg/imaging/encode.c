@@ -1,0 +1,115 @@
+/* The two encoders of the default ladder, called without libvips between: its
+ * savers hand each row to another thread and keep a copy of the picture, which
+ * is for pictures that are computed as they are saved. Rungs are in memory. The
+ * files are the same to the byte, but for metadata.
+ */
+
+#include "encode.h"
+
+#include <setjmp.h>
+#include <stdio.h> /* jpeglib.h wants it */
+#include <stdlib.h>
+
+#include <jpeglib.h>
+#include <webp/encode.h>
+
+int
+encode_webp(VipsImage *in, int quality, int effort, void **buffer, size_t *length)
+{
+	const uint8_t *pixels = VIPS_IMAGE_ADDR(in, 0, 0);
+	int stride = VIPS_IMAGE_SIZEOF_LINE(in);
+	WebPConfig config;
+	WebPPicture picture;
+	WebPMemoryWriter writer;
+	gboolean encoded;
+
+	if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, quality) ||
+		!WebPPictureInit(&picture)) {
+		vips_error("webp", "another version of libwebp than at the build");
+		return -1;
+	}
+	config.method = effort;
+
+	WebPMemoryWriterInit(&writer);
+	picture.width = in->Xsize;
+	picture.height = in->Ysize;
+	picture.writer = WebPMemoryWrite;
+	picture.custom_ptr = &writer;
+	encoded = (in->Bands == 4
+					  ? WebPPictureImportRGBA(&picture, pixels, stride)
+					  : WebPPictureImportRGB(&picture, pixels, stride)) &&
+		WebPEncode(&config, &picture);
+	WebPPictureFree(&picture);
+	if (!encoded) {
+		WebPMemoryWriterClear(&writer);
+		vips_error("webp", "error %d", picture.error_code);
+		return -1;
+	}
+	*buffer = writer.mem;
+	*length = writer.size;
+
+	return 0;
+}
+
+typedef struct {
+	struct jpeg_error_mgr manager;
+	jmp_buf failed;
+} JpegErrors;
+
+static void
+jpeg_failed(j_common_ptr info)
+{
+	char text[JMSG_LENGTH_MAX];
+
+	info->err->format_message(info, text);
+	vips_error("jpeg", "%s", text);
+	longjmp(((JpegErrors *) info->err)->failed, 1);
+}
+
+static void
+jpeg_ignore_message(j_common_ptr info)
+{
+}
+
+int
+encode_jpeg(VipsImage *in, int quality, gboolean subsample, void **buffer, size_t *length)
+{
+	struct jpeg_compress_struct info;
+	JpegErrors errors;
+	unsigned char *volatile file = NULL; /* libjpeg sets them as it goes */
+	volatile unsigned long size = 0;
+
+	info.err = jpeg_std_error(&errors.manager);
+	errors.manager.error_exit = jpeg_failed;
+	errors.manager.output_message = jpeg_ignore_message;
+	if (setjmp(errors.failed)) {
+		jpeg_destroy_compress(&info);
+		free(file);
+		return -1;
+	}
+	jpeg_create_compress(&info);
+	jpeg_mem_dest(&info, (unsigned char **) &file, (unsigned long *) &size);
+	info.image_width = in->Xsize;
+	info.image_height = in->Ysize;
+	info.input_components = in->Bands;
+	info.in_color_space = in->Bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
+	jpeg_set_defaults(&info);
+	jpeg_set_quality(&info, quality, TRUE);
+	if (!subsample)
+		info.comp_info[0].h_samp_factor = info.comp_info[0].v_samp_factor = 1;
+	info.write_JFIF_header = FALSE; /* it says nothing but a resolution of 1:1 */
+	jpeg_simple_progression(&info);
+
+	jpeg_start_compress(&info, TRUE);
+	while (info.next_scanline < info.image_height) {
+		JSAMPROW row = VIPS_IMAGE_ADDR(in, 0, info.next_scanline);
+
+		jpeg_write_scanlines(&info, &row, 1);
+	}
+	jpeg_finish_compress(&info);
+	jpeg_destroy_compress(&info);
+	*buffer = file;
+	*length = size;
+
+	return 0;
+}
