@@ -85,7 +85,7 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 	if err != nil {
 		return err
 	}
-	maker := &optimize.Maker{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log}
+	maker := &optimize.Maker{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
 	report := newReport(os.Stdout, len(files))
 	var group errgroup.Group
 	group.SetLimit(pool.Size())

@@ -24,7 +24,7 @@ import (
 )
 
 // Protocol is the version of the words on the socket.
-const Protocol = 1
+const Protocol = 2
 
 // Engine makes the ladder of one source: every planned variant goes to the
 // sink, in any order, as soon as it is made. Errors are faults. Render may

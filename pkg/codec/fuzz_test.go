@@ -116,6 +116,11 @@ func (i *inspector) whole(s ladder.Summary) {
 	if len(s.ThumbHash) > 25 {
 		i.t.Errorf("a ThumbHash of %d bytes", len(s.ThumbHash))
 	}
+	for stage, took := range s.Timings {
+		if !slices.Contains(timed, stage) || took < 0 {
+			i.t.Errorf("%s took %v", stage, took)
+		}
+	}
 }
 
 // allocated is how many bytes this process has asked for so far.
@@ -136,10 +141,12 @@ func FuzzAnswerOfAChild(f *testing.F) {
 	}
 	webp, jpeg, avif := "RIFF1234WEBP", "\xff\xd8\xff", "1234ftypavif"
 	all := opened + file(ladder.WebP, 2, 2, webp) + file(ladder.WebP, 8, 6, webp) + file(ladder.JPEG, 2, 2, jpeg) + file(ladder.JPEG, 8, 6, jpeg)
-	done := `{"done":{"omitted":[{"format":"avif","width":2,"reason":"not_smaller"},{"format":"avif","width":8,"reason":"not_smaller"}],"thumbhash":"AAAA","color":[1,2,3]}}`
+	done := `{"done":{"omitted":[{"format":"avif","width":2,"reason":"not_smaller"},{"format":"avif","width":8,"reason":"not_smaller"}],"thumbhash":"AAAA","color":[1,2,3],"timings":{"decode":1000,"encode_webp":2}}}`
 	for _, script := range []string{
 		all + done,
 		all + file(ladder.AVIF, 2, 2, avif) + file(ladder.AVIF, 8, 6, avif) + `{"done":{"omitted":[],"thumbhash":null,"color":[0,0,0]}}`,
+		all + strings.Replace(done, "1000", "-1000", 1),
+		all + strings.Replace(done, `"decode"`, `"sync"`, 1),
 		all + all + done,
 		all + strings.ReplaceAll(done, "avif", "webp"),
 		opened + opened,
@@ -187,13 +194,13 @@ func FuzzAnswerOfAChild(f *testing.F) {
 }
 
 func FuzzGreetingOfAChild(f *testing.F) {
-	hello := `{"hello":{"protocol":1,"engine":1,"version":"1.2.3","bimg":"1","libvips":"8.14.1","inputs":["jpeg"],"outputs":["jpeg"],"off":null,"vector":true,"sandbox":{"memory":1,"seccomp":true,"landlock":0}}}`
+	hello := `{"hello":{"protocol":2,"engine":1,"version":"1.2.3","bimg":"1","libvips":"8.14.1","inputs":["jpeg"],"outputs":["jpeg"],"off":null,"vector":true,"sandbox":{"memory":1,"seccomp":true,"landlock":0}}}`
 	for _, script := range []string{
 		hello,
 		`{"testing":"read jpeg"}` + "\n" + `{"testing":"write avif"}` + "\n" + hello,
 		`{"testing":"read jpeg"}`,
 		strings.Replace(hello, "1.2.3", "1.2.4", 1),
-		strings.Replace(hello, `"protocol":1`, `"protocol":2`, 1),
+		strings.Replace(hello, `"protocol":2`, `"protocol":1`, 1),
 		`{"opened":{"format":"jpeg","width":8,"height":6,"frames":1}}`,
 		"raw:\xff\xff\xff\xff", "raw:",
 	} {

@@ -272,6 +272,11 @@ func (t *turn) allow(m reply) error {
 		if len(m.Done.ThumbHash) > maxThumbHash {
 			return fmt.Errorf("it sent a ThumbHash of %d bytes", len(m.Done.ThumbHash))
 		}
+		for s, took := range m.Done.Timings {
+			if !slices.Contains(timed, s) || took < 0 {
+				return fmt.Errorf("it sent %v as the time for %.20q", took, s)
+			}
+		}
 		if len(t.planned) > 0 {
 			return fmt.Errorf("it left out %s without a word", t.planned[0].Name())
 		}
@@ -281,11 +286,15 @@ func (t *turn) allow(m reply) error {
 	}
 }
 
-// inputs are the formats that a child may open, and ownFaults the codes that
-// are its to say: by any other it could have the daemon wait for space on the
-// disk, or refuse a client, who has done nothing wrong.
+// inputs are the formats that a child may open, timed the stages that are its
+// work, and ownFaults the codes that are its to say: by any other it could have
+// the daemon wait for space on the disk, or refuse a client, who has done
+// nothing wrong.
 var (
-	inputs    = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
+	inputs = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
+	timed  = []ladder.Stage{
+		ladder.StageDecode, ladder.StageOrient, ladder.StageResize, ladder.StageEncodeWebP, ladder.StageEncodeJPEG, ladder.StageEncodeAVIF,
+	}
 	ownFaults = []fault.Code{
 		fault.UnsupportedFormat, fault.CorruptImage, fault.TooManyPixels, fault.TooManyFrames, fault.ProcessingFailed, fault.Internal,
 	}

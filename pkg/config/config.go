@@ -78,6 +78,7 @@ type Storage struct {
 	Dir           string `mapstructure:"dir"`
 	MinFree       int64  `mapstructure:"min_free"` // bytes; 0 is 5 % of the disk, at most 256 MiB
 	KeepOriginals bool   `mapstructure:"keep_originals"`
+	KeepTimings   bool   `mapstructure:"keep_timings"`  // in manifests
 	UploadMemory  int64  `mapstructure:"upload_memory"` // bytes of uploads that are not written while their clients wait
 }
 

@@ -149,6 +149,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	d.service, err = optimize.New(optimize.Deps{
 		Maker: &optimize.Maker{
 			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize"),
+			KeepTimings: c.Storage.KeepTimings,
 		},
 		Queue:      d.queue,
 		Spool:      spool,

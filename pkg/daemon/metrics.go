@@ -25,6 +25,7 @@ type metrics struct {
 	jobs     *prometheus.CounterVec
 	waited   prometheus.Histogram
 	worked   prometheus.Histogram
+	stages   *prometheus.HistogramVec
 }
 
 func newMetrics(d *Daemon) *metrics {
@@ -48,6 +49,9 @@ func newMetrics(d *Daemon) *metrics {
 		worked: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "optimizerd_job_work_seconds", Help: "From the start of a job to its end.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 11),
 		}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "optimizerd_stage_seconds", Help: "What the stages of a job took; threads that do one at once are added up.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		}, []string{"stage"}),
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
@@ -58,7 +62,7 @@ func newMetrics(d *Daemon) *metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.seconds, m.bytes, m.jobs, m.waited, m.worked,
+		m.requests, m.seconds, m.bytes, m.jobs, m.waited, m.worked, m.stages,
 		gauge("optimizerd_jobs_pending", "Jobs that wait.", func() float64 { pending, _ := d.queue.Depth(); return float64(pending) }),
 		gauge("optimizerd_jobs_running", "Jobs in work.", func() float64 { _, running := d.queue.Depth(); return float64(running) }),
 		gauge("optimizerd_hot", "1 while workers are held back, for the board is too hot or slowed down.", func() float64 {
@@ -133,6 +137,9 @@ func (m *metrics) ended(j job.Job) {
 	m.jobs.WithLabelValues(result).Inc()
 	m.waited.Observe(j.StartedAt.Sub(j.CreatedAt.Time).Seconds())
 	m.worked.Observe(j.FinishedAt.Sub(j.StartedAt.Time).Seconds())
+	for stage, took := range j.Timings {
+		m.stages.WithLabelValues(string(stage)).Observe(took.Seconds())
+	}
 }
 
 // adminHandler is what the operator sees, without a token: it listens on

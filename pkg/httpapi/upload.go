@@ -13,11 +13,13 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
@@ -223,13 +225,19 @@ func (a *api) wait(ctx context.Context, t *queue.Ticket, longest time.Duration) 
 	return t.Wait(ctx)
 }
 
-// timing tells where the time from the last byte to the answer went.
+// timing tells where the time went: of each stage; and from the last byte to the
+// answer, of the work and in total.
 func timing(j job.Job, received time.Time) string {
 	ms := func(d time.Duration) string {
 		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64)
 	}
-	return fmt.Sprintf("queue;dur=%s, work;dur=%s, total;dur=%s",
-		ms(j.StartedAt.Sub(j.CreatedAt.Time)), ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
+	var stages strings.Builder
+	for _, s := range ladder.Stages {
+		if took, ok := j.Timings[s]; ok {
+			fmt.Fprintf(&stages, "%s;dur=%s, ", s, ms(took))
+		}
+	}
+	return fmt.Sprintf("%swork;dur=%s, total;dur=%s", &stages, ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
 }
 
 // onlyQuery refuses query parameters that nobody would look at.

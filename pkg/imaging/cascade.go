@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/thumbhash"
@@ -24,6 +25,7 @@ type rung struct {
 	formats []ladder.Format
 
 	make sync.Once
+	took time.Duration // to make it from the larger one
 	pic  *picture
 	err  error
 	uses atomic.Int32 // encoders and smaller rungs that still need the pixels
@@ -75,7 +77,9 @@ func (r *rung) pixels() (*picture, error) {
 		if from, r.err = r.from.pixels(); r.err != nil {
 			return
 		}
+		began := time.Now()
 		r.pic, r.err = from.shrink(r.size)
+		r.took = time.Since(began)
 		r.from.release()
 	})
 	return r.pic, r.err

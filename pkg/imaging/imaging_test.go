@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +105,16 @@ func render(t testing.TB, path string, r ladder.Recipe) (*collector, ladder.Summ
 		if int(v.Bytes) != len(c.files[v.Name()]) {
 			t.Errorf("%s has %d bytes, announced were %d", v.Name(), len(c.files[v.Name()]), v.Bytes)
 		}
+	}
+	stages := []ladder.Stage{ladder.StageDecode, ladder.StageOrient, ladder.StageResize}
+	for _, e := range r.Encoders {
+		if slices.ContainsFunc(plan.Variants, func(v ladder.Variant) bool { return v.Format == e.Format }) {
+			stages = append(stages, ladder.EncodeStage(e.Format))
+		}
+	}
+	slices.Sort(stages)
+	if got := slices.Sorted(maps.Keys(s.Timings)); !slices.Equal(got, stages) {
+		t.Errorf("timings of %v, want %v", got, stages)
 	}
 	return c, s
 }

@@ -587,7 +587,7 @@ done:
 
 /* Decodes an opened picture into the top rung. */
 int
-kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
+kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
 {
 	VipsImage *rung, *next;
 
@@ -595,8 +595,10 @@ kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
 		return -1;
 
 	if (top->orientation > 1) {
+		gint64 began = g_get_monotonic_time();
 		int result = upright(rung, top->orientation, &next);
 
+		top->turned = g_get_monotonic_time() - began;
 		g_object_unref(rung);
 		if (result)
 			return -1;

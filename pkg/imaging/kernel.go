@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -92,17 +93,18 @@ func (p *picture) header(l loader) header {
 	return h
 }
 
-// decode makes the top rung, width × height before it is turned upright.
-func (p *picture) decode(width, height, orientation int, icc bool) (*picture, error) {
+// decode makes the top rung, width × height before it is turned upright, which
+// took so long.
+func (p *picture) decode(width, height, orientation int, icc bool) (rung *picture, turned time.Duration, err error) {
 	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(orientation)}
 	if icc {
 		top.icc = 1
 	}
-	rung := new(picture)
+	rung = new(picture)
 	if C.kernel_decode(p.image, &top, &rung.image) != 0 {
-		return nil, lastError()
+		return nil, 0, lastError()
 	}
-	return rung, nil
+	return rung, time.Duration(top.turned) * time.Microsecond, nil
 }
 
 // shrink makes a smaller rung from a rung.

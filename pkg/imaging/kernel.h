@@ -52,6 +52,7 @@ typedef struct {
 	int height;      /* of one frame, before it is turned upright */
 	int orientation; /* EXIF, 1 to 8 */
 	gboolean icc;    /* convert by the embedded profile */
+	gint64 turned;   /* out: microseconds that turning it upright took */
 } KernelTop;
 
 typedef enum {
@@ -76,7 +77,7 @@ char *kernel_error(void);
 int kernel_open(int fd, const KernelOpening *opening, VipsImage **out);
 void kernel_header(VipsImage *image, KernelHeader *header);
 
-int kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out);
+int kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out);
 int kernel_shrink(VipsImage *in, int width, int height, VipsImage **out);
 int kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length);
 int kernel_rgba(VipsImage *in, int width, int height, VipsImage **out);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -31,7 +32,10 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	if err := ctx.Err(); err != nil {
 		return ladder.Summary{}, err
 	}
+	took := make(ladder.Timings)
+	began := time.Now()
 	l, h, err := e.probe(src)
+	took.Since(began, ladder.StageDecode)
 	if err != nil {
 		return ladder.Summary{}, err
 	}
@@ -51,11 +55,11 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	if err := ctx.Err(); err != nil {
 		return ladder.Summary{}, err
 	}
-	top, err := decode(src, l, h, shrink, rungs[0])
+	top, err := decode(src, l, h, shrink, rungs[0], took)
 	if err != nil {
 		return ladder.Summary{}, err
 	}
-	return e.climbDown(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink)
+	return e.climbDown(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
 }
 
 // canEncode reports the first format of the recipe that this libvips cannot
@@ -86,26 +90,29 @@ func wantedRungs(plan ladder.Plan) []ladder.Rung {
 }
 
 // decode makes the top rung of a file.
-func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung) (*picture, error) {
+func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took ladder.Timings) (*picture, error) {
 	frames := 1
 	if h.frames > 1 {
 		frames = -1
 	}
+	began := time.Now()
 	p, err := open(src, l, frames, shrink)
 	if err != nil {
 		return nil, badHeader(h.format, err)
 	}
 	defer p.free()
 	width, height := h.upright(top.Width, top.Height)
-	rung, err := p.decode(width, height, h.orientation, h.convert())
+	rung, turned, err := p.decode(width, height, h.orientation, h.convert())
 	if err != nil {
 		return nil, badPixels(h.format, err)
 	}
+	took.Since(began.Add(turned), ladder.StageDecode)
+	took[ladder.StageOrient] = turned
 	return rung, nil
 }
 
 // climbDown encodes all rungs of a cascade and sums up.
-func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink) (ladder.Summary, error) {
+func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
 	defer c.free()
 	background := white
 	if recipe.Background != nil {
@@ -118,15 +125,18 @@ func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe
 		animated:   animated,
 		places:     e.encoders,
 		sink:       sink,
+		took:       took,
 		omitted:    []ladder.Omission{},
 	}
 	if err := w.run(ctx); err != nil {
 		return ladder.Summary{}, err
 	}
-	summary := ladder.Summary{Omitted: w.omissions()}
+	summary := ladder.Summary{Omitted: w.omissions(), Timings: took}
 	var err error
+	began := time.Now()
 	if summary.ThumbHash, summary.Color, err = c.summarise(background); err != nil {
 		return ladder.Summary{}, notMade("preview of the picture", err)
 	}
+	took.Since(began, ladder.StageResize)
 	return summary, nil
 }

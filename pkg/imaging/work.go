@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -19,6 +20,7 @@ type work struct {
 	animated   bool
 	places     chan struct{} // the engine's, over all renders
 	sink       ladder.Sink
+	took       ladder.Timings // resize and encode are added when all is done
 
 	delivery sync.Mutex        // one call of the sink at a time
 	omitted  []ladder.Omission // never nil: a manifest lists none as []
@@ -29,6 +31,7 @@ type task struct {
 	rung    *rung
 	encoder ladder.Encoder
 	batch   *batch
+	took    time.Duration // to encode it
 }
 
 // batch collects the files of one rung, which are compared before any is
@@ -58,16 +61,16 @@ func (b *batch) free() {
 
 // tasks lists the files with the most work first, so that no long one is left
 // for the end.
-func (w *work) tasks() ([]task, []*batch) {
+func (w *work) tasks() ([]*task, []*batch) {
 	slowest := []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
-	var tasks []task
+	var tasks []*task
 	var batches []*batch
 	for _, r := range w.cascade.rungs {
 		b := &batch{rung: r, files: make(map[ladder.Format]*encoding), pending: len(r.formats)}
 		batches = append(batches, b)
 		for _, f := range slowest {
 			if slices.Contains(r.formats, f) {
-				tasks = append(tasks, task{r, w.encoder(f), b})
+				tasks = append(tasks, &task{rung: r, encoder: w.encoder(f), batch: b})
 			}
 		}
 	}
@@ -85,7 +88,7 @@ func (w *work) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	tasks, batches := w.tasks()
-	queue := make(chan task, len(tasks))
+	queue := make(chan *task, len(tasks))
 	for _, t := range tasks {
 		queue <- t
 	}
@@ -105,11 +108,17 @@ func (w *work) run(ctx context.Context) error {
 	for _, b := range batches {
 		b.free() // those that were not delivered
 	}
+	for _, r := range w.cascade.rungs {
+		w.took[ladder.StageResize] += r.took
+	}
+	for _, t := range tasks {
+		w.took[ladder.EncodeStage(t.encoder.Format)] += t.took
+	}
 	return context.Cause(ctx)
 }
 
 // drain does tasks until there is none left.
-func (w *work) drain(ctx context.Context, queue <-chan task) error {
+func (w *work) drain(ctx context.Context, queue <-chan *task) error {
 	for t := range queue {
 		file, err := w.encode(ctx, t)
 		if err != nil {
@@ -125,7 +134,7 @@ func (w *work) drain(ctx context.Context, queue <-chan task) error {
 }
 
 // encode makes one file, when there is a place for one more encoder.
-func (w *work) encode(ctx context.Context, t task) (*encoding, error) {
+func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
 	select {
 	case w.places <- struct{}{}:
 		defer func() { <-w.places }()
@@ -139,7 +148,9 @@ func (w *work) encode(ctx context.Context, t task) (*encoding, error) {
 	if err != nil {
 		return nil, notMade("smaller picture", err)
 	}
+	began := time.Now()
 	file, err := p.encode(t.encoder, w.background)
+	t.took = time.Since(began)
 	if err != nil {
 		return nil, notMade(shown(string(t.encoder.Format))+" picture", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // memory is the part of the spool that is not on the disk: uploads whose
@@ -85,7 +86,7 @@ func (s *Spool) ReceiveInMemory(body io.Reader, filename string) (*Upload, error
 	if err != nil { // the disk is there for all that
 		return s.Receive(body, filename)
 	}
-	return s.receive(&Upload{Filename: filename, spool: s, file: file, inMemory: true}, body)
+	return s.receive(&Upload{Filename: filename, Took: make(ladder.Timings), spool: s, file: file, inMemory: true}, body)
 }
 
 // content is where the bytes of an upload go.

@@ -17,12 +17,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/atomicfile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // Config holds the settings of the spool.
@@ -96,6 +98,7 @@ type Upload struct {
 	SHA256   [sha256.Size]byte
 	Bytes    int64
 	Filename string // as the client called it: to be shown, never a path
+	Took     ladder.Timings
 
 	spool *Spool
 	file  *os.File // the .part file, or one in memory; nil once it is kept or discarded
@@ -117,7 +120,7 @@ func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
 	if err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}
-	return s.receive(&Upload{Filename: filename, spool: s, file: file}, body)
+	return s.receive(&Upload{Filename: filename, Took: make(ladder.Timings), spool: s, file: file}, body)
 }
 
 func (s *Spool) receive(u *Upload, body io.Reader) (*Upload, error) {
@@ -129,6 +132,7 @@ func (s *Spool) receive(u *Upload, body io.Reader) (*Upload, error) {
 }
 
 func (u *Upload) receive(body io.Reader) error {
+	began := time.Now()
 	var head bytes.Buffer
 	_, err := io.CopyN(&head, body, HeadSize)
 	switch {
@@ -142,14 +146,16 @@ func (u *Upload) receive(body io.Reader) error {
 	}
 	hash := sha256.New()
 	rest := io.LimitReader(io.MultiReader(&head, body), u.spool.config.MaxBytes+1)
-	u.Bytes, err = io.Copy(io.MultiWriter(content{u}, hash), rest)
+	u.Bytes, err = io.Copy(io.MultiWriter(content{u}, u.Took.Writer(ladder.StageHash, hash)), rest)
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
 	hash.Sum(u.SHA256[:0])
+	u.Took.Since(began, ladder.StageReceive)
 	if err := u.spool.Fits(u.Bytes); err != nil {
 		return err
 	}
+	defer u.Took.Since(time.Now(), ladder.StageSpool)
 	return u.file.Sync() // here, and not in Keep, for which others wait
 }
 
@@ -165,6 +171,7 @@ func (s *Spool) Fits(length int64) error {
 // Keep makes the upload durable under its digest. Equal content that is there
 // already is replaced by itself.
 func (u *Upload) Keep() error {
+	defer u.Took.Since(time.Now(), ladder.StageSpool)
 	if u.inMemory {
 		err := u.spool.persist(u.file, u.Digest())
 		u.Discard()

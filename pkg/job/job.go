@@ -76,6 +76,7 @@ type Job struct {
 	CreatedAt  timestamp.Time  `json:"created_at"`
 	StartedAt  *timestamp.Time `json:"started_at,omitempty"`
 	FinishedAt *timestamp.Time `json:"finished_at,omitempty"`
+	Timings    ladder.Timings  `json:"timings,omitempty"` // of the stages so far; it is replaced, never changed
 }
 
 // New returns j as a pending job with an id. IDs sort by the time they were
@@ -132,6 +133,9 @@ func (j *Job) Resolve(source Source, imageID string) error {
 	j.Source, j.ImageID = source, imageID
 	return nil
 }
+
+// Took adds what stages of the work have taken.
+func (j *Job) Took(t ladder.Timings) { j.Timings = j.Timings.Plus(t) }
 
 // Return puts a job in work back among the pending.
 func (j *Job) Return() error {

@@ -260,6 +260,7 @@ type Summary struct {
 	Omitted   []Omission `json:"omitted"`   // beside those of the plan: not_smaller
 	ThumbHash []byte     `json:"thumbhash"` // at most 25 bytes
 	Color     RGB        `json:"color"`     // the average, on the background where transparent
+	Timings   Timings    `json:"timings"`   // decode, orient, resize, and encode for each format of the recipe
 }
 
 // Sink takes what an engine makes, as it makes it. Calls come one at a time:

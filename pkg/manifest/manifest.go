@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -33,7 +34,8 @@ type Manifest struct {
 	Placeholder Placeholder              `json:"placeholder"`
 	Variants    []Variant                `json:"variants"`
 	Omitted     []ladder.Omission        `json:"omitted"`
-	Srcset      map[ladder.Format]string `json:"srcset"` // of keys, so that a site can prefix its own base
+	Srcset      map[ladder.Format]string `json:"srcset"`            // of keys, so that a site can prefix its own base
+	Timings     map[ladder.Stage]float64 `json:"timings,omitempty"` // milliseconds; as far as they are known when it is written
 }
 
 // Source is the picture that was sent.
@@ -164,6 +166,11 @@ func (m Manifest) validate() error {
 			return fmt.Errorf("variants[%d]: sha256 is not a digest", i)
 		}
 		names[v.Key] = true
+	}
+	for stage, took := range m.Timings {
+		if !slices.Contains(ladder.Stages, stage) || took < 0 {
+			return fmt.Errorf("timings: %q of %v ms is no time of a stage", stage, took)
+		}
 	}
 	return nil
 }

@@ -70,6 +70,8 @@ func TestDecodeRefusesWhatDoesNotHoldTogether(t *testing.T) {
 		"unknown format":  {`"format": "webp"`, `"format": "gif"`},
 		"no size":         {`"width": 320`, `"width": 0`},
 		"upper-case hash": {`"sha256": "b5bb`, `"sha256": "B5BB`},
+		"unknown stage":   {`"recipe"`, `"timings": {"nap": 1}, "recipe"`},
+		"negative time":   {`"recipe"`, `"timings": {"decode": -1}, "recipe"`},
 		"bad id":          {`"id": "k3v5`, `"id": "K3v5`},
 	} {
 		t.Run(name, func(t *testing.T) {

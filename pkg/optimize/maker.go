@@ -36,53 +36,61 @@ type Maker struct {
 	Store      *publish.Store
 	Limits     ladder.Limits
 	Log        *zap.Logger
+
+	KeepTimings bool // whether a manifest has them
 }
 
-// Make makes the set id of src, unless it is published already. Errors are
-// faults, or those of ctx and the disk.
-func (m *Maker) Make(ctx context.Context, src *os.File, source job.Source, recipe ladder.Recipe, id string) (manifest.Manifest, error) {
-	if m.Store.Has(id) {
-		return m.Store.Get(id)
+// Make makes the set of a job whose picture is src, unless it is published
+// already. took is what that took, beside what the job says. Errors are faults,
+// or those of ctx and the disk.
+func (m *Maker) Make(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+	if m.Store.Has(j.ImageID) {
+		made, err = m.Store.Get(j.ImageID)
+		return made, nil, err
 	}
-	made, err := m.try(ctx, m.Engine, src, source, recipe, id)
+	made, took, err = m.try(ctx, m.Engine, src, j)
 	var crash *codec.Crash
 	if !errors.As(err, &crash) {
-		return made, err
+		return made, took, err
 	}
-	m.Log.Warn("trying again in a fresh codec process, alone", zap.String("image_id", id), zap.Error(crash))
-	made, err = m.try(ctx, m.LastResort, src, source, recipe, id)
+	m.Log.Warn("trying again in a fresh codec process, alone", zap.String("image_id", j.ImageID), zap.Error(crash))
+	made, took, err = m.try(ctx, m.LastResort, src, j)
 	if errors.As(err, &crash) {
-		return made, fault.Wrap(fault.ProcessingFailed, crash, "The picture could not be processed: the process that decodes it failed twice.")
+		err = fault.Wrap(fault.ProcessingFailed, crash, "The picture could not be processed: the process that decodes it failed twice.")
 	}
-	return made, err
+	return made, took, err
 }
 
-func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, source job.Source, recipe ladder.Recipe, id string) (manifest.Manifest, error) {
-	set, err := m.Store.Begin(id)
+func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+	set, err := m.Store.Begin(j.ImageID)
 	if err != nil {
-		return manifest.Manifest{}, err
+		return made, nil, err
 	}
 	defer set.Abort()
 	c := collector{set: set}
 	began := time.Now()
-	summary, err := engine.Render(ctx, src, recipe, m.Limits, &c)
+	summary, err := engine.Render(ctx, src, j.Recipe, m.Limits, &c)
 	if err != nil {
-		return manifest.Manifest{}, err
+		return made, nil, err
 	}
-	rendered := time.Since(began)
-	if recipe.Single() && len(c.variants) == 0 {
-		return manifest.Manifest{}, tooLarge(recipe.Plan(c.source.Width, c.source.Height).Rungs[0], recipe.Encoders[0].Format)
+	took = summary.Timings.Plus(ladder.Timings{ladder.StageCodec: time.Since(began)})
+	if j.Recipe.Single() && len(c.variants) == 0 {
+		return made, nil, tooLarge(j.Recipe.Plan(c.source.Width, c.source.Height).Rungs[0], j.Recipe.Encoders[0].Format)
 	}
-	made := c.manifest(source, recipe, id, summary, time.Now())
+	made = c.manifest(j, summary, time.Now())
+	if m.KeepTimings {
+		made.Timings = j.Timings.Plus(took).Plus(set.Took).Milliseconds()
+	}
 	set.MadeOf(src.Name())
 	if err := set.Commit(made); err != nil {
-		return manifest.Manifest{}, err
+		return made, nil, err
 	}
-	m.Log.Info("published", zap.String("image_id", id), zap.String("format", made.Source.Format),
+	took = took.Plus(set.Took)
+	m.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("format", made.Source.Format),
 		zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
-		zap.Int64("bytes_in", source.Bytes), zap.Int64("bytes_out", c.bytes),
-		zap.Duration("engine", rendered), zap.Duration("took", time.Since(began)))
-	return made, nil
+		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", c.bytes),
+		zap.Duration("engine", took[ladder.StageCodec]), zap.Duration("took", time.Since(began)))
+	return made, took, nil
 }
 
 func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
@@ -111,10 +119,10 @@ func (c *collector) Variant(v ladder.Variant, body io.Reader) error {
 }
 
 // manifest describes what was collected, in the order of the plan.
-func (c *collector) manifest(source job.Source, recipe ladder.Recipe, id string, summary ladder.Summary, now time.Time) manifest.Manifest {
-	plan := recipe.Plan(c.source.Width, c.source.Height)
+func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) manifest.Manifest {
+	plan := j.Recipe.Plan(c.source.Width, c.source.Height)
 	place := func(f ladder.Format, width int) int {
-		format := slices.IndexFunc(recipe.Encoders, func(e ladder.Encoder) bool { return e.Format == f })
+		format := slices.IndexFunc(j.Recipe.Encoders, func(e ladder.Encoder) bool { return e.Format == f })
 		return format<<32 + width
 	}
 	omitted := slices.Concat(plan.Omitted, summary.Omitted)
@@ -125,11 +133,11 @@ func (c *collector) manifest(source job.Source, recipe ladder.Recipe, id string,
 	}
 	return manifest.Manifest{
 		Version:   manifest.Version,
-		ID:        id,
+		ID:        j.ImageID,
 		CreatedAt: timestamp.At(now),
-		Recipe:    recipe.ShortFingerprint(),
+		Recipe:    j.Recipe.ShortFingerprint(),
 		Source: manifest.Source{
-			SHA256: source.SHA256, Filename: source.Filename, Format: c.source.Format, Bytes: source.Bytes,
+			SHA256: j.Source.SHA256, Filename: j.Source.Filename, Format: c.source.Format, Bytes: j.Source.Bytes,
 			Width: c.source.Width, Height: c.source.Height, Frames: c.source.Frames,
 		},
 		Width: c.source.Width, Height: c.source.Height,
@@ -150,7 +158,8 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	defer f.Close()
 	hash := sha256.New()
 	head := new(prefix)
-	n, err := io.Copy(io.MultiWriter(hash, head), io.LimitReader(f, maxBytes+1))
+	took := make(ladder.Timings)
+	n, err := io.Copy(io.MultiWriter(took.Writer(ladder.StageHash, hash), head), io.LimitReader(f, maxBytes+1))
 	switch {
 	case err != nil:
 		return false, set, fault.Wrap(fault.InvalidRequest, err, "The file cannot be read: %v.", errors.Unwrap(err))
@@ -165,7 +174,7 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	id := recipe.ID(digest)
 	there := m.Store.Has(id)
 	source := job.Source{SHA256: hex.EncodeToString(digest[:]), Filename: filepath.Base(path), Bytes: n}
-	set, err = m.Make(ctx, f, source, recipe, id)
+	set, _, err = m.Make(ctx, f, job.Job{Source: source, Recipe: recipe, ImageID: id, Timings: took})
 	return !there && err == nil, set, err
 }
 

@@ -44,7 +44,9 @@ func (s *Service) resolveURL(ctx context.Context, lease *queue.Lease, url string
 	}
 	defer upload.Discard()
 	s.Log.Debug("source received", zap.String("source", upload.Digest()), zap.String("job_id", lease.Job().ID))
-	return s.claim(lease, sourceOf(upload), upload.SHA256, upload.Keep)
+	there, err = s.claim(lease, sourceOf(upload), upload.SHA256, upload.Keep)
+	lease.Took(upload.Took)
+	return there, err
 }
 
 // resolveImage takes the original of a published set.

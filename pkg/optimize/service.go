@@ -327,12 +327,12 @@ func (s *Service) remember(source job.Source, err error) {
 // render makes the set of a job whose picture is in the spool. Jobs for one
 // image at the same time wait for the first of them.
 func (s *Service) render(ctx context.Context, lease *queue.Lease) (more bool, err error) {
-	j := lease.Job()
-	_, err, _ = s.making.Do(j.ImageID, func() (any, error) { return nil, s.make(ctx, j) })
+	_, err, _ = s.making.Do(lease.Job().ImageID, func() (any, error) { return nil, s.make(ctx, lease) })
 	return false, err
 }
 
-func (s *Service) make(ctx context.Context, j job.Job) error {
+func (s *Service) make(ctx context.Context, lease *queue.Lease) error {
+	j := lease.Job()
 	if err := s.Spool.Room(0); err != nil {
 		return err
 	}
@@ -344,7 +344,8 @@ func (s *Service) make(ctx context.Context, j job.Job) error {
 	if err := s.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted
 		return err
 	}
-	_, err = s.Maker.Make(ctx, src, j.Source, j.Recipe, j.ImageID)
+	_, took, err := s.Maker.Make(ctx, src, j)
+	lease.Took(took)
 	s.remember(j.Source, err)
 	return err
 }

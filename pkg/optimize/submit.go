@@ -43,7 +43,7 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.
 	}
 	source := sourceOf(upload)
 	s.use(source.SHA256)
-	t, err := s.accept(place, upload, job.Job{Source: source, Recipe: s.recipe, ImageID: id, Webhooks: list(webhook)})
+	t, err := s.accept(place, upload, job.Job{Source: source, Recipe: s.recipe, ImageID: id, Webhooks: list(webhook), Timings: upload.Took})
 	if err != nil {
 		s.unuse(source.SHA256)
 		return Submission{}, err

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -21,6 +22,8 @@ import (
 // Set is a set in the making. Its owner ends with Commit or Abort; Abort after
 // Commit does nothing.
 type Set struct {
+	Took ladder.Timings // write, hash and, after Commit, sync
+
 	store *Store
 	id    string
 	dir   string
@@ -42,14 +45,14 @@ func (s *Store) Begin(id string) (*Set, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // served to others too: MkdirTemp makes it private
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
-	return &Set{store: s, id: id, dir: dir}, nil
+	return &Set{Took: make(ladder.Timings), store: s, id: id, dir: dir}, nil
 }
 
 // Add writes one variant file from body, which must hold exactly v.Bytes, and
 // describes it for the manifest.
 func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
 	hash := sha256.New()
-	n, err := set.write(v.Name(), io.TeeReader(body, hash))
+	n, err := set.write(v.Name(), io.TeeReader(body, set.Took.Writer(ladder.StageHash, hash)))
 	if err != nil {
 		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
 	}
@@ -70,7 +73,7 @@ func (set *Set) write(name string, body io.Reader) (int64, error) {
 		return 0, err
 	}
 	set.files = append(set.files, f)
-	n, err := io.Copy(f, body)
+	n, err := io.Copy(set.Took.Writer(ladder.StageWrite, f), body)
 	if err == nil {
 		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) // a hint
 	}
@@ -113,12 +116,14 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err := os.Chtimes(filepath.Join(set.dir, manifest.FileName), m.CreatedAt.Time, m.CreatedAt.Time); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
+	began := time.Now()
 	if err := set.sync(); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	if err := atomicfile.SyncDir(set.dir); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
+	set.Took.Since(began, ladder.StageSync)
 	s.log.Debug("set staged", zap.String("image_id", set.id))
 	s.moves.Lock()
 	defer s.moves.Unlock()
@@ -131,9 +136,11 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err := os.RemoveAll(place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
+	began = time.Now()
 	if err := atomicfile.Rename(set.dir, place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
 	}
+	set.Took.Since(began, ladder.StageSync)
 	set.done = true
 	s.mu.Lock()
 	s.ids[set.id] = m.CreatedAt.Time

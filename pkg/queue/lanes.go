@@ -2,6 +2,7 @@ package queue
 
 import (
 	"slices"
+	"time"
 )
 
 // Stage is what a job waits for.
@@ -62,6 +63,7 @@ func (e *entry) stage() Stage {
 func (q *Queue) push(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = append(*line, e)
+	e.since = time.Now()
 	q.waiting++
 	q.signal(e.stage())
 }
@@ -70,6 +72,7 @@ func (q *Queue) push(e *entry) {
 func (q *Queue) pushFront(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = slices.Insert(*line, 0, e)
+	e.since = time.Now()
 	q.waiting++
 	q.signal(e.stage())
 }

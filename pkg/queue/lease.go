@@ -11,6 +11,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // Lease is a worker's hold on one job in work. It ends by exactly one of
@@ -76,6 +77,7 @@ func (q *Queue) tryLease(stage Stage) (*Lease, error) {
 		q.pushFront(e)
 		return nil, err
 	}
+	e.job.Took(ladder.Timings{ladder.StageQueue: time.Since(e.since)})
 	q.running++
 	if stage == Resolve {
 		q.hosts[e.host]++
@@ -130,6 +132,13 @@ func (l *Lease) Resolve(source job.Source, imageID string) error {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.job.Resolve(source, imageID)
+}
+
+// Took adds what stages of the work have taken.
+func (l *Lease) Took(t ladder.Timings) {
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	l.e.job.Took(t)
 }
 
 // Advance ends the stage Resolve, durably: the job waits for Render. After an

@@ -87,6 +87,7 @@ type entry struct {
 
 	job       job.Job
 	host      string        // that its input is on
+	since     time.Time     // when it began to wait in its line
 	announced bool          // somebody was told its id
 	recorded  bool          // it is, or was, on the disk
 	ended     chan struct{} // closed when job is final

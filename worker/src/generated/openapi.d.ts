@@ -49,6 +49,9 @@ export interface components {
             srcset: {
                 [key: string]: string;
             };
+            timings?: {
+                [key: string]: number;
+            };
         };
         Variant: {
             key: string;

@@ -192,7 +192,7 @@ return errors === 0;
 validate22.evaluated = {"props":{"width":true,"height":true,"format":true,"quality":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema36 = {"$id":"LadderOutput","type":"object","required":["manifest","url"],"properties":{"manifest":{"$ref":"Manifest"},"url":{"type":"string","format":"uri"}}};
-const schema37 = {"$id":"Manifest","type":"object","required":["version","id","created_at","recipe","source","width","height","placeholder","variants","omitted","srcset"],"properties":{"version":{"const":1},"id":{"$ref":"ID"},"created_at":{"$ref":"Time"},"recipe":{"type":"string","pattern":"^[0-9a-f]{8}$"},"source":{"type":"object","required":["sha256","format","bytes","width","height","frames"],"properties":{"sha256":{"$ref":"SHA256"},"filename":{"type":"string"},"format":{"type":"string","enum":["jpeg","png","webp","gif","heic","avif","tiff"]},"bytes":{"type":"integer","minimum":1},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"frames":{"type":"integer","minimum":1}}},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"placeholder":{"type":"object","required":["thumbhash","color"],"properties":{"thumbhash":{"type":"string","contentEncoding":"base64"},"color":{"type":"string","pattern":"^#[0-9a-f]{6}$"}}},"variants":{"type":"array","items":{"$ref":"Variant"}},"omitted":{"type":"array","items":{"type":"object","required":["format","width","reason"],"properties":{"format":{"$ref":"Format"},"width":{"type":"integer","minimum":1},"reason":{"type":"string","enum":["not_smaller","beyond_format"]}}}},"srcset":{"type":"object","additionalProperties":{"type":"string"}}}};
+const schema37 = {"$id":"Manifest","type":"object","required":["version","id","created_at","recipe","source","width","height","placeholder","variants","omitted","srcset"],"properties":{"version":{"const":1},"id":{"$ref":"ID"},"created_at":{"$ref":"Time"},"recipe":{"type":"string","pattern":"^[0-9a-f]{8}$"},"source":{"type":"object","required":["sha256","format","bytes","width","height","frames"],"properties":{"sha256":{"$ref":"SHA256"},"filename":{"type":"string"},"format":{"type":"string","enum":["jpeg","png","webp","gif","heic","avif","tiff"]},"bytes":{"type":"integer","minimum":1},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"frames":{"type":"integer","minimum":1}}},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"placeholder":{"type":"object","required":["thumbhash","color"],"properties":{"thumbhash":{"type":"string","contentEncoding":"base64"},"color":{"type":"string","pattern":"^#[0-9a-f]{6}$"}}},"variants":{"type":"array","items":{"$ref":"Variant"}},"omitted":{"type":"array","items":{"type":"object","required":["format","width","reason"],"properties":{"format":{"$ref":"Format"},"width":{"type":"integer","minimum":1},"reason":{"type":"string","enum":["not_smaller","beyond_format"]}}}},"srcset":{"type":"object","additionalProperties":{"type":"string"}},"timings":{"type":"object","additionalProperties":{"type":"number","minimum":0}}}};
 const schema38 = {"$id":"ID","type":"string","pattern":"^[a-z2-7]{26}$"};
 const schema40 = {"$id":"SHA256","type":"string","pattern":"^[0-9a-f]{64}$"};
 const pattern6 = new RegExp("^[a-z2-7]{26}$", "u");
@@ -910,6 +910,44 @@ var valid0 = _errs51 === errors;
 else {
 var valid0 = true;
 }
+if(valid0){
+if(data.timings !== undefined){
+let data26 = data.timings;
+const _errs56 = errors;
+if(errors === _errs56){
+if(data26 && typeof data26 == "object" && !Array.isArray(data26)){
+for(const key1 in data26){
+let data27 = data26[key1];
+const _errs59 = errors;
+if(errors === _errs59){
+if((typeof data27 == "number") && (isFinite(data27))){
+if(data27 < 0 || isNaN(data27)){
+validate25.errors = [{instancePath:instancePath+"/timings/" + key1.replace(/~/g, "~0").replace(/\//g, "~1"),schemaPath:"#/properties/timings/additionalProperties/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
+return false;
+}
+}
+else {
+validate25.errors = [{instancePath:instancePath+"/timings/" + key1.replace(/~/g, "~0").replace(/\//g, "~1"),schemaPath:"#/properties/timings/additionalProperties/type",keyword:"type",params:{type: "number"}}];
+return false;
+}
+}
+var valid11 = _errs59 === errors;
+if(!valid11){
+break;
+}
+}
+}
+else {
+validate25.errors = [{instancePath:instancePath+"/timings",schemaPath:"#/properties/timings/type",keyword:"type",params:{type: "object"}}];
+return false;
+}
+}
+var valid0 = _errs56 === errors;
+}
+else {
+var valid0 = true;
+}
+}
 }
 }
 }
@@ -930,7 +968,7 @@ return false;
 validate25.errors = vErrors;
 return errors === 0;
 }
-validate25.evaluated = {"props":{"version":true,"id":true,"created_at":true,"recipe":true,"source":true,"width":true,"height":true,"placeholder":true,"variants":true,"omitted":true,"srcset":true},"dynamicProps":false,"dynamicItems":false};
+validate25.evaluated = {"props":{"version":true,"id":true,"created_at":true,"recipe":true,"source":true,"width":true,"height":true,"placeholder":true,"variants":true,"omitted":true,"srcset":true,"timings":true},"dynamicProps":false,"dynamicItems":false};
 
 
 function validate24(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
