@@ -1,0 +1,173 @@
+package imaging
+
+import (
+	"image/color"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// noise is a picture in which no pixel tells of its neighbours.
+func noise() func(x, y int) color.Color {
+	random := rand.New(rand.NewPCG(1, 2))
+	return func(int, int) color.Color {
+		v := random.Uint32()
+		return color.NRGBA{R: uint8(v), G: uint8(v >> 8), B: uint8(v >> 16), A: 255}
+	}
+}
+
+// decodedAt is a picture as its rung of that size, RGBA.
+func decodedAt(t *testing.T, path string, width, height int) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var pixels []byte
+	onThread(func() {
+		engine, err := Start(Config{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, h, err := engine.probe(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rung, err := decode(f, l, h, 1, ladder.Rung{Width: width, Height: height}, make(ladder.Timings))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rung.free()
+		if pixels, err = rung.rgba(width, height); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return pixels
+}
+
+// lanczos resizes one axis of samples, as the textbook has it: in floating
+// point, without a limit to the values, the edge going on for ever.
+func lanczos(samples []float64, size int) []float64 {
+	factor := float64(len(samples)) / float64(size)
+	stretch := max(1, factor)
+	out := make([]float64, size)
+	for i := range out {
+		centre := (float64(i)+0.5)*factor - 0.5
+		var sum, weights float64
+		for j := int(math.Floor(centre - 3*stretch)); j <= int(math.Ceil(centre+3*stretch)); j++ {
+			x := (float64(j) - centre) / stretch
+			if math.Abs(x) >= 3 {
+				continue
+			}
+			weight := 1.0
+			if x != 0 {
+				weight = 3 * math.Sin(math.Pi*x) * math.Sin(math.Pi*x/3) / (math.Pi * math.Pi * x * x)
+			}
+			sum += weight * samples[min(max(j, 0), len(samples)-1)]
+			weights += weight
+		}
+		out[i] = sum / weights
+	}
+	return out
+}
+
+// lanczosRGBA is what a picture of opaque RGBA pixels should be at that size.
+func lanczosRGBA(pixels []byte, w, h, width, height int) []byte {
+	out := make([]byte, 4*width*height)
+	for c := range 4 {
+		columns := make([][]float64, w)
+		for x := range columns {
+			column := make([]float64, h)
+			for y := range column {
+				column[y] = float64(pixels[4*(y*w+x)+c])
+			}
+			columns[x] = lanczos(column, height)
+		}
+		row := make([]float64, w)
+		for y := range height {
+			for x := range row {
+				row[x] = columns[x][y]
+			}
+			for x, v := range lanczos(row, width) {
+				out[4*(y*width+x)+c] = uint8(math.Round(min(max(v, 0), 255)))
+			}
+		}
+	}
+	return out
+}
+
+func TestRungsAreTheTextbooksLanczos(t *testing.T) {
+	for _, test := range []struct{ w, h, width, height int }{
+		{64, 64, 32, 32},
+		{101, 67, 50, 33},
+		{33, 95, 31, 90},
+		{200, 9, 67, 3},
+		{17, 300, 5, 88},
+		{64, 1, 24, 1},
+		{1, 64, 1, 24},
+		{3, 2, 2, 1},
+		{1, 2, 1, 1},
+	} {
+		path := pngOf(t, test.w, test.h, noise())
+		want := lanczosRGBA(decodedAt(t, path, test.w, test.h), test.w, test.h, test.width, test.height)
+		got := decodedAt(t, path, test.width, test.height)
+		for i := range want {
+			if d := int(got[i]) - int(want[i]); d < -1 || d > 1 {
+				t.Errorf("%v: sample %d is %d, want %d", test, i, got[i], want[i])
+				break
+			}
+		}
+	}
+}
+
+func TestEvenColourStaysExactly(t *testing.T) {
+	for _, want := range []color.NRGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, {1, 128, 254, 255}} {
+		path := pngOf(t, 331, 97, func(int, int) color.Color { return want })
+		for _, width := range []int{330, 200, 77, 30, 3} {
+			pixels := decodedAt(t, path, width, max(1, width*97/331))
+			for i := 0; i < len(pixels); i += 4 {
+				if got := (color.NRGBA{pixels[i], pixels[i+1], pixels[i+2], pixels[i+3]}); got != want {
+					t.Fatalf("%v at width %d: pixel %d is %v", want, width, i/4, got)
+				}
+			}
+		}
+	}
+}
+
+// Where a picture becomes smaller by far, blocks are averaged first: that is
+// another filter, but the same picture.
+func TestFarSmallerIsTheSamePicture(t *testing.T) {
+	const w, h, width, height = 640, 480, 40, 30
+	smooth := func(x, y int) color.Color {
+		return color.NRGBA{uint8(x * 255 / w), uint8(y * 255 / h), uint8((x + y) * 255 / (w + h)), 255}
+	}
+	path := pngOf(t, w, h, smooth)
+	want := lanczosRGBA(decodedAt(t, path, w, h), w, h, width, height)
+	got := decodedAt(t, path, width, height)
+	for i := range want {
+		if d := int(got[i]) - int(want[i]); d < -2 || d > 2 {
+			t.Fatalf("sample %d is %d, want %d", i, got[i], want[i])
+		}
+	}
+}
+
+// What is transparent has no say in the colours beside it.
+func TestTransparentPixelsWeighNothing(t *testing.T) {
+	path := pngOf(t, 96, 64, func(x, _ int) color.Color {
+		if x%2 == 0 {
+			return color.NRGBA{R: 200, G: 100, B: 50, A: 255}
+		}
+		return color.NRGBA{G: 255}
+	})
+	pixels := decodedAt(t, path, 24, 16)
+	for i := 0; i < len(pixels); i += 4 {
+		r, g, b := int(pixels[i]), int(pixels[i+1]), int(pixels[i+2])
+		if max(r-200, 200-r, g-100, 100-g, b-50, 50-b) > 3 {
+			t.Fatalf("pixel %d is %v", i/4, pixels[i:i+4])
+		}
+	}
+}
