@@ -264,7 +264,7 @@ func TestPeakMemory(t *testing.T) {
 	if _, err := fmt.Sscanf(string(out), "peak %d", &peak); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if most := 200 << 10; peak > most {
+	if most := 150 << 10; peak > most {
 		t.Errorf("peak of %d MB, more than %d", peak>>10, most>>10)
 	}
 }

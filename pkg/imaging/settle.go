@@ -1,0 +1,55 @@
+package imaging
+
+/*
+#include <malloc.h>
+*/
+import "C"
+
+import (
+	"bufio"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// settle gives back what starting alone took: free memory of the C heap, and
+// the pages of libraries that were read to link and to test them, of which
+// libvips has some hundred. They are unchanged pages of files: those that work
+// needs come back from the page cache, the others are the kernel's to drop.
+func settle() {
+	C.malloc_trim(0)
+	maps, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return // then it stays as large as it is
+	}
+	defer maps.Close()
+	var start, end uintptr
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case fields[0] == "Anonymous:": // what was changed, such as addresses by the linker
+			if fields[1] == "0" && end > start {
+				_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_DONTNEED)
+			}
+		case !strings.HasSuffix(fields[0], ":"):
+			start, end = unchangeable(fields)
+		}
+	}
+}
+
+// unchangeable gives the addresses of a mapping of a file that cannot be
+// written, from its first line in smaps; none of another.
+func unchangeable(fields []string) (start, end uintptr) {
+	if len(fields) < 6 || fields[1][1] == 'w' || fields[5][0] != '/' {
+		return 0, 0
+	}
+	from, to, _ := strings.Cut(fields[0], "-")
+	a, err1 := strconv.ParseUint(from, 16, 64)
+	b, err2 := strconv.ParseUint(to, 16, 64)
+	if err1 != nil || err2 != nil {
+		return 0, 0
+	}
+	return uintptr(a), uintptr(b)
+}
