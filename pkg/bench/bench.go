@@ -81,7 +81,7 @@ type Effort struct {
 var efforts = []struct {
 	format ladder.Format
 	most   int
-}{{ladder.WebP, 6}, {ladder.AVIF, 8}}
+}{{ladder.WebP, 6}, {ladder.JPEG, 1}, {ladder.AVIF, 8}}
 
 // bench is a measurement on its way.
 type bench struct {
@@ -267,7 +267,7 @@ func (b *bench) climb(ctx context.Context, f ladder.Format, most int) (rows []Ef
 	l := b.Config.Ladder
 	l.Formats = []ladder.Format{f}
 	for effort := range most + 1 {
-		l.Effort.WebP, l.Effort.AVIF = effort, effort
+		l.Effort = ladder.Effort{WebP: effort, JPEG: effort, AVIF: effort}
 		c, err := b.measure(ctx, setup{1, runtime.GOMAXPROCS(0)}, l.Recipe(), 1)
 		var late *codec.Crash
 		switch {

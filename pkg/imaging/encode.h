@@ -13,7 +13,7 @@
 /* Lossy; sRGB, with or without alpha, not premultiplied. Effort 0 to 6. */
 int encode_webp(VipsImage *in, int quality, int effort, void **buffer, size_t *length);
 
-/* Progressive; grey or sRGB. */
-int encode_jpeg(VipsImage *in, int quality, gboolean subsample, void **buffer, size_t *length);
+/* Progressive; grey or sRGB. Effort 0 or 1. */
+int encode_jpeg(VipsImage *in, int quality, int effort, gboolean subsample, void **buffer, size_t *length);
 
 #endif

@@ -660,7 +660,7 @@ save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
 {
 	switch (e->saver) {
 	case KERNEL_TO_JPEG:
-		return encode_jpeg(in, e->quality, e->subsample, buffer, length);
+		return encode_jpeg(in, e->quality, e->effort, e->subsample, buffer, length);
 	case KERNEL_TO_WEBP:
 		if (vips_image_get_page_height(in) < in->Ysize)
 			return vips_webpsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,

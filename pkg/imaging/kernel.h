@@ -64,7 +64,7 @@ typedef enum {
 typedef struct {
 	KernelSaver saver;
 	int quality;
-	int effort;           /* WebP and AVIF */
+	int effort;
 	gboolean subsample;   /* JPEG and AVIF: halve the chroma */
 	double background[3]; /* JPEG: under transparent pixels */
 } KernelEncoding;

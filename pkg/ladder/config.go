@@ -50,6 +50,7 @@ type Presets struct {
 // Effort is how long an encoder looks for a smaller file.
 type Effort struct {
 	WebP int `mapstructure:"webp"` // 0 (fast) to 6
+	JPEG int `mapstructure:"jpeg"` // 0 (fast: half the scans) or 1
 	AVIF int `mapstructure:"avif"` // 0 (fast) to 8; libvips' 9, minutes a picture, is not offered
 }
 
@@ -71,7 +72,7 @@ func DefaultConfig() Config {
 			Medium: Quality{WebP: 80, JPEG: 80, AVIF: 60},
 			High:   Quality{WebP: 90, JPEG: 90, AVIF: 75},
 		},
-		Effort:            Effort{WebP: 4, AVIF: 2},
+		Effort:            Effort{WebP: 4, JPEG: 1, AVIF: 2},
 		ChromaSubsampling: Chroma420,
 		Background:        "#ffffff",
 	}
@@ -135,6 +136,7 @@ func (c Config) Validate() error {
 	}{
 		{"ladder.max_width", c.MaxWidth, 1, maxWidth},
 		{"ladder.effort.webp", c.Effort.WebP, 0, 6},
+		{"ladder.effort.jpeg", c.Effort.JPEG, 0, 1},
 		{"ladder.effort.avif", c.Effort.AVIF, 0, 8},
 	} {
 		if r.value < r.lo || r.value > r.hi {
@@ -177,7 +179,7 @@ func (c Config) add(r *Recipe, f Format) {
 	case AVIF:
 		e.Effort, e.Chroma = c.Effort.AVIF, c.ChromaSubsampling
 	case JPEG:
-		e.Chroma = c.ChromaSubsampling
+		e.Effort, e.Chroma = c.Effort.JPEG, c.ChromaSubsampling
 		rgb, _ := strconv.ParseUint(c.Background[1:], 16, 24) // Validate has seen six hex digits
 		r.Background = &RGB{byte(rgb >> 16), byte(rgb >> 8), byte(rgb)}
 	}

@@ -126,6 +126,7 @@ func TestIDDependsOnWhateverChangesBytes(t *testing.T) {
 		"webp quality": func(c *ladder.Config) { c.Quality.WebP++ },
 		"jpeg quality": func(c *ladder.Config) { c.Quality.JPEG++ },
 		"webp effort":  func(c *ladder.Config) { c.Effort.WebP-- },
+		"jpeg effort":  func(c *ladder.Config) { c.Effort.JPEG-- },
 		"chroma":       func(c *ladder.Config) { c.ChromaSubsampling = ladder.Chroma444 },
 		"background":   func(c *ladder.Config) { c.Background = "#000000" },
 	}
@@ -169,6 +170,7 @@ func TestConfigErrorsNameTheKeyAndTheValue(t *testing.T) {
 		`ladder.formats[1]: "webp" is named twice`:                                  func(c *ladder.Config) { c.Formats[1] = "webp" },
 		"ladder.formats: must name at least one":                                    func(c *ladder.Config) { c.Formats = nil },
 		"ladder.quality.jpeg: must be from 1 to 100 (got 101)":                      func(c *ladder.Config) { c.Quality.JPEG = 101 },
+		"ladder.effort.jpeg: must be from 0 to 1 (got 2)":                           func(c *ladder.Config) { c.Effort.JPEG = 2 },
 		"ladder.effort.avif: must be from 0 to 8 (got 9)":                           func(c *ladder.Config) { c.Effort.AVIF = 9 },
 		`ladder.chroma_subsampling: must be "4:2:0" or "4:4:4" (got "4:1:1")`:       func(c *ladder.Config) { c.ChromaSubsampling = "4:1:1" },
 		`ladder.background: must be a colour like #ffffff (got "white")`:            func(c *ladder.Config) { c.Background = "white" },
