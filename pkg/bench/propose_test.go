@@ -69,7 +69,7 @@ func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
 }
 
 func TestTheProposalIsAPieceOfTheConfiguration(t *testing.T) {
-	p := bench.Proposal{Processes: 2, Threads: 4, MaxMemory: 384 << 20, Effort: map[ladder.Format]int{ladder.WebP: 3, ladder.AVIF: 1}}
+	p := bench.Proposal{Processes: 2, Threads: 4, MaxMemory: 384 << 20, Effort: map[ladder.Format]int{ladder.WebP: 3, ladder.JPEG: 0, ladder.AVIF: 1}}
 	c, warnings, err := load(t, p.YAML())
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("%v %v in\n%s", err, warnings, p.YAML())

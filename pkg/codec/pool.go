@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 // What an idle child takes, and what the daemon and the rest of a small system
 // do; bytes.
 const (
-	IdleChild = 48 << 20
+	IdleChild = 32 << 20
 	others    = 192 << 20
 )
 
