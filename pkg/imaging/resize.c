@@ -340,11 +340,14 @@ weigh_last_columns(const uint8_t **lines, const int16_t **weights, int taps, int
 static void
 weigh_rows(const Eight *across, const Axis *along, VipsImage *out, int top, int rows)
 {
+	uint8_t *lines[LANES];
 	Eight block[LANES];
 	int lane = 0;
 	int x = 0;
 	int place, band, y;
 
+	for (y = 0; y < rows; y++)
+		lines[y] = VIPS_IMAGE_ADDR(out, 0, top + y);
 	for (place = 0; place < along->size; place++)
 		for (band = 0; band < out->Bands; band++) {
 			block[lane++] = round_off(
@@ -357,7 +360,7 @@ weigh_rows(const Eight *across, const Axis *along, VipsImage *out, int top, int 
 			for (y = 0; y < rows; y++) {
 				EightBytes bytes = to_bytes(block[y]);
 
-				memcpy(VIPS_IMAGE_ADDR(out, 0, top + y) + x, &bytes, lane);
+				memcpy(lines[y] + x, &bytes, lane);
 			}
 			x += lane;
 			lane = 0;
