@@ -429,7 +429,7 @@ resize(VipsImage *in, int width, int height, VipsImage **out)
 
 		/* As many as eight rows of the result are made of, and one strip. */
 		rows_init(&rows, in, i * frame_height, frame_height,
-			(int) (LANES * (double) frame_height / height) + down.taps + 16);
+			MIN(frame_height, (int) (LANES * (double) frame_height / height) + down.taps + 16));
 		result = resize_frame(&rows, &along, &down, memory, i * height);
 		rows_clear(&rows);
 	}
