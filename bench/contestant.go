@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/optimizerd/optimizerd/bench/contest"
+)
+
+// The contestants.
+const (
+	ours  = "optimizerd"
+	floor = "floor"
+	bimg  = "bimg"
+	sharp = "sharp"
+)
+
+// contestant makes the variants of a photo, and is measured as it does.
+type contestant interface {
+	render(ctx context.Context, p photo, variants []contest.Variant) (run, error)
+	peak() (int64, error)
+	stop()
+}
+
+// run is what one ladder took, in seconds, and where its files are.
+type run struct {
+	CPU, Wall float64
+	Folder    string
+	Parts     *contest.Parts
+}
+
+// peer is a contestant that speaks the protocol of package contest.
+type peer struct {
+	*process
+	about  string
+	folder string
+}
+
+// programs are how the peers are started, from the root of the repository.
+var programs = map[string][]string{
+	floor: {"bin/bench/floor"},
+	bimg:  {"bin/bench/bimg"},
+	sharp: {"node", "bench/sharp/sharp.mjs"},
+}
+
+// peer starts one of them, with one thread for libvips, as ours has.
+func (b *bench) peer(ctx context.Context, name string) (*peer, error) {
+	program := programs[name]
+	process, err := start(ctx, b.folder, append(os.Environ(), "VIPS_CONCURRENCY=1"), program[0], program[1:]...)
+	if err != nil {
+		return nil, err
+	}
+	var hello contest.Hello
+	if err := process.hear(&hello); err != nil {
+		process.stop()
+		return nil, err
+	}
+	return &peer{process, hello.About, b.folder}, nil
+}
+
+func (p *peer) render(_ context.Context, photo photo, variants []contest.Variant) (run, error) {
+	folder, err := os.MkdirTemp(p.folder, "set-")
+	if err != nil {
+		return run{}, err
+	}
+	r := run{Folder: folder}
+	var answer contest.Answer
+	r.CPU, r.Wall, err = p.measure(func() error {
+		return p.say(contest.Request{Photo: photo.path, Folder: folder, Variants: variants}, &answer)
+	})
+	if err == nil && answer.Error != "" {
+		err = errors.New(answer.Error)
+	}
+	if err != nil {
+		return run{}, fmt.Errorf("%s: %s: %w", p.about, photo.name, err)
+	}
+	if answer.Parts != nil {
+		r.Parts, r.CPU = answer.Parts, answer.Parts.Total()
+	}
+	return r, nil
+}
+
+// settle is what a process gets after its answer to tidy up, which belongs to
+// the work too.
+const settle = 30 * time.Millisecond
+
+// measure gives the seconds of CPU and on the clock that f has the process take.
+func (p *process) measure(f func() error) (cpu, wall float64, err error) {
+	before, err := p.cpu()
+	if err != nil {
+		return 0, 0, err
+	}
+	began := time.Now()
+	if err := f(); err != nil {
+		return 0, 0, err
+	}
+	wall = time.Since(began).Seconds()
+	time.Sleep(settle)
+	after, err := p.cpu()
+	return after - before, wall, err
+}
