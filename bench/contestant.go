@@ -46,10 +46,13 @@ var programs = map[string][]string{
 	sharp: {"node", "bench/sharp/sharp.mjs"},
 }
 
-// peer starts one of them, with one thread for libvips, as ours has.
 func (b *bench) peer(ctx context.Context, name string) (*peer, error) {
-	program := programs[name]
-	process, err := start(ctx, b.folder, append(os.Environ(), "VIPS_CONCURRENCY=1"), program[0], program[1:]...)
+	return startPeer(ctx, b.folder, programs[name]...)
+}
+
+// startPeer starts one, with one thread for libvips, as ours has.
+func startPeer(ctx context.Context, folder string, program ...string) (*peer, error) {
+	process, err := start(ctx, folder, append(os.Environ(), "VIPS_CONCURRENCY=1"), program[0], program[1:]...)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +61,7 @@ func (b *bench) peer(ctx context.Context, name string) (*peer, error) {
 		process.stop()
 		return nil, err
 	}
-	return &peer{process, hello.About, b.folder}, nil
+	return &peer{process, hello.About, folder}, nil
 }
 
 func (p *peer) render(_ context.Context, photo photo, variants []contest.Variant) (run, error) {
