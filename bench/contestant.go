@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/optimizerd/optimizerd/bench/contest"
 )
@@ -25,11 +24,11 @@ type contestant interface {
 	stop()
 }
 
-// run is what one ladder took, in seconds, and where its files are.
+// run is what one ladder took, and where its files are.
 type run struct {
-	CPU, Wall float64
-	Folder    string
-	Parts     *contest.Parts
+	cost
+	folder string
+	parts  *contest.Parts
 }
 
 // peer is a contestant that speaks the protocol of package contest.
@@ -69,9 +68,9 @@ func (p *peer) render(_ context.Context, photo photo, variants []contest.Variant
 	if err != nil {
 		return run{}, err
 	}
-	r := run{Folder: folder}
+	r := run{folder: folder}
 	var answer contest.Answer
-	r.CPU, r.Wall, err = p.measure(func() error {
+	r.cost, err = p.measure(func() error {
 		return p.say(contest.Request{Photo: photo.path, Folder: folder, Variants: variants}, &answer)
 	})
 	if err == nil && answer.Error != "" {
@@ -81,27 +80,7 @@ func (p *peer) render(_ context.Context, photo photo, variants []contest.Variant
 		return run{}, fmt.Errorf("%s: %s: %w", p.about, photo.name, err)
 	}
 	if answer.Parts != nil {
-		r.Parts, r.CPU = answer.Parts, answer.Parts.Total()
+		r.parts, r.cpu = answer.Parts, answer.Parts.Total()
 	}
 	return r, nil
-}
-
-// settle is what a process gets after its answer to tidy up, which belongs to
-// the work too.
-const settle = 30 * time.Millisecond
-
-// measure gives the seconds of CPU and on the clock that f has the process take.
-func (p *process) measure(f func() error) (cpu, wall float64, err error) {
-	before, err := p.cpu()
-	if err != nil {
-		return 0, 0, err
-	}
-	began := time.Now()
-	if err := f(); err != nil {
-		return 0, 0, err
-	}
-	wall = time.Since(began).Seconds()
-	time.Sleep(settle)
-	after, err := p.cpu()
-	return after - before, wall, err
 }

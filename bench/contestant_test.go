@@ -36,14 +36,14 @@ func TestContestantsMakeWhatTheyAreAskedFor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.CPU <= 0 || r.Wall < r.CPU/2 {
-				t.Errorf("%.3f s of CPU in %.3f s", r.CPU, r.Wall)
+			if r.cpu <= 0 || r.wall < r.cpu/2 {
+				t.Errorf("%.3f s of CPU in %.3f s", r.cpu, r.wall)
 			}
-			if there := kept(plan, r.Folder); len(there) != len(plan) {
+			if there := kept(plan, r.folder); len(there) != len(plan) {
 				t.Fatalf("only %v are there", there)
 			}
 			for file, want := range map[string][2]int{"96.webp": {96, 128}, "64.jpg": {64, 85}} {
-				width, height, err := size(context.Background(), filepath.Join(r.Folder, file))
+				width, height, err := size(context.Background(), filepath.Join(r.folder, file))
 				if err != nil {
 					t.Fatal(err)
 				}

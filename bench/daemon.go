@@ -86,11 +86,11 @@ func (d *daemon) set(id string) string { return filepath.Join(d.storage, "files"
 // render makes the variants that the daemon is set to, whatever is asked.
 func (d *daemon) render(ctx context.Context, p photo, _ []contest.Variant) (run, error) {
 	var m manifest.Manifest
-	cpu, wall, err := d.measure(func() (err error) {
+	cost, err := d.measure(func() (err error) {
 		m, err = d.upload(ctx, p)
 		return err
 	})
-	return run{CPU: cpu, Wall: wall, Folder: d.set(m.ID)}, err
+	return run{cost: cost, folder: d.set(m.ID)}, err
 }
 
 // plan is what the daemon makes of a photo, so that all others make the same:

@@ -13,6 +13,7 @@ type ladderResult struct {
 	Contestants []ladderOf
 	Wall        spread // of an upload with the daemon's defaults, seconds
 	WallToCPU   spread // that, to the CPU time with one thread
+	Others      spread // the share of all cores that other programs had meanwhile
 }
 
 // ladderOf is what one contestant took for it.
@@ -46,7 +47,7 @@ func (b *bench) ladders(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		cpu, wall := make(map[string][]float64), make(map[string][]float64)
+		cpu, wall, others := make(map[string][]float64), make(map[string][]float64), make(map[string][]float64)
 		for round := range b.rounds {
 			for i := range names {
 				name := names[(round+i)%len(names)]
@@ -55,13 +56,14 @@ func (b *bench) ladders(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				cpu[name] = append(cpu[name], r.CPU)
-				wall[name] = append(wall[name], r.Wall)
+				cpu[name] = append(cpu[name], r.cpu)
+				wall[name] = append(wall[name], r.wall)
+				others[name] = append(others[name], r.others)
 			}
 		}
 		result := ladderResult{
 			Photo: p.name, Bytes: len(p.data),
-			Wall: spreadOf(wall[parallel]), WallToCPU: spreadOf(ratios(wall[parallel], cpu[ours])),
+			Wall: spreadOf(wall[parallel]), WallToCPU: spreadOf(ratios(wall[parallel], cpu[ours])), Others: spreadOf(others[parallel]),
 		}
 		for _, name := range []string{ours, floor, bimg, sharp} {
 			result.Contestants = append(result.Contestants, ladderOf{name, spreadOf(cpu[name]), spreadOf(ratios(cpu[ours], cpu[name]))})

@@ -17,7 +17,8 @@ type loadResult struct {
 	PerMinute float64 // of them
 	P50, P99  float64 // seconds from the first byte sent to the manifest
 	Peak      int64   // bytes
-	Busy      float64 // the share of all cores that the daemon and its children had
+	Others    float64 // the share of all cores that programs had which have no part in this
+	Busy      float64 // the share of the rest that the daemon and its children had
 }
 
 // loadWindow is how long each number of clients is watched. What is under way
@@ -51,7 +52,7 @@ func (b *bench) closedLoop(ctx context.Context, p photo, clients int) (r loadRes
 	if _, err := d.upload(ctx, p); err != nil { // the first of anything is slow
 		return r, err
 	}
-	before, err := d.cpu()
+	before, err := d.usage()
 	if err != nil {
 		return r, err
 	}
@@ -75,11 +76,11 @@ func (b *bench) closedLoop(ctx context.Context, p photo, clients int) (r loadRes
 			return nil
 		})
 	}
-	var after float64
+	var after usage
 	group.Go(func() (err error) {
 		select {
 		case <-time.After(time.Until(end)):
-			after, err = d.cpu()
+			after, err = d.usage()
 			return err
 		case <-ctx.Done():
 			return ctx.Err()
@@ -88,11 +89,12 @@ func (b *bench) closedLoop(ctx context.Context, p photo, clients int) (r loadRes
 	if err := group.Wait(); err != nil {
 		return r, err
 	}
+	used := after.minus(before)
 	r = loadResult{
 		Clients: clients, Ladders: len(latencies),
 		PerMinute: float64(len(latencies)) / loadWindow.Minutes(),
 		P50:       quantile(latencies, 0.5), P99: quantile(latencies, 0.99),
-		Busy: (after - before) / loadWindow.Seconds() / float64(runtime.NumCPU()),
+		Others: used.others(), Busy: used.process / used.elapsed.Seconds() / float64(runtime.NumCPU()) / (1 - used.others()),
 	}
 	r.Peak, err = d.peak()
 	return r, err

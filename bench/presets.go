@@ -56,8 +56,8 @@ func (b *bench) efforts(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				cpu[d] = append(cpu[d], r.CPU)
-				folder[d] = r.Folder
+				cpu[d] = append(cpu[d], r.cpu)
+				folder[d] = r.folder
 			}
 			slices.Reverse(pair)
 		}
@@ -108,11 +108,11 @@ func (b *bench) avif(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			seconds := r.Parts.Encode[avif.Name]
+			seconds := r.parts.Encode[avif.Name]
 			rungs[i].seconds = append(rungs[i].seconds, seconds)
-			rungs[i].cpu = append(rungs[i].cpu, seconds/r.Parts.Encode[webp.Name])
+			rungs[i].cpu = append(rungs[i].cpu, seconds/r.parts.Encode[webp.Name])
 			for v, s := range map[contest.Variant]*sample{webp: &rungs[i].webp, avif: &rungs[i].avif} {
-				if err := b.look(ctx, s, p, r.Folder, []contest.Variant{v}, widths); err != nil {
+				if err := b.look(ctx, s, p, r.folder, []contest.Variant{v}, widths); err != nil {
 					return err
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -122,6 +123,82 @@ func (p *process) cpu() (float64, error) {
 		seconds += clock
 	}
 	return seconds, nil
+}
+
+// usage is CPU time until now, in seconds.
+type usage struct {
+	at      time.Time
+	process float64 // with its children
+	client  float64 // of this program
+	machine float64 // of everything, and what other machines took from this one
+}
+
+func (p *process) usage() (u usage, err error) {
+	u.at = time.Now()
+	if u.process, err = p.cpu(); err != nil {
+		return u, err
+	}
+	if u.client, err = processClock(os.Getpid()); err != nil {
+		return u, err
+	}
+	proc, err := procfs.NewDefaultFS()
+	if err != nil {
+		return u, err
+	}
+	stat, err := proc.Stat()
+	if err != nil {
+		return u, err
+	}
+	t := stat.CPUTotal
+	u.machine = t.User + t.Nice + t.System + t.IRQ + t.SoftIRQ + t.Steal
+	return u, nil
+}
+
+// used is CPU time of a while, in seconds.
+type used struct {
+	elapsed                  time.Duration
+	process, client, machine float64
+}
+
+func (u usage) minus(before usage) used {
+	return used{u.at.Sub(before.at), u.process - before.process, u.client - before.client, u.machine - before.machine}
+}
+
+// others is the share of all cores that had no part in what was measured.
+func (u used) others() float64 {
+	return max(0, u.machine-u.process-u.client) / u.elapsed.Seconds() / float64(runtime.NumCPU())
+}
+
+// cost is what a piece of work took.
+type cost struct {
+	cpu    float64 // seconds
+	wall   float64 // seconds
+	others float64 // the share of all cores that others had meanwhile
+}
+
+// settle is what a process gets after its answer to tidy up, which belongs to
+// the work too.
+const settle = 30 * time.Millisecond
+
+// measure gives what f has the process do.
+func (p *process) measure(f func() error) (c cost, err error) {
+	before, err := p.usage()
+	if err != nil {
+		return c, err
+	}
+	began := time.Now()
+	if err := f(); err != nil {
+		return c, err
+	}
+	c.wall = time.Since(began).Seconds()
+	time.Sleep(settle)
+	after, err := p.usage()
+	if err != nil {
+		return c, err
+	}
+	used := after.minus(before)
+	c.cpu, c.others = used.process, used.others()
+	return c, nil
 }
 
 // processClock reads the CPU clock of another process, whose number the kernel

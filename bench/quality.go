@@ -56,10 +56,10 @@ func (b *bench) quality(ctx context.Context) error {
 				return err
 			}
 			if name == ours {
-				plan = kept(plan, r.Folder)
+				plan = kept(plan, r.folder)
 			}
 			for format, s := range samples[name] {
-				if err := b.look(ctx, s, p, r.Folder, only(plan, format), qualityWidths); err != nil {
+				if err := b.look(ctx, s, p, r.folder, only(plan, format), qualityWidths); err != nil {
 					return err
 				}
 			}

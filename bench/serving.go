@@ -80,7 +80,7 @@ func (b *bench) serving(ctx context.Context) error {
 			s := servers[(max(round, 0)+i)%len(servers)]
 			b.progress("serving: round %d, %s", round+1, s.name)
 			var received int64
-			cpu, wall, err := s.measure(func() (err error) {
+			cost, err := s.measure(func() (err error) {
 				received, err = download(ctx, s.url, paths)
 				return err
 			})
@@ -88,8 +88,8 @@ func (b *bench) serving(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			if round >= 0 {
-				rate[s.name] = append(rate[s.name], servingRequests/wall)
-				cpuPerGB[s.name] = append(cpuPerGB[s.name], cpu/(float64(received)/1e9))
+				rate[s.name] = append(rate[s.name], servingRequests/cost.wall)
+				cpuPerGB[s.name] = append(cpuPerGB[s.name], cost.cpu/(float64(received)/1e9))
 			}
 		}
 	}
