@@ -29,6 +29,7 @@ const (
 	oneProcess = "OPTIMIZERD_CODEC_PROCESSES=1"
 	oneThread  = "OPTIMIZERD_CODEC_THREADS=1"
 	public     = "OPTIMIZERD_FILES_PUBLIC=true"
+	webpAlone  = "OPTIMIZERD_LADDER_FORMATS=webp"
 	effort2    = "OPTIMIZERD_LADDER_EFFORT_WEBP=2"
 )
 

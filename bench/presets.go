@@ -8,11 +8,13 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// effortResult is WebP's effort 2 to effort 4, for the whole ladder of a photo.
+// effortResult is WebP's effort 2 to effort 4, for one photo.
 type effortResult struct {
-	Photo string
-	CPU   spread
-	WebP  ratioTo
+	Photo   string
+	CPU     spread  // of the whole ladder
+	CPUWebP spread  // of a ladder without JPEG
+	WebP    ratioTo // of the files of that
+	Left    [2]int  // WebP files that the whole ladder leaves out as no smaller than JPEG: with effort 4, with 2
 }
 
 // avifResult is AVIF to WebP at one width, both with their defaults.
@@ -24,51 +26,87 @@ type avifResult struct {
 	Distance   map[string]float64
 }
 
-// efforts measures two daemons that differ in WebP's effort alone.
-func (b *bench) efforts(ctx context.Context) error {
-	four, err := b.daemon(ctx, oneProcess, oneThread)
-	if err != nil {
-		return err
+// pair is two daemons that differ in WebP's effort alone.
+type pair struct{ four, two *daemon }
+
+func (b *bench) pair(ctx context.Context, settings ...string) (p pair, stop func(), err error) {
+	settings = append(settings, oneProcess, oneThread)
+	if p.four, err = b.daemon(ctx, settings...); err != nil {
+		return p, nil, err
 	}
-	defer four.stop()
-	two, err := b.daemon(ctx, oneProcess, oneThread, effort2)
-	if err != nil {
-		return err
+	if p.two, err = b.daemon(ctx, append(settings, effort2)...); err != nil {
+		p.four.stop()
+		return p, nil, err
 	}
-	defer two.stop()
-	for _, d := range []*daemon{four, two} {
-		if err := b.warm(ctx, four, d); err != nil {
-			return err
+	stop = func() {
+		p.four.stop()
+		p.two.stop()
+	}
+	for _, d := range []*daemon{p.four, p.two} {
+		if err := b.warm(ctx, p.four, d); err != nil {
+			stop()
+			return p, nil, err
 		}
 	}
+	return p, stop, nil
+}
+
+// compare has both make the ladder of a photo, round by round, and gives the
+// ratios of their CPU times and the folders of the last two sets.
+func (b *bench) compare(ctx context.Context, p pair, photo photo) (cpu spread, four, two string, err error) {
+	seconds := make(map[*daemon][]float64)
+	folder := make(map[*daemon]string)
+	order := []*daemon{p.four, p.two}
+	for range b.rounds {
+		for _, d := range order {
+			r, err := d.render(ctx, photo, nil)
+			if err != nil {
+				return cpu, "", "", err
+			}
+			seconds[d] = append(seconds[d], r.cpu)
+			folder[d] = r.folder
+		}
+		slices.Reverse(order)
+	}
+	return spreadOf(ratios(seconds[p.two], seconds[p.four])), folder[p.four], folder[p.two], nil
+}
+
+// efforts measures the whole ladder, and one of WebP alone: beside JPEG, files
+// are left out that are no smaller than it, and so cannot be compared.
+func (b *bench) efforts(ctx context.Context) error {
+	whole, stop, err := b.pair(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	alone, stop, err := b.pair(ctx, webpAlone)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	for _, p := range b.photos {
-		plan, err := four.plan(ctx, p)
+		b.progress("effort: %s", p.name)
+		result := effortResult{Photo: p.name}
+		var four, two string
+		if result.CPU, four, two, err = b.compare(ctx, whole, p); err != nil {
+			return err
+		}
+		plan, err := alone.four.plan(ctx, p)
 		if err != nil {
 			return err
 		}
-		cpu := make(map[*daemon][]float64)
-		folder := make(map[*daemon]string)
-		pair := []*daemon{four, two}
-		for round := range b.rounds {
-			b.progress("effort: %s, round %d", p.name, round+1)
-			for _, d := range pair {
-				r, err := d.render(ctx, p, plan)
-				if err != nil {
-					return err
-				}
-				cpu[d] = append(cpu[d], r.cpu)
-				folder[d] = r.folder
-			}
-			slices.Reverse(pair)
+		result.Left = [2]int{len(plan) - len(kept(plan, four)), len(plan) - len(kept(plan, two))}
+		if result.CPUWebP, four, two, err = b.compare(ctx, alone, p); err != nil {
+			return err
 		}
-		both := only(kept(kept(plan, folder[four]), folder[two]), ladder.WebP)
-		seen := map[*daemon]*sample{four: {}, two: {}}
-		for d, s := range seen {
-			if err := b.look(ctx, s, p, folder[d], both, qualityWidths); err != nil {
+		var before, after sample
+		for folder, s := range map[string]*sample{four: &before, two: &after} {
+			if err := b.look(ctx, s, p, folder, plan, qualityWidths); err != nil {
 				return err
 			}
 		}
-		b.results.Effort = append(b.results.Effort, effortResult{p.name, spreadOf(ratios(cpu[two], cpu[four])), seen[two].to(seen[four])})
+		result.WebP = after.to(&before)
+		b.results.Effort = append(b.results.Effort, result)
 	}
 	return nil
 }
