@@ -105,7 +105,7 @@ func (b *bench) efforts(ctx context.Context) error {
 				return err
 			}
 		}
-		result.WebP = after.to(&before)
+		result.WebP = after.to(before)
 		b.results.Effort = append(b.results.Effort, result)
 	}
 	return nil
@@ -159,7 +159,7 @@ func (b *bench) avif(ctx context.Context) error {
 	for i, r := range rungs {
 		if len(r.cpu) > 0 {
 			b.results.AVIF = append(b.results.AVIF, avifResult{
-				widths[i], spreadOf(r.cpu), spreadOf(r.seconds), spreadOf(ratios(r.avif.bytes, r.webp.bytes)), r.avif.to(&r.webp).Distance,
+				widths[i], spreadOf(r.cpu), spreadOf(r.seconds), spreadOf(ratios(r.avif.bytes, r.webp.bytes)), r.avif.to(r.webp).Distance,
 			})
 		}
 	}

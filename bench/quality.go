@@ -20,6 +20,7 @@ type qualityRow struct {
 	Bytes      float64            // of all widths of a photo, geometric mean of the photos
 	Distance   map[string]float64 // by metric, geometric mean of the photos at both widths
 	Ratio      ratioTo            // ours to its
+	Photos     map[string]ratioTo // the same, photo by photo
 }
 
 // ratioTo compares files with other files of the same pictures.
@@ -40,10 +41,12 @@ func (b *bench) quality(ctx context.Context) error {
 	}
 	defer stop()
 	names := []string{ours, bimg, sharp}
-	samples := make(map[string]map[ladder.Format]*sample)
-	for _, name := range names {
-		samples[name] = map[ladder.Format]*sample{ladder.WebP: {}, ladder.JPEG: {}}
+	formats := []ladder.Format{ladder.WebP, ladder.JPEG}
+	type files struct {
+		format     ladder.Format
+		contestant string
 	}
+	samples := make(map[files][]sample) // in the order of the photos
 	for _, p := range b.photos {
 		plan, err := all[ours].(*daemon).plan(ctx, p)
 		if err != nil {
@@ -58,19 +61,24 @@ func (b *bench) quality(ctx context.Context) error {
 			if name == ours {
 				plan = kept(plan, r.folder)
 			}
-			for format, s := range samples[name] {
-				if err := b.look(ctx, s, p, r.folder, only(plan, format), qualityWidths); err != nil {
+			for _, format := range formats {
+				var s sample
+				if err := b.look(ctx, &s, p, r.folder, only(plan, format), qualityWidths); err != nil {
 					return err
 				}
+				samples[files{format, name}] = append(samples[files{format, name}], s)
 			}
 		}
 	}
-	for _, format := range []ladder.Format{ladder.WebP, ladder.JPEG} {
+	for _, format := range formats {
 		for _, name := range names {
-			s := samples[name][format]
-			b.results.Quality = append(b.results.Quality, qualityRow{
-				format, name, geometric(s.bytes), s.means(), samples[ours][format].to(s),
-			})
+			own, theirs := samples[files{format, ours}], samples[files{format, name}]
+			total := joined(theirs)
+			row := qualityRow{format, name, geometric(total.bytes), total.means(), joined(own).to(total), make(map[string]ratioTo)}
+			for i, p := range b.photos {
+				row.Photos[p.name] = own[i].to(theirs[i])
+			}
+			b.results.Quality = append(b.results.Quality, row)
 		}
 	}
 	return nil
@@ -101,7 +109,25 @@ type sample struct {
 	distances map[string][]float64 // by metric, a file
 }
 
-func (s *sample) means() map[string]float64 {
+// joined is all of them as one.
+func joined(samples []sample) (all sample) {
+	for _, s := range samples {
+		all.bytes = append(all.bytes, s.bytes...)
+		for metric, distances := range s.distances {
+			all.note(metric, distances...)
+		}
+	}
+	return all
+}
+
+func (s *sample) note(metric string, distances ...float64) {
+	if s.distances == nil {
+		s.distances = make(map[string][]float64)
+	}
+	s.distances[metric] = append(s.distances[metric], distances...)
+}
+
+func (s sample) means() map[string]float64 {
 	means := make(map[string]float64)
 	for name, distances := range s.distances {
 		means[name] = geometric(distances)
@@ -110,7 +136,7 @@ func (s *sample) means() map[string]float64 {
 }
 
 // to compares two samples of the same files.
-func (s *sample) to(other *sample) ratioTo {
+func (s sample) to(other sample) ratioTo {
 	r := ratioTo{geometric(ratios(s.bytes, other.bytes)), make(map[string]float64)}
 	for name, distances := range s.distances {
 		r.Distance[name] = geometric(ratios(distances, other.distances[name]))
@@ -177,9 +203,6 @@ func (b *bench) distances(ctx context.Context, s *sample, p photo, path string) 
 	if err != nil {
 		return err
 	}
-	if s.distances == nil {
-		s.distances = make(map[string][]float64)
-	}
 	for _, m := range metrics() {
 		out, err := output(ctx, m.program, reference, decoded)
 		if err != nil {
@@ -190,7 +213,7 @@ func (b *bench) distances(ctx context.Context, s *sample, p photo, path string) 
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.program, err)
 		}
-		s.distances[m.name] = append(s.distances[m.name], m.distance(score))
+		s.note(m.name, m.distance(score))
 	}
 	return nil
 }
