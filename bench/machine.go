@@ -10,10 +10,11 @@ import (
 
 // machine is where the figures come from.
 type machine struct {
-	CPU, Kernel, System string
-	Cores               int
-	Load                string   // average of the last minute before: other work
-	Packages            []string // of this system, with versions
+	CPU, Architecture string
+	Cores             int
+	System, Kernel    string
+	Load              string   // average of the last minute before: other work
+	Packages          []string // of this system, with versions
 }
 
 // packages are what decides the figures beside our own code; their names change
@@ -21,17 +22,18 @@ type machine struct {
 var packages = []string{"libvips42*", "libwebp7", "libjpeg62-turbo", "libaom3", "nginx", "libjxl-devtools"}
 
 func describeMachine(ctx context.Context) (m machine, err error) {
-	m.Cores = runtime.NumCPU()
-	m.CPU = runtime.GOARCH
+	m.Cores, m.Architecture, m.CPU = runtime.NumCPU(), runtime.GOARCH, "an unknown processor"
 	// x86 calls it "model name"; a Raspberry Pi tells the board, as "Model".
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if found := regexp.MustCompile(`(?m)^(?:model name|Model)\s*: (.*)$`).FindSubmatch(info); found != nil {
 			m.CPU = string(found[1])
 		}
 	}
-	if m.Kernel, err = output(ctx, "uname", "-srm"); err != nil {
+	kernel, err := output(ctx, "uname", "-sr")
+	if err != nil {
 		return m, err
 	}
+	m.Kernel, _, _ = strings.Cut(kernel, "-") // what follows is who built it
 	release, err := os.ReadFile("/etc/os-release")
 	if err != nil {
 		return m, err
