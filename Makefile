@@ -1,6 +1,7 @@
 # Needs Go (as new as go.mod says), make and git; `make deps` installs the rest.
 
 FUZZTIME ?= 10s
+ROUNDS   ?= 5
 LISTEN   ?= 127.0.0.1:8080
 VERSION  ?= $(shell git describe --tags --always --dirty)
 BIN      ?= bin
@@ -74,8 +75,10 @@ test-worker: deps build ## Test the Cloudflare Worker in its own runtime against
 	@scripts/install-deps worker
 	@scripts/test-worker
 
-bench: deps ## Measure the engine against one bimg.Resize a file: CPU, bytes, ratios
-	go test -run='^$$' -bench=Ladder -benchtime=7x ./pkg/imaging
+bench: deps build ## Compare with bimg, sharp and nginx (ROUNDS=5 PHOTOS=… PARTS=… REPORT=docs/performance.md)
+	@scripts/install-deps bench
+	@scripts/bench -rounds $(ROUNDS) -json bin/bench/figures.json \
+	  $(if $(PHOTOS),-photos $(PHOTOS)) $(if $(PARTS),-parts $(PARTS)) $(if $(REPORT),-o $(REPORT))
 
 measure: deps build ## Measure the running service: memory, and time beside the engine's
 	@scripts/measure
@@ -105,4 +108,4 @@ fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --h
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .cache .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules
+	rm -rf bin dist .cache .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules

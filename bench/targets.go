@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// target is a promise and what became of it.
+type target struct {
+	What     string
+	Least    bool // the limit is the least that will do, not the most
+	Limit    float64
+	Measured float64 // NaN if it was not measured
+	Part     string
+}
+
+// Met says so, honestly.
+func (t target) Met() string {
+	switch {
+	case math.IsNaN(t.Measured):
+		return "not measured"
+	case t.Least && t.Measured >= t.Limit, !t.Least && t.Measured <= t.Limit:
+		return "yes"
+	default:
+		return "**no**"
+	}
+}
+
+// Bound is the limit in words.
+func (t target) Bound() string {
+	if t.Least {
+		return fmt.Sprintf("at least %s", figure(t.Limit))
+	}
+	return fmt.Sprintf("at most %s", figure(t.Limit))
+}
+
+// Figure is what was measured.
+func (t target) Figure() string { return figure(t.Measured) }
+
+// figure writes a number as the targets do. A ratio has three digits, so that
+// one just beyond its limit does not look like it.
+func figure(x float64) string {
+	switch {
+	case math.IsNaN(x):
+		return "–"
+	case x >= 10:
+		return fmt.Sprintf("%.1f", x)
+	default:
+		return fmt.Sprintf("%.3f", x)
+	}
+}
+
+// cpuTargets are the most that our CPU time may be of another contestant's.
+var cpuTargets = []struct {
+	photo string
+	most  map[string]float64
+}{
+	{photo24MP, map[string]float64{floor: 1.10, sharp: 0.42, bimg: 0.55}},
+	{photo12MP, map[string]float64{floor: 1.10, sharp: 0.48, bimg: 0.25}},
+	{photo8MP, map[string]float64{floor: 1.10, sharp: 0.82, bimg: 0.68}},
+	{photo2MP, map[string]float64{floor: 1.10, sharp: 0.85, bimg: 0.60}},
+}
+
+// megabytes are decimal, as the targets' are.
+func megabytes(bytes int64) float64 { return float64(bytes) / 1e6 }
+
+// targets holds the results against what was promised.
+func targets(r results) (all []target) {
+	most := func(part, what string, limit, measured float64) {
+		all = append(all, target{What: what, Limit: limit, Measured: measured, Part: part})
+	}
+	for _, t := range cpuTargets {
+		for _, other := range []string{floor, sharp, bimg} {
+			most("ladder", fmt.Sprintf("%s: CPU, one thread, to %s", t.photo, other), t.most[other], r.cpuRatio(t.photo, other))
+		}
+	}
+	for _, t := range cpuTargets {
+		most("ladder", t.photo+": wall time of an upload to its one-thread CPU time", 0.6, r.wallToCPU(t.photo))
+	}
+	for _, format := range []ladder.Format{ladder.WebP, ladder.JPEG} {
+		to := r.quality(format, sharp)
+		most("quality", fmt.Sprintf("%s: bytes to sharp's", format), 1.01, to.Bytes)
+		for _, m := range slices.Sorted(maps.Keys(to.Distance)) {
+			most("quality", fmt.Sprintf("%s: %s to sharp's", format, m), 1, to.Distance[m])
+		}
+	}
+	most("memory", "24 MP: daemon and children at their peak, MB", 200, r.memory(func(m memoryResult) float64 { return megabytes(m.Peak[ours]) }))
+	most("memory", "four such uploads at once, to one", 1.6, r.memory(func(m memoryResult) float64 { return float64(m.FourAtOnce) / float64(m.Peak[ours]) }))
+	most("memory", "idle: the daemon, MB", 25, r.memory(func(m memoryResult) float64 { return megabytes(m.IdleDaemon) }))
+	most("memory", "idle: a child, MB", 40, r.memory(func(m memoryResult) float64 { return megabytes(m.IdleChild) }))
+	all = append(all, target{What: "a queue of uploads: share of all cores at work", Least: true, Limit: 0.95, Measured: r.busiest(), Part: "load"})
+	most("serving", "CPU per GB to nginx", 1.5, r.servingCPU())
+	cpu, bytes := r.effort()
+	most("effort", "WebP effort 2: CPU of the ladder to effort 4", 0.5, cpu)
+	most("effort", "WebP effort 2: bytes of WebP to effort 4", 1.04, bytes)
+	return all
+}
+
+// cpuRatio is ours to another contestant's.
+func (r results) cpuRatio(photo, other string) float64 {
+	for _, l := range r.Ladder {
+		for _, c := range l.Contestants {
+			if l.Photo == photo && c.Name == other {
+				return c.Ratio.Median
+			}
+		}
+	}
+	return math.NaN()
+}
+
+func (r results) wallToCPU(photo string) float64 {
+	for _, l := range r.Ladder {
+		if l.Photo == photo {
+			return l.WallToCPU.Median
+		}
+	}
+	return math.NaN()
+}
+
+func (r results) quality(format ladder.Format, other string) ratioTo {
+	for _, q := range r.Quality {
+		if q.Format == format && q.Contestant == other {
+			return q.Ratio
+		}
+	}
+	return ratioTo{Bytes: math.NaN()}
+}
+
+func (r results) memory(of func(memoryResult) float64) float64 {
+	if r.Memory == nil {
+		return math.NaN()
+	}
+	return of(*r.Memory)
+}
+
+// busiest is the share of the cores with the most clients.
+func (r results) busiest() float64 {
+	if len(r.Load) == 0 {
+		return math.NaN()
+	}
+	return r.Load[len(r.Load)-1].Busy
+}
+
+func (r results) servingCPU() float64 {
+	if r.Serving == nil {
+		return math.NaN()
+	}
+	return r.Serving.CPURatio.Median
+}
+
+// effort is the mean of the photos.
+func (r results) effort() (cpu, bytes float64) {
+	var cpus, sizes []float64
+	for _, e := range r.Effort {
+		cpus, sizes = append(cpus, e.CPU.Median), append(sizes, e.WebP.Bytes)
+	}
+	return geometric(cpus), geometric(sizes) // of nothing, NaN
+}
