@@ -340,7 +340,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	worked := make(chan struct{})
 	group.Go(func() error {
 		defer close(worked)
-		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size())
+		// One more than there are codec processes: while one job's set is made
+		// durable, the next one's picture is in work.
+		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size()+1)
 	})
 	telling, hush := context.WithCancel(giveUp)
 	defer hush()

@@ -47,6 +47,7 @@ kernel_start(void)
 	if (vips_init("optimizerd"))
 		return -1;
 
+	shaper_start();
 	vips_concurrency_set(1); /* rungs are encoded in parallel, not parts of one */
 	g_log_set_handler("VIPS",
 		G_LOG_LEVEL_WARNING | G_LOG_LEVEL_MESSAGE | G_LOG_LEVEL_INFO | G_LOG_LEVEL_DEBUG,
@@ -551,6 +552,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 7);
 	gboolean icc = top->icc;
+	gboolean shaped;
 	int result = -1;
 
 	if (tidy(in, &t[0]))
@@ -569,8 +571,13 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	}
 	if (premultiply(t[1], &t[2]))
 		goto done;
-	if (is_srgb(t[2], icc)) {
-		result = kernel_shrink(t[2], top->width, top->height, out);
+	shaped = icc && top->shaped && t[2]->Bands == 3 && t[2]->Type == VIPS_INTERPRETATION_sRGB;
+	if (shaped || is_srgb(t[2], icc)) {
+		if (kernel_shrink(t[2], top->width, top->height, out))
+			goto done;
+		if (shaped)
+			shaper_apply(&top->shaper, *out);
+		result = 0;
 		goto done;
 	}
 	if (shrink(t[2], top->width, top->height, &t[3]) ||

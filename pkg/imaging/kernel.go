@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"errors"
+	"math"
 	"os"
 	"runtime"
 	"strings"
@@ -93,18 +94,38 @@ func (p *picture) header(l loader) header {
 	return h
 }
 
-// decode makes the top rung, width × height before it is turned upright, which
-// took so long.
-func (p *picture) decode(width, height, orientation int, icc bool) (rung *picture, turned time.Duration, err error) {
-	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(orientation)}
-	if icc {
+// decode makes the top rung of a picture with that header, width × height before
+// it is turned upright, which took so long.
+func (p *picture) decode(h header, width, height int) (rung *picture, turned time.Duration, err error) {
+	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(h.orientation)}
+	if h.convert() {
 		top.icc = 1
+		if m, ok := parseMatrixProfile(h.profile); ok {
+			top.shaped = 1
+			top.shaper = shaperOf(m)
+		}
 	}
 	rung = new(picture)
 	if C.kernel_decode(p.image, &top, &rung.image) != 0 {
 		return nil, 0, lastError()
 	}
 	return rung, time.Duration(top.turned) * time.Microsecond, nil
+}
+
+// shaperOf is a profile in the kernel's whole numbers.
+func shaperOf(m matrixProfile) (s C.Shaper) {
+	for c, curve := range m.curves {
+		for v := range s.linear[c] {
+			linear := min(max(curve(float64(v)/255), 0), 1)
+			s.linear[c][v] = C.int32_t(math.Round(linear * C.SHAPER_ONE))
+		}
+	}
+	for row, of := range m.toLinearSRGB() {
+		for column, v := range of {
+			s.matrix[row][column] = C.int32_t(math.Round(v * C.SHAPER_ONE))
+		}
+	}
+	return s
 }
 
 // shrink makes a smaller rung from a rung.

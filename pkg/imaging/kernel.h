@@ -11,6 +11,8 @@
 #include <vips/vips.h>
 #include <vips/vector.h>
 
+#include "shaper.h"
+
 typedef enum {
 	KERNEL_JPEG,
 	KERNEL_PNG,
@@ -52,6 +54,8 @@ typedef struct {
 	int height;      /* of one frame, before it is turned upright */
 	int orientation; /* EXIF, 1 to 8 */
 	gboolean icc;    /* convert by the embedded profile */
+	gboolean shaped; /* which shaper says, too */
+	Shaper shaper;
 	gint64 turned;   /* out: microseconds that turning it upright took */
 } KernelTop;
 

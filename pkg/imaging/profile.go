@@ -31,27 +31,93 @@ func profileFits(profile []byte, bands int, cmyk bool) bool {
 	}
 }
 
-// isSRGB reports whether a profile says no more than what holds without one,
-// so that converting by it would cost time and rounding for nothing. It goes
-// by the numbers, since sRGB comes under many names and the names lie: the
-// three primaries, and the three curves, and no table that would overrule
-// them.
-func isSRGB(profile []byte) bool {
+// matrixProfile is a profile that is nothing but three primaries and a curve
+// for each.
+type matrixProfile struct {
+	primaries [3][3]float64 // XYZ of red, green and blue, adapted to D50
+	curves    [3]curve
+}
+
+// curve leads from device values to linear light, both 0 to 1.
+type curve func(float64) float64
+
+// parseMatrixProfile reads an ICC profile; false for one of another kind, such
+// as with a table that would overrule the primaries.
+func parseMatrixProfile(profile []byte) (m matrixProfile, ok bool) {
 	if len(profile) < profileHeader+4 || string(profile[profileSpace:profileSpace+4]) != "RGB " {
-		return false
+		return m, false
 	}
 	tags := profileTags(profile)
-	for name := range tags {
-		if name == "A2B0" || name == "A2B1" || name == "D2B0" || name == "D2B1" {
+	for _, table := range []string{"A2B0", "A2B1", "D2B0", "D2B1"} {
+		if tags[table] != nil {
+			return m, false
+		}
+	}
+	for i, c := range []string{"r", "g", "b"} {
+		tag := tags[c+"XYZ"]
+		if len(tag) < 20 || string(tag[:4]) != "XYZ " {
+			return m, false
+		}
+		for j := range m.primaries[i] {
+			m.primaries[i][j] = fixed(tag[8+4*j:])
+		}
+		if m.curves[i] = parseCurve(tags[c+"TRC"]); m.curves[i] == nil {
+			return m, false
+		}
+	}
+	return m, true
+}
+
+// isSRGB reports whether a profile says no more than what holds without one,
+// so that converting by it would cost time and rounding for nothing. It goes
+// by the numbers, since sRGB comes under many names and the names lie.
+func isSRGB(profile []byte) bool {
+	m, ok := parseMatrixProfile(profile)
+	if !ok {
+		return false
+	}
+	for i, primary := range m.primaries {
+		for j, v := range primary {
+			if math.Abs(v-srgbPrimaries[i][j]) > primaryTolerance {
+				return false
+			}
+		}
+		if !isSRGBCurve(m.curves[i]) {
 			return false
 		}
 	}
-	for name, want := range srgbPrimaries {
-		if !isXYZ(tags[name], want) {
-			return false
+	return true
+}
+
+// toLinearSRGB is the matrix from linear light in a profile's primaries to that
+// in sRGB's.
+func (m matrixProfile) toLinearSRGB() [3][3]float64 {
+	inverse := inverted(srgbPrimaries)
+	var out [3][3]float64
+	for row := range 3 {
+		for column := range 3 {
+			for k := range 3 {
+				out[row][column] += inverse[k][row] * m.primaries[column][k]
+			}
 		}
 	}
-	return isSRGBCurve(tags["rTRC"]) && isSRGBCurve(tags["gTRC"]) && isSRGBCurve(tags["bTRC"])
+	return out
+}
+
+// inverted is the inverse of a matrix that has one.
+func inverted(m [3][3]float64) [3][3]float64 {
+	minor := func(row, column int) float64 {
+		a, b, c, d := (row+1)%3, (row+2)%3, (column+1)%3, (column+2)%3
+		return m[a][c]*m[b][d] - m[a][d]*m[b][c]
+	}
+	determinant := m[0][0]*minor(0, 0) + m[0][1]*minor(0, 1) + m[0][2]*minor(0, 2)
+	var out [3][3]float64
+	for row := range 3 {
+		for column := range 3 {
+			out[column][row] = minor(row, column) / determinant
+		}
+	}
+	return out
 }
 
 // profileTags cuts a profile up; tags that lie outside it are left out.
@@ -72,41 +138,25 @@ func profileTags(profile []byte) map[string][]byte {
 	return tags
 }
 
-// srgbPrimaries are the primaries of sRGB adapted to D50, as profiles hold
-// them.
-var srgbPrimaries = map[string][3]float64{
-	"rXYZ": {0.4361, 0.2225, 0.0139},
-	"gXYZ": {0.3851, 0.7169, 0.0971},
-	"bXYZ": {0.1431, 0.0606, 0.7141},
+// srgbPrimaries are the primaries of sRGB adapted to D50, as its own profile
+// has them.
+var srgbPrimaries = [3][3]float64{
+	{0.43607, 0.22249, 0.01392},
+	{0.38515, 0.71687, 0.09708},
+	{0.14307, 0.06061, 0.71410},
 }
 
 // primaryTolerance lets through what rounding and the choice of adaptation do
 // to the numbers, about half a step of 8 bits.
 const primaryTolerance = 0.001
 
-func isXYZ(tag []byte, want [3]float64) bool {
-	if len(tag) < 20 || string(tag[:4]) != "XYZ " {
-		return false
-	}
-	for i, w := range want {
-		if math.Abs(fixed(tag[8+4*i:])-w) > primaryTolerance {
-			return false
-		}
-	}
-	return true
-}
-
 // isSRGBCurve holds a curve against that of sRGB at as many points as 8 bits
 // have.
-func isSRGBCurve(tag []byte) bool {
-	curve := parseCurve(tag)
-	if curve == nil {
-		return false
-	}
+func isSRGBCurve(c curve) bool {
 	for i := range 256 {
 		x := float64(i) / 255
 		// What counts is the distance as seen, after the curve is undone.
-		if math.Abs(srgbEncode(curve(x))-x) > 0.6/255 {
+		if math.Abs(srgbEncode(c(x))-x) > 0.6/255 {
 			return false
 		}
 	}
@@ -120,10 +170,9 @@ func srgbEncode(linear float64) float64 {
 	return 1.055*math.Pow(linear, 1/2.4) - 0.055
 }
 
-// parseCurve reads a curve from device values to linear light, both 0 to 1:
-// a table, or the parametric form with a linear foot that sRGB has. nil is
-// any other.
-func parseCurve(tag []byte) func(float64) float64 {
+// parseCurve reads a curve: a table, or the parametric form with a linear foot
+// that sRGB has. nil is any other.
+func parseCurve(tag []byte) curve {
 	if len(tag) < 12 {
 		return nil
 	}

@@ -102,7 +102,7 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 	}
 	defer p.free()
 	width, height := h.upright(top.Width, top.Height)
-	rung, turned, err := p.decode(width, height, h.orientation, h.convert())
+	rung, turned, err := p.decode(h, width, height)
 	if err != nil {
 		return nil, badPixels(h.format, err)
 	}
