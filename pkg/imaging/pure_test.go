@@ -63,8 +63,9 @@ func TestDecoderShrink(t *testing.T) {
 		want          int
 	}{
 		{header{format: "jpeg", width: 4000, height: 3000}, 2048, 1536, 1},
-		{header{format: "jpeg", width: 4095, height: 3000}, 1024, 750, 1},
-		{header{format: "jpeg", width: 4096, height: 3000}, 1024, 750, 2},
+		{header{format: "jpeg", width: 3890, height: 2917}, 1024, 768, 1},
+		{header{format: "jpeg", width: 3892, height: 2919}, 1024, 768, 2},
+		{header{format: "jpeg", width: 8064, height: 6048}, 2048, 1536, 2},
 		{header{format: "jpeg", width: 16000, height: 12000}, 1000, 750, 8},
 		{header{format: "jpeg", width: 64000, height: 10}, 320, 1, 4},
 		{header{format: "webp", width: 6000, height: 4500, frames: 1}, 1000, 750, 3},

@@ -1,10 +1,10 @@
 /* Lanczos 3 in integers, for pictures of 8-bit samples.
  *
  * libvips has the same filter. This one is here because making rungs smaller
- * was a fifth of a ladder's time: it keeps to the calling thread, keeps what
- * it reads of a stream in a window of a few rows, and works on eight samples
- * at once without code that is made at run time, which the codec's sandbox
- * forbids to libvips 8.14. It gives the same bytes on every machine.
+ * was a fifth of a ladder's time: it works on eight samples at once without code
+ * that is made at run time, which the codec's sandbox forbids to libvips 8.14.
+ * It gives the same bytes on every machine. Of a stream it keeps a few rows, and
+ * works on them while libvips has the next ones decoded.
  *
  * Eight rows of the result are made at a time. First the columns: rows of the
  * source are weighed and summed, and the sums are laid down with the eight rows
@@ -222,69 +222,32 @@ axis_clear(Axis *axis)
 	g_free(axis->weights);
 }
 
-/* The rows of one frame: where they lie, for a picture in memory, or the last
- * few of a stream, each in its place of a ring.
+/* A resize on its way. Rows of the source lie in the picture, or, of a stream,
+ * the last few in their places of a ring.
  */
 typedef struct {
-	VipsImage *image;
-	int top; /* where the frame begins */
-	int height;
-	VipsRegion *stream; /* NULL for a picture in memory */
-	uint8_t *ring;
-	int capacity; /* of the ring, rows */
-	int read;	  /* rows of the frame that were read so far */
-} Rows;
+	VipsImage *in;
+	VipsImage *out;
+	Axis along; /* of one frame */
+	Axis down;
+	uint8_t *ring; /* NULL for a picture in memory */
+	int capacity;  /* of the ring, rows */
 
-static void
-rows_init(Rows *rows, VipsImage *image, int top, int height, int capacity)
-{
-	*rows = (Rows) { .image = image, .top = top, .height = height, .capacity = capacity };
-	if (image->data)
-		return;
-	rows->stream = vips_region_new(image);
-	rows->ring = g_malloc((size_t) capacity * VIPS_IMAGE_SIZEOF_LINE(image));
-}
+	int frame;
+	int read; /* rows of the frame that are there */
+	int made; /* rows of the frame's result, a multiple of LANES but at its end */
 
-static void
-rows_clear(Rows *rows)
-{
-	g_clear_object(&rows->stream);
-	g_free(rows->ring);
-}
+	Eight *across;
+	const uint8_t **lines;
+} Resize;
 
 static uint8_t *
-rows_at(Rows *rows, int y)
+row_at(const Resize *r, int y)
 {
-	y = MIN(y, rows->height - 1);
-	if (!rows->stream)
-		return VIPS_IMAGE_ADDR(rows->image, 0, rows->top + y);
-	return rows->ring + (size_t) (y % rows->capacity) * VIPS_IMAGE_SIZEOF_LINE(rows->image);
-}
-
-/* Reads a stream on until it has all rows before end. */
-static int
-rows_need(Rows *rows, int end)
-{
-	const int strip = 16; /* as many as decoders give at once */
-
-	end = MIN(end, rows->height);
-	while (rows->stream && rows->read < end) {
-		VipsRect area = {
-			.left = 0,
-			.top = rows->top + rows->read,
-			.width = rows->image->Xsize,
-			.height = MIN(strip, end - rows->read),
-		};
-		int y;
-
-		if (vips_region_prepare(rows->stream, &area))
-			return -1;
-		for (y = area.top; y < area.top + area.height; y++)
-			memcpy(rows_at(rows, y - rows->top), VIPS_REGION_ADDR(rows->stream, 0, y),
-				VIPS_REGION_SIZEOF_LINE(rows->stream));
-		rows->read += area.height;
-	}
-	return 0;
+	y = MIN(y, r->down.source - 1); /* past the end weights are 0 */
+	if (!r->ring)
+		return VIPS_IMAGE_ADDR(r->in, 0, r->frame * r->down.source + y);
+	return r->ring + (size_t) (y % r->capacity) * VIPS_IMAGE_SIZEOF_LINE(r->in);
 }
 
 /* The sum of as many vectors as there are weights, of which there are two or
@@ -367,79 +330,115 @@ weigh_rows(const Eight *across, const Axis *along, VipsImage *out, int top, int 
 		}
 }
 
-/* Makes one frame of the result, which begins at row top of out. */
-static int
-resize_frame(Rows *rows, const Axis *along, const Axis *down, VipsImage *out, int top)
+/* Makes what can be made of the rows that are there. */
+static void
+make_rows(Resize *r)
 {
-	int samples = along->source * out->Bands;
-	/* Weights of 0 are read past the end. */
-	Eight *across = g_new0(Eight, samples + LANES + along->taps * out->Bands);
-	const uint8_t **lines = g_new(const uint8_t *, LANES * down->taps);
-	const int16_t *weights[LANES];
-	int result = -1;
-	int x, y, lane, i;
+	const Axis *down = &r->down;
+	int samples = r->along.source * r->out->Bands;
 
-	for (y = 0; y < down->size; y += LANES) {
-		int count = MIN(LANES, down->size - y);
+	while (r->made < down->size) {
+		const int16_t *weights[LANES];
+		int count = MIN(LANES, down->size - r->made);
+		int need = down->begin[r->made + count - 1] + down->taps;
+		int x, lane, i;
 
-		if (rows_need(rows, down->begin[y + count - 1] + down->taps))
-			goto done;
+		if (r->read < MIN(need, down->source))
+			return;
 		for (lane = 0; lane < LANES; lane++) {
-			int place = MIN(y + lane, down->size - 1);
+			int place = r->made + MIN(lane, count - 1);
 
 			weights[lane] = down->weights + (size_t) place * down->taps;
 			for (i = 0; i < down->taps; i++)
-				lines[lane * down->taps + i] = rows_at(rows, down->begin[place] + i);
+				r->lines[lane * down->taps + i] = row_at(r, down->begin[place] + i);
 		}
 		for (x = 0; x + LANES <= samples; x += LANES)
-			weigh_columns(lines, weights, down->taps, x, across + x);
+			weigh_columns(r->lines, weights, down->taps, x, r->across + x);
 		if (x < samples)
-			weigh_last_columns(lines, weights, down->taps, x, samples - x, across + x);
-		weigh_rows(across, along, out, top + y, count);
+			weigh_last_columns(r->lines, weights, down->taps, x, samples - x, r->across + x);
+		weigh_rows(r->across, &r->along, r->out, r->frame * down->size + r->made, count);
+		r->made += count;
 	}
-	result = 0;
+}
 
-done:
-	g_free(lines);
-	g_free(across);
-	return result;
+static void
+next_frame(Resize *r)
+{
+	r->frame++;
+	r->read = r->made = 0;
+}
+
+/* Takes the next rows of a stream; they come in order. */
+static int
+take_rows(VipsRegion *region, VipsRect *area, void *resize)
+{
+	Resize *r = resize;
+	int y;
+
+	for (y = area->top; y < VIPS_RECT_BOTTOM(area); y++) {
+		memcpy(row_at(r, r->read), VIPS_REGION_ADDR(region, 0, y), VIPS_IMAGE_SIZEOF_LINE(r->in));
+		r->read++;
+		make_rows(r);
+		if (r->read == r->down.source)
+			next_frame(r);
+	}
+	return 0;
+}
+
+static int
+run(Resize *r)
+{
+	if (r->ring)
+		return vips_sink_disc(r->in, take_rows, r);
+	while (r->frame * r->down.source < r->in->Ysize) {
+		r->read = r->down.source;
+		make_rows(r);
+		next_frame(r);
+	}
+	return 0;
 }
 
 int
 resize(VipsImage *in, int width, int height, VipsImage **out)
 {
 	int frame_height = vips_image_get_page_height(in);
-	int frames = in->Ysize / frame_height;
 	VipsImage *memory = vips_image_new_memory();
-	Axis along, down;
+	Resize r = { .in = in, .out = memory };
 	int result;
-	int i;
 
-	if (vips_image_pipelinev(memory, VIPS_DEMAND_STYLE_THINSTRIP, in, NULL))
-		goto fail;
+	if (vips_image_pipelinev(memory, VIPS_DEMAND_STYLE_THINSTRIP, in, NULL)) {
+		g_object_unref(memory);
+		return -1;
+	}
 	memory->Xsize = width;
-	memory->Ysize = frames * height;
-	if (vips_image_write_prepare(memory))
-		goto fail;
-
-	axis_init(&along, in->Xsize, width);
-	axis_init(&down, frame_height, height);
-	for (result = 0, i = 0; result == 0 && i < frames; i++) {
-		Rows rows;
-
-		/* As many as eight rows of the result are made of, and one strip. */
-		rows_init(&rows, in, i * frame_height, frame_height,
-			MIN(frame_height, (int) (LANES * (double) frame_height / height) + down.taps + 16));
-		result = resize_frame(&rows, &along, &down, memory, i * height);
-		rows_clear(&rows);
+	memory->Ysize = in->Ysize / frame_height * height;
+	if (vips_image_write_prepare(memory)) {
+		g_object_unref(memory);
+		return -1;
 	}
-	axis_clear(&along);
-	axis_clear(&down);
-	if (result == 0) {
-		*out = memory;
-		return 0;
+
+	axis_init(&r.along, in->Xsize, width);
+	axis_init(&r.down, frame_height, height);
+	if (!in->data) {
+		/* As many as eight rows of the result are made of. */
+		r.capacity = MIN(frame_height, (int) (LANES * (double) frame_height / height) + r.down.taps + 1);
+		r.ring = g_malloc((size_t) r.capacity * VIPS_IMAGE_SIZEOF_LINE(in));
 	}
-fail:
-	g_object_unref(memory);
-	return -1;
+	r.across = g_new0(Eight, (size_t) (in->Xsize + r.along.taps) * in->Bands + LANES);
+	r.lines = g_new(const uint8_t *, LANES * r.down.taps);
+
+	result = run(&r);
+
+	g_free(r.lines);
+	g_free(r.across);
+	g_free(r.ring);
+	axis_clear(&r.along);
+	axis_clear(&r.down);
+	if (result) {
+		g_object_unref(memory);
+		return -1;
+	}
+	*out = memory;
+
+	return 0;
 }
