@@ -30,8 +30,10 @@ const (
 	oneThread  = "OPTIMIZERD_CODEC_THREADS=1"
 	public     = "OPTIMIZERD_FILES_PUBLIC=true"
 	webpAlone  = "OPTIMIZERD_LADDER_FORMATS=webp"
-	effort2    = "OPTIMIZERD_LADDER_EFFORT_WEBP=2"
 )
+
+// lessEffort is what a small board may want.
+var lessEffort = []string{"OPTIMIZERD_LADDER_EFFORT_WEBP=2", "OPTIMIZERD_LADDER_EFFORT_JPEG=0"}
 
 // daemon starts one with its defaults, but for settings.
 func (b *bench) daemon(ctx context.Context, settings ...string) (*daemon, error) {

@@ -8,13 +8,15 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// effortResult is WebP's effort 2 to effort 4, for one photo.
+// effortResult is the ladder with less effort to the usual one, for one photo.
 type effortResult struct {
 	Photo   string
 	CPU     spread  // of the whole ladder
 	CPUWebP spread  // of a ladder without JPEG
+	Bytes   float64 // of all files, those of that and JPEG's
 	WebP    ratioTo // of the files of that
-	Left    [2]int  // WebP files that the whole ladder leaves out as no smaller than JPEG: with effort 4, with 2
+	JPEG    ratioTo // bytes alone: the pixels are the same
+	Left    [2]int  // WebP files that the whole ladder leaves out as no smaller than JPEG: usually, with less effort
 }
 
 // avifResult is AVIF to WebP at one width, both with their defaults.
@@ -26,24 +28,24 @@ type avifResult struct {
 	Distance   map[string]float64
 }
 
-// pair is two daemons that differ in WebP's effort alone.
-type pair struct{ four, two *daemon }
+// pair is two daemons that differ in the encoders' effort alone.
+type pair struct{ usual, fast *daemon }
 
 func (b *bench) pair(ctx context.Context, settings ...string) (p pair, stop func(), err error) {
 	settings = append(settings, oneProcess, oneThread)
-	if p.four, err = b.daemon(ctx, settings...); err != nil {
+	if p.usual, err = b.daemon(ctx, settings...); err != nil {
 		return p, nil, err
 	}
-	if p.two, err = b.daemon(ctx, append(settings, effort2)...); err != nil {
-		p.four.stop()
+	if p.fast, err = b.daemon(ctx, append(settings, lessEffort...)...); err != nil {
+		p.usual.stop()
 		return p, nil, err
 	}
 	stop = func() {
-		p.four.stop()
-		p.two.stop()
+		p.usual.stop()
+		p.fast.stop()
 	}
-	for _, d := range []*daemon{p.four, p.two} {
-		if err := b.warm(ctx, p.four, d); err != nil {
+	for _, d := range []*daemon{p.usual, p.fast} {
+		if err := b.warm(ctx, p.usual, d); err != nil {
 			stop()
 			return p, nil, err
 		}
@@ -53,10 +55,10 @@ func (b *bench) pair(ctx context.Context, settings ...string) (p pair, stop func
 
 // compare has both make the ladder of a photo, round by round, and gives the
 // ratios of their CPU times and the folders of the last two sets.
-func (b *bench) compare(ctx context.Context, p pair, photo photo) (cpu spread, four, two string, err error) {
+func (b *bench) compare(ctx context.Context, p pair, photo photo) (cpu spread, usual, fast string, err error) {
 	seconds := make(map[*daemon][]float64)
 	folder := make(map[*daemon]string)
-	order := []*daemon{p.four, p.two}
+	order := []*daemon{p.usual, p.fast}
 	for range b.rounds {
 		for _, d := range order {
 			r, err := d.render(ctx, photo, nil)
@@ -68,7 +70,7 @@ func (b *bench) compare(ctx context.Context, p pair, photo photo) (cpu spread, f
 		}
 		slices.Reverse(order)
 	}
-	return spreadOf(ratios(seconds[p.two], seconds[p.four])), folder[p.four], folder[p.two], nil
+	return spreadOf(ratios(seconds[p.fast], seconds[p.usual])), folder[p.usual], folder[p.fast], nil
 }
 
 // efforts measures the whole ladder, and one of WebP alone: beside JPEG, files
@@ -87,28 +89,44 @@ func (b *bench) efforts(ctx context.Context) error {
 	for _, p := range b.photos {
 		b.progress("effort: %s", p.name)
 		result := effortResult{Photo: p.name}
-		var four, two string
-		if result.CPU, four, two, err = b.compare(ctx, whole, p); err != nil {
+		var usual, fast string
+		if result.CPU, usual, fast, err = b.compare(ctx, whole, p); err != nil {
 			return err
 		}
-		plan, err := alone.four.plan(ctx, p)
+		plan, err := alone.usual.plan(ctx, p)
 		if err != nil {
 			return err
 		}
-		result.Left = [2]int{len(plan) - len(kept(plan, four)), len(plan) - len(kept(plan, two))}
-		if result.CPUWebP, four, two, err = b.compare(ctx, alone, p); err != nil {
+		result.Left = [2]int{len(plan) - len(kept(plan, usual)), len(plan) - len(kept(plan, fast))}
+		var jpegs []contest.Variant
+		for _, v := range plan {
+			jpegs = append(jpegs, variant(ladder.JPEG, v.Width))
+		}
+		jpegBefore, jpegAfter, err := b.lookAtBoth(ctx, p, usual, fast, jpegs, nil)
+		if err != nil {
 			return err
 		}
-		var before, after sample
-		for folder, s := range map[string]*sample{four: &before, two: &after} {
-			if err := b.look(ctx, s, p, folder, plan, qualityWidths); err != nil {
-				return err
-			}
+		if result.CPUWebP, usual, fast, err = b.compare(ctx, alone, p); err != nil {
+			return err
 		}
-		result.WebP = after.to(before)
+		before, after, err := b.lookAtBoth(ctx, p, usual, fast, plan, qualityWidths)
+		if err != nil {
+			return err
+		}
+		result.WebP, result.JPEG = after.to(before), jpegAfter.to(jpegBefore)
+		result.Bytes = (after.bytes[0] + jpegAfter.bytes[0]) / (before.bytes[0] + jpegBefore.bytes[0])
 		b.results.Effort = append(b.results.Effort, result)
 	}
 	return nil
+}
+
+// lookAtBoth sees the same variants of one photo in two folders.
+func (b *bench) lookAtBoth(ctx context.Context, p photo, usual, fast string, variants []contest.Variant, widths []int) (before, after sample, err error) {
+	if err := b.look(ctx, &before, p, usual, variants, widths); err != nil {
+		return before, after, err
+	}
+	err = b.look(ctx, &after, p, fast, variants, widths)
+	return before, after, err
 }
 
 // avif has the floor encode every rung in WebP and in AVIF, once: how much more

@@ -95,8 +95,8 @@ func targets(r results) (all []target) {
 	all = append(all, target{What: "a queue of uploads: share of all cores at work", Least: true, Limit: 0.95, Measured: r.busiest(), Part: "load"})
 	most("serving", "CPU per GB to nginx", 1.5, r.servingCPU())
 	cpu, bytes := r.effort()
-	most("effort", "WebP effort 2: CPU of the ladder to effort 4", 0.5, cpu)
-	most("effort", "WebP effort 2: bytes of WebP to effort 4", 1.04, bytes)
+	most("effort", "less effort (WebP 2, JPEG 0): CPU of the ladder to the usual", 0.5, cpu)
+	most("effort", "less effort: bytes to the usual", 1.04, bytes)
 	return all
 }
 
@@ -156,7 +156,7 @@ func (r results) servingCPU() float64 {
 func (r results) effort() (cpu, bytes float64) {
 	var cpus, sizes []float64
 	for _, e := range r.Effort {
-		cpus, sizes = append(cpus, e.CPU.Median), append(sizes, e.WebP.Bytes)
+		cpus, sizes = append(cpus, e.CPU.Median), append(sizes, e.Bytes)
 	}
 	return geometric(cpus), geometric(sizes) // of nothing, NaN
 }

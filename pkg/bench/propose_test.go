@@ -38,7 +38,7 @@ func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 	}{
 		{"512 MB", 430 * mib, 1, 128 * mib},
 		{"1 GB", 906 * mib, 1, 384 * mib},
-		{"2 GB", 1848 * mib, 2, 448 * mib},
+		{"2 GB", 1848 * mib, 2, 480 * mib},
 		{"4 GB", 3790 * mib, 2, 1024 * mib},
 		{"8 GB", 7900 * mib, 2, 1024 * mib},
 		{"unknown", 0, 1, 0},

@@ -340,9 +340,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	worked := make(chan struct{})
 	group.Go(func() error {
 		defer close(worked)
-		// One more than there are codec processes: while one job's set is made
-		// durable, the next one's picture is in work.
-		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size()+1)
+		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size())
 	})
 	telling, hush := context.WithCancel(giveUp)
 	defer hush()
