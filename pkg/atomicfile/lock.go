@@ -1,14 +1,18 @@
 package atomicfile
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
 )
 
-// LockDir takes a folder for this process alone, until the file is closed or
+// Lock is a folder that this process has for itself.
+type Lock struct{ dir *os.File }
+
+// LockDir takes a folder for this process alone, until the lock is closed or
 // the process ends. It fails at once when another one has it.
-func LockDir(dir string) (*os.File, error) {
+func LockDir(dir string) (*Lock, error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -17,5 +21,11 @@ func LockDir(dir string) (*os.File, error) {
 		d.Close()
 		return nil, fmt.Errorf("another optimizerd works in %s: stop it, or choose another folder", dir)
 	}
-	return d, nil
+	return &Lock{d}, nil
+}
+
+// Close gives the folder back, also where a child that is about to start its
+// program still has the descriptor.
+func (l *Lock) Close() error {
+	return errors.Join(syscall.Flock(int(l.dir.Fd()), syscall.LOCK_UN), l.dir.Close())
 }

@@ -50,7 +50,7 @@ type Config struct {
 type Store struct {
 	Config
 	log   *zap.Logger
-	lock  *os.File // held while the store is open, against a second process
+	lock  *atomicfile.Lock // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
 
 	crashed bool // the process that had this folder last did not close it

@@ -66,7 +66,7 @@ const (
 type Queue struct {
 	config Config
 	log    *zap.Logger
-	lock   *os.File // held while the queue is open, against a second daemon
+	lock   *atomicfile.Lock // held while the queue is open, against a second daemon
 
 	mu       sync.Mutex
 	active   map[string]*entry // jobs that have not ended
