@@ -658,6 +658,26 @@ coloured(VipsImage *in, VipsImage **out)
 	return vips_colourspace(in, out, VIPS_INTERPRETATION_sRGB, NULL);
 }
 
+/* One at a time: two of libaom's encoders that start together at effort 4 give,
+ * now and then, a picture of nothing, or a crash (libaom 3.6.0). Each has threads
+ * of its own.
+ */
+static int
+save_avif(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
+{
+	static GMutex alone;
+	int result;
+
+	g_mutex_lock(&alone);
+	result = vips_heifsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
+		"compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "effort", e->effort, "bitdepth", 8,
+		"subsample_mode", e->subsample ? VIPS_FOREIGN_SUBSAMPLE_ON : VIPS_FOREIGN_SUBSAMPLE_OFF,
+		NULL);
+	g_mutex_unlock(&alone);
+
+	return result;
+}
+
 /* "strip" is the old name of "keep none", which libvips still takes; the
  * pictures have nothing left to keep, but encoders would write an EXIF block
  * of their own. The one for WebP does so in 8.14.1 all the same.
@@ -674,10 +694,7 @@ save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
 				"effort", e->effort, NULL);
 		return encode_webp(in, e->quality, e->effort, buffer, length);
 	case KERNEL_TO_AVIF:
-		return vips_heifsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
-			"compression", VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "effort", e->effort, "bitdepth", 8,
-			"subsample_mode", e->subsample ? VIPS_FOREIGN_SUBSAMPLE_ON : VIPS_FOREIGN_SUBSAMPLE_OFF,
-			NULL);
+		return save_avif(in, e, buffer, length);
 	}
 	vips_error("kernel", "no saver %d", e->saver);
 	return -1;
