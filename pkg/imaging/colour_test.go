@@ -3,7 +3,9 @@ package imaging
 import (
 	"bytes"
 	"fmt"
+	"image"
 	"image/color"
+	"image/png"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -121,6 +123,26 @@ func TestDeepGreyWithAlpha(t *testing.T) {
 	}
 	m = pixelsOf(t, "128.jpg", c.files["128.jpg"])
 	wantColour(t, m, 64, 16, color.NRGBA{192, 192, 192, 255}, 6) // half 128, half white
+}
+
+func TestDeepAlphaWithAProfile(t *testing.T) {
+	m := image.NewNRGBA64(image.Rect(0, 0, 64, 64))
+	for i := range 64 * 64 {
+		m.SetNRGBA64(i%64, i/64, color.NRGBA64{R: 40000, G: 30000, B: 20000, A: 32896})
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	profiled := filepath.Join(t.TempDir(), "profiled.png")
+	vips(t, "pngsave", file(t, "deep.png", b.Bytes()), profiled, "--profile", "p3")
+	if format := field(t, profiled, "format"); !strings.HasSuffix(format, "USHORT)") || len(profileOf(t, profiled)) == 0 {
+		t.Fatalf("the picture is %s, and not what this test is for", format)
+	}
+	pixels := decodedAt(t, profiled, 32, 32)
+	if alpha := pixels[3]; alpha < 127 || alpha > 129 {
+		t.Errorf("alpha is %d, want 128", alpha)
+	}
 }
 
 func TestGreyStaysGrey(t *testing.T) {

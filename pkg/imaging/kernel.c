@@ -358,7 +358,12 @@ colours_to_srgb(VipsImage *in, gboolean icc, VipsInterpretation space, VipsImage
 static int
 alpha_to_uchar(VipsImage *in, VipsImage **out)
 {
-	double most = in->Type == VIPS_INTERPRETATION_scRGB ? 1 : 255;
+	double most = 255;
+
+	if (in->BandFmt == VIPS_FORMAT_USHORT)
+		most = 65535;
+	else if (in->Type == VIPS_INTERPRETATION_scRGB)
+		most = 1;
 
 	return vips_linear1(in, out, 255 / most, 0, "uchar", TRUE, NULL);
 }
