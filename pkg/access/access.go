@@ -38,9 +38,9 @@ func (c Config) Validate() error {
 	case c.TeamDomain == "" && len(c.Audiences) == 0:
 		return nil
 	case c.TeamDomain == "":
-		return errors.New("tunnel.access.team_domain: must be set where there are audiences, like https://TEAM.cloudflareaccess.com")
+		return errors.New("tunnel.access.team_domain: required with tunnel.access.audiences, for example https://TEAM.cloudflareaccess.com")
 	case len(c.Audiences) == 0 || slices.Contains(c.Audiences, ""):
-		return errors.New("tunnel.access.audiences: must have the AUD tag of the application; its overview at Cloudflare shows it")
+		return errors.New("tunnel.access.audiences: must list the AUD tag of the Access application, shown in its overview at Cloudflare")
 	}
 	u, err := url.Parse(c.TeamDomain)
 	if err != nil || (u.Scheme != "https" && !loopback(u)) || strings.TrimSuffix(c.TeamDomain, "/") != u.Scheme+"://"+strings.ToLower(u.Host) || u.Host == "" {
@@ -90,21 +90,21 @@ func New(c Config) *Verifier {
 // Close lets go of the connection to where the keys are.
 func (v *Verifier) Close() { v.client.CloseIdleConnections() }
 
-var errAudience = errors.New("the token is for another application")
+var errAudience = errors.New("token is for another application")
 
 // Check is a fault.Forbidden unless Access has let the request in, to one of
 // the applications. What the token says of who it is changes nothing here.
 func (v *Verifier) Check(r *http.Request) error {
 	raw := r.Header.Get(header)
 	if raw == "" {
-		return fault.New(fault.Forbidden, "This server takes only what Cloudflare Access has let in, and this request has none of its tokens.")
+		return fault.New(fault.Forbidden, "Cloudflare Access is required and the request has no Access token.")
 	}
 	token, err := v.tokens.Verify(r.Context(), raw)
 	if err == nil && !slices.ContainsFunc(token.Audience, func(a string) bool { return slices.Contains(v.audiences, a) }) {
 		err = errAudience
 	}
 	if err != nil {
-		return fault.Wrap(fault.Forbidden, err, "The token of Cloudflare Access does not hold for this server.")
+		return fault.Wrap(fault.Forbidden, err, "The Cloudflare Access token is not valid for this server.")
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ type paced struct {
 
 func (p *paced) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !p.limit.Allow() {
-		return nil, errors.New("the keys were fetched a moment ago")
+		return nil, errors.New("signing keys were fetched moments ago")
 	}
 	return p.RoundTripper.RoundTrip(r)
 }

@@ -53,7 +53,7 @@ func SyncDir(dir string) error {
 	}
 	defer d.Close()
 	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync folder %s: %w", filepath.Base(dir), err)
+		return fmt.Errorf("sync directory %s: %w", filepath.Base(dir), err)
 	}
 	return nil
 }

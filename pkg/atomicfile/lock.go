@@ -19,7 +19,7 @@ func LockDir(dir string) (*Lock, error) {
 	}
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("another optimizerd works in %s: stop it, or choose another folder", dir)
+		return nil, fmt.Errorf("%s is in use by another optimizerd: stop it, or choose another directory", dir)
 	}
 	return &Lock{d}, nil
 }

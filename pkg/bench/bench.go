@@ -158,7 +158,7 @@ func (b *bench) start(ctx context.Context) (codec.About, error) {
 	b.idle = pool.Usage().CPU
 	for _, f := range b.Config.Ladder.Formats {
 		if !slices.Contains(about.Outputs, f) {
-			return about, fmt.Errorf("ladder.formats: %v is wanted, and libvips %s on this machine writes %v", b.Config.Ladder.Formats, about.Libvips, about.Outputs)
+			return about, fmt.Errorf("ladder.formats: %v is configured, but libvips %s on this machine writes only %v", b.Config.Ladder.Formats, about.Libvips, about.Outputs)
 		}
 	}
 	return about, nil

@@ -24,13 +24,13 @@ const (
 // spectrum of photos, with a wave and a grain on them. It is the same picture
 // each time. This process can open the file anew by its name.
 func Photo() (*os.File, error) {
-	fd, err := unix.MemfdCreate("picture", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("image", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("make a picture: %w", err)
+		return nil, fmt.Errorf("make test image: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err := jpeg.Encode(file, paint(), &jpeg.Options{Quality: 92}); err != nil {
-		return nil, fmt.Errorf("make a picture: %w", errors.Join(err, file.Close()))
+		return nil, fmt.Errorf("make test image: %w", errors.Join(err, file.Close()))
 	}
 	return file, nil
 }

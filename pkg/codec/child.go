@@ -81,7 +81,7 @@ func parentConn() (*net.UnixConn, error) {
 	f := os.NewFile(socketFD, "parent")
 	conn, err := net.FileConn(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s is started by optimizerd, with a socket as descriptor %d: %w", program, socketFD, err)
+		return nil, fmt.Errorf("%s must be started by optimizerd, with a socket as descriptor %d: %w", program, socketFD, err)
 	}
 	f.Close()
 	unix, ok := conn.(*net.UnixConn)

@@ -91,7 +91,7 @@ func Find(configured string) (string, error) {
 		return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 	})
 	if i < 0 {
-		return "", fmt.Errorf("codec.path: no program at %v: build it with 'make build', or set codec.path", candidates)
+		return "", fmt.Errorf("codec.path: no executable at %v: build it with 'make build', or set codec.path", candidates)
 	}
 	return candidates[i], nil
 }

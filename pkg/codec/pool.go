@@ -159,7 +159,7 @@ func (p *Pool) About() About { return p.about }
 // Check reports why children do not start, or nil.
 func (p *Pool) Check() error {
 	if err := p.broken.Load(); err != nil {
-		return fault.Wrap(fault.Internal, *err, "The codec process does not start; the log of the daemon says why.")
+		return fault.Wrap(fault.Internal, *err, "The codec process does not start. See the server log.")
 	}
 	return nil
 }
@@ -254,7 +254,7 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	case ctx.Err() != nil:
 		return ladder.Summary{}, ctx.Err()
 	case work.Err() != nil:
-		err = &Crash{fmt.Sprintf("it ran longer than %v", p.config.Timeout)}
+		err = &Crash{fmt.Sprintf("exceeded codec.timeout (%v)", p.config.Timeout)}
 	}
 	var crash *Crash
 	if errors.As(err, &crash) {

@@ -108,7 +108,7 @@ func (p *process) greet(ctx context.Context, version string) error {
 		case err != nil:
 			crash := &selfTestCrash{part: part, Crash: *p.crash(err)}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				crash.Reason = fmt.Sprintf("it said nothing for %v", helloTimeout)
+				crash.Reason = fmt.Sprintf("no message for %v", helloTimeout)
 			}
 			return crash
 		case m.Testing != nil:
@@ -122,7 +122,7 @@ func (p *process) greet(ctx context.Context, version string) error {
 			return nil
 		default:
 			p.kill()
-			return &Crash{"it spoke out of turn before its greeting"}
+			return &Crash{"unexpected message before its greeting"}
 		}
 	}
 }
@@ -131,7 +131,7 @@ func (c *selfTestCrash) Error() string {
 	if c.part == "" {
 		return c.Crash.Error()
 	}
-	return fmt.Sprintf("%s while it tested whether it can %s", c.Crash.Error(), c.part)
+	return fmt.Sprintf("%s in its self-test (%s)", c.Crash.Error(), c.part)
 }
 
 // render has the child make one ladder. After any error but a fault that the
@@ -196,14 +196,14 @@ func (p *process) variant(v ladder.Variant, sink ladder.Sink) error {
 		return err
 	}
 	if !hasMagic(v.Format, head) {
-		return &Crash{fmt.Sprintf("what it sent as %s is none", v.Name())}
+		return &Crash{fmt.Sprintf("%s does not start with its format's signature", v.Name())}
 	}
 	body := &io.LimitedReader{R: p.r, N: v.Bytes}
 	if err := sink.Variant(v, body); err != nil {
 		return err
 	}
 	if body.N > 0 {
-		return fmt.Errorf("%d bytes of %s were not taken", body.N, v.Name())
+		return fmt.Errorf("%d bytes of %s were not read", body.N, v.Name())
 	}
 	return nil
 }
@@ -241,12 +241,12 @@ func (t *turn) allow(m reply) error {
 	switch {
 	case m.Failed != nil:
 		if !slices.Contains(ownFaults, m.Failed.Code) {
-			return fmt.Errorf("it failed with %.40q, which is not its to say", m.Failed.Code)
+			return fmt.Errorf("child reported %.40q, a code it may not use", m.Failed.Code)
 		}
 		return nil
 	case m.Opened != nil:
 		if t.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 || !slices.Contains(inputs, m.Opened.Format) {
-			return fmt.Errorf("it opened a %.10q of %d × %d out of turn", m.Opened.Format, m.Opened.Width, m.Opened.Height)
+			return fmt.Errorf("unexpected source: %.10q of %d × %d", m.Opened.Format, m.Opened.Width, m.Opened.Height)
 		}
 		t.opened = true
 		t.planned = t.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
@@ -257,7 +257,7 @@ func (t *turn) allow(m reply) error {
 			return p.Format == v.Format && p.Width == v.Width && p.Height == v.Height
 		})
 		if i < 0 || v.Bytes < 1 || v.Bytes > maxVariant {
-			return fmt.Errorf("it sent %.40q of %d bytes, which is not planned", v.Name(), v.Bytes)
+			return fmt.Errorf("unplanned variant %.40q of %d bytes", v.Name(), v.Bytes)
 		}
 		t.planned = slices.Delete(t.planned, i, i+1)
 		return nil
@@ -265,24 +265,24 @@ func (t *turn) allow(m reply) error {
 		for _, o := range m.Done.Omitted {
 			i := slices.IndexFunc(t.planned, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
 			if i < 0 || o.Reason != ladder.NotSmaller {
-				return fmt.Errorf("it left out %.10q of %d pixels, which is not planned or came", o.Format, o.Width)
+				return fmt.Errorf("unplanned omission of %.10q at %d pixels", o.Format, o.Width)
 			}
 			t.planned = slices.Delete(t.planned, i, i+1)
 		}
 		if len(m.Done.ThumbHash) > maxThumbHash {
-			return fmt.Errorf("it sent a ThumbHash of %d bytes", len(m.Done.ThumbHash))
+			return fmt.Errorf("ThumbHash of %d bytes is too long", len(m.Done.ThumbHash))
 		}
 		for s, took := range m.Done.Timings {
 			if !slices.Contains(timed, s) || took < 0 {
-				return fmt.Errorf("it sent %v as the time for %.20q", took, s)
+				return fmt.Errorf("invalid time %v for stage %.20q", took, s)
 			}
 		}
 		if len(t.planned) > 0 {
-			return fmt.Errorf("it left out %s without a word", t.planned[0].Name())
+			return fmt.Errorf("neither variant nor omission of %s", t.planned[0].Name())
 		}
 		return nil
 	default:
-		return fmt.Errorf("it spoke out of turn")
+		return fmt.Errorf("unexpected message")
 	}
 }
 
@@ -314,9 +314,9 @@ func (p *process) crash(cause error) *Crash {
 		return &Crash{cause.Error()}
 	}
 	if p.cmd.ProcessState.ExitCode() == outOfTime {
-		return &Crash{"it used more processor time than it may"}
+		return &Crash{"exceeded its CPU time limit"}
 	}
-	return &Crash{fmt.Sprintf("it ended (%s)", p.cmd.ProcessState)}
+	return &Crash{fmt.Sprintf("ended (%s)", p.cmd.ProcessState)}
 }
 
 // alive reports whether the child has not been reaped.

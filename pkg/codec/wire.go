@@ -78,7 +78,7 @@ func encodeFrame(message any) ([]byte, error) {
 		return nil, fmt.Errorf("encode frame: %w", err)
 	}
 	if len(body) > maxFrame {
-		return nil, fmt.Errorf("encode frame: %d bytes are more than %d", len(body), maxFrame)
+		return nil, fmt.Errorf("encode frame: %d bytes exceed the limit of %d", len(body), maxFrame)
 	}
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...), nil
 }
@@ -88,7 +88,7 @@ func encodeFrame(message any) ([]byte, error) {
 func readFrame(r io.Reader, head [4]byte, message any) error {
 	n := binary.BigEndian.Uint32(head[:])
 	if n > maxFrame {
-		return fmt.Errorf("read frame: %d bytes are more than %d", n, maxFrame)
+		return fmt.Errorf("read frame: %d bytes exceed the limit of %d", n, maxFrame)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {
@@ -170,11 +170,11 @@ func receiveRequest(conn *net.UnixConn) (request, *os.File, error) {
 func fileOf(oob []byte) (*os.File, error) {
 	messages, err := syscall.ParseSocketControlMessage(oob)
 	if err != nil || len(messages) != 1 {
-		return nil, fmt.Errorf("receive request: no descriptor with it")
+		return nil, fmt.Errorf("receive request: no descriptor attached")
 	}
 	fds, err := syscall.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return nil, fmt.Errorf("receive request: %d descriptors with it", len(fds))
+		return nil, fmt.Errorf("receive request: %d descriptors attached", len(fds))
 	}
 	syscall.CloseOnExec(fds[0])
 	return os.NewFile(uintptr(fds[0]), "source"), nil

@@ -294,9 +294,9 @@ func (d *Daemon) listen() (err error) {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another program listens there; stop it, or choose another port", err)
+		return fmt.Errorf("%w: another program is listening there; stop it, or choose another port", err)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: ports below 1024 are for root; choose another one", err)
+		return fmt.Errorf("%w: ports below 1024 require root; choose another port", err)
 	default:
 		return err
 	}

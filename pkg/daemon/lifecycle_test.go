@@ -143,7 +143,7 @@ func TestAPortThatIsTakenIsAClearError(t *testing.T) {
 	defer taken.Close()
 	refused := prepare(t, func(c *config.Config) { c.HTTP.Listen = taken.Addr().String() })
 	err = refused.launch()
-	if err == nil || !strings.Contains(err.Error(), "http.listen") || !strings.Contains(err.Error(), "another program listens there") {
+	if err == nil || !strings.Contains(err.Error(), "http.listen") || !strings.Contains(err.Error(), "another program is listening there") {
 		t.Fatalf("got %v, want an error that names http.listen and another program", err)
 	}
 	for _, pid := range refused.codecs() {

@@ -229,7 +229,7 @@ func TestAReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
 	// What the rules refuse by the URL is not tried again.
 	s = start(t, s.sameFolder, atHome, func(c *config.Config) { c.Fetch.AllowPrivate = false })
 	eventually(t, "it is given up", func() bool { return s.logged("webhook ended") == 1 })
-	s.refusedWith(j.ID, "failed", 2, "takes https alone")
+	s.refusedWith(j.ID, "failed", 2, "accepts https only")
 	if left := s.names("outbox"); !slices.Equal(left, []string{"failed"}) || len(r.got) > 0 {
 		t.Errorf("the outbox holds %v, and %d webhooks came", left, len(r.got))
 	}

@@ -53,7 +53,7 @@ func (d *Daemon) tunnelCheck() func() (string, error) {
 func (d *Daemon) socketDetail() string {
 	last := d.lastLocal.Load()
 	if last == 0 {
-		return "Nothing has come from cloudflared yet: 'systemctl status cloudflared' says whether it runs, 'optimizerd tunnel check FILE' where its rules lead."
+		return "No request from cloudflared yet. Check it with 'systemctl status cloudflared', and its ingress rules with 'optimizerd tunnel check FILE'."
 	}
-	return fmt.Sprintf("The last request from cloudflared came at %s.", time.Unix(last, 0).UTC().Format(time.RFC3339))
+	return fmt.Sprintf("Last request from cloudflared at %s.", time.Unix(last, 0).UTC().Format(time.RFC3339))
 }

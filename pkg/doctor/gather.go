@@ -116,7 +116,7 @@ func data(r root, dir, libvips string) Data {
 	case errors.Is(err, fs.ErrNotExist):
 		base = above(dir)
 		if err := unix.Access(base, unix.W_OK|unix.X_OK); err != nil {
-			d.Problem = fmt.Errorf("it is not there, and cannot be made in %s: %w", base, err)
+			d.Problem = fmt.Errorf("does not exist, and cannot be created in %s: %w", base, err)
 		}
 	default:
 		d.Problem, base = err, above(dir)
@@ -156,7 +156,7 @@ func probe(dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString("This file can be removed.\n")
+	_, err = file.WriteString("This file can be deleted.\n")
 	return errors.Join(err, file.Close(), os.Remove(file.Name()))
 }
 

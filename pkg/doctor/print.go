@@ -57,12 +57,19 @@ func (r Report) sum() string {
 	warnings, failures := r.count(Warn), r.count(Fail)
 	switch {
 	case failures > 0:
-		return fmt.Sprintf("to mend: %d, to know: %d", failures, warnings)
+		return plural(failures, "failure") + ", " + plural(warnings, "warning")
 	case warnings > 0:
-		return fmt.Sprintf("it will work; to know: %d", warnings)
+		return "OK, " + plural(warnings, "warning")
 	default:
-		return "all is well"
+		return "no problems found"
 	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // wrap breaks text into lines at spaces. A width that is too small for

@@ -42,7 +42,7 @@ func (r Rules) checkAddr(addr netip.Addr) error {
 		return nil
 	}
 	// The address is for the log; the sentence is for everybody.
-	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL leads to an address that this server does not connect to.", Address: true})
+	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL points to an address that this server does not connect to.", Address: true})
 }
 
 // neighbour reports whether an address is this machine's own, or in the same

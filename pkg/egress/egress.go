@@ -47,27 +47,27 @@ func (r Rules) Check(u *url.URL) error {
 		port = cmp.Or(u.Port(), "443")
 	case "http":
 		if !r.AllowHTTP && !r.AllowPrivate { // this stops the step down from https by a redirect, too
-			return &Refused{Reason: "The URL is http, and this server takes https alone."}
+			return &Refused{Reason: "The URL uses http; this server accepts https only."}
 		}
 		port = cmp.Or(u.Port(), "80")
 	default:
-		return &Refused{Reason: "The URL is neither https nor http."}
+		return &Refused{Reason: "The URL scheme must be https or http."}
 	}
 	host := canonical(u.Hostname())
 	addr, notAddr := netip.ParseAddr(host)
 	switch {
 	case u.User != nil:
-		return &Refused{Reason: "The URL holds a user name or a password."}
+		return &Refused{Reason: "The URL must not contain a user name or password."}
 	case strings.Contains(host, "%"):
-		return &Refused{Reason: "The host of the URL names a network zone."}
+		return &Refused{Reason: "The URL host must not contain a network zone."}
 	case strings.ContainsFunc(host, func(c rune) bool { return c >= utf8.RuneSelf }):
-		return &Refused{Reason: "The host of the URL is not ASCII: write it in its xn-- form."}
+		return &Refused{Reason: "The URL host is not ASCII; use its xn-- form."}
 	case notAddr != nil && numeric(host):
-		return &Refused{Reason: "The host of the URL is neither a name nor an address in its usual form."}
+		return &Refused{Reason: "The URL host is neither a name nor an address in standard form."}
 	case !r.AllowPrivate && !r.portAllowed(port):
-		return &Refused{Reason: "The port of the URL is not one that this server connects to."}
+		return &Refused{Reason: "This server does not connect to the port of this URL."}
 	case !r.hostAllowed(host):
-		return &Refused{Reason: "The host of the URL is not one that this server connects to."}
+		return &Refused{Reason: "This server does not connect to the host of this URL."}
 	case notAddr == nil:
 		return r.checkAddr(addr)
 	}

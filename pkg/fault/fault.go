@@ -87,7 +87,7 @@ func From(err error) *Error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return Wrap(InsufficientStorage, err, "The disk is full.")
 	default:
-		return Wrap(Internal, err, "An unexpected error occurred; the log of the daemon has it under this request's id.")
+		return Wrap(Internal, err, "Internal error. See the server log for this request id.")
 	}
 }
 

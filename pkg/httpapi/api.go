@@ -173,7 +173,7 @@ func (a *api) signed(h handler) http.Handler {
 		case err == nil:
 			return h(w, r)
 		case signedurl.Signed(query):
-			return fault.New(fault.Unauthorized, "This link has expired or is not whole; whoever gave it can ask for a new one.")
+			return fault.New(fault.Unauthorized, "This signed URL has expired or is incomplete; request a new one.")
 		default:
 			return err
 		}

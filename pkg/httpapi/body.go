@@ -52,15 +52,15 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return n, fault.Wrap(fault.UploadTimeout, err, "Nothing came for %v; send the picture again.", b.idle)
+		return n, fault.Wrap(fault.UploadTimeout, err, "No data arrived for %v; send the image again.", b.idle)
 	case err != nil && !errors.Is(err, io.EOF):
-		return n, fault.Wrap(fault.InvalidRequest, err, "The body ended before its declared end.")
+		return n, fault.Wrap(fault.InvalidRequest, err, "The body is shorter than declared; send it again.")
 	}
 	if tooLong := b.fits(b.n); tooLong != nil { // the last bytes may come with io.EOF
 		return n, tooLong
 	}
 	if late := time.Since(b.began) - paceGrace; err == nil && late > 0 && b.n < b.rate*int64(late/time.Second) {
-		return n, fault.New(fault.UploadTimeout, "The body came at less than %d bytes a second; send the picture again.", b.rate)
+		return n, fault.New(fault.UploadTimeout, "The body arrived at less than %d bytes per second; send the image again.", b.rate)
 	}
 	return n, err
 }

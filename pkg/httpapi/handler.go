@@ -97,11 +97,11 @@ func noRoute(mux *http.ServeMux, w *response, r *http.Request) error {
 	probe := &discard{header: make(http.Header)}
 	mux.ServeHTTP(probe, r)
 	if probe.status != http.StatusMethodNotAllowed {
-		return fault.New(fault.NotFound, "There is nothing at this path.")
+		return fault.New(fault.NotFound, "There is no resource at this path.")
 	}
 	allowed := probe.header.Get("Allow")
 	w.Header().Set("Allow", allowed)
-	return fault.New(fault.MethodNotAllowed, "This path allows %s.", allowed)
+	return fault.New(fault.MethodNotAllowed, "This path allows only %s.", allowed)
 }
 
 // discard is a ResponseWriter for the answer that only its header counts of.
@@ -243,7 +243,7 @@ func (w *response) write(status int, contentType string, v any) error {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("encode answer: %w", err)
+		return fmt.Errorf("encode response: %w", err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)

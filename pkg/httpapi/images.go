@@ -125,9 +125,9 @@ func serveFile(w *response, r *http.Request, f file) error {
 		h.Del(of)
 	}
 	if rw.refused == http.StatusPreconditionFailed {
-		return fault.New(fault.PreconditionFailed, "The file is not the one that the request is for.")
+		return fault.New(fault.PreconditionFailed, "The file does not match the precondition of the request.")
 	}
-	return fault.New(fault.RangeNotSatisfiable, "The file has %d bytes, none of them in the range.", f.bytes)
+	return fault.New(fault.RangeNotSatisfiable, "The file has %d bytes, none of them in the requested range.", f.bytes)
 }
 
 // contentWriter holds back the errors that http.ServeContent answers by

@@ -77,7 +77,7 @@ func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
 	body := a.paced(w, r)
 	body.fits = func(n int64) error {
 		if n > maxDescription {
-			return fault.New(fault.TooLarge, "A job's description has at most %d bytes; send large pictures to /v1/images.", maxDescription)
+			return fault.New(fault.TooLarge, "The job description exceeds %d bytes; upload images to /v1/images.", maxDescription)
 		}
 		return nil
 	}
@@ -108,7 +108,7 @@ func (a *api) checkJobRequest(request *jobRequest) error {
 	}
 	switch {
 	case len(request.Metadata) > maxMetadata:
-		return fault.New(fault.InvalidRequest, "metadata has at most %d bytes.", maxMetadata)
+		return fault.New(fault.InvalidRequest, "metadata must be at most %d bytes.", maxMetadata)
 	case request.Metadata != nil && request.Metadata[0] != '{':
 		return fault.New(fault.InvalidRequest, "metadata must be a JSON object.")
 	}
@@ -119,9 +119,9 @@ func checkInput(input string) error {
 	id, isImage := job.ImageInput(input)
 	switch {
 	case input == "":
-		return fault.New(fault.InvalidRequest, "input is missing: a URL, or image: and the id of an image that is here.")
+		return fault.New(fault.InvalidRequest, "input is required: an http(s) URL, or image:{id} of a stored image.")
 	case isImage && !ladder.ValidID(id):
-		return fault.New(fault.InvalidRequest, "input: what follows image: is not the id of an image.")
+		return fault.New(fault.InvalidRequest, "input: image: must be followed by an image id.")
 	case isImage:
 		return nil
 	default:
@@ -136,7 +136,7 @@ func (a *api) checkWebhook(webhook string) error {
 		return nil
 	}
 	if a.Receivers == nil {
-		return fault.New(fault.InvalidRequest, "%s: this server signs no webhooks; its operator can set webhook.secrets.", name)
+		return fault.New(fault.InvalidRequest, "%s: this server does not send webhooks; its operator can set webhook.secrets.", name)
 	}
 	if err := checkURL(name, webhook); err != nil {
 		return err
@@ -155,9 +155,9 @@ func checkURL(name, s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil, len(s) > maxURL, u.Scheme != "https" && u.Scheme != "http", u.Host == "":
-		return fault.New(fault.InvalidRequest, "%s must be like https://www.example.com/cat.jpg, of at most %d bytes.", name, maxURL)
+		return fault.New(fault.InvalidRequest, "%s must be a URL like https://www.example.com/cat.jpg, at most %d bytes long.", name, maxURL)
 	case u.User != nil:
-		return fault.New(fault.InvalidRequest, "%s must not hold a user name or password.", name)
+		return fault.New(fault.InvalidRequest, "%s must not contain a user name or password.", name)
 	default:
 		return nil
 	}
@@ -175,11 +175,11 @@ func jsonFault(err error) error {
 	case errors.As(err, &member):
 		return fault.New(fault.InvalidRequest, "%s.", member)
 	case errors.As(err, &syntax):
-		return fault.Wrap(fault.InvalidRequest, err, "The body is not JSON: something is wrong at byte %d.", syntax.Offset)
+		return fault.Wrap(fault.InvalidRequest, err, "The body is not valid JSON: syntax error at byte %d.", syntax.Offset)
 	case errors.As(err, &kind) && kind.Field != "":
 		return fault.Wrap(fault.InvalidRequest, err, "%s must not be a JSON %s.", kind.Field, kind.Value)
 	default:
-		return fault.Wrap(fault.InvalidRequest, err, "The body must be one JSON object that describes a job.")
+		return fault.Wrap(fault.InvalidRequest, err, "The body must be a single JSON object that describes a job.")
 	}
 }
 

@@ -128,8 +128,8 @@ func TestTheGuideHasEveryCodeOnce(t *testing.T) {
 		codes        []fault.Code
 		status       map[fault.Code]string
 	}{
-		{"### Codes of errors", "(?m)^\\| (\\d+) \\| `(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", slices.Collect(maps.Keys(kinds)), statuses},
-		{"### Codes of failed jobs", "(?m)^\\|( )`(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", d.Components.Schemas["JobError"].Properties.Code.Enum, nil},
+		{"### Error codes", "(?m)^\\| (\\d+) \\| `(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", slices.Collect(maps.Keys(kinds)), statuses},
+		{"### Error codes of failed jobs", "(?m)^\\|( )`(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", d.Components.Schemas["JobError"].Properties.Code.Enum, nil},
 	} {
 		_, section, ok := strings.Cut(string(guide), "\n"+tc.heading+"\n")
 		if !ok {

@@ -65,7 +65,7 @@ func contentDigest(r *http.Request) ([]byte, error) {
 	}
 	dictionary, err := httpsfv.UnmarshalDictionary(values)
 	if err != nil {
-		return nil, fault.Wrap(fault.InvalidRequest, err, "Content-Digest must be like sha-256=:…base64…:")
+		return nil, fault.Wrap(fault.InvalidRequest, err, "Content-Digest must have the form sha-256=:BASE64:.")
 	}
 	item, ok := member(dictionary, "sha-256")
 	if !ok {
@@ -73,7 +73,7 @@ func contentDigest(r *http.Request) ([]byte, error) {
 	}
 	digest, ok := item.Value.([]byte)
 	if !ok || len(digest) != sha256.Size {
-		return nil, fault.New(fault.InvalidRequest, "Content-Digest: sha-256 must be %d bytes between colons, in base64.", sha256.Size)
+		return nil, fault.New(fault.InvalidRequest, "Content-Digest: sha-256 must be %d bytes in base64, between colons.", sha256.Size)
 	}
 	return digest, nil
 }

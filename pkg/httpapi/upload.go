@@ -70,7 +70,7 @@ const formSlack = 64 << 10
 func (a *api) refuseWhenStopping() error {
 	select {
 	case <-a.Stopping:
-		return fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
 	default:
 		return nil
 	}
@@ -129,12 +129,12 @@ func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into recei
 func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
 	if want != nil && !bytes.Equal(want, got) {
 		upload.Discard()
-		return nil, fault.New(fault.DigestMismatch, "The body's SHA-256 is %x, Content-Digest says %x; send it again.", got, want)
+		return nil, fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, want)
 	}
 	return upload, nil
 }
 
-var errParts = fault.New(fault.InvalidRequest, "The form must have exactly one part, and that a file.")
+var errParts = fault.New(fault.InvalidRequest, "The form must contain exactly one part, a file.")
 
 // receivePart takes the one file of a form.
 func receivePart(form *multipart.Reader, into receiver) (*intake.Upload, error) {
@@ -167,7 +167,7 @@ func formFault(err error) error {
 	if errors.As(err, &f) || errors.As(err, &path) || fault.CodeOf(err) == fault.InsufficientStorage {
 		return err
 	}
-	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is not well-formed.")
+	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is malformed.")
 }
 
 // answerUpload waits for the work as long as the client likes and may.
@@ -244,7 +244,7 @@ func timing(j job.Job, received time.Time) string {
 func onlyQuery(r *http.Request, allowed ...string) error {
 	for key := range r.URL.Query() {
 		if !slices.Contains(allowed, key) {
-			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route.", key)
+			return fault.New(fault.InvalidRequest, "Unknown query parameter %q.", key)
 		}
 	}
 	return nil

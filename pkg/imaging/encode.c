@@ -25,7 +25,7 @@ encode_webp(VipsImage *in, int quality, int effort, void **buffer, size_t *lengt
 
 	if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, quality) ||
 		!WebPPictureInit(&picture)) {
-		vips_error("webp", "another version of libwebp than at the build");
+		vips_error("webp", "libwebp differs from the version at build time");
 		return -1;
 	}
 	config.method = effort;

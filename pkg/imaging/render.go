@@ -135,7 +135,7 @@ func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe
 	var err error
 	began := time.Now()
 	if summary.ThumbHash, summary.Color, err = c.summarise(background); err != nil {
-		return ladder.Summary{}, notMade("preview of the picture", err)
+		return ladder.Summary{}, notMade("preview of the image", err)
 	}
 	took.Since(began, ladder.StageResize)
 	return summary, nil

@@ -43,7 +43,7 @@ func (f *Fetcher) Close() { f.client.CloseIdleConnections() }
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*Upload, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, http.NoBody)
 	if err != nil {
-		return nil, fault.New(fault.InputForbidden, "The URL cannot be read.") // its error would quote the query
+		return nil, fault.New(fault.InputForbidden, "The URL is not valid.") // its error would quote the query
 	}
 	request.Header.Set("Accept", accept)
 	waits := backoff.NewExponentialBackOff()
@@ -80,7 +80,7 @@ func (f *Fetcher) try(request *http.Request) (*Upload, error) {
 	}
 	upload, err := f.spool.Receive(body{response.Body}, CleanFilename(request.URL.Path))
 	if fault.CodeOf(err) == fault.InvalidRequest { // of an upload it is the client's fault
-		return nil, fault.Wrap(fault.InputRefused, err, "The origin answered with no bytes.")
+		return nil, fault.Wrap(fault.InputRefused, err, "The origin sent an empty body.")
 	}
 	return upload, err
 }

@@ -78,7 +78,7 @@ func (s *Spool) sweep(keep func(name string) bool) error {
 func (s *Spool) Room(need int64) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
-		return fmt.Errorf("look at free space: %w", err)
+		return fmt.Errorf("check free space: %w", err)
 	}
 	free, total := int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
 	floor := s.config.MinFree
@@ -86,7 +86,7 @@ func (s *Spool) Room(need int64) error {
 		floor = min(256<<20, total/20)
 	}
 	if free-max(0, need) < floor {
-		return fault.New(fault.InsufficientStorage, "The disk has %s free, and %s of it are to stay free.",
+		return fault.New(fault.InsufficientStorage, "Not enough disk space: %s free, %s reserved.",
 			humanize.IBytes(uint64(max(0, free))), humanize.IBytes(uint64(floor)))
 	}
 	return nil
@@ -139,10 +139,10 @@ func (u *Upload) receive(body io.Reader) error {
 	case err != nil && !errors.Is(err, io.EOF): // a body that is cut short says io.ErrUnexpectedEOF
 		return fmt.Errorf("receive: %w", err)
 	case head.Len() == 0:
-		return fault.New(fault.InvalidRequest, "The body is empty: send the bytes of one picture.")
+		return fault.New(fault.InvalidRequest, "The body is empty; send the bytes of one image.")
 	}
 	if _, ok := Sniff(head.Bytes()); !ok {
-		return fault.New(fault.UnsupportedFormat, "This is not a picture of an accepted format: JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF.")
+		return fault.New(fault.UnsupportedFormat, "Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
 	}
 	hash := sha256.New()
 	rest := io.LimitReader(io.MultiReader(&head, body), u.spool.config.MaxBytes+1)
@@ -163,7 +163,7 @@ func (u *Upload) receive(body io.Reader) error {
 // over the size limit.
 func (s *Spool) Fits(length int64) error {
 	if length > s.config.MaxBytes {
-		return fault.New(fault.TooLarge, "The picture is larger than %s, the limit of this server.", humanize.IBytes(uint64(s.config.MaxBytes)))
+		return fault.New(fault.TooLarge, "The image is larger than %s, the limit of this server.", humanize.IBytes(uint64(s.config.MaxBytes)))
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (u *Upload) Discard() {
 // under its digest, durably.
 func (s *Spool) Adopt(path, digest string) error {
 	if err := os.Link(path, s.path(digest)); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("adopt source: %w", err)
+		return fmt.Errorf("link source: %w", err)
 	}
 	return atomicfile.SyncDir(s.config.Dir)
 }

@@ -111,11 +111,11 @@ func (o *Outbox) send(ctx context.Context, e entry) *refusal {
 	ctx, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	if len(o.signers) == 0 {
-		return &refusal{reason: "there is no secret to sign with any more"}
+		return &refusal{reason: "no webhook secret is configured"}
 	}
 	body, err := o.body(e.job)
 	if err != nil {
-		return &refusal{reason: oneLine("there is nothing to send: "+err.Error(), e.url())}
+		return &refusal{reason: oneLine("build body: "+err.Error(), e.url())}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url(), bytes.NewReader(body))
 	if err != nil {
@@ -128,7 +128,7 @@ func (o *Outbox) send(ctx context.Context, e entry) *refusal {
 	resp, err := o.Client.Do(req)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &refusal{reason: fmt.Sprintf("no answer within %v", tryTime)}
+		return &refusal{reason: fmt.Sprintf("no response within %v", tryTime)}
 	case err != nil:
 		return &refusal{reason: reason(err, e.url()), permanent: o.Permanent(err)}
 	}
@@ -136,7 +136,7 @@ func (o *Outbox) send(ctx context.Context, e entry) *refusal {
 	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // the status has said it all
 	if resp.StatusCode/100 != 2 {
 		return &refusal{
-			reason:     fmt.Sprintf("the receiver answered %d", resp.StatusCode),
+			reason:     fmt.Sprintf("receiver answered status %d", resp.StatusCode),
 			retryAfter: egress.RetryAfter(resp.Header, time.Now()),
 		}
 	}

@@ -174,7 +174,7 @@ func (o *Outbox) Put(j job.Job) error {
 		return nil
 	}
 	if !job.ValidID(j.ID) || !j.Status.Ended() || j.FinishedAt == nil {
-		return fmt.Errorf("put webhooks of %.40q: it is not a job that has ended", j.ID)
+		return fmt.Errorf("put webhooks of %.40q: not an ended job", j.ID)
 	}
 	var items []*item
 	var errs []error
@@ -234,7 +234,7 @@ func Count(dir string) (pending, givenUp int, err error) {
 func count(dir string) (n int, err error) {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("look into outbox: %w", err)
+		return 0, fmt.Errorf("read outbox: %w", err)
 	}
 	for _, f := range files {
 		if strings.HasSuffix(f.Name(), suffix) {

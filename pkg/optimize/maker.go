@@ -56,7 +56,7 @@ func (m *Maker) Make(ctx context.Context, src *os.File, j job.Job) (made manifes
 	m.Log.Warn("trying again in a fresh codec process, alone", zap.String("image_id", j.ImageID), zap.Error(crash))
 	made, took, err = m.try(ctx, m.LastResort, src, j)
 	if errors.As(err, &crash) {
-		err = fault.Wrap(fault.ProcessingFailed, crash, "The picture could not be processed: the process that decodes it failed twice.")
+		err = fault.Wrap(fault.ProcessingFailed, crash, "The image could not be processed: the codec process failed twice.")
 	}
 	return made, took, err
 }
@@ -94,7 +94,7 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j jo
 }
 
 func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
-	return fault.New(fault.InvalidOptions, "The picture would be %d × %d pixels, and %s holds no side longer than %d: ask for a smaller width or height.",
+	return fault.New(fault.InvalidOptions, "The image would be %d × %d pixels, but a side in %s is at most %d; ask for a smaller width or height.",
 		r.Width, r.Height, f, f.MaxSide())
 }
 
@@ -153,7 +153,7 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return false, set, fault.Wrap(fault.NotFound, err, "The file cannot be opened: %v.", errors.Unwrap(err))
+		return false, set, fault.Wrap(fault.NotFound, err, "Cannot open the file: %v.", errors.Unwrap(err))
 	}
 	defer f.Close()
 	hash := sha256.New()
@@ -162,12 +162,12 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	n, err := io.Copy(io.MultiWriter(took.Writer(ladder.StageHash, hash), head), io.LimitReader(f, maxBytes+1))
 	switch {
 	case err != nil:
-		return false, set, fault.Wrap(fault.InvalidRequest, err, "The file cannot be read: %v.", errors.Unwrap(err))
+		return false, set, fault.Wrap(fault.InvalidRequest, err, "Cannot read the file: %v.", errors.Unwrap(err))
 	case n > maxBytes:
-		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes, %d.", maxBytes)
+		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes (%d).", maxBytes)
 	}
 	if _, ok := intake.Sniff(*head); !ok {
-		return false, set, fault.New(fault.UnsupportedFormat, "This is not a picture of an accepted format.")
+		return false, set, fault.New(fault.UnsupportedFormat, "The file is not an image in a supported format.")
 	}
 	var digest [sha256.Size]byte
 	hash.Sum(digest[:0])

@@ -57,7 +57,7 @@ func (s *Service) resolveImage(lease *queue.Lease, id string) (there bool, err e
 	}
 	var digest [sha256.Size]byte
 	if _, err := hex.Decode(digest[:], []byte(m.Source.SHA256)); err != nil {
-		return false, fmt.Errorf("digest of original: %w", err)
+		return false, fmt.Errorf("decode digest of original: %w", err)
 	}
 	source := job.Source{SHA256: m.Source.SHA256, Filename: m.Source.Filename, Bytes: m.Source.Bytes}
 	return s.claim(lease, source, digest, func() error { return s.Spool.Adopt(path, source.SHA256) })

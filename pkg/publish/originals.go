@@ -31,7 +31,7 @@ func (s *Store) openOriginals() error {
 			return err
 		}
 		if err := tryLink(s.Originals); err != nil {
-			return fmt.Errorf("storage.keep_originals needs a file system with hard links, which that of storage.dir is not: %w", err)
+			return fmt.Errorf("storage.keep_originals: the file system of storage.dir does not support hard links: %w", err)
 		}
 	}
 	return s.sweepOriginals()
@@ -121,12 +121,12 @@ func (s *Store) Original(id string) (path string, m manifest.Manifest, err error
 	if _, err := os.Stat(s.original(id)); errors.Is(err, fs.ErrNotExist) {
 		return "", m, errNoOriginal
 	} else if err != nil {
-		return "", m, fmt.Errorf("look for original: %w", err)
+		return "", m, fmt.Errorf("stat original: %w", err)
 	}
 	return s.original(id), m, nil
 }
 
-var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept: send the picture again, or its URL. (The operator can set storage.keep_originals.)")
+var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept; upload the image again, or send its URL. (The operator can set storage.keep_originals.)")
 
 // removeOriginal is for ids of published sets alone. s.moves is held.
 func (s *Store) removeOriginal(id string) error {

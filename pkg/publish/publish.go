@@ -135,7 +135,7 @@ func (s *Store) Has(id string) bool {
 	return ok
 }
 
-var errNoImage = fault.New(fault.NotFound, "There is no image of this id.")
+var errNoImage = fault.New(fault.NotFound, "There is no image with this id.")
 
 // Get returns a published manifest, or a NotFound fault.
 func (s *Store) Get(id string) (manifest.Manifest, error) {
@@ -170,7 +170,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	}
 	v, ok := m.Variant(name)
 	if !ok {
-		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no such file.")
+		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no file of this name.")
 	}
 	f, err := os.Open(filepath.Join(s.Dir, id, name)) // name is the manifest's, not the client's
 	if errors.Is(err, fs.ErrNotExist) {
@@ -275,7 +275,7 @@ func (s *Store) List(limit int, cursor string) (items []manifest.Manifest, next 
 	if cursor != "" {
 		last, ok := parseCursor(cursor)
 		if !ok {
-			return nil, "", fault.New(fault.InvalidRequest, "cursor: this is not a cursor of an earlier page.")
+			return nil, "", fault.New(fault.InvalidRequest, "cursor must be next of an earlier page.")
 		}
 		i := slices.IndexFunc(all, func(l listed) bool { return l.compare(last) < 0 })
 		if i < 0 {

@@ -57,7 +57,7 @@ func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) 
 		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
 	}
 	if n != v.Bytes {
-		return manifest.Variant{}, fmt.Errorf("add %s: %d bytes came, %d were announced", v.Name(), n, v.Bytes)
+		return manifest.Variant{}, fmt.Errorf("add %s: got %d bytes, want %d", v.Name(), n, v.Bytes)
 	}
 	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
 	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil

@@ -236,7 +236,7 @@ func (q *Queue) readRecord(state, id string) (job.Job, error) {
 	}
 	j, err := job.Decode(b)
 	if err == nil && j.ID != id {
-		err = fmt.Errorf("it is the record of %s", j.ID)
+		err = fmt.Errorf("record belongs to %s", j.ID)
 	}
 	return j, err
 }
@@ -272,9 +272,9 @@ func (q *Queue) Reserve() (*Place, error) {
 func (q *Queue) check() error {
 	switch {
 	case q.closed:
-		return fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
 	case q.waiting+q.reserved >= q.config.MaxPending:
-		return fault.New(fault.QueueFull, "%d pictures are waiting, and no more can be taken now; try again later.", q.waiting+q.reserved)
+		return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", q.waiting+q.reserved)
 	default:
 		return nil
 	}
@@ -370,7 +370,7 @@ func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
 		return true, nil
 	}
 	if len(e.job.Webhooks) >= maxWebhooks {
-		return true, fault.New(fault.QueueFull, "%d receivers wait for this job already; ask for it without a webhook_url.", maxWebhooks)
+		return true, fault.New(fault.QueueFull, "This job already has the maximum of %d webhooks; submit it without webhook_url.", maxWebhooks)
 	}
 	j := e.job
 	j.Webhooks = append(slices.Clip(j.Webhooks), webhook)
@@ -444,7 +444,7 @@ func (q *Queue) Get(id string) (job.Job, error) {
 	return job.Job{}, errNoJob
 }
 
-var errNoJob = fault.New(fault.NotFound, "There is no job of this id; ended jobs are forgotten after a while.")
+var errNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jobs are deleted after a while.")
 
 // Active returns the jobs that have not ended, in no order.
 func (q *Queue) Active() []job.Job {

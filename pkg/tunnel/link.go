@@ -75,19 +75,19 @@ func (l *link) wasRegistered() bool {
 // library text, which are the causes and for the log.
 var (
 	errLost   = fault.New(fault.Internal, "The connection to Cloudflare's edge was lost.")
-	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, and does not take the tunnel.")
+	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, but does not accept the tunnel.")
 )
 
 // errSpare is of a link for which there is no server of the edge left: the
 // others have them all.
-var errSpare = errors.New("no further server of the edge is known")
+var errSpare = errors.New("no further edge server is known")
 
 func dialFault(err error) error {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
-		return fault.Wrap(fault.Internal, err, "Who answers in the place of Cloudflare's edge is not Cloudflare; something on the way opens TLS, or this machine's clock is wrong.")
+		return fault.Wrap(fault.Internal, err, "The edge presented an untrusted certificate: TLS interception on the path, or a wrong system clock.")
 	}
-	return fault.Wrap(fault.Internal, err, "Cloudflare's edge cannot be reached; it takes outgoing TCP to port 7844.")
+	return fault.Wrap(fault.Internal, err, "Cannot reach Cloudflare's edge; it needs outgoing TCP to port 7844.")
 }
 
 // The pauses between two tries of one link.
@@ -203,7 +203,7 @@ func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
 func (t *Tunnel) dial(ctx context.Context, index int, anew bool) (*edgediscovery.Edge, net.Conn, error) {
 	edge, err := t.findEdge(ctx, anew)
 	if err != nil {
-		return nil, nil, fault.Wrap(fault.Internal, err, "The addresses of Cloudflare's edge cannot be looked up; DNS does not answer, or the network is down.")
+		return nil, nil, fault.Wrap(fault.Internal, err, "Cannot resolve the addresses of Cloudflare's edge: DNS does not answer, or the network is down.")
 	}
 	address, err := edge.GetAddr(index)
 	if err != nil {

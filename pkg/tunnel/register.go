@@ -45,12 +45,12 @@ func registrationFault(err error) error {
 	var later *pogs.RetryableError
 	switch {
 	case errors.As(err, &rpc), strings.Contains(err.Error(), duplicate):
-		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, and does not take the tunnel.")
+		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, but does not accept the tunnel.")
 	case errors.As(err, &later):
-		return fault.Wrap(fault.Internal, err, "Cloudflare's edge asks to try again later.")
+		return fault.Wrap(fault.Internal, err, "Cloudflare's edge asked to retry later.")
 	default:
 		return fault.Wrap(fault.Internal, fmt.Errorf("%w: %w", errRefused, err),
-			"Cloudflare refuses the tunnel's token: was the tunnel deleted, or its token replaced? Put the present one in place and restart.")
+			"Cloudflare rejected the tunnel's token: the tunnel was deleted, or its token replaced. Install the current token and restart.")
 	}
 }
 

@@ -101,11 +101,11 @@ func (t *Tunnel) Check() (detail string, err error) {
 	case len(locations) == 0 && problem != nil:
 		return "", problem
 	case len(locations) == 0:
-		return "", fault.New(fault.Internal, "There is no connection to Cloudflare's edge yet.")
+		return "", fault.New(fault.Internal, "No connection to Cloudflare's edge yet.")
 	}
 	detail = fmt.Sprintf("Connections to Cloudflare's edge: %s.", strings.Join(locations, ", "))
 	if problem != nil {
-		detail += " Another one failed: " + fault.From(problem).Detail
+		detail += " Another connection failed: " + fault.From(problem).Detail
 	}
 	return detail, nil
 }

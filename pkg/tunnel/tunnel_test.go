@@ -325,7 +325,7 @@ func TestATokenThatIsRefusedIsToldAndNotHammeredOn(t *testing.T) {
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.TokenFile = e.WrongToken() })
 	e.AwaitRefusals(2)
-	k.says("refuses the tunnel's token")
+	k.says("rejected the tunnel's token")
 	lines := k.logs.FilterLevelExact(zapcore.ErrorLevel).All()
 	if len(lines) == 0 {
 		t.Fatal("no error in the log")
@@ -346,7 +346,7 @@ func TestARefusalThatPassesIsGotOver(t *testing.T) {
 	e.Refuse(edgetest.Later(errors.New("busy"), time.Millisecond))
 	k := connect(t, e, hello)
 	e.AwaitRefusals(2)
-	k.says("asks to try again later")
+	k.says("asked to retry later")
 	e.Refuse(nil)
 	e.AwaitConnections(2)
 	k.says("tst01, tst02.")
@@ -356,7 +356,7 @@ func TestWhoIsNotCloudflareIsNotTalkedTo(t *testing.T) {
 	t.Parallel()
 	e, other := edgetest.Start(t), edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeRoots = other.RootsFile })
-	k.says("is not Cloudflare")
+	k.says("untrusted certificate")
 	k.stop()
 	if n := len(e.Registrations()) + e.Refusals(); n != 0 {
 		t.Errorf("%d registrations were sent to it", n)
@@ -367,7 +367,7 @@ func TestWithoutRootsOfItsOwnItTrustsWhoSignsForCloudflareAlone(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeRoots = "" })
-	k.says("is not Cloudflare")
+	k.says("untrusted certificate")
 }
 
 func TestAtAStopAnswersUnderWayAreDeliveredWhole(t *testing.T) {
@@ -464,6 +464,6 @@ func TestItStopsWhileNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeAddresses = []string{"127.0.0.1:1"} })
-	k.says("cannot be reached")
+	k.says("Cannot reach Cloudflare's edge")
 	k.stop()
 }

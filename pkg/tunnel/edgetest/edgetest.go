@@ -139,7 +139,7 @@ func certify(t testing.TB) (tls.Certificate, []byte) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "stand-in of the edge"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "edge stand-in"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		DNSNames: []string{"h2.cftunnel.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IsCA: true, BasicConstraintsValid: true,
@@ -203,7 +203,7 @@ func (e *Edge) holds(condition func() bool) bool {
 func (e *Edge) await(what string, condition func() bool) {
 	e.t.Helper()
 	if !e.holds(condition) {
-		e.t.Fatalf("the edge waits in vain for: %s", what)
+		e.t.Fatalf("timed out waiting for %s", what)
 	}
 }
 
@@ -285,7 +285,7 @@ func (e *Edge) EndControl(inOrder bool) {
 // AwaitStrangers waits until so many connectors did not like the certificate.
 func (e *Edge) AwaitStrangers(n int) {
 	e.t.Helper()
-	e.await(fmt.Sprintf("%d handshakes that fail", n), func() bool { return e.strangers >= n })
+	e.await(fmt.Sprintf("%d failed handshakes", n), func() bool { return e.strangers >= n })
 }
 
 func (e *Edge) gates() []*gate {
