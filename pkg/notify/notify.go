@@ -126,7 +126,7 @@ func (o *Outbox) load() error {
 		}
 		e, err := o.read(id)
 		if err != nil {
-			o.Log.Error("webhook put aside", zap.String("webhook_id", id), zap.Error(err))
+			o.Log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
 			if err := os.Rename(o.path(id), o.path(id)+".unreadable"); err != nil {
 				return err
 			}
@@ -185,7 +185,7 @@ func (o *Outbox) Put(j job.Job) error {
 			continue
 		}
 		items = append(items, e.item())
-		o.Log.Debug("webhook put in the outbox", e.fields()...)
+		o.Log.Debug("webhook stored", e.fields()...)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -263,7 +263,7 @@ func (o *Outbox) giveUp(e entry) error {
 		return err
 	}
 	log := o.Log.With(e.fields()...)
-	log.Debug("webhook's end on record")
+	log.Debug("webhook failure recorded")
 	if err := os.Remove(o.path(e.ID)); err != nil {
 		return err
 	}

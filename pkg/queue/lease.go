@@ -99,7 +99,7 @@ func (q *Queue) start(e *entry) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("lease %s: %w", e.job.ID, err)
 	}
-	q.log.Debug("job in work", zap.String("job_id", e.job.ID))
+	q.log.Debug("job started", zap.String("job_id", e.job.ID))
 	return e.job.Start(time.Now())
 }
 
@@ -213,7 +213,7 @@ func (l *Lease) record() error {
 		if err := q.write(l.state, l.ended); err != nil {
 			return err
 		}
-		q.log.Debug("job's end on record", zap.String("job_id", id))
+		q.log.Debug("job end recorded", zap.String("job_id", id))
 	}
 	if err := os.Remove(q.path(runningDir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err // one that is not there, somebody removed, and there is nothing left to do

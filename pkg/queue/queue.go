@@ -143,7 +143,7 @@ func (q *Queue) recover() error {
 			return fmt.Errorf("recover queue: %w", err)
 		}
 		if err := q.write(pendingDir, j); err != nil { // a full disk must not keep the daemon from starting
-			q.log.Warn("an attempt is not counted", zap.String("job_id", j.ID), zap.Error(err))
+			q.log.Warn("cannot record attempt", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
 	pending, err := q.unended(pendingDir)
@@ -218,7 +218,7 @@ func (q *Queue) read(state string) ([]job.Job, error) {
 		}
 		j, err := q.readRecord(state, id)
 		if err != nil {
-			q.log.Error("job record put aside", zap.String("job_id", id), zap.Error(err))
+			q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
 			if err := os.Rename(q.path(state, id), q.path(state, id)+".unreadable"); err != nil {
 				return nil, fmt.Errorf("read queue: %w", err)
 			}
