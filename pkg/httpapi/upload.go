@@ -84,17 +84,17 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == formType {
 		length -= formSlack // what the part itself may hold is seen when it comes
 	}
-	if err := a.Spool.Fits(length); err != nil {
+	if err := a.Spool.CheckSize(length); err != nil {
 		return nil, err
 	}
-	if err := a.Spool.Room(r.ContentLength); err != nil {
+	if err := a.Spool.CheckSpace(r.ContentLength); err != nil {
 		return nil, err
 	}
 	return a.Queue.Reserve()
 }
 
 // receiver is a way into the spool.
-type receiver func(body io.Reader, filename string) (*intake.Upload, error)
+type receiveFunc func(body io.Reader, filename string) (*intake.Upload, error)
 
 // formType is the one media type that is looked at: it says where the picture
 // begins.
@@ -102,7 +102,7 @@ const formType = "multipart/form-data"
 
 // receive streams the one picture of the body to the spool, by into, and checks
 // the body's digest, if there is one.
-func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiver) (*intake.Upload, error) {
+func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiveFunc) (*intake.Upload, error) {
 	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
 	if mediaType != formType {
 		upload, err := into(body, intake.CleanFilename(r.URL.Query().Get("filename")))
@@ -137,7 +137,7 @@ func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
 var errParts = fault.New(fault.InvalidRequest, "The form must contain exactly one part, a file.")
 
 // receivePart takes the one file of a form.
-func receivePart(form *multipart.Reader, into receiver) (*intake.Upload, error) {
+func receivePart(form *multipart.Reader, into receiveFunc) (*intake.Upload, error) {
 	part, err := form.NextPart()
 	if err != nil {
 		return nil, formFault(err)

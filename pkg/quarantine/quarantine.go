@@ -101,7 +101,7 @@ func (s *Store) Add(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("add to quarantine: %w", err)
 	}
-	if err := s.makeFolder(); err != nil {
+	if err := s.makeDir(); err != nil {
 		return fmt.Errorf("add to quarantine: %w", err)
 	}
 	if err := atomicfile.Write(s.path(e.SHA256), append(b, '\n')); err != nil {
@@ -110,7 +110,7 @@ func (s *Store) Add(e Entry) error {
 	return nil
 }
 
-func (s *Store) makeFolder() error {
+func (s *Store) makeDir() error {
 	if _, err := os.Stat(s.dir); err == nil {
 		return nil
 	}
