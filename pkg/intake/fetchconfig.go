@@ -12,20 +12,20 @@ import (
 
 // FetchConfig holds the settings of downloads.
 type FetchConfig struct {
-	AllowPrivate bool          `mapstructure:"allow_private"` // addresses of the home network too, by http, on any port
-	AllowHTTP    bool          `mapstructure:"allow_http"`    // http beside https
-	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if there are any, these alone; *.example.com is all names below
+	AllowPrivate bool          `mapstructure:"allow_private"` // also addresses of the local network, over http, on any port
+	AllowHTTP    bool          `mapstructure:"allow_http"`    // http besides https
+	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if set, the only allowed hosts; *.example.com matches all subdomains
 	Ports        []int         `mapstructure:"ports"`
-	Timeout      time.Duration `mapstructure:"timeout"`     // of one try, from the look-up to the last byte
-	Concurrency  int           `mapstructure:"concurrency"` // downloads at once
+	Timeout      time.Duration `mapstructure:"timeout"`     // per attempt, from the lookup to the last byte
+	Concurrency  int           `mapstructure:"concurrency"` // parallel downloads
 }
 
-// DefaultFetchConfig fetches by https from the public internet.
+// DefaultFetchConfig fetches over https from the public internet.
 func DefaultFetchConfig() FetchConfig {
 	return FetchConfig{AllowHosts: []string{}, Ports: []int{80, 443}, Timeout: time.Minute, Concurrency: 8}
 }
 
-// Rules are where pictures may be fetched from.
+// Rules returns the rules for downloads.
 func (c FetchConfig) Rules() egress.Rules {
 	return egress.Rules{AllowPrivate: c.AllowPrivate, AllowHTTP: c.AllowHTTP, AllowHosts: c.AllowHosts, Ports: c.Ports}
 }

@@ -1,9 +1,8 @@
-// Package optimize does the work of a job, from a source file to a published
-// set.
+// Package optimize executes jobs, from a source file to a published set.
 //
-// Maker does one source. Service does what the queue holds, and works equal
-// content once, however many clients send it at the same time. Neither knows
-// HTTP, nor what is inside an engine.
+// Maker processes one source. Service processes the jobs of the queue, and
+// renders equal content once, however many clients send it at the same time.
+// Neither knows HTTP or the internals of an engine.
 package optimize
 
 import (
@@ -29,19 +28,19 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Maker keyLocks sources into published sets.
+// Maker turns sources into published sets.
 type Maker struct {
 	Engine     codec.Engine
-	LastResort codec.Engine // for a source that was at hand when a codec process died
+	LastResort codec.Engine // for a source that was in progress when a codec process crashed
 	Store      *publish.Store
 	Limits     ladder.Limits
 	Log        *zap.Logger
 
-	KeepTimings bool // whether a manifest has them
+	KeepTimings bool // write timings to manifests
 }
 
-// Make makes the set of a job whose picture is src, unless it is published
-// already. took is what that took, beside what the job says. Errors are faults,
+// Make makes the set of a job from src, unless it is published already. took is
+// the time spent here, in addition to the job's own timings. Errors are faults,
 // or those of ctx and the disk.
 func (m *Maker) Make(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	if m.Store.Has(j.ImageID) {
@@ -98,7 +97,7 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 		r.Width, r.Height, f, f.MaxSide())
 }
 
-// collector is the sink that fills a set.
+// collector is a sink that fills a set.
 type collector struct {
 	set      *publish.Set
 	source   ladder.Source
@@ -118,7 +117,8 @@ func (c *collector) Variant(v ladder.Variant, body io.Reader) error {
 	return err
 }
 
-// manifest describes what was collected, in the order of the plan.
+// manifest returns the manifest of the collected variants, in the order of the
+// plan.
 func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) manifest.Manifest {
 	plan := j.Recipe.Plan(c.source.Width, c.source.Height)
 	place := func(f ladder.Format, width int) int {
@@ -148,8 +148,8 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 	}
 }
 
-// File makes the set of a picture that is a file of the user's, at most
-// maxBytes long. made is false when the set was there already.
+// File makes the set of a local file of at most maxBytes. made is false if the
+// set already existed.
 func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -178,7 +178,7 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	return !there && err == nil, set, err
 }
 
-// prefix keeps the first bytes that are written to it.
+// prefix stores the first bytes written to it.
 type prefix []byte
 
 func (p *prefix) Write(b []byte) (int, error) {

@@ -12,10 +12,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
-// resolve finds the picture that a job names and takes it into the spool. A
-// job whose set is there already ends with that.
+// resolve takes the source that a job names into the spool. If the job's set
+// already exists, the job ends.
 func (s *Service) resolve(ctx context.Context, lease *queue.Lease) (more bool, err error) {
-	if err := s.Spool.CheckSpace(0); err != nil { // it may pass, and the origin is not asked until then
+	if err := s.Spool.CheckSpace(0); err != nil { // checked first, so that a full disk does not cause requests to the origin
 		return false, err
 	}
 	j := lease.Job()
@@ -37,7 +37,7 @@ func (s *Service) resolve(ctx context.Context, lease *queue.Lease) (more bool, e
 func (s *Service) resolveURL(ctx context.Context, lease *queue.Lease, url string) (there bool, err error) {
 	upload, err := s.Fetcher.Fetch(ctx, url)
 	if isTemporary(err) && s.Spool.CheckSpace(0) == nil {
-		return false, permanent{err} // there is room, but not for this picture
+		return false, permanent{err} // there is space, but not for this image
 	}
 	if err != nil {
 		return false, err
@@ -49,7 +49,7 @@ func (s *Service) resolveURL(ctx context.Context, lease *queue.Lease, url string
 	return there, err
 }
 
-// resolveImage takes the original of a published set.
+// resolveImage uses the original of a published set.
 func (s *Service) resolveImage(lease *queue.Lease, id string) (there bool, err error) {
 	path, m, err := s.Maker.Store.Original(id)
 	if err != nil {
@@ -63,8 +63,8 @@ func (s *Service) resolveImage(lease *queue.Lease, id string) (there bool, err e
 	return s.claim(lease, source, digest, func() error { return s.Spool.Link(path, source.SHA256) })
 }
 
-// claim gives a job its source, which keep takes into the spool unless the
-// job's set is there already.
+// claim sets a job's source, which keep takes into the spool unless the job's
+// set already exists.
 func (s *Service) claim(lease *queue.Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (there bool, err error) {
 	j := lease.Job()
 	id := j.Recipe.ID(digest)

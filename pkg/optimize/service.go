@@ -22,61 +22,62 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Deps are what a Service works with.
+// Deps are the dependencies of a Service.
 type Deps struct {
 	Maker      *Maker
 	Queue      *queue.Queue
 	Spool      *intake.Spool
 	Fetcher    Fetcher
 	Quarantine *quarantine.Store
-	Outbox     Outbox          // of webhooks; may be nil where no job has any
-	Ladder     ladder.Config   // of new jobs; a job keeps the recipe that it was accepted with
-	Writes     []ladder.Format // what the engine can write
+	Outbox     Outbox          // may be nil if no job has webhooks
+	Ladder     ladder.Config   // for new jobs; a job keeps the recipe it was accepted with
+	Writes     []ladder.Format // formats the engine can write
 	Log        *zap.Logger
-	Ended      func(job.Job)   // told of every job that ended here; may be nil
-	Stopping   <-chan struct{} // closed when pictures are not to be fetched any more; may be nil
-	Throttle   Throttle        // holds renderers back; may be nil
+	Ended      func(job.Job)   // called for every job that ended; may be nil
+	Stopping   <-chan struct{} // closed when nothing more may be fetched; may be nil
+	Throttle   Throttle        // may be nil
 }
 
-// Throttle slows the work down while the machine is too hot for all of it.
+// Throttle reduces the work while the machine is too hot.
 type Throttle interface {
-	// Cool ends when it becomes too hot, and has ended while it is.
+	// Cool returns a context that ends when the machine becomes too hot, and has
+	// ended while it is.
 	Cool() context.Context
-	// Wait blocks while it is too hot. Its error is that of ctx.
+	// Wait blocks while the machine is too hot. It returns ctx's error if ctx
+	// ends.
 	Wait(ctx context.Context) error
 }
 
-// Fetcher brings the picture at a URL into the spool.
+// Fetcher downloads a URL into the spool.
 type Fetcher interface {
 	Fetch(ctx context.Context, url string) (*intake.Upload, error)
 }
 
-// Outbox tells the world of ended jobs.
+// Outbox stores webhooks of ended jobs.
 type Outbox interface {
-	// Put is called before a job's end is on record, and makes durable that it
-	// will be told.
+	// Put makes the job's webhooks durable, before the job's end is recorded.
 	Put(job.Job) error
-	// Release is called when the end is on record, and may be told.
+	// Release allows delivery, after the job's end was recorded.
 	Release(jobID string)
 }
 
-// Service does the queue's jobs, each image once.
+// Service executes the queue's jobs and renders each image once.
 type Service struct {
 	Deps
 	recipe    ladder.Recipe // of uploads
 	rendering singleflight.Group
 	keyLocks  [numKeyLocks]sync.Mutex
 
-	// mu is not held while something is synced: every end of a job needs it, and
-	// a disk syncs for several at once nearly as fast as for one.
+	// mu must not be held during a sync: every end of a job needs it, and a disk
+	// syncs several files at once nearly as fast as one.
 	mu       sync.Mutex
-	inFlight map[string]*queue.Ticket // by image id; one of them, if several jobs are for one image
-	requests map[string]*queue.Ticket // by what their clients asked for
-	users    map[string]int           // of a source in the spool, by digest
+	inFlight map[string]*queue.Ticket // by image id; one of them if several jobs make the same image
+	requests map[string]*queue.Ticket // by job.Key
+	users    map[string]int           // references to sources in the spool, by digest
 }
 
-// New takes over the jobs that the queue recovered, and sweeps from the spool
-// what none of them needs.
+// New takes over the jobs that the queue recovered, and deletes sources from
+// the spool that none of them needs.
 func New(deps Deps) (*Service, error) {
 	if deps.Ended == nil {
 		deps.Ended = func(job.Job) {}
@@ -101,8 +102,8 @@ func New(deps Deps) (*Service, error) {
 	return s, s.Spool.Sweep(func(digest string) bool { return s.users[digest] > 0 })
 }
 
-// Run works with so many workers for each stage until the queue is closed and
-// the jobs at hand have ended. When giveUp ends first, these go back to the
+// Run runs the given numbers of workers for each stage until the queue is
+// closed and running jobs have ended. If giveUp ends first, they return to the
 // queue.
 func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 	fetching, stop := context.WithCancel(giveUp)
@@ -132,14 +133,14 @@ func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 	return group.Wait()
 }
 
-// lease returns what waits for the next job of a stage.
+// lease returns a function that waits for the next job of a stage.
 func (s *Service) lease(ctx context.Context, stage queue.Stage) func() (*queue.Lease, error) {
 	return func() (*queue.Lease, error) { return s.Queue.Lease(ctx, stage) }
 }
 
-// leaseWhileCool returns what waits for the next job to render, and takes none
-// while it is too hot. A stop while it is, is the end: the worker that is not
-// held back does the rest.
+// leaseWhileCool returns a function that waits for the next job to render, but
+// not while the machine is too hot. When the daemon stops while it is too hot,
+// the worker ends: the one that is never throttled does the rest.
 func (s *Service) leaseWhileCool(giveUp, running context.Context) func() (*queue.Lease, error) {
 	return func() (*queue.Lease, error) {
 		for {
@@ -159,9 +160,9 @@ func (s *Service) leaseWhileCool(giveUp, running context.Context) func() (*queue
 	}
 }
 
-// leaseWithRest returns what waits for the next job to render, for the one worker
-// that goes on while it is too hot. It may be the only one that there is, so it
-// then rests between two pictures, for as long as the first of them took.
+// leaseWithRest returns the lease function of the one worker that continues
+// while the machine is too hot. As it may be the only one, it then pauses after
+// each image for as long as the image took.
 func (s *Service) leaseWithRest(giveUp, running context.Context) func() (*queue.Lease, error) {
 	var began time.Time
 	return func() (*queue.Lease, error) {
@@ -174,9 +175,9 @@ func (s *Service) leaseWithRest(giveUp, running context.Context) func() (*queue.
 	}
 }
 
-// turn is held by who asks for a piece of work until its job is durable, so
-// that who asks for the same meanwhile joins that job. Others have other keyLocks,
-// but for a few by chance.
+// lockFor returns the striped lock of a work key. It is held from the lookup
+// until the job is durable, so that an equal request joins the job. Different
+// keys may share a lock.
 func (s *Service) lockFor(key string) *sync.Mutex {
 	return &s.keyLocks[maphash.String(keySeed, key)%numKeyLocks]
 }
@@ -185,8 +186,8 @@ const numKeyLocks = 64
 
 var keySeed = maphash.MakeSeed()
 
-// enter puts a job into an index, for forget to take it out; one that has ended
-// already may have been forgotten.
+// index adds a job to an index, from which unindex deletes it, unless the job
+// has ended and may have been unindexed already.
 func (s *Service) index(tickets map[string]*queue.Ticket, key string, t *queue.Ticket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,12 +196,12 @@ func (s *Service) index(tickets map[string]*queue.Ticket, key string, t *queue.T
 	}
 }
 
-// stage does one stage of a job. more says that the job has gone on to the
-// next one and is not the worker's any longer; else it has ended.
+// stage executes one stage of a job. more reports that the job advanced to the
+// next stage and no longer belongs to the worker; otherwise it has ended.
 type stage func(context.Context, *queue.Lease) (more bool, err error)
 
-// pause is how long a worker leaves a machine alone whose disk is full, or
-// that starts no codec.
+// pauseTime is how long a worker pauses when the disk is full or no codec
+// starts.
 const pauseTime = 2 * time.Second
 
 func (s *Service) work(giveUp context.Context, next func() (*queue.Lease, error), do stage) error {
@@ -227,8 +228,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// isTemporary reports whether err is the machine's and not the picture's: a full
-// disk, or a codec that does not start.
+// isTemporary reports whether err is caused by the machine rather than the
+// image: a full disk, or a codec that does not start.
 func isTemporary(err error) bool {
 	var codecDown *codec.Unavailable
 	var end permanent
@@ -238,13 +239,13 @@ func isTemporary(err error) bool {
 	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &codecDown)
 }
 
-// permanent is an error of the machine that ends a job all the same.
+// permanent marks an error of the machine that ends a job anyway.
 type permanent struct{ error }
 
 func (n permanent) Unwrap() error { return n.error }
 
-// do works one stage of a job, to its end or back into the queue; pause says
-// that the machine was the reason for the latter.
+// do executes one stage of a job, and ends the job or returns it to the queue.
+// pause reports that it was returned because of the machine.
 func (s *Service) do(giveUp context.Context, lease *queue.Lease, do stage) (pause bool) {
 	more, err := do(giveUp, lease)
 	if more {
@@ -284,9 +285,9 @@ func (s *Service) enqueueWebhooks(j job.Job) error {
 	return s.Outbox.Put(j)
 }
 
-// forget lets go of a job that ends: whoever asks after this finds the set, or
-// starts anew. Its source goes and its webhooks may only when the end is on
-// record: a crash before that has the job done again.
+// unindex deletes an ending job from the indexes: later requests find the set
+// or start a new job. Its source is released and its webhooks are sent only
+// once the end is recorded: after an earlier crash the job is repeated.
 func (s *Service) unindex(j job.Job, recorded bool) {
 	s.mu.Lock()
 	remove(s.requests, j.Key(), j)
@@ -303,14 +304,14 @@ func (s *Service) unindex(j job.Job, recorded bool) {
 	}
 }
 
-// remove takes the job's own ticket out of an index.
+// remove deletes the job's own ticket from an index.
 func remove(index map[string]*queue.Ticket, key string, j job.Job) {
 	if t, ok := index[key]; ok && t.Job().ID == j.ID {
 		delete(index, key)
 	}
 }
 
-// remember keeps a source that killed its codec processes from doing so again.
+// addToQuarantine quarantines a source that crashed the codec twice.
 func (s *Service) addToQuarantine(source job.Source, err error) {
 	if fault.CodeOf(err) != fault.ProcessingFailed {
 		return
@@ -324,8 +325,8 @@ func (s *Service) addToQuarantine(source job.Source, err error) {
 	}
 }
 
-// render makes the set of a job whose picture is in the spool. Jobs for one
-// image at the same time wait for the first of them.
+// render makes the set of a job whose source is in the spool. Concurrent jobs
+// for the same image wait for the first of them.
 func (s *Service) render(ctx context.Context, lease *queue.Lease) (more bool, err error) {
 	_, err, _ = s.rendering.Do(lease.Job().ImageID, func() (any, error) { return nil, s.make(ctx, lease) })
 	return false, err
@@ -341,7 +342,7 @@ func (s *Service) make(ctx context.Context, lease *queue.Lease) error {
 		return fmt.Errorf("open source: %w", err)
 	}
 	defer src.Close()
-	if err := s.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted
+	if err := s.Quarantine.Check(j.Source.SHA256); err != nil { // may have been added since the job was accepted
 		return err
 	}
 	_, took, err := s.Maker.Make(ctx, src, j)
@@ -350,14 +351,15 @@ func (s *Service) make(ctx context.Context, lease *queue.Lease) error {
 	return err
 }
 
-// use keeps a source in the spool, where it is or is about to be, until unuse.
+// retain keeps a source in the spool, where it is or is about to be, until
+// release.
 func (s *Service) retain(digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[digest]++
 }
 
-// unuse removes a source that no other job needs.
+// release deletes a source that no other job needs.
 func (s *Service) release(digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -373,8 +375,8 @@ func (s *Service) release(digest string) {
 	s.Log.Debug("source deleted", zap.String("source", digest))
 }
 
-// check logs an error that the job's client cannot be told: the step is done
-// again after the next start.
+// logError logs an error that cannot be reported to the job's client: the step
+// is repeated after the next start.
 func (s *Service) logError(log *zap.Logger, err error) {
 	if err != nil {
 		log.Error("cannot update job record", zap.Error(err))

@@ -11,18 +11,17 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
-// Submission is what became of an upload: a manifest that was there already,
-// or a job.
+// Submission is the result of an upload: an existing manifest, or a job.
 type Submission struct {
 	Manifest *manifest.Manifest
 	Ticket   *queue.Ticket
-	Joined   bool // the job is that of an equal upload, and somebody else's
+	Joined   bool // the job is another client's, for an equal upload
 }
 
-// Submit takes over an upload; the zero webhook is none. When it returns a
-// ticket, the job is durable, or held in memory until Announce if the upload is
-// and there is no webhook. The caller still releases the place and discards
-// the upload; whatever became theirs is not touched by that.
+// Submit takes over an upload; a zero webhook means none. When it returns a
+// ticket, the job is durable; or held in memory until Announce, if the upload
+// is in memory and there is no webhook. The caller must still release the place
+// and discard the upload; both do nothing if Submit took them.
 func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.Webhook) (Submission, error) {
 	id := s.recipe.ID(upload.SHA256)
 	s.Log.Debug("source received", zap.String("source", upload.Digest()))
@@ -66,9 +65,9 @@ func (s *Service) accept(place *queue.Place, upload *intake.Upload, j job.Job) (
 	return place.Put(job.New(j, time.Now()))
 }
 
-// Announce promises that the job will be done and its end be on record, which
-// survives a power cut, and returns the job. One that has ended already was not
-// announced: the caller must not tell its id.
+// Announce makes the job and the recording of its end durable, and returns the
+// job. If the job has ended already it was not announced, and the caller must
+// not return its id.
 func (s *Service) Announce(t *queue.Ticket) (job.Job, error) {
 	if err := s.persist(t); err != nil {
 		return job.Job{}, err
@@ -76,7 +75,7 @@ func (s *Service) Announce(t *queue.Ticket) (job.Job, error) {
 	return t.Announce(), nil
 }
 
-// persist makes a job durable that is held in memory, its source first.
+// persist makes a job that is held in memory durable, its source first.
 func (s *Service) persist(t *queue.Ticket) error {
 	if t.Recorded() {
 		return nil
@@ -104,8 +103,8 @@ func webhookList(w job.Webhook) []job.Webhook {
 	return []job.Webhook{w}
 }
 
-// inFlightJob returns the job to join, or nil. One that has just ended is as good
-// as another for whoever waits for it, but it tells no more webhooks.
+// inFlightJob returns the job to join, or nil. A job that has just ended can be
+// joined to wait for it, but not to add a webhook.
 func (s *Service) inFlightJob(index map[string]*queue.Ticket, key string, webhook job.Webhook) *queue.Ticket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +115,7 @@ func (s *Service) inFlightJob(index map[string]*queue.Ticket, key string, webhoo
 	return t
 }
 
-// join adds a webhook to a job; ok is false when it has just ended.
+// join adds a webhook to a job; ok is false if the job has just ended.
 func (s *Service) join(t *queue.Ticket, webhook job.Webhook) (ok bool, err error) {
 	if webhook.URL == "" {
 		return true, nil
@@ -127,9 +126,9 @@ func (s *Service) join(t *queue.Ticket, webhook job.Webhook) (ok bool, err error
 	return t.Notify(webhook)
 }
 
-// Request takes a job that names its picture: its Input, Options, Metadata and
-// webhook. While an equal one is on its way it gives that, which then has the
-// webhooks of both. When it returns a ticket, the job is durable.
+// Request accepts a job that names its input: its Input, Options, Metadata and
+// webhook. If an equal job is in progress, that is returned, with the webhook
+// added. The job of a returned ticket is durable.
 func (s *Service) Request(j job.Job, webhook job.Webhook) (*queue.Ticket, error) {
 	recipe, err := j.Options.Recipe(s.Ladder, s.Writes)
 	if err != nil {
