@@ -14,40 +14,40 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Lease is a worker's hold on one job in work. It ends by exactly one of
-// Complete, Fail, Return and, in the stage Resolve, Advance; a process that
-// dies before that is taken to have returned it.
+// Lease is a worker's hold on a running job. It must be ended by exactly one of
+// Complete, Fail, Return and, in stage Resolve, Advance. A crash counts as
+// Return.
 type Lease struct {
 	q      *Queue
 	e      *entry
 	stage  Stage
 	ending Ending
 
-	// Of the end:
+	// Set at the end:
 	ended     job.Job
-	state     string // the folder of its record
-	announced bool   // there is to be one
+	state     string // directory of its record
+	announced bool   // the end must be recorded
 }
 
-// Ending is what else happens when a job ends.
+// Ending holds the callbacks for a job's end.
 type Ending struct {
-	// Before is called with the job as it ends, before that is on record. After
-	// an error from it the job counts as not ended, and is done again after the
+	// Before is called with the ended job before its end is recorded. If it
+	// returns an error, the job counts as not ended and is repeated after the
 	// next start.
 	Before func(job.Job) error
-	// After is called before those who wait for the job learn of its end.
-	// recorded says that a crash cannot undo the end: the source is not needed
-	// any more. When it is false, Settle may call After again.
+	// After is called before waiting clients are notified. recorded reports that
+	// a crash cannot undo the end, so the source is no longer needed. If it is
+	// false, Settle may call After again.
 	After func(j job.Job, recorded bool)
 }
 
-// OnEnd sets what happens at the job's end.
+// OnEnd sets the callbacks for the job's end.
 func (l *Lease) OnEnd(e Ending) { l.ending = e }
 
-// Lease waits for the next job of a stage and takes it into work. It returns
-// ErrClosed when the queue is closed, the error of ctx, or that of the disk.
+// Lease blocks until a job of the stage is available and starts it. It returns
+// ErrClosed if the queue is closed, ctx's error, or an I/O error.
 func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
-	for ctx.Err() == nil { // what is put back at a stop waits for the next start
+	for ctx.Err() == nil { // jobs returned during shutdown wait for the next start
 		l, err := q.tryLease(stage)
 		if l != nil || err != nil {
 			return l, err
@@ -57,16 +57,16 @@ func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
 		case <-ctx.Done():
 		}
 	}
-	q.signal(stage) // what this one may have been woken for is another worker's
+	q.signal(stage) // pass on a signal that may have been for another worker
 	return nil, ctx.Err()
 }
 
-// tryLease returns neither a lease nor an error when nothing waits.
+// tryLease returns nil, nil if no job is ready.
 func (q *Queue) tryLease(stage Stage) (*Lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		q.signal(stage) // for the next worker
+		q.signal(stage) // wake the next worker
 		return nil, ErrClosed
 	}
 	e := q.pop(stage)
@@ -83,18 +83,18 @@ func (q *Queue) tryLease(stage Stage) (*Lease, error) {
 		q.hosts[e.host]++
 		q.lanes[e.lane()].resolving++
 	}
-	q.signal(stage) // there may be one more
+	q.signal(stage) // there may be another job
 	q.signal(Resolve)
 	return &Lease{q: q, e: e, stage: stage}, nil
 }
 
-// start takes a job into work, unless an earlier stage has. q.mu is held.
+// start starts a job unless an earlier stage has. q.mu must be held.
 func (q *Queue) start(e *entry) error {
 	if e.job.Status == job.Processing {
 		return nil
 	}
-	// Not synced: should the rename be lost, the job is pending, as is right. A
-	// record that somebody removed is missed by nobody but the next start.
+	// Not synced: if the rename is lost, the job is pending, which is correct. A
+	// missing record only matters to the next start.
 	err := os.Rename(q.path(pendingDir, e.job.ID), q.path(runningDir, e.job.ID))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("lease %s: %w", e.job.ID, err)
@@ -103,7 +103,7 @@ func (q *Queue) start(e *entry) error {
 	return e.job.Start(time.Now())
 }
 
-// release is the end of a lease. q.mu is held.
+// release ends the lease. q.mu must be held.
 func (l *Lease) release() {
 	q, e := l.q, l.e
 	q.running--
@@ -117,32 +117,32 @@ func (l *Lease) release() {
 	q.signal(Resolve)
 }
 
-// Job is the job as it stands.
+// Job returns the current state of the job.
 func (l *Lease) Job() job.Job { return (&Ticket{l.q, l.e}).Job() }
 
-// Announced reports whether somebody counts on the job's end being on record.
+// Announced reports whether a client relies on the job's end being recorded.
 func (l *Lease) Announced() bool {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.announced
 }
 
-// Resolve says which picture the job was found to be of.
+// Resolve sets the source of the job.
 func (l *Lease) Resolve(source job.Source, imageID string) error {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.job.Resolve(source, imageID)
 }
 
-// Took adds what stages of the work have taken.
+// AddTimings adds to the timings of the job's stages.
 func (l *Lease) AddTimings(t ladder.Timings) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	l.e.job.AddTimings(t)
 }
 
-// Advance ends the stage Resolve, durably: the job waits for Render. After an
-// error the lease still holds.
+// Advance durably ends the stage Resolve: the job waits for Render. After an
+// error the lease is still held.
 func (l *Lease) Advance() error {
 	q, e := l.q, l.e
 	e.record.Lock()
@@ -159,26 +159,25 @@ func (l *Lease) Advance() error {
 	return nil
 }
 
-// Complete ends the job: its set is published.
+// Complete ends the job; its set is published.
 func (l *Lease) Complete() error {
 	return l.end(doneDir, func(j *job.Job) error { return j.Complete(time.Now()) })
 }
 
-// Fail ends the job for good.
+// Fail ends the job with an error.
 func (l *Lease) Fail(cause *fault.Error) error {
 	return l.end(failedDir, func(j *job.Job) error { return j.Fail(cause, time.Now()) })
 }
 
-// end writes the record, if anybody was told of the job, before its waiters
-// learn of the end. Should the record not reach the disk, the job stays in
-// memory as ended, for Settle; and is done again after the next start, if that
-// comes first.
+// end records the end of a job, if its id was returned to a client, before
+// waiting clients are notified. If the record cannot be written, the job stays
+// in memory as ended, for Settle, and is repeated if a restart comes first.
 func (l *Lease) end(state string, step func(*job.Job) error) error {
 	q, e := l.q, l.e
 	e.record.Lock()
 	q.mu.Lock()
 	err := step(&e.job)
-	l.ended, l.state, l.announced = e.job, state, e.announced // who asks from now on sees that it has ended
+	l.ended, l.state, l.announced = e.job, state, e.announced // from now on it is visible that the job has ended
 	q.mu.Unlock()
 	if err == nil {
 		err = l.record()
@@ -201,7 +200,7 @@ func (l *Lease) end(state string, step func(*job.Job) error) error {
 	return nil
 }
 
-// record makes the end durable. e.record is held.
+// record makes the end durable. e.record must be held.
 func (l *Lease) record() error {
 	q, id := l.q, l.ended.ID
 	if l.ending.Before != nil {
@@ -216,7 +215,7 @@ func (l *Lease) record() error {
 		q.log.Debug("job end recorded", zap.String("job_id", id))
 	}
 	if err := os.Remove(q.path(runningDir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // one that is not there, somebody removed, and there is nothing left to do
+		return err // a missing record was deleted by someone else, and nothing remains to be done
 	}
 	q.mu.Lock()
 	delete(q.active, id)
@@ -231,8 +230,8 @@ func (l *Lease) after(err error) {
 	}
 }
 
-// Settle records the ends that could not be recorded when they came, for which
-// a full disk is the usual reason.
+// Settle records the ends that could not be recorded before, usually because
+// the disk was full.
 func (q *Queue) Settle() error {
 	q.mu.Lock()
 	late := q.unsettled
@@ -255,7 +254,7 @@ func (q *Queue) Settle() error {
 	return errors.Join(errs...)
 }
 
-// Return puts the job back: it is the next to be leased.
+// Return returns the job to the queue; it is the next to be leased.
 func (l *Lease) Return() error {
 	q, e := l.q, l.e
 	q.mu.Lock()
@@ -265,8 +264,8 @@ func (l *Lease) Return() error {
 	}
 	l.release()
 	q.pushFront(e)
-	// By a rename, which a full disk allows too. It is not synced: should it be
-	// lost, the next start finds the job in work, and takes it back itself.
+	// A rename also works on a full disk. It is not synced: if it is lost, the
+	// next start finds the job running and recovers it.
 	err := os.Rename(q.path(runningDir, e.job.ID), q.path(pendingDir, e.job.ID))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("return %s: %w", e.job.ID, err)
