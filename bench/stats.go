@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// spread is what the rounds gave: runs on a shared machine are told by their
+// spread is what the rounds gave: runs on a shared machine are reported as their
 // median, and how far it can be trusted by the two ends.
 type spread struct{ Median, Min, Max float64 }
 

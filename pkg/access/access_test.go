@@ -162,7 +162,7 @@ func TestNobodyElseMayCome(t *testing.T) {
 				t.Fatalf("got %v, want a forbidden", err)
 			}
 			if detail := fault.From(err).Detail; strings.Contains(detail, s.URL) || !strings.Contains(detail, "Cloudflare Access") {
-				t.Errorf("the client is told %q", detail)
+				t.Errorf("the answer says %q", detail)
 			}
 		})
 	}

@@ -279,7 +279,7 @@ fail  1 failure, 1 warning
 		plain = strings.ReplaceAll(plain, code, "")
 	}
 	if plain != want {
-		t.Errorf("colour changes the text:\n%s", plain)
+		t.Errorf("color changes the text:\n%s", plain)
 	}
 }
 

@@ -239,8 +239,8 @@ func wantNear(t testing.TB, what string, a, b *image.NRGBA, most float64) {
 	}
 }
 
-// wantColour fails unless a pixel has a colour within a tolerance, in steps.
-func wantColour(t testing.TB, m *image.NRGBA, x, y int, want color.NRGBA, tolerance int) {
+// wantColor fails unless a pixel has a color within a tolerance, in steps.
+func wantColor(t testing.TB, m *image.NRGBA, x, y int, want color.NRGBA, tolerance int) {
 	t.Helper()
 	got := m.NRGBAAt(x, y)
 	for _, d := range []int{

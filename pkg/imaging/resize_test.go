@@ -124,7 +124,7 @@ func TestRungsAreTheTextbooksLanczos(t *testing.T) {
 	}
 }
 
-func TestEvenColourStaysExactly(t *testing.T) {
+func TestEvenColorStaysExactly(t *testing.T) {
 	for _, want := range []color.NRGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, {1, 128, 254, 255}} {
 		path := pngOf(t, 331, 97, func(int, int) color.Color { return want })
 		for _, width := range []int{330, 200, 77, 30, 3} {
@@ -155,7 +155,7 @@ func TestFarSmallerIsTheSamePicture(t *testing.T) {
 	}
 }
 
-// What is transparent has no say in the colours beside it.
+// What is transparent has no say in the colors beside it.
 func TestTransparentPixelsWeighNothing(t *testing.T) {
 	path := pngOf(t, 96, 64, func(x, _ int) color.Color {
 		if x%2 == 0 {

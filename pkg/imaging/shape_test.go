@@ -208,7 +208,7 @@ func TestSummary(t *testing.T) {
 	_, s := render(t, half, r)
 	for i, want := range []int{100, 100, 100} {
 		if d := int(s.Color[i]) - want; d < -2 || d > 2 {
-			t.Errorf("colour is %v", s.Color)
+			t.Errorf("color is %v", s.Color)
 			break
 		}
 	}

@@ -99,7 +99,7 @@ func TestAReceiverThatIsDownIsToldWhenItIsUp(t *testing.T) {
 		time.Sleep(time.Until(e.NextAt))
 		synctest.Wait()
 		if got := r.ids(); !slices.Equal(got, []string{msg(j)}) {
-			t.Errorf("told %v", got)
+			t.Errorf("delivered %v", got)
 		}
 		wantFiles(t, dir)
 	})

@@ -59,7 +59,7 @@ func (h *house) onDisk(t *testing.T) (sources, records int) {
 
 func TestAnUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
 	for name, count := range map[string]func(t *testing.T, h *house, first optimize.Submission){
-		"a client is told the id": func(t *testing.T, h *house, first optimize.Submission) {
+		"a client got the id": func(t *testing.T, h *house, first optimize.Submission) {
 			if j, err := h.Announce(first.Ticket); err != nil || j.Status.Ended() {
 				t.Errorf("%+v, %v", j, err)
 			}

@@ -39,26 +39,26 @@ func (o *origin) Fetch(ctx context.Context, url string) (*intake.Upload, error) 
 	return o.spool.Receive(strings.NewReader(gif+picture), "cat.gif")
 }
 
-// outbox is what was told of which jobs, in the order of the calls.
+// outbox is what was reported of which jobs, in the order of the calls.
 type outbox struct {
-	mu    sync.Mutex
-	calls []string
-	told  map[string]job.Job
+	mu       sync.Mutex
+	calls    []string
+	webhooks map[string]job.Job
 }
 
 func (o *outbox) Put(j job.Job) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.calls = append(o.calls, "put "+j.ID)
-	o.told[j.ID] = j
+	o.webhooks[j.ID] = j
 	return nil
 }
 
-// of is the job as it was told of.
+// of is the job as it was reported.
 func (o *outbox) of(id string) job.Job {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.told[id]
+	return o.webhooks[id]
 }
 
 func (o *outbox) Release(id string) {
@@ -69,7 +69,7 @@ func (o *outbox) Release(id string) {
 
 func newRequests(t *testing.T, dir string, before func(ctx context.Context, url string) error) (*house, *origin, *outbox) {
 	t.Helper()
-	from, out := &origin{before: before}, &outbox{told: make(map[string]job.Job)}
+	from, out := &origin{before: before}, &outbox{webhooks: make(map[string]job.Job)}
 	h := newHouse(t, dir, nil, func(d *optimize.Deps) {
 		from.spool = d.Spool
 		d.Fetcher, d.Outbox = from, out
@@ -144,7 +144,7 @@ func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 	close(gate)
 	j := first.Wait(t.Context())
 	if got := out.of(j.ID).Webhooks; len(got) != 2 || got[0].URL != "https://a.example.com" || got[1].URL != "https://b.example.com" {
-		t.Errorf("told are %v, want both clients", got)
+		t.Errorf("webhooks went to %v, want both clients", got)
 	}
 	narrower.Wait(t.Context())
 	dog.Wait(t.Context())
@@ -356,15 +356,15 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 		ticket.Wait(t.Context())
 	}
 	h.stop()
-	told := make(map[string]int)
-	for _, j := range out.told {
+	webhooks := make(map[string]int)
+	for _, j := range out.webhooks {
 		for _, w := range j.Webhooks {
-			told[w.URL]++
+			webhooks[w.URL]++
 		}
 	}
 	for url := range accepted {
-		if told[url] != 1 {
-			t.Errorf("%s is told %d times", url, told[url])
+		if webhooks[url] != 1 {
+			t.Errorf("%s got %d webhooks", url, webhooks[url])
 		}
 	}
 }

@@ -257,7 +257,7 @@ func TestFurtherWebhooksSurviveACrashAtEveryStage(t *testing.T) {
 		}
 	}
 	add("https://b.example.com")
-	add("https://b.example.com") // the same receiver is told once
+	add("https://b.example.com") // the same receiver gets one webhook
 	reopened("https://a.example.com", "https://b.example.com")
 	next(t, q, queue.Resolve)
 	add("https://c.example.com")

@@ -136,7 +136,7 @@ func TestAJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
 		t.Errorf("on disk: %v", got)
 	}
 	if j := ticket.Wait(t.Context()); j.Status != job.Completed {
-		t.Errorf("its client is told %s", j.Status)
+		t.Errorf("its client sees %s", j.Status)
 	}
 	if j := ticket.Announce(); !j.Status.Ended() {
 		t.Errorf("announcing it after its end gives %s", j.Status)
@@ -437,7 +437,7 @@ func TestAHeldJobLeavesNoRecord(t *testing.T) {
 	if err := ticket.Record(); err != nil {
 		t.Fatal(err)
 	}
-	if err := lease(t, q).Complete(); err != nil { // nobody was told its id after all
+	if err := lease(t, q).Complete(); err != nil { // nobody got its id after all
 		t.Fatal(err)
 	}
 	if got := records(t, dir); len(got) != 0 {

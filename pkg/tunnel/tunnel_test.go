@@ -118,11 +118,11 @@ func TestItRegistersAsWhatItIsAndAnswersVisitors(t *testing.T) {
 	e.AwaitConnections(2)
 	for _, r := range e.Registrations() {
 		if !strings.HasPrefix(r.Version, "optimizerd/1.2.3 (cloudflared ") {
-			t.Errorf("the edge was told the version %q", r.Version)
+			t.Errorf("the edge got the version %q", r.Version)
 		}
 		for _, f := range r.Features {
 			if f != "serialized_headers" && f != "allow_remote_config" {
-				t.Errorf("the edge was told of the feature %q, which is not served", f)
+				t.Errorf("the edge got the feature %q, which is not served", f)
 			}
 		}
 	}

@@ -121,7 +121,7 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   await page.locator("#files").waitFor({ state: "attached" });
   await page.locator("#sign-in").waitFor({ state: "hidden" });
 
-  // Before it is needed: the browser is told not to show its own in its own time.
+  // Before it is needed: the browser is asked not to show its own in its own time.
   const chooser = page.waitForEvent("filechooser");
   await throttle(page, 250_000);
   const seen = await watchRows(page);

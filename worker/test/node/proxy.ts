@@ -1,5 +1,5 @@
 // Stands between the Worker and the daemon as the tunnel does, and breaks what
-// passes as a test orders. It also serves the photos, and is told by HTTP, since
+// passes as a test orders. It also serves the photos, and is controlled by HTTP, since
 // the tests run inside workerd.
 
 import { createReadStream } from "node:fs";
@@ -19,7 +19,7 @@ export interface Fault {
   /**
    * cut: half of the answer, then the end of the connection. flip: one byte is
    * another. down: no answer. kill: no answer, and the daemon is dead. chunked:
-   * the length is not told. login: as Access answers strangers.
+   * the length is not sent. login: as Access answers strangers.
    */
   action: "cut" | "flip" | "down" | "kill" | "chunked" | "login";
 }
