@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/access"
@@ -77,11 +78,12 @@ const (
 	giveUpTime = 10 * time.Second // of the jobs at hand; then they go back to the queue
 )
 
-// readHeaderTimeout cuts off clients that send no request; idleTimeout those
-// that send no further one.
+// Bounds on what a client without a token can hold of the daemon.
 const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
+	readHeaderTimeout = 10 * time.Second // to send the header of a request
+	idleTimeout       = 2 * time.Minute  // between two requests
+	maxHeaderBytes    = 16 << 10
+	maxConnections    = 512 // to each listener; further ones wait to be accepted
 )
 
 // New builds every part, takes the folders, starts the first codec process and
@@ -197,7 +199,10 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := d.openTunnel(handler); err != nil {
 		return nil, err
 	}
-	d.server = &http.Server{Handler: d.byEntrance(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(log.Named("http"))}
+	d.server = &http.Server{
+		Handler: d.byEntrance(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: zap.NewStdLog(log.Named("http")),
+	}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
@@ -305,6 +310,16 @@ func explain(err error) error {
 // URL is where the API can be reached.
 func (d *Daemon) URL() string { return "http://" + d.listener.Addr().String() }
 
+// adminHosts are the host names, beside loopback, by which the operator's
+// listener may be asked: a web page cannot choose them.
+func (d *Daemon) adminHosts() []string {
+	hosts := slices.Clone(d.config.HTTP.AllowedHosts)
+	if host, _, err := net.SplitHostPort(d.config.Admin.Listen); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	return hosts
+}
+
 // AdminURL is where the operator's listener can be reached, or "".
 func (d *Daemon) AdminURL() string {
 	if d.admin == nil {
@@ -333,7 +348,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		return d.tunnel.Run(broken, drainTime)
 	})
-	admin := &http.Server{Handler: adminHandler(d.metrics), ReadHeaderTimeout: readHeaderTimeout}
+	admin := &http.Server{
+		Handler:           httpapi.GuardHosts(adminHandler(d.metrics), d.adminHosts()...),
+		ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
 	if d.admin != nil {
 		group.Go(func() error { return serve(admin, d.admin) })
 	}
@@ -358,7 +376,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func serve(s *http.Server, l net.Listener) error {
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -22,12 +22,14 @@ const (
 	InvalidRequest      Code = "invalid_request"       // the request itself is malformed
 	DigestMismatch      Code = "digest_mismatch"       // the bytes are not those the client digested
 	Unauthorized        Code = "unauthorized"          // no valid token
-	Forbidden           Code = "forbidden"             // Cloudflare Access has not let the request in
+	Forbidden           Code = "forbidden"             // refused by Cloudflare Access, or sent by another web site
+	MisdirectedRequest  Code = "misdirected_request"   // the Host header does not name this server
 	NotFound            Code = "not_found"             // no such image, job, file or route
 	MethodNotAllowed    Code = "method_not_allowed"    // the route exists, the method does not
 	UploadTimeout       Code = "upload_timeout"        // the body came too slowly or stopped
 	TooLarge            Code = "too_large"             // more bytes than limits.max_bytes
-	UnsupportedFormat   Code = "unsupported_format"    // not a picture of an accepted format
+	UnsupportedFormat   Code = "unsupported_format"    // not an image of an accepted format
+	UnsupportedEncoding Code = "unsupported_encoding"  // the body has a Content-Encoding
 	RangeNotSatisfiable Code = "range_not_satisfiable" // no byte of the file is in the range
 	PreconditionFailed  Code = "precondition_failed"   // If-Match or the like does not hold
 	CorruptImage        Code = "corrupt_image"         // an accepted format, but damaged

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,6 +34,7 @@ type Config struct {
 	BodyIdle       time.Duration `mapstructure:"body_idle"`       // longest pause within a body
 	BodyRate       int64         `mapstructure:"body_rate"`       // bytes a second that a body must keep up on average
 	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host and Cf-Connecting-Ip are believed
+	AllowedHosts   []string      `mapstructure:"allowed_hosts"`   // hosts that a server without tokens answers for, beside loopback and that of PublicURL
 }
 
 // DefaultConfig serves this machine only.
@@ -43,6 +45,7 @@ func DefaultConfig() Config {
 		BodyIdle:       20 * time.Second,
 		BodyRate:       1 << 10,
 		TrustedProxies: []string{},
+		AllowedHosts:   []string{},
 	}
 }
 
@@ -62,8 +65,22 @@ func (c Config) Validate() error {
 	if c.BodyRate < 0 {
 		return fmt.Errorf("http.body_rate: must not be negative (got %d)", c.BodyRate)
 	}
+	for i, host := range c.AllowedHosts {
+		if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" {
+			return fmt.Errorf("http.allowed_hosts[%d]: must be a host name without a port, like photos.lan (got %q)", i, host)
+		}
+	}
 	_, err := c.proxies()
 	return err
+}
+
+// ownHosts are the host names that this server answers for beside loopback.
+func (c Config) ownHosts() []string {
+	hosts := slices.Clone(c.AllowedHosts)
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Hostname() != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	return hosts
 }
 
 func (c Config) proxies() ([]netip.Prefix, error) {
@@ -112,6 +129,7 @@ type api struct {
 	Config
 	Deps
 	auth    *authenticator
+	guard   *hostGuard // nil if a token is needed anyway
 	proxies []netip.Prefix
 }
 
@@ -125,25 +143,22 @@ func New(c Config, d Deps) (http.Handler, error) {
 		d.Observe = func(Observation) {}
 	}
 	a := &api{Config: c, Deps: d, auth: newAuthenticator(d.Tokens), proxies: proxies}
+	if len(d.Tokens) == 0 {
+		a.guard = newHostGuard(c.ownHosts()...)
+	}
 	return a.routes(), nil
 }
 
 // routes is the flat list of what there is. HEAD goes where GET does.
 func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	files := a.private
-	if a.PublicFiles {
-		files = a.public
-	} else if a.Views.Key != nil {
-		files = a.signed
-	}
 	mux.Handle("POST /v1/images", a.private(a.postImage))
 	mux.Handle("GET /v1/images", a.private(a.listImages))
 	mux.Handle("GET /v1/images/{id}", a.private(a.getImage))
 	mux.Handle("DELETE /v1/images/{id}", a.private(a.deleteImage))
 	mux.Handle("POST /jobs", a.private(a.postJob))
 	mux.Handle("GET /jobs/{id}", a.private(a.getJob))
-	mux.Handle("GET /files/{id}/{name}", files(a.getFile))
+	mux.Handle("GET /files/{id}/{name}", a.file(a.getFile))
 	mux.Handle("GET /openapi.json", a.private(a.getOpenAPI))
 	mux.Handle("GET /healthz", a.public(a.getHealth))
 	mux.Handle("GET /readyz", a.public(a.getReadiness))
@@ -161,18 +176,35 @@ func (a *api) private(h handler) http.Handler {
 	})
 }
 
-// signed lets in who has a token, or a link that has not expired.
-func (a *api) signed(h handler) http.Handler {
+// The Cache-Control of files. Their content follows from their URL, so a copy
+// never becomes stale; what differs is who may keep one.
+const (
+	cachePublic  = "public, max-age=31536000, immutable"
+	cachePrivate = "private, max-age=31536000, immutable"
+)
+
+// file lets in everybody where files are public, else a signed URL that has not
+// expired, or a token. Shared caches may keep public files alone: what one
+// reader was let in for is not for the next.
+func (a *api) file(h handler) http.Handler {
 	return handler(func(w *response, r *http.Request) error {
-		query := r.URL.Query()
-		if a.Views.Key.Verify(r.URL.Path, query, time.Now()) {
+		if a.PublicFiles {
+			w.cacheControl = cachePublic
 			return h(w, r)
+		}
+		query := r.URL.Query()
+		if a.Views.Key != nil {
+			if left, ok := a.Views.Key.Verify(r.URL.Path, query, time.Now()); ok {
+				w.cacheControl = fmt.Sprintf("private, max-age=%d", left/time.Second)
+				return h(w, r)
+			}
 		}
 		err := a.auth.check(r)
 		switch {
 		case err == nil:
+			w.cacheControl = cachePrivate
 			return h(w, r)
-		case signedurl.Signed(query):
+		case a.Views.Key != nil && signedurl.Signed(query):
 			return fault.New(fault.Unauthorized, "This signed URL has expired or is incomplete; request a new one.")
 		default:
 			return err

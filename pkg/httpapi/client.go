@@ -20,6 +20,11 @@ func throughTunnel(r *http.Request) bool { return r.Context().Value(tunnelKey{})
 
 // letIn is why a request may not come in at all, by its way here.
 func (a *api) letIn(r *http.Request) error {
+	if a.guard != nil {
+		if err := a.guard.check(r); err != nil {
+			return err
+		}
+	}
 	if a.Access == nil || !throughTunnel(r) {
 		return nil
 	}

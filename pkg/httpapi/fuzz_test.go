@@ -114,7 +114,7 @@ func FuzzMultipart(f *testing.F) {
 	dir := f.TempDir()
 	handler := whole(f, dir)
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
-		r := httptest.NewRequest(http.MethodPost, "/v1/images", bytes.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/v1/images", bytes.NewReader(body))
 		r.Header.Set("Content-Type", contentType)
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)

@@ -36,6 +36,8 @@ type response struct {
 	status    int // 0 until the header is written
 	bytes     int64
 	err       error // why the handler did not answer
+
+	cacheControl string // of a file, by how the request was let in
 }
 
 // statusClientGone is logged, never sent: nobody is there to read it.

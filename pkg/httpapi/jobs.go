@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -40,6 +41,13 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	}
 	if err := a.refuseWhenStopping(); err != nil {
 		return err
+	}
+	if err := checkEncoding(r); err != nil {
+		return err
+	}
+	// A web page can send any other type to a server without asking it first.
+	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType != "application/json" {
+		return fault.New(fault.UnsupportedFormat, "A job is described by JSON: send it with Content-Type: application/json.")
 	}
 	request, err := a.readJobRequest(w, r)
 	if err != nil {

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -28,6 +26,9 @@ import (
 // that will make it.
 func (a *api) postImage(w *response, r *http.Request) error {
 	if err := onlyQuery(r, "filename", "webhook_url"); err != nil {
+		return err
+	}
+	if err := checkEncoding(r); err != nil {
 		return err
 	}
 	webhook := job.Webhook{URL: r.URL.Query().Get("webhook_url"), Base: a.ownBase(r)}
@@ -64,9 +65,6 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	return a.answerUpload(w, r, submission, prefer, received)
 }
 
-// formSlack is what a form may add to its one picture, bytes.
-const formSlack = 64 << 10
-
 func (a *api) refuseWhenStopping() error {
 	select {
 	case <-a.Stopping:
@@ -93,13 +91,6 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 	return a.Queue.Reserve()
 }
 
-// receiver is a way into the spool.
-type receiver func(body io.Reader, filename string) (*intake.Upload, error)
-
-// formType is the one media type that is looked at: it says where the picture
-// begins.
-const formType = "multipart/form-data"
-
 // receive streams the one picture of the body to the spool, by into, and checks
 // the body's digest, if there is one.
 func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiver) (*intake.Upload, error) {
@@ -115,7 +106,7 @@ func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into recei
 	if digest != nil {
 		body = io.TeeReader(body, hash)
 	}
-	upload, err := receivePart(multipart.NewReader(body, params["boundary"]), into)
+	upload, err := receiveForm(multipart.NewReader(body, params["boundary"]), into)
 	if err != nil {
 		return nil, err
 	}
@@ -132,42 +123,6 @@ func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
 		return nil, fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, want)
 	}
 	return upload, nil
-}
-
-var errParts = fault.New(fault.InvalidRequest, "The form must contain exactly one part, a file.")
-
-// receivePart takes the one file of a form.
-func receivePart(form *multipart.Reader, into receiver) (*intake.Upload, error) {
-	part, err := form.NextPart()
-	if err != nil {
-		return nil, formFault(err)
-	}
-	if part.FileName() == "" {
-		return nil, errParts
-	}
-	upload, err := into(part, intake.CleanFilename(part.FileName()))
-	if err != nil {
-		return nil, formFault(err)
-	}
-	if _, err := form.NextPart(); !errors.Is(err, io.EOF) {
-		upload.Discard()
-		if err == nil {
-			return nil, errParts
-		}
-		return nil, formFault(err)
-	}
-	return upload, nil
-}
-
-// formFault keeps the faults of the body and of the spool; what the parser of
-// the form says is about the request.
-func formFault(err error) error {
-	var f *fault.Error
-	var path *fs.PathError
-	if errors.As(err, &f) || errors.As(err, &path) || fault.CodeOf(err) == fault.InsufficientStorage {
-		return err
-	}
-	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is malformed.")
 }
 
 // answerUpload waits for the work as long as the client likes and may.

@@ -46,6 +46,7 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*Upload, error) {
 		return nil, fault.New(fault.InputForbidden, "The URL is not valid.") // its error would quote the query
 	}
 	request.Header.Set("Accept", accept)
+	request.Header.Set("Accept-Encoding", "identity") // an image is compressed already
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.Multiplier = f.wait, 3
 	upload, err := backoff.Retry(ctx, func() (*Upload, error) {
@@ -78,7 +79,11 @@ func (f *Fetcher) try(request *http.Request) (*Upload, error) {
 	if err := f.spool.Room(response.ContentLength); err != nil {
 		return nil, err
 	}
-	upload, err := f.spool.Receive(body{response.Body}, CleanFilename(request.URL.Path))
+	content, err := decoded(response)
+	if err != nil {
+		return nil, err
+	}
+	upload, err := f.spool.Receive(content, CleanFilename(request.URL.Path))
 	if fault.CodeOf(err) == fault.InvalidRequest { // of an upload it is the client's fault
 		return nil, fault.Wrap(fault.InputRefused, err, "The origin sent an empty body.")
 	}

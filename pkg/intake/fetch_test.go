@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -107,6 +108,28 @@ func TestFetchSpoolsWhatIsThere(t *testing.T) {
 	}
 }
 
+// Some origins compress whatever they are asked for.
+func TestFetchUndoesGzip(t *testing.T) {
+	f, _ := fetcher(t, atHome())
+	at, _ := origin(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("Accept-Encoding is %q, want identity", got)
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		sendGIF(z)
+		_ = z.Close()
+	})
+	u, err := f.Fetch(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Discard()
+	if u.SHA256 != sha256.Sum256([]byte(gif)) || u.Bytes != int64(len(gif)) {
+		t.Errorf("got %d bytes with the digest %x, want those of the image", u.Bytes, u.SHA256)
+	}
+}
+
 func TestFetchSendsWhatItTakes(t *testing.T) {
 	f, _ := fetcher(t, atHome())
 	at, _ := origin(t, func(_ int, w http.ResponseWriter, r *http.Request) {
@@ -162,10 +185,25 @@ func TestAnswersThatAreNoPictureEndTheFetch(t *testing.T) {
 		"svg": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `<svg xmlns="http://www.w3.org/2000/svg"/>`)
 		}, fault.UnsupportedFormat, 1},
-		"compressed": {func(w http.ResponseWriter, _ *http.Request) {
+		"gzip that is cut": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
-			_, _ = io.WriteString(w, "\x1f\x8b\x08\x00\x00\x00\x00\x00")
-		}, fault.UnsupportedFormat, 1},
+			_, _ = io.WriteString(w, "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00")
+		}, fault.InputRefused, 1},
+		"no gzip": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			sendGIF(w)
+		}, fault.InputRefused, 1},
+		"gzip that grows too large": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			sendGIF(z)
+			_, _ = z.Write(make([]byte, 1<<20))
+			_ = z.Close()
+		}, fault.TooLarge, 1},
+		"another coding": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "br")
+			sendGIF(w)
+		}, fault.InputRefused, 1},
 		"too large by its header": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1048577")
 			sendGIF(w)

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"compress/gzip"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -81,4 +83,41 @@ func (b body) Read(p []byte) (int, error) {
 	default:
 		return n, fault.Wrap(fault.InputUnavailable, err, "The origin closed the connection before the image was complete.")
 	}
+}
+
+// decoded is the body of a response without its content coding: some origins
+// compress whatever they are asked for. The spool bounds what comes out.
+func decoded(response *http.Response) (io.Reader, error) {
+	raw := body{response.Body}
+	switch coding := strings.ToLower(strings.TrimSpace(response.Header.Get("Content-Encoding"))); coding {
+	case "", "identity":
+		return raw, nil
+	case "gzip", "x-gzip":
+		content, err := gzip.NewReader(raw)
+		if err != nil {
+			return nil, gzipFault(err)
+		}
+		return gzipBody{content}, nil
+	default:
+		return nil, fault.New(fault.InputRefused, "The origin sends the image with Content-Encoding %.40q, which is not supported.", coding)
+	}
+}
+
+// gzipBody gives the errors of a compressed download as faults.
+type gzipBody struct{ io.Reader }
+
+func (b gzipBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	return n, gzipFault(err)
+}
+
+func gzipFault(err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return f
+	}
+	return fault.Wrap(fault.InputRefused, err, "The origin says that the image is compressed with gzip, but its bytes are not valid gzip.")
 }

@@ -10,9 +10,7 @@
 package sandbox
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	landlocksys "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -25,9 +23,6 @@ type Report struct {
 	Seccomp  bool  `json:"seccomp"`  // system calls are filtered
 	Landlock int   `json:"landlock"` // the kernel's ABI; 0 where it has none
 }
-
-// maxFiles is more descriptors than a socket, a source and Go's own take.
-const maxFiles = 64
 
 // Enter shuts the process in and lets it take this many bytes of memory on top
 // of what it has now, 0 for as many as it likes. An error means that a wall
@@ -42,41 +37,23 @@ func Enter(memory int64) (r Report, err error) {
 	if err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
 		return r, err
 	}
+	if err := limitThreads(); err != nil {
+		return r, err
+	}
+	dieFirst()
 	if memory > 0 {
 		if r.Memory, err = limitMemory(memory); err != nil {
 			return r, err
 		}
+	}
+	if err := dropCapabilities(); err != nil {
+		return r, err
 	}
 	if r.Landlock, err = closeFiles(); err != nil {
 		return r, err
 	}
 	r.Seccomp, err = filterCalls()
 	return r, err
-}
-
-func limit(resource int, value uint64) error {
-	if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
-		return fmt.Errorf("sandbox: limit resource %d: %w", resource, err)
-	}
-	return nil
-}
-
-// limitMemory bounds memory that is private and writable. Unlike RLIMIT_AS,
-// RLIMIT_DATA does not count the address space that Go only reserves; unlike a
-// watch on the resident size, it refuses the allocation itself, however fast
-// they come. It works where the memory cgroup is off.
-func limitMemory(more int64) (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, fmt.Errorf("sandbox: %w", err)
-	}
-	var kilobytes int64
-	_, line, _ := bytes.Cut(status, []byte("\nVmData:"))
-	if _, err := fmt.Fscan(bytes.NewReader(line), &kilobytes); err != nil {
-		return 0, fmt.Errorf("sandbox: no VmData in /proc/self/status: %w", err)
-	}
-	total := kilobytes<<10 + more
-	return total, limit(unix.RLIMIT_DATA, uint64(total))
 }
 
 // closeFiles has Landlock refuse every path, every port, and signals to others.

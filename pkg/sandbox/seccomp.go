@@ -66,9 +66,10 @@ func filterCalls() (on bool, err error) {
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
 		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to ask, not to set
-		// Memory that is shared and of no file would not count for the limit.
-		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE, unix.MAP_PRIVATE}},
-		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS, 0}},
+		// RLIMIT_DATA counts neither shared memory of no file nor memory that
+		// grows like a stack.
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE | unix.MAP_GROWSDOWN, unix.MAP_PRIVATE}},
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS | unix.MAP_GROWSDOWN, 0}},
 		// Not F_SETOWN, which has the kernel send signals.
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD_CLOEXEC}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD}},
@@ -76,8 +77,8 @@ func filterCalls() (on bool, err error) {
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFD}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFL}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFL}},
-		// By an open descriptor. The path cannot be seen here, so that a file
-		// exists can be learnt; nothing of what is in it.
+		// By an open descriptor. A filter cannot see the path, so size, mode, owner
+		// and times of a file can be learned, but nothing of what is in it.
 		{"newfstatat", 3, seccomp.CompareMaskedEqual, []uint64{unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH}},
 	} {
 		condition, err := seccomp.MakeCondition(c.arg, c.op, c.want...)

@@ -59,6 +59,8 @@ const (
 	maxStreams    = math.MaxInt32
 	linkBuffer    = 4 << 20   // bytes
 	requestBuffer = 512 << 10 // bytes; over a path of 20 ms that is 25 MB/s
+
+	maxHeaderBytes = 32 << 10 // of one request
 )
 
 // Deps are what a Tunnel works with.
@@ -182,6 +184,7 @@ func (t *Tunnel) newServer() *http.Server {
 			MaxReceiveBufferPerConnection: linkBuffer, MaxReceiveBufferPerStream: requestBuffer,
 		},
 		ReadHeaderTimeout: registerTime, // for the first bytes of the edge
+		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, linkKey{}, c)
 		},
