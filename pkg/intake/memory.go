@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -172,7 +172,7 @@ func (s *Spool) persist(from *os.File, digest string) (err error) {
 		err = part.Sync()
 	}
 	if err == nil {
-		err = atomicfile.Rename(part.Name(), s.path(digest))
+		err = durable.Rename(part.Name(), s.path(digest))
 	}
 	if err != nil {
 		_ = os.Remove(part.Name()) // what cannot be removed now is swept at the next start

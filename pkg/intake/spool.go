@@ -22,7 +22,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -177,7 +177,7 @@ func (u *Upload) Keep() error {
 		u.Discard()
 		return err
 	}
-	if err := atomicfile.Rename(u.file.Name(), u.spool.path(u.Digest())); err != nil {
+	if err := durable.Rename(u.file.Name(), u.spool.path(u.Digest())); err != nil {
 		return fmt.Errorf("keep upload: %w", err)
 	}
 	err := u.file.Close()
@@ -205,7 +205,7 @@ func (s *Spool) Adopt(path, digest string) error {
 	if err := os.Link(path, s.path(digest)); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("link source: %w", err)
 	}
-	return atomicfile.SyncDir(s.config.Dir)
+	return durable.SyncDir(s.config.Dir)
 }
 
 func (s *Spool) path(digest string) string { return filepath.Join(s.config.Dir, digest) }

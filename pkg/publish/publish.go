@@ -27,7 +27,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
@@ -50,7 +50,7 @@ type Config struct {
 type Store struct {
 	Config
 	log   *zap.Logger
-	lock  *atomicfile.Lock // held while the store is open, against a second process
+	lock  *durable.Lock // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
 
 	crashed bool // the process that had this folder last did not close it
@@ -83,7 +83,7 @@ func (s *Store) open() (err error) {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
 	}
-	if s.lock, err = atomicfile.LockDir(s.Dir); err != nil {
+	if s.lock, err = durable.LockDir(s.Dir); err != nil {
 		return err
 	}
 	staging := filepath.Join(s.Dir, stagingDir)
@@ -207,7 +207,7 @@ func (s *Store) moveAway(id string) (trash string, err error) {
 	if err != nil {
 		return "", err
 	}
-	err = atomicfile.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
+	err = durable.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return trash, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,8 +24,8 @@ type Lease struct {
 
 	// Of the end:
 	ended     job.Job
-	state     string // the folder of its record
-	announced bool   // there is to be one
+	folder    records // of its record
+	announced bool    // there is to be one
 }
 
 // Ending is what else happens when a job ends.
@@ -95,8 +94,7 @@ func (q *Queue) start(e *entry) error {
 	}
 	// Not synced: should the rename be lost, the job is pending, as is right. A
 	// record that somebody removed is missed by nobody but the next start.
-	err := os.Rename(q.path(pendingDir, e.job.ID), q.path(runningDir, e.job.ID))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := q.pendingJobs.MoveTo(q.runningJobs, e.job.ID); err != nil {
 		return fmt.Errorf("lease %s: %w", e.job.ID, err)
 	}
 	q.log.Debug("job in work", zap.String("job_id", e.job.ID))
@@ -161,24 +159,24 @@ func (l *Lease) Advance() error {
 
 // Complete ends the job: its set is published.
 func (l *Lease) Complete() error {
-	return l.end(doneDir, func(j *job.Job) error { return j.Complete(time.Now()) })
+	return l.end(l.q.doneJobs, func(j *job.Job) error { return j.Complete(time.Now()) })
 }
 
 // Fail ends the job for good.
 func (l *Lease) Fail(cause *fault.Error) error {
-	return l.end(failedDir, func(j *job.Job) error { return j.Fail(cause, time.Now()) })
+	return l.end(l.q.failedJobs, func(j *job.Job) error { return j.Fail(cause, time.Now()) })
 }
 
 // end writes the record, if anybody was told of the job, before its waiters
 // learn of the end. Should the record not reach the disk, the job stays in
 // memory as ended, for Settle; and is done again after the next start, if that
 // comes first.
-func (l *Lease) end(state string, step func(*job.Job) error) error {
+func (l *Lease) end(folder records, step func(*job.Job) error) error {
 	q, e := l.q, l.e
 	e.record.Lock()
 	q.mu.Lock()
 	err := step(&e.job)
-	l.ended, l.state, l.announced = e.job, state, e.announced // who asks from now on sees that it has ended
+	l.ended, l.folder, l.announced = e.job, folder, e.announced // who asks from now on sees that it has ended
 	q.mu.Unlock()
 	if err == nil {
 		err = l.record()
@@ -210,13 +208,13 @@ func (l *Lease) record() error {
 		}
 	}
 	if l.announced {
-		if err := q.write(l.state, l.ended); err != nil {
+		if err := l.folder.Write(id, l.ended); err != nil {
 			return err
 		}
 		q.log.Debug("job's end on record", zap.String("job_id", id))
 	}
-	if err := os.Remove(q.path(runningDir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // one that is not there, somebody removed, and there is nothing left to do
+	if _, err := q.runningJobs.Remove(id); err != nil {
+		return err
 	}
 	q.mu.Lock()
 	delete(q.active, id)
@@ -267,8 +265,7 @@ func (l *Lease) Return() error {
 	q.pushFront(e)
 	// By a rename, which a full disk allows too. It is not synced: should it be
 	// lost, the next start finds the job in work, and takes it back itself.
-	err := os.Rename(q.path(runningDir, e.job.ID), q.path(pendingDir, e.job.ID))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := q.runningJobs.MoveTo(q.pendingJobs, e.job.ID); err != nil {
 		return fmt.Errorf("return %s: %w", e.job.ID, err)
 	}
 	return nil

@@ -23,8 +23,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,7 +33,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -54,6 +54,7 @@ func (c Config) half() int { return max(1, (c.Resolvers+1)/2) }
 // ErrClosed is returned by Lease once the queue hands out no more.
 var ErrClosed = errors.New("queue: closed")
 
+// The directories of the folder; a record moves from one to the next.
 const (
 	pendingDir = "pending"
 	runningDir = "running"
@@ -61,12 +62,29 @@ const (
 	failedDir  = "failed"
 )
 
+// records is one directory of jobs.
+type records = durable.Folder[job.Job]
+
+func openRecords(dir string) records {
+	return durable.OpenFolder(dir, durable.Format[job.Job]{ValidID: job.ValidID, Encode: job.Job.Encode, Decode: decode})
+}
+
+func decode(id string, data []byte) (job.Job, error) {
+	j, err := job.Decode(data)
+	if err == nil && j.ID != id {
+		err = fmt.Errorf("it is the record of %s", j.ID)
+	}
+	return j, err
+}
+
 // Queue is the folder and what of it is in memory. Its methods may be called
 // from several goroutines.
 type Queue struct {
 	config Config
 	log    *zap.Logger
-	lock   *atomicfile.Lock // held while the queue is open, against a second daemon
+	lock   *durable.Lock // held while the queue is open, against a second daemon
+
+	pendingJobs, runningJobs, doneJobs, failedJobs records
 
 	mu       sync.Mutex
 	active   map[string]*entry // jobs that have not ended
@@ -104,16 +122,21 @@ func newEntry(j job.Job, announced bool) *entry {
 // Open makes the folders, takes the lock and recovers: jobs that were in work
 // are pending again.
 func Open(config Config, log *zap.Logger) (*Queue, error) {
-	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
-		if err := os.MkdirAll(filepath.Join(config.Dir, state), 0o750); err != nil {
+	in := func(state string) records { return openRecords(filepath.Join(config.Dir, state)) }
+	q := &Queue{
+		config: config, log: log, active: make(map[string]*entry), hosts: make(map[string]int),
+		pendingJobs: in(pendingDir), runningJobs: in(runningDir), doneJobs: in(doneDir), failedJobs: in(failedDir),
+	}
+	for _, folder := range q.folders() {
+		if err := folder.Create(); err != nil {
 			return nil, fmt.Errorf("open queue: %w", err)
 		}
 	}
-	lock, err := atomicfile.LockDir(config.Dir)
+	lock, err := durable.LockDir(config.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	q := &Queue{config: config, log: log, lock: lock, active: make(map[string]*entry), hosts: make(map[string]int)}
+	q.lock = lock
 	for stage := range q.wake {
 		q.wake[stage] = make(chan struct{}, 1)
 	}
@@ -124,29 +147,36 @@ func Open(config Config, log *zap.Logger) (*Queue, error) {
 	return q, nil
 }
 
-func (q *Queue) path(state, id string) string { return filepath.Join(q.config.Dir, state, id+".json") }
+func (q *Queue) folders() []records {
+	return []records{q.pendingJobs, q.runningJobs, q.doneJobs, q.failedJobs}
+}
+
+// endedJobs are the folders in which a job can be found after its end.
+func (q *Queue) endedJobs() []records { return []records{q.doneJobs, q.failedJobs} }
 
 // recover reads the records of an earlier process. Nobody of those who waited
 // for them is still there, so all of them count as announced.
 func (q *Queue) recover() error {
-	if err := q.sweep(); err != nil {
-		return err
+	for _, folder := range q.folders() {
+		if err := folder.Sweep(); err != nil {
+			return fmt.Errorf("recover queue: %w", err)
+		}
 	}
-	running, err := q.unended(runningDir)
+	running, err := q.unended(q.runningJobs)
 	if err != nil {
 		return err
 	}
 	for _, j := range running {
 		j.Attempts++ // it was in work when the process ended
 		j.Status, j.StartedAt = job.Pending, nil
-		if err := os.Rename(q.path(runningDir, j.ID), q.path(pendingDir, j.ID)); err != nil {
+		if err := q.runningJobs.MoveTo(q.pendingJobs, j.ID); err != nil {
 			return fmt.Errorf("recover queue: %w", err)
 		}
-		if err := q.write(pendingDir, j); err != nil { // a full disk must not keep the daemon from starting
+		if err := q.pendingJobs.Write(j.ID, j); err != nil { // a full disk must not keep the daemon from starting
 			q.log.Warn("an attempt is not counted", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
-	pending, err := q.unended(pendingDir)
+	pending, err := q.unended(q.pendingJobs)
 	if err != nil {
 		return err
 	}
@@ -165,10 +195,12 @@ func (q *Queue) recover() error {
 // unended reads a folder and removes the records of jobs that have ended: their
 // removal did not come before a crash, or a power cut undid the unsynced rename
 // from pending to running.
-func (q *Queue) unended(state string) ([]job.Job, error) {
-	jobs, err := q.read(state)
+func (q *Queue) unended(folder records) ([]job.Job, error) {
+	jobs, err := folder.Load(func(id string, err error) {
+		q.log.Error("job record put aside", zap.String("job_id", id), zap.Error(err))
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("recover queue: %w", err)
 	}
 	var left []job.Job
 	for _, j := range jobs {
@@ -176,7 +208,7 @@ func (q *Queue) unended(state string) ([]job.Job, error) {
 			left = append(left, j)
 			continue
 		}
-		if err := os.Remove(q.path(state, j.ID)); err != nil {
+		if _, err := folder.Remove(j.ID); err != nil {
 			return nil, fmt.Errorf("recover queue: %w", err)
 		}
 	}
@@ -184,69 +216,7 @@ func (q *Queue) unended(state string) ([]job.Job, error) {
 }
 
 func (q *Queue) hasEnded(id string) bool {
-	for _, state := range []string{doneDir, failedDir} {
-		if _, err := os.Stat(q.path(state, id)); err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// sweep removes records that an earlier process had begun to write: nobody was
-// told of them.
-func (q *Queue) sweep() error {
-	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
-		if err := atomicfile.Sweep(filepath.Join(q.config.Dir, state), "job_"); err != nil {
-			return fmt.Errorf("sweep queue: %w", err)
-		}
-	}
-	return nil
-}
-
-// read decodes every record of a folder. One that cannot be read is put aside
-// with its name in the log: it must not keep the daemon from starting.
-func (q *Queue) read(state string) ([]job.Job, error) {
-	entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
-	if err != nil {
-		return nil, fmt.Errorf("read queue: %w", err)
-	}
-	var jobs []job.Job
-	for _, e := range entries {
-		id, isRecord := strings.CutSuffix(e.Name(), ".json")
-		if !isRecord || !job.ValidID(id) {
-			continue
-		}
-		j, err := q.readRecord(state, id)
-		if err != nil {
-			q.log.Error("job record put aside", zap.String("job_id", id), zap.Error(err))
-			if err := os.Rename(q.path(state, id), q.path(state, id)+".unreadable"); err != nil {
-				return nil, fmt.Errorf("read queue: %w", err)
-			}
-			continue
-		}
-		jobs = append(jobs, j)
-	}
-	return jobs, nil
-}
-
-func (q *Queue) readRecord(state, id string) (job.Job, error) {
-	b, err := os.ReadFile(q.path(state, id))
-	if err != nil {
-		return job.Job{}, err
-	}
-	j, err := job.Decode(b)
-	if err == nil && j.ID != id {
-		err = fmt.Errorf("record belongs to %s", j.ID)
-	}
-	return j, err
-}
-
-func (q *Queue) write(state string, j job.Job) error {
-	b, err := j.Encode()
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(q.path(state, j.ID), b)
+	return slices.ContainsFunc(q.endedJobs(), func(folder records) bool { return folder.Has(id) })
 }
 
 // Place is the right to put one job, held while its bytes come in. Its owner
@@ -293,7 +263,7 @@ func (p *Place) Release() {
 // queue too: the bytes were let in before, and the next start will do the job.
 func (p *Place) Put(j job.Job) (*Ticket, error) {
 	q := p.q
-	if err := q.write(pendingDir, j); err != nil {
+	if err := q.pendingJobs.Write(j.ID, j); err != nil {
 		return nil, err
 	}
 	return p.put(newEntry(j, j.Promised())), nil
@@ -410,13 +380,13 @@ func (t *Ticket) Record() error {
 // work stands as the next start is to find it: pending, without this attempt.
 func (q *Queue) rewrite(j job.Job) error {
 	if j.Status == job.Pending {
-		return q.write(pendingDir, j)
+		return q.pendingJobs.Write(j.ID, j)
 	}
 	if err := j.Return(); err != nil {
 		return err
 	}
 	j.Attempts--
-	return q.write(runningDir, j)
+	return q.runningJobs.Write(j.ID, j)
 }
 
 // Ticket is a further hold on a job that has not ended; ok is false once it has.
@@ -435,9 +405,9 @@ func (q *Queue) Get(id string) (job.Job, error) {
 	if t, ok := q.Ticket(id); ok {
 		return t.Job(), nil
 	}
-	for _, state := range []string{doneDir, failedDir} {
-		j, err := q.readRecord(state, id)
-		if !errors.Is(err, os.ErrNotExist) {
+	for _, folder := range q.endedJobs() {
+		j, err := folder.Read(id)
+		if !errors.Is(err, fs.ErrNotExist) {
 			return j, err
 		}
 	}
@@ -486,8 +456,8 @@ func (q *Queue) Unlock() error { return q.lock.Close() }
 
 // Prune forgets jobs that ended longer ago than the configured time.
 func (q *Queue) Prune(now time.Time) error {
-	for _, state := range []string{doneDir, failedDir} {
-		if err := atomicfile.RemoveOlder(filepath.Join(q.config.Dir, state), now.Add(-q.config.Keep)); err != nil {
+	for _, folder := range q.endedJobs() {
+		if err := folder.Prune(now.Add(-q.config.Keep)); err != nil {
 			return fmt.Errorf("prune jobs: %w", err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 )
 
 // The query parameters.
@@ -36,7 +36,7 @@ func LoadKey(path string) (Key, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		var k Key
 		_, _ = rand.Read(k[:]) // it never fails
-		return k, atomicfile.WritePrivate(path, k[:])
+		return k, durable.WritePrivate(path, k[:])
 	}
 	if err != nil {
 		return Key{}, fmt.Errorf("read key: %w", err)

@@ -1,18 +1,18 @@
-package atomicfile_test
+package durable_test
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 )
 
 func TestWriteReplacesAndLeavesNothingBeside(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "job.json")
 	for _, want := range []string{"one", "two, longer"} {
-		if err := atomicfile.Write(path, []byte(want)); err != nil {
+		if err := durable.Write(path, []byte(want)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(path)
@@ -27,7 +27,7 @@ func TestWriteReplacesAndLeavesNothingBeside(t *testing.T) {
 }
 
 func TestWriteIntoAMissingFolderFails(t *testing.T) {
-	if err := atomicfile.Write(filepath.Join(t.TempDir(), "no", "x"), nil); err == nil {
+	if err := durable.Write(filepath.Join(t.TempDir(), "no", "x"), nil); err == nil {
 		t.Error("no error")
 	}
 }
@@ -38,7 +38,7 @@ func TestRenameMovesFolders(t *testing.T) {
 	if err := os.MkdirAll(from, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := atomicfile.Rename(from, to); err != nil {
+	if err := durable.Rename(from, to); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(to); err != nil {

@@ -1,4 +1,4 @@
-package atomicfile
+package durable
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Lock is a folder that this process has for itself.
+// Lock is a directory that only this process uses.
 type Lock struct{ dir *os.File }
 
 // LockDir takes a folder for this process alone, until the lock is closed or
