@@ -26,7 +26,7 @@ func (l *lineLog) Write(p []byte) (int, error) {
 		l.line = append(l.line, line[:min(len(line), maxLine-len(l.line))]...)
 		if ended {
 			if l.lines++; l.lines <= maxLines {
-				l.log.Warn("codec says", zap.ByteString("line", l.line))
+				l.log.Warn("codec output", zap.ByteString("line", l.line))
 			}
 			l.line = l.line[:0]
 		}

@@ -357,7 +357,7 @@ func (n *nursery) start(ctx context.Context) (*process, error) {
 		if try++; try > startTries {
 			return nil, err
 		}
-		n.log.Warn("codec died before it greeted: starting another", zap.Error(crash))
+		n.log.Warn("codec died before its greeting, starting another", zap.Error(crash))
 	}
 }
 
@@ -368,10 +368,10 @@ func (n *nursery) learn(crash *selfTestCrash) bool {
 	case n.settled || crash.part == "" || slices.Contains(n.traits.off, crash.part):
 		return false
 	case n.suspect != crash.part:
-		n.log.Warn("codec died in its self-test: trying without vector code", zap.Error(crash))
+		n.log.Warn("codec died in its self-test, retrying without vector code", zap.Error(crash))
 		n.traits.noVector, n.suspect = true, crash.part
 	default:
-		n.log.Error("codec died in its self-test: this is switched off", zap.String("off", crash.part), zap.Error(crash))
+		n.log.Error("codec died in its self-test, disabling the feature", zap.String("off", crash.part), zap.Error(crash))
 		n.traits.noVector, n.suspect = false, ""
 		n.traits.off = append(n.traits.off, crash.part)
 	}

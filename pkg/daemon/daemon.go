@@ -123,7 +123,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	}
 	about := d.pool.About()
 	if !about.Sandbox.Seccomp || about.Sandbox.Memory == 0 {
-		log.Warn("the codec is not shut in: optimizerd doctor says what is missing", zap.Any("sandbox", about.Sandbox))
+		log.Warn("codec sandbox incomplete; run 'optimizerd doctor'", zap.Any("sandbox", about.Sandbox))
 	}
 	if err := d.dropFormats(about); err != nil {
 		return nil, err
@@ -259,7 +259,7 @@ func switchedOff(about codec.About) string {
 // other formats are made.
 func (d *Daemon) dropFormats(about codec.About) error {
 	if off := switchedOff(about); off != "" {
-		d.log.Warn("formats are missing: optimizerd doctor says what to do", zap.String("codec", off))
+		d.log.Warn("some formats are unavailable; run 'optimizerd doctor'", zap.String("codec", off))
 	}
 	wanted := d.config.Ladder.Formats
 	missing := func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }
@@ -269,7 +269,7 @@ func (d *Daemon) dropFormats(about codec.About) error {
 	case 0:
 		return fmt.Errorf("ladder.formats: libvips %s on this machine can write none of %v", about.Libvips, wanted)
 	default:
-		d.log.Error("ladder.formats: some of them are switched off", zap.Any("wanted", wanted), zap.Any("made", d.config.Ladder.Formats))
+		d.log.Error("some of ladder.formats are disabled", zap.Any("wanted", wanted), zap.Any("made", d.config.Ladder.Formats))
 	}
 	return nil
 }
@@ -291,7 +291,7 @@ func (d *Daemon) listen() (err error) {
 		return nil
 	}
 	if d.admin, err = net.Listen("tcp", d.config.Admin.Listen); err != nil {
-		d.log.Warn("no metrics: admin.listen", zap.Error(explain(err)))
+		d.log.Warn("metrics disabled: cannot listen on admin.listen", zap.Error(explain(err)))
 	}
 	return nil
 }
@@ -393,7 +393,7 @@ func (d *Daemon) stop(tunnelled, worked <-chan struct{}, giveUp context.CancelFu
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if err := d.server.Shutdown(drain); err != nil {
-		d.log.Warn("some requests are cut off", zap.Error(err))
+		d.log.Warn("requests cut off at shutdown", zap.Error(err))
 		_ = d.server.Close() // its error is that of a listener closed before
 	}
 	<-tunnelled // it began to stop with ctx: to unregister takes 5 s at most, and then it drains as long
@@ -428,10 +428,10 @@ func (d *Daemon) release() {
 		d.receivers.CloseIdleConnections()
 	}
 	if d.store != nil {
-		d.warn("close served folder", d.store.Close())
+		d.warn("cannot close served directory", d.store.Close())
 	}
 	if d.queue != nil {
-		d.warn("close queue", d.queue.Unlock())
+		d.warn("cannot close queue", d.queue.Unlock())
 	}
 }
 
@@ -459,14 +459,14 @@ func (d *Daemon) keepHouse(ctx context.Context) error {
 }
 
 func (d *Daemon) prune() {
-	d.warn("record ended jobs", d.queue.Settle())
-	d.warn("prune jobs", d.queue.Prune(time.Now()))
-	d.warn("prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
+	d.warn("cannot record ended jobs", d.queue.Settle())
+	d.warn("cannot prune jobs", d.queue.Prune(time.Now()))
+	d.warn("cannot prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
 	if d.config.Retention == (publish.Retention{}) {
 		return
 	}
 	deleted, err := d.store.Prune(d.config.Retention, time.Now())
-	d.warn("prune images", err)
+	d.warn("cannot prune images", err)
 	if deleted > 0 {
 		d.log.Info("images deleted by retention", zap.Int("deleted", deleted))
 	}

@@ -55,7 +55,7 @@ func bounded(core zapcore.Core) zapcore.Core {
 				return
 			}
 			if n := leftOut.Swap(0); n > 0 {
-				told := zapcore.Entry{Level: zapcore.WarnLevel, Time: e.Time, Message: "lines were left out here, for there were too many like them"}
+				told := zapcore.Entry{Level: zapcore.WarnLevel, Time: e.Time, Message: "similar log lines suppressed"}
 				_ = core.Write(told, []zapcore.Field{zap.Int64("lines", n)}) // a log that cannot be written has nobody to tell
 			}
 		}))

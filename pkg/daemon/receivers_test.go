@@ -222,7 +222,7 @@ func TestAReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
 	if got := s.end(j.ID); got.Status != "completed" {
 		t.Errorf("the job is %s, want completed", got.Status)
 	}
-	eventually(t, "it was tried", func() bool { return s.logged("webhook's try on record") == 1 })
+	eventually(t, "it was tried", func() bool { return s.logged("webhook attempt recorded") == 1 })
 	s.refusedWith(j.ID, "", 1, "an address that this server does not connect to")
 	s.stop()
 

@@ -11,7 +11,7 @@ import (
 // notify tells systemd, where it is there to be told.
 func (d *Daemon) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		d.log.Warn("systemd is not told", zap.String("state", state), zap.Error(err))
+		d.log.Warn("sd_notify failed", zap.String("state", state), zap.Error(err))
 	}
 }
 

@@ -38,10 +38,10 @@ func (o *Outbox) try(ctx context.Context, it *item) (stays bool) {
 	e, err := o.entries.Read(it.id)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		o.log.Warn("somebody removed a webhook, and it is not sent", zap.String("webhook_id", it.id))
+		o.log.Warn("webhook file is gone, not sending it", zap.String("webhook_id", it.id))
 		return false
 	case err != nil:
-		o.log.Error("webhook cannot be read", zap.String("webhook_id", it.id), zap.Error(err))
+		o.log.Error("cannot read webhook", zap.String("webhook_id", it.id), zap.Error(err))
 		it.next = time.Now().Add(maxWait)
 		return true
 	}
@@ -61,7 +61,7 @@ func (o *Outbox) delivered(e entry) {
 	log.Debug("webhook sent")
 	o.count(func(s *Stats) { s.Delivered++ })
 	if _, err := o.entries.Remove(e.ID); err != nil {
-		log.Error("a delivered webhook stays in the outbox; the next start sends it again", zap.Error(err))
+		log.Error("cannot delete delivered webhook, the next start sends it again", zap.Error(err))
 		return
 	}
 	log.Debug("webhook delivered")
@@ -82,7 +82,7 @@ func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
 		o.count(func(s *Stats) { s.GivenUp++ })
 		log.Error("webhook given up")
 		if err := o.giveUp(e); err != nil {
-			log.Error("a webhook that was given up stays in the outbox; the next start tries it again", zap.Error(err))
+			log.Error("cannot move failed webhook, the next start retries it", zap.Error(err))
 		}
 		return false
 	}
@@ -90,13 +90,13 @@ func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
 	if e.Attempts == 1 {
 		level = zap.WarnLevel // the later ones say nothing new
 	}
-	log.Log(level, "webhook not delivered, it is tried again", zap.Stringer("next_at", e.NextAt))
+	log.Log(level, "webhook delivery failed, will retry", zap.Stringer("next_at", e.NextAt))
 	it.next = e.NextAt.Time
 	if err := o.entries.Write(e.ID, e); err != nil {
-		log.Error("a try is not counted", zap.Error(err))
+		log.Error("cannot record attempt", zap.Error(err))
 		return true
 	}
-	log.Debug("webhook's try on record")
+	log.Debug("webhook attempt recorded")
 	return true
 }
 

@@ -114,7 +114,7 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 // the log: it must not keep the daemon from starting.
 func (o *Outbox) load() error {
 	entries, err := o.entries.Load(func(id string, err error) {
-		o.log.Error("webhook put aside", zap.String("webhook_id", id), zap.Error(err))
+		o.log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
 	})
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (o *Outbox) Put(j job.Job) error {
 			continue
 		}
 		items = append(items, e.item())
-		o.log.Debug("webhook put in the outbox", e.fields()...)
+		o.log.Debug("webhook stored", e.fields()...)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -242,7 +242,7 @@ func (o *Outbox) giveUp(e entry) error {
 		return err
 	}
 	log := o.log.With(e.fields()...)
-	log.Debug("webhook's end on record")
+	log.Debug("webhook failure recorded")
 	if _, err := o.entries.Remove(e.ID); err != nil {
 		return err
 	}

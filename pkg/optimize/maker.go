@@ -53,7 +53,7 @@ func (m *Maker) Make(ctx context.Context, src *os.File, j job.Job) (made manifes
 	if !errors.As(err, &crash) {
 		return made, took, err
 	}
-	m.Log.Warn("trying again in a fresh codec process, alone", zap.String("image_id", j.ImageID), zap.Error(crash))
+	m.Log.Warn("codec crashed, retrying in isolation", zap.String("image_id", j.ImageID), zap.Error(crash))
 	made, took, err = m.try(ctx, m.LastResort, src, j)
 	if errors.As(err, &crash) {
 		err = fault.Wrap(fault.ProcessingFailed, crash, "The image could not be processed: the codec process failed twice.")

@@ -81,7 +81,7 @@ func (s *Service) claim(lease *queue.Lease, source job.Source, digest [sha256.Si
 		if err := keep(); err != nil {
 			return false, err
 		}
-		s.Log.Debug("source kept", zap.String("source", source.SHA256), zap.String("job_id", j.ID))
+		s.Log.Debug("source stored", zap.String("source", source.SHA256), zap.String("job_id", j.ID))
 	}
 	if err := lease.Resolve(source, id); err != nil {
 		return false, err

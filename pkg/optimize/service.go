@@ -210,7 +210,7 @@ func (s *Service) work(giveUp context.Context, next func() (*queue.Lease, error)
 		case errors.Is(err, queue.ErrClosed), err != nil && giveUp.Err() != nil:
 			return nil
 		case err != nil:
-			s.Log.Error("the queue gives no job", zap.Error(err))
+			s.Log.Error("cannot lease a job", zap.Error(err))
 			wait(giveUp, pauseTime)
 			continue
 		}
@@ -254,11 +254,11 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease, do stage) (paus
 	log := s.Log.With(zap.String("job_id", j.ID), zap.String("image_id", j.ImageID))
 	switch {
 	case err != nil && giveUp.Err() != nil:
-		log.Info("job goes back to the queue")
+		log.Info("job returned to the queue")
 		s.check(log, lease.Return())
 		return false
 	case mayPass(err) && lease.Announced():
-		log.Warn("job waits until this has passed", zap.Error(err))
+		log.Warn("job requeued after a temporary failure", zap.Error(err))
 		s.check(log, lease.Return())
 		return true
 	}
@@ -320,7 +320,7 @@ func (s *Service) remember(source job.Source, err error) {
 		Reason: err.Error(), At: timestamp.At(time.Now()),
 	}
 	if err := s.Quarantine.Add(entry); err != nil {
-		s.Log.Error("a source that kills codec processes is not remembered", zap.Error(err))
+		s.Log.Error("cannot quarantine image", zap.Error(err))
 	}
 }
 
@@ -367,16 +367,16 @@ func (s *Service) unuse(digest string) {
 	}
 	delete(s.users, digest)
 	if err := s.Spool.Remove(digest); err != nil {
-		s.Log.Error("a source stays in the spool until the next start", zap.Error(err))
+		s.Log.Error("cannot delete source, it stays until the next start", zap.Error(err))
 		return
 	}
-	s.Log.Debug("source removed", zap.String("source", digest))
+	s.Log.Debug("source deleted", zap.String("source", digest))
 }
 
 // check logs an error that the job's client cannot be told: the step is done
 // again after the next start.
 func (s *Service) check(log *zap.Logger, err error) {
 	if err != nil {
-		log.Error("job record not updated", zap.Error(err))
+		log.Error("cannot update job record", zap.Error(err))
 	}
 }

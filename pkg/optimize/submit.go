@@ -62,7 +62,7 @@ func (s *Service) accept(place *queue.Place, upload *intake.Upload, j job.Job) (
 	if err := upload.Keep(); err != nil {
 		return nil, err
 	}
-	s.Log.Debug("source kept", zap.String("source", upload.Digest()))
+	s.Log.Debug("source stored", zap.String("source", upload.Digest()))
 	return place.Put(job.New(j, time.Now()))
 }
 

@@ -51,14 +51,14 @@ func (s *Store) sweepOriginals() error {
 			continue
 		}
 		if s.Len() == 0 && !s.crashed {
-			s.log.Warn("originals are left alone: the served folder has no set at all")
+			s.log.Warn("not sweeping originals, the served directory is empty")
 			return nil
 		}
 		if _, err := os.Lstat(filepath.Join(s.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err := os.Remove(s.original(e.Name())); err != nil {
-			s.log.Warn("an original without a set stays", zap.Error(err))
+			s.log.Warn("cannot delete original without a set", zap.Error(err))
 		}
 	}
 	return nil
@@ -100,7 +100,7 @@ func (s *Store) linkOriginal(id, path string) {
 		err = durable.SyncDir(s.Originals)
 	}
 	if err != nil {
-		s.log.Error("an original is not kept", zap.String("image_id", id), zap.Error(err))
+		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
 		return
 	}
 	s.log.Debug("original kept", zap.String("image_id", id))

@@ -105,7 +105,7 @@ func (s *Store) open() (err error) {
 		}
 		info, err := os.Stat(filepath.Join(s.Dir, e.Name(), manifest.FileName))
 		if err != nil {
-			s.log.Warn("a set without a manifest is ignored", zap.String("image_id", e.Name()))
+			s.log.Warn("ignoring image set without a manifest", zap.String("image_id", e.Name()))
 			continue
 		}
 		s.ids[e.Name()] = info.ModTime()
@@ -333,7 +333,7 @@ func (s *Store) Prune(r Retention, now time.Time) (deleted int, err error) {
 // being listed and pruned.
 func (s *Store) skip(id string, err error) {
 	if fault.CodeOf(err) != fault.NotFound { // which is only gone
-		s.log.Error("a set is passed over", zap.String("image_id", id), zap.Error(err))
+		s.log.Error("skipping unreadable image set", zap.String("image_id", id), zap.Error(err))
 	}
 }
 

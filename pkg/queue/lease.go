@@ -97,7 +97,7 @@ func (q *Queue) start(e *entry) error {
 	if err := q.pendingJobs.MoveTo(q.runningJobs, e.job.ID); err != nil {
 		return fmt.Errorf("lease %s: %w", e.job.ID, err)
 	}
-	q.log.Debug("job in work", zap.String("job_id", e.job.ID))
+	q.log.Debug("job started", zap.String("job_id", e.job.ID))
 	return e.job.Start(time.Now())
 }
 
@@ -211,7 +211,7 @@ func (l *Lease) record() error {
 		if err := l.folder.Write(id, l.ended); err != nil {
 			return err
 		}
-		q.log.Debug("job's end on record", zap.String("job_id", id))
+		q.log.Debug("job end recorded", zap.String("job_id", id))
 	}
 	if _, err := q.runningJobs.Remove(id); err != nil {
 		return err

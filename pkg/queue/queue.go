@@ -173,7 +173,7 @@ func (q *Queue) recover() error {
 			return fmt.Errorf("recover queue: %w", err)
 		}
 		if err := q.pendingJobs.Write(j.ID, j); err != nil { // a full disk must not keep the daemon from starting
-			q.log.Warn("an attempt is not counted", zap.String("job_id", j.ID), zap.Error(err))
+			q.log.Warn("cannot record attempt", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
 	pending, err := q.unended(q.pendingJobs)
@@ -197,7 +197,7 @@ func (q *Queue) recover() error {
 // from pending to running.
 func (q *Queue) unended(folder records) ([]job.Job, error) {
 	jobs, err := folder.Load(func(id string, err error) {
-		q.log.Error("job record put aside", zap.String("job_id", id), zap.Error(err))
+		q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("recover queue: %w", err)

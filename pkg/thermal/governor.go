@@ -70,11 +70,11 @@ func (g *Governor) Look() {
 	}
 	switch hot := g.cool.Err() != nil; {
 	case !hot && r.Hot():
-		g.log.Warn("too hot: one picture at a time until it has cooled down", zap.Stringer("board", r))
+		g.log.Warn("board is hot, processing one image at a time", zap.Stringer("board", r))
 		g.free = make(chan struct{})
 		g.heat()
 	case hot && g.cools >= calm:
-		g.log.Info("cooled down: all workers work again", zap.Stringer("board", r))
+		g.log.Info("board cooled down, all workers resumed", zap.Stringer("board", r))
 		g.cool, g.heat = context.WithCancel(context.Background())
 		close(g.free)
 	}

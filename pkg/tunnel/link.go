@@ -172,7 +172,7 @@ func (t *Tunnel) complain(index, failed int, pause time.Duration, err error) {
 	case errors.Is(err, errRefused):
 		write = t.deps.Log.Error
 	}
-	write("no connection to the edge", zap.Int("connection", index), zap.Int("failed_tries", failed), zap.Duration("next_try_in", pause), zap.Error(err))
+	write("edge connection failed", zap.Int("connection", index), zap.Int("failed_attempts", failed), zap.Duration("retry_in", pause), zap.Error(err))
 }
 
 // connect makes one connection and returns when it has ended, with why.

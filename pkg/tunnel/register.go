@@ -76,10 +76,10 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	t.state.registered(l, details.Location)
 	defer t.state.gone(l)
 	t.deps.Log.Info("connected to the edge", zap.Int("connection", l.index), zap.String("location", details.Location),
-		zap.Stringer("address", l.RemoteAddr()), zap.Int("failed_tries", l.attempt))
+		zap.Stringer("address", l.RemoteAddr()), zap.Int("failed_attempts", l.attempt))
 	if l.index == 0 && !details.TunnelIsRemotelyManaged {
 		if err := client.SendLocalConfiguration(r.Context(), []byte(localConfiguration)); err != nil {
-			t.deps.Log.Debug("the dashboard is not told of the configuration", zap.Error(err))
+			t.deps.Log.Debug("cannot send the configuration to the dashboard", zap.Error(err))
 		}
 	}
 	select {
@@ -89,7 +89,7 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 		_ = l.end(errLost)
 	case <-t.stopping:
 		if err := client.GracefulShutdown(r.Context(), unregisterTime); err != nil {
-			t.deps.Log.Warn("the edge does not let go", zap.Int("connection", l.index), zap.Error(err))
+			t.deps.Log.Warn("unregistering from the edge failed", zap.Int("connection", l.index), zap.Error(err))
 			return
 		}
 		t.deps.Log.Info("unregistered", zap.Int("connection", l.index))

@@ -164,7 +164,7 @@ func (t *Tunnel) Run(ctx context.Context, drain time.Duration) error {
 	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(drained); err != nil {
-		t.deps.Log.Warn("some requests through the tunnel are cut off", zap.Error(err))
+		t.deps.Log.Warn("tunnel requests cut off at shutdown", zap.Error(err))
 		_ = server.Close() // its error is that of a listener closed before
 	}
 	return group.Wait()
