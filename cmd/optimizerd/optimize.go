@@ -22,8 +22,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/render"
 )
 
 func optimizeCommand(o *options) *cobra.Command {
@@ -85,7 +85,7 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 	if err != nil {
 		return err
 	}
-	maker := &optimize.Maker{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
+	maker := &render.Maker{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
 	report := newReport(os.Stdout, len(files))
 	var group errgroup.Group
 	group.SetLimit(pool.Size())
@@ -130,7 +130,7 @@ func findFiles(args []string) ([]found, error) {
 	return files, nil
 }
 
-func makeFile(ctx context.Context, m *optimize.Maker, f found, recipe ladder.Recipe, maxBytes int64) outcome {
+func makeFile(ctx context.Context, m *render.Maker, f found, recipe ladder.Recipe, maxBytes int64) outcome {
 	made, set, err := m.File(ctx, f.path, recipe, maxBytes)
 	switch {
 	case err != nil && f.walked && fault.CodeOf(err) == fault.UnsupportedFormat:

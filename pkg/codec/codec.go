@@ -10,7 +10,7 @@
 //
 // The package knows nothing of libvips: cmd/optimizerd-codec hands Serve the
 // engine of package imaging. It keeps nothing on disk and tries nothing twice:
-// what a crash means for a job is package optimize's to say.
+// what a crash means for a job is package jobs's to say.
 package codec
 
 import (

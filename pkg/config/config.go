@@ -26,8 +26,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fetch"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/publish"
@@ -36,21 +36,21 @@ import (
 
 // Config is every setting.
 type Config struct {
-	HTTP      httpapi.Config     `mapstructure:"http"`
-	Admin     Admin              `mapstructure:"admin"`
-	Auth      Auth               `mapstructure:"auth"`
-	Storage   Storage            `mapstructure:"storage"`
-	Files     Files              `mapstructure:"files"`
-	Limits    Limits             `mapstructure:"limits"`
-	Ladder    ladder.Config      `mapstructure:"ladder"`
-	Queue     Queue              `mapstructure:"queue"`
-	Jobs      Jobs               `mapstructure:"jobs"`
-	Fetch     intake.FetchConfig `mapstructure:"fetch"`
-	Webhook   Webhook            `mapstructure:"webhook"`
-	Codec     codec.Config       `mapstructure:"codec"`
-	Tunnel    Tunnel             `mapstructure:"tunnel"`
-	Retention publish.Retention  `mapstructure:"retention"`
-	Log       Log                `mapstructure:"log"`
+	HTTP      httpapi.Config    `mapstructure:"http"`
+	Admin     Admin             `mapstructure:"admin"`
+	Auth      Auth              `mapstructure:"auth"`
+	Storage   Storage           `mapstructure:"storage"`
+	Files     Files             `mapstructure:"files"`
+	Limits    Limits            `mapstructure:"limits"`
+	Ladder    ladder.Config     `mapstructure:"ladder"`
+	Queue     Queue             `mapstructure:"queue"`
+	Jobs      Jobs              `mapstructure:"jobs"`
+	Fetch     fetch.Config      `mapstructure:"fetch"`
+	Webhook   Webhook           `mapstructure:"webhook"`
+	Codec     codec.Config      `mapstructure:"codec"`
+	Tunnel    Tunnel            `mapstructure:"tunnel"`
+	Retention publish.Retention `mapstructure:"retention"`
+	Log       Log               `mapstructure:"log"`
 }
 
 // Admin is the listener for the operator alone.
@@ -147,7 +147,7 @@ func Default() Config {
 		Limits:  Limits{MaxBytes: 100 << 20, MaxPixels: 100_000_000, MaxFrames: 500, MaxMemory: 384 << 20},
 		Queue:   Queue{MaxPending: 256},
 		Jobs:    Jobs{Keep: 7 * 24 * time.Hour},
-		Fetch:   intake.DefaultFetchConfig(),
+		Fetch:   fetch.DefaultConfig(),
 		Webhook: Webhook{Secrets: []Secret{}},
 		Files:   Files{URLTTL: time.Hour},
 		Codec:   codec.DefaultConfig(),

@@ -34,16 +34,18 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/egress"
+	"github.com/optimizerd/optimizerd/pkg/fetch"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
@@ -55,9 +57,9 @@ type Daemon struct {
 	queue     *queue.Queue
 	store     *publish.Store
 	pool      *codec.Pool
-	service   *optimize.Service
+	service   *jobs.Service
 	outbox    *notify.Outbox
-	fetcher   *intake.Fetcher
+	fetcher   *fetch.Fetcher
 	governor  *thermal.Governor
 	receivers *http.Client // for webhooks
 	listener  net.Listener
@@ -105,7 +107,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
 	// Opening the spool sweeps it: not before the queue's lock is ours.
-	spool, err := intake.Open(intake.Config{
+	uploads, err := spool.Open(spool.Config{
 		Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree, Memory: c.Storage.UploadMemory,
 	})
 	if err != nil {
@@ -145,16 +147,16 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := d.openOutbox(views, rules); err != nil {
 		return nil, err
 	}
-	d.fetcher = intake.NewFetcher(c.Fetch, spool)
+	d.fetcher = fetch.New(c.Fetch, uploads)
 	d.governor = thermal.New("/", log.Named("thermal"))
 	d.metrics = newMetrics(d)
-	d.service, err = optimize.New(optimize.Deps{
-		Maker: &optimize.Maker{
+	d.service, err = jobs.New(jobs.Deps{
+		Maker: &render.Maker{
 			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize"),
 			KeepTimings: c.Storage.KeepTimings,
 		},
 		Queue:      d.queue,
-		Spool:      spool,
+		Spool:      uploads,
 		Fetcher:    d.fetcher,
 		Quarantine: bad,
 		Outbox:     d.outbox,
@@ -176,7 +178,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
 		Optimize:    d.service,
 		Queue:       d.queue,
-		Spool:       spool,
+		Spool:       uploads,
 		Store:       d.store,
 		Views:       views,
 		Receivers:   receivers(c, rules),
@@ -185,7 +187,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
 			"queue":  func() (string, error) { return "", d.queue.Check() },
-			"disk":   func() (string, error) { return "", spool.Room(0) },
+			"disk":   func() (string, error) { return "", uploads.Room(0) },
 			"codec":  func() (string, error) { return switchedOff(about), d.pool.Check() },
 			"tunnel": d.tunnelCheck(),
 		},

@@ -303,7 +303,7 @@ func checkSpace(f Facts) []Finding {
 	}
 	floor := f.Settings.Config.Storage.MinFree
 	if floor == 0 {
-		floor = min(256<<20, d.Total/20) // as package intake has it
+		floor = min(256<<20, d.Total/20) // as package spool has it
 	}
 	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {

@@ -19,11 +19,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // Config holds the settings of the API.
@@ -97,9 +97,9 @@ func (c Config) proxies() ([]netip.Prefix, error) {
 
 // Deps are what the API works with.
 type Deps struct {
-	Optimize    *optimize.Service
+	Optimize    *jobs.Service
 	Queue       *queue.Queue
-	Spool       *intake.Spool
+	Spool       *spool.Spool
 	Store       *publish.Store
 	Views       Views
 	Receivers   func(url string) error    // says why a webhook may not go there; nil takes no webhooks at all

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // formType is the only media type that is looked at: it says where the image
@@ -21,13 +21,13 @@ const (
 )
 
 // receiver is a way into the spool.
-type receiver func(body io.Reader, filename string) (*intake.Upload, error)
+type receiver func(body io.Reader, filename string) (*spool.Upload, error)
 
 var errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file.")
 
 // receiveForm streams the only file of a form into the spool. Text fields,
 // which are parts without a file name, are ignored wherever they stand.
-func receiveForm(form *multipart.Reader, into receiver) (upload *intake.Upload, err error) {
+func receiveForm(form *multipart.Reader, into receiver) (upload *spool.Upload, err error) {
 	defer func() {
 		if err != nil && upload != nil {
 			upload.Discard()
@@ -56,7 +56,7 @@ func receiveForm(form *multipart.Reader, into receiver) (upload *intake.Upload, 
 		case upload != nil:
 			return upload, errFiles
 		default:
-			if upload, err = into(part, intake.CleanFilename(formFilename.Replace(name))); err != nil {
+			if upload, err = into(part, spool.CleanFilename(formFilename.Replace(name))); err != nil {
 				return nil, formFault(err)
 			}
 		}

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 func TestFormHasOneFileAmongTextFields(t *testing.T) {
@@ -42,11 +42,11 @@ func TestFormHasOneFileAmongTextFields(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			spool, err := intake.Open(intake.Config{Dir: dir, MaxBytes: 1 << 20, MinFree: 1})
+			uploads, err := spool.Open(spool.Config{Dir: dir, MaxBytes: 1 << 20, MinFree: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
-			upload, err := receiveForm(multipart.NewReader(strings.NewReader(tc.form+"--b--\r\n"), "b"), spool.Receive)
+			upload, err := receiveForm(multipart.NewReader(strings.NewReader(tc.form+"--b--\r\n"), "b"), uploads.Receive)
 			if fault.CodeOf(err) != tc.code || (upload == nil) != (tc.code != "") {
 				t.Fatalf("got %v, %v; want the code %q", upload, err, tc.code)
 			}

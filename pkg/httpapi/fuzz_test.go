@@ -19,13 +19,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // tiny is a picture as far as anything here looks.
@@ -50,15 +51,15 @@ func whole(f *testing.F, dir string) http.Handler {
 	log := zap.NewNop()
 	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 8, Keep: time.Hour}, log)
 	must(err)
-	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 8 << 10, MinFree: 1})
+	uploads, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 8 << 10, MinFree: 1})
 	must(err)
 	store, err := publish.Open(publish.Config{Dir: filepath.Join(dir, "files")}, log)
 	must(err)
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
-	service, err := optimize.New(optimize.Deps{
-		Maker: &optimize.Maker{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
-		Queue: q, Spool: spool, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
+	service, err := jobs.New(jobs.Deps{
+		Maker: &render.Maker{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
+		Queue: q, Spool: uploads, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
 	})
 	must(err)
 	ended := make(chan error, 1)
@@ -69,7 +70,7 @@ func whole(f *testing.F, dir string) http.Handler {
 		must(q.Unlock())
 		must(store.Close())
 	})
-	handler, err := New(DefaultConfig(), Deps{Optimize: service, Queue: q, Spool: spool, Store: store, Log: log})
+	handler, err := New(DefaultConfig(), Deps{Optimize: service, Queue: q, Spool: uploads, Store: store, Log: log})
 	must(err)
 	return handler
 }

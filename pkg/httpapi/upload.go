@@ -15,11 +15,11 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // postImage takes one picture and answers with its manifest, or with the job
@@ -93,10 +93,10 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 
 // receive streams the one picture of the body to the spool, by into, and checks
 // the body's digest, if there is one.
-func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiver) (*intake.Upload, error) {
+func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiver) (*spool.Upload, error) {
 	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
 	if mediaType != formType {
-		upload, err := into(body, intake.CleanFilename(r.URL.Query().Get("filename")))
+		upload, err := into(body, spool.CleanFilename(r.URL.Query().Get("filename")))
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +117,7 @@ func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into recei
 	return verified(upload, digest, hash.Sum(nil))
 }
 
-func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
+func verified(upload *spool.Upload, want, got []byte) (*spool.Upload, error) {
 	if want != nil && !bytes.Equal(want, got) {
 		upload.Discard()
 		return nil, fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, want)
@@ -126,7 +126,7 @@ func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
 }
 
 // answerUpload waits for the work as long as the client likes and may.
-func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, prefer preference, received time.Time) error {
+func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, prefer preference, received time.Time) error {
 	if s.Manifest != nil {
 		w.Header().Set("Location", "/v1/images/"+s.Manifest.ID)
 		return w.json(http.StatusOK, s.Manifest.WithURLs(a.base(r)))

@@ -1,6 +1,6 @@
 // Package job is the record of one piece of work, its states and the allowed
 // steps between them. It is pure: package queue keeps the records on disk,
-// package optimize does what they say.
+// package jobs does what they say.
 //
 //	          Start            Complete
 //	Pending ────────► Processing ────────► Completed

@@ -6,7 +6,7 @@
 // in memory and nothing is locked, so other processes may list and clear the
 // directory while a daemon uses it, and the daemon sees that at its next upload.
 //
-// The package does not judge failures: package optimize decides what to add.
+// The package does not judge failures: package jobs decides what to add.
 package quarantine
 
 import (

@@ -1,14 +1,14 @@
-package optimize
+package jobs
 
 import (
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // Submission is what became of an upload: a manifest that was there already,
@@ -23,7 +23,7 @@ type Submission struct {
 // ticket, the job is durable, or held in memory until Announce if the upload is
 // and there is no webhook. The caller still releases the place and discards
 // the upload; whatever became theirs is not touched by that.
-func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.Webhook) (Submission, error) {
+func (s *Service) Submit(place *queue.Place, upload *spool.Upload, webhook job.Webhook) (Submission, error) {
 	id := s.recipe.ID(upload.SHA256)
 	s.Log.Debug("source received", zap.String("source", upload.Digest()))
 	turn := s.turn(id)
@@ -53,7 +53,7 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.
 }
 
 // accept makes an upload and its job durable, or holds both in memory.
-func (s *Service) accept(place *queue.Place, upload *intake.Upload, j job.Job) (*queue.Ticket, error) {
+func (s *Service) accept(place *queue.Place, upload *spool.Upload, j job.Job) (*queue.Ticket, error) {
 	if upload.InMemory() && !j.Promised() {
 		upload.Hold()
 		s.Log.Debug("source held in memory", zap.String("source", upload.Digest()))
@@ -93,7 +93,7 @@ func (s *Service) persist(t *queue.Ticket) error {
 	return t.Record()
 }
 
-func sourceOf(upload *intake.Upload) job.Source {
+func sourceOf(upload *spool.Upload) job.Source {
 	return job.Source{SHA256: upload.Digest(), Filename: upload.Filename, Bytes: upload.Bytes}
 }
 

@@ -1,11 +1,11 @@
-// Package intake turns bytes from outside into a checked, digested file in the
-// spool. It judges size, digest and format by the first bytes; it decodes
-// nothing.
+// Package spool holds the sources of jobs: bytes from outside become a checked
+// file, named by its digest. It checks size, digest and, by the first bytes,
+// format; it decodes nothing.
 //
-// A file in the spool is <random>.part while it comes in, and <sha256> once it
-// is kept: whole, synced and known by its digest. An upload may also be held in
-// memory, while nobody counts on it.
-package intake
+// A file is <random>.part while it is received, and <sha256> once it is kept:
+// complete, synced and known by its digest. An upload may also be held in memory
+// until a client relies on it.
+package spool
 
 import (
 	"bytes"

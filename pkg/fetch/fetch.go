@@ -1,4 +1,7 @@
-package intake
+// Package fetch downloads the sources of jobs by URL into the spool. It retries
+// what may be temporary, and gives every failure a code that says whether the
+// URL, the origin or the network is at fault.
+package fetch
 
 import (
 	"context"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 const (
@@ -24,14 +28,14 @@ const accept = "image/jpeg, image/png, image/tiff, image/gif, image/*;q=0.8"
 
 // Fetcher downloads sources into the spool.
 type Fetcher struct {
-	config FetchConfig
-	spool  *Spool
+	config Config
+	spool  *spool.Spool
 	client *http.Client
 	wait   time.Duration
 }
 
-// NewFetcher returns a fetcher that keeps to the rules in its settings.
-func NewFetcher(config FetchConfig, spool *Spool) *Fetcher {
+// New returns a fetcher that keeps to the rules in its settings.
+func New(config Config, spool *spool.Spool) *Fetcher {
 	return &Fetcher{config, spool, egress.NewClient(config.Rules(), maxRedirects), firstWait}
 }
 
@@ -40,7 +44,7 @@ func (f *Fetcher) Close() { f.client.CloseIdleConnections() }
 
 // Fetch downloads what is at a URL. What may pass is tried again, and comes
 // back as InputUnavailable when it did not; if ctx ends, its error does.
-func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*Upload, error) {
+func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*spool.Upload, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, http.NoBody)
 	if err != nil {
 		return nil, fault.New(fault.InputForbidden, "The URL is not valid.") // its error would quote the query
@@ -49,7 +53,7 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*Upload, error) {
 	request.Header.Set("Accept-Encoding", "identity") // an image is compressed already
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.Multiplier = f.wait, 3
-	upload, err := backoff.Retry(ctx, func() (*Upload, error) {
+	upload, err := backoff.Retry(ctx, func() (*spool.Upload, error) {
 		upload, err := f.try(request)
 		if err != nil && fault.CodeOf(err) != fault.InputUnavailable {
 			return nil, backoff.Permanent(err)
@@ -62,7 +66,7 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*Upload, error) {
 	return upload, err
 }
 
-func (f *Fetcher) try(request *http.Request) (*Upload, error) {
+func (f *Fetcher) try(request *http.Request) (*spool.Upload, error) {
 	ctx, cancel := context.WithTimeout(request.Context(), f.config.Timeout)
 	defer cancel()
 	response, err := f.client.Do(request.WithContext(ctx))
@@ -83,7 +87,7 @@ func (f *Fetcher) try(request *http.Request) (*Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	upload, err := f.spool.Receive(content, CleanFilename(request.URL.Path))
+	upload, err := f.spool.Receive(content, spool.CleanFilename(request.URL.Path))
 	if fault.CodeOf(err) == fault.InvalidRequest { // of an upload it is the client's fault
 		return nil, fault.Wrap(fault.InputRefused, err, "The origin sent an empty body.")
 	}

@@ -1,4 +1,4 @@
-package intake
+package fetch
 
 import (
 	"compress/gzip"

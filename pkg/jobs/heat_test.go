@@ -1,4 +1,4 @@
-package optimize_test
+package jobs_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/optimizerd/optimizerd/pkg/job"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
@@ -38,11 +38,11 @@ func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
 		most.Store(max(most.Load(), running.Add(1)))
 		defer running.Add(-1)
 		return nil
-	}, func(d *optimize.Deps) { d.Brake = governor })
+	}, func(d *jobs.Deps) { d.Brake = governor })
 	picture := 0
 	work := func(n int) {
 		t.Helper()
-		var all []optimize.Submission
+		var all []jobs.Submission
 		for range n {
 			picture++
 			all = append(all, h.submit(t, fmt.Sprint(gif, picture)))

@@ -1,4 +1,4 @@
-package intake
+package spool
 
 import "github.com/gabriel-vasile/mimetype"
 

@@ -1,4 +1,4 @@
-package optimize_test
+package jobs_test
 
 import (
 	"context"
@@ -8,23 +8,23 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // inMemory gives the service a spool with memory for uploads.
-func inMemory(t *testing.T, dir string) func(*optimize.Deps) {
+func inMemory(t *testing.T, dir string) func(*jobs.Deps) {
 	t.Helper()
-	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Memory: 1 << 20})
+	spool, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Memory: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(d *optimize.Deps) { d.Spool = spool }
+	return func(d *jobs.Deps) { d.Spool = spool }
 }
 
 // upload submits a picture that is received in memory.
-func (h *house) upload(t *testing.T, content string, webhook job.Webhook) optimize.Submission {
+func (h *house) upload(t *testing.T, content string, webhook job.Webhook) jobs.Submission {
 	t.Helper()
 	place, err := h.Queue.Reserve()
 	if err != nil {
@@ -58,13 +58,13 @@ func (h *house) onDisk(t *testing.T) (sources, records int) {
 }
 
 func TestAnUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
-	for name, count := range map[string]func(t *testing.T, h *house, first optimize.Submission){
-		"a client is told the id": func(t *testing.T, h *house, first optimize.Submission) {
+	for name, count := range map[string]func(t *testing.T, h *house, first jobs.Submission){
+		"a client is told the id": func(t *testing.T, h *house, first jobs.Submission) {
 			if j, err := h.Announce(first.Ticket); err != nil || j.Status.Ended() {
 				t.Errorf("%+v, %v", j, err)
 			}
 		},
-		"an equal upload has a webhook": func(t *testing.T, h *house, _ optimize.Submission) {
+		"an equal upload has a webhook": func(t *testing.T, h *house, _ jobs.Submission) {
 			if s := h.upload(t, gif, job.Webhook{URL: "https://example.com", Base: "http://x"}); !s.Joined {
 				t.Errorf("%+v", s)
 			}

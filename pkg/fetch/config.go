@@ -1,4 +1,4 @@
-package intake
+package fetch
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/egress"
 )
 
-// FetchConfig holds the settings of downloads.
-type FetchConfig struct {
+// Config holds the settings of downloads.
+type Config struct {
 	AllowPrivate bool          `mapstructure:"allow_private"` // addresses of the home network too, by http, on any port
 	AllowHTTP    bool          `mapstructure:"allow_http"`    // http beside https
 	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if there are any, these alone; *.example.com is all names below
@@ -20,18 +20,18 @@ type FetchConfig struct {
 	Concurrency  int           `mapstructure:"concurrency"` // downloads at once
 }
 
-// DefaultFetchConfig fetches by https from the public internet.
-func DefaultFetchConfig() FetchConfig {
-	return FetchConfig{AllowHosts: []string{}, Ports: []int{80, 443}, Timeout: time.Minute, Concurrency: 8}
+// DefaultConfig fetches by https from the public internet.
+func DefaultConfig() Config {
+	return Config{AllowHosts: []string{}, Ports: []int{80, 443}, Timeout: time.Minute, Concurrency: 8}
 }
 
 // Rules are where pictures may be fetched from.
-func (c FetchConfig) Rules() egress.Rules {
+func (c Config) Rules() egress.Rules {
 	return egress.Rules{AllowPrivate: c.AllowPrivate, AllowHTTP: c.AllowHTTP, AllowHosts: c.AllowHosts, Ports: c.Ports}
 }
 
 // Validate reports the first setting that is out of range, by its key.
-func (c FetchConfig) Validate() error {
+func (c Config) Validate() error {
 	for i, host := range c.AllowHosts {
 		if !hostPattern(host) {
 			return fmt.Errorf("fetch.allow_hosts[%d]: must be like img.example.com or *.example.com (got %q)", i, host)

@@ -1,4 +1,4 @@
-package intake_test
+package fetch_test
 
 import (
 	"compress/gzip"
@@ -11,26 +11,54 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/fetch"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // atHome is a configuration that reaches the servers of these tests.
-func atHome() intake.FetchConfig {
-	config := intake.DefaultFetchConfig()
+func atHome() fetch.Config {
+	config := fetch.DefaultConfig()
 	config.AllowPrivate = true
 	return config
 }
 
-func fetcher(t *testing.T, config intake.FetchConfig) (f *intake.Fetcher, dir string) {
+// gif is the smallest of images.
+const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+
+func open(t *testing.T) (*spool.Spool, string) {
 	t.Helper()
-	spool, dir := open(t)
-	f = intake.NewFetcher(config, spool)
+	dir := filepath.Join(t.TempDir(), "spool")
+	s, err := spool.Open(spool.Config{Dir: dir, MaxBytes: 1 << 20, MinFree: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, dir
+}
+
+func names(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func fetcher(t *testing.T, config fetch.Config) (f *fetch.Fetcher, dir string) {
+	t.Helper()
+	s, dir := open(t)
+	f = fetch.New(config, s)
 	f.Hasten()
 	t.Cleanup(f.Close)
 	return f, dir
@@ -392,12 +420,12 @@ func TestAnOriginThatIsNotReached(t *testing.T) {
 func TestTheRulesForbid(t *testing.T) {
 	at, requests := origin(t, func(_ int, w http.ResponseWriter, _ *http.Request) { sendGIF(w) })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(at, "http://"))
-	strict := intake.DefaultFetchConfig()
+	strict := fetch.DefaultConfig()
 	plain := strict
 	plain.AllowHTTP = true
 	some := atHome()
 	some.AllowHosts = []string{"img.example.com"}
-	for rawURL, config := range map[string]intake.FetchConfig{
+	for rawURL, config := range map[string]fetch.Config{
 		at + "?secret":                       strict,
 		"https://127.0.0.1/?secret":          strict,
 		"https://192.168.1.1/":               strict,
@@ -465,11 +493,11 @@ func TestFetchEndsWithItsContext(t *testing.T) {
 }
 
 func TestAFullDiskIsSeenBeforeTheDownload(t *testing.T) {
-	spool, err := intake.Open(intake.Config{Dir: t.TempDir(), MaxBytes: 1 << 50, MinFree: 1})
+	spool, err := spool.Open(spool.Config{Dir: t.TempDir(), MaxBytes: 1 << 50, MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := intake.NewFetcher(atHome(), spool)
+	f := fetch.New(atHome(), spool)
 	t.Cleanup(f.Close)
 	at, requests := origin(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(int64(1)<<49))
@@ -481,28 +509,28 @@ func TestAFullDiskIsSeenBeforeTheDownload(t *testing.T) {
 }
 
 func TestFetchConfigNamesTheKey(t *testing.T) {
-	if err := intake.DefaultFetchConfig().Validate(); err != nil {
+	if err := fetch.DefaultConfig().Validate(); err != nil {
 		t.Error(err)
 	}
-	good := intake.DefaultFetchConfig()
+	good := fetch.DefaultConfig()
 	good.AllowHosts = []string{"example.com", "*.Example.com.", "192.168.1.7", "fd00::1", "nas"}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
-	for key, change := range map[string]func(*intake.FetchConfig){
-		"fetch.timeout":     func(c *intake.FetchConfig) { c.Timeout = time.Millisecond },
-		"fetch.concurrency": func(c *intake.FetchConfig) { c.Concurrency = 0 },
-		"fetch.ports":       func(c *intake.FetchConfig) { c.Ports = nil },
-		"fetch.ports[1]":    func(c *intake.FetchConfig) { c.Ports = []int{443, 65536} },
+	for key, change := range map[string]func(*fetch.Config){
+		"fetch.timeout":     func(c *fetch.Config) { c.Timeout = time.Millisecond },
+		"fetch.concurrency": func(c *fetch.Config) { c.Concurrency = 0 },
+		"fetch.ports":       func(c *fetch.Config) { c.Ports = nil },
+		"fetch.ports[1]":    func(c *fetch.Config) { c.Ports = []int{443, 65536} },
 	} {
-		c := intake.DefaultFetchConfig()
+		c := fetch.DefaultConfig()
 		change(&c)
 		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), key+":") {
 			t.Errorf("%s: got %v", key, err)
 		}
 	}
 	for _, host := range []string{"", "*", "*.", "*example.com", "a.*.example.com", "https://example.com", "example.com/a", "example.com:443", "a b", "me@example.com"} {
-		c := intake.DefaultFetchConfig()
+		c := fetch.DefaultConfig()
 		c.AllowHosts = []string{"example.com", host}
 		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), "fetch.allow_hosts[1]:") {
 			t.Errorf("%q: got %v", host, err)

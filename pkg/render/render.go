@@ -1,10 +1,7 @@
-// Package optimize does the work of a job, from a source file to a published
-// set.
-//
-// Maker does one source. Service does what the queue holds, and works equal
-// content once, however many clients send it at the same time. Neither knows
-// HTTP, nor what is inside an engine.
-package optimize
+// Package render turns one source file into one published set. It knows neither
+// the queue nor HTTP, nor what is inside an engine: the command line uses it as
+// package jobs does.
+package render
 
 import (
 	"context"
@@ -21,11 +18,11 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
@@ -166,7 +163,7 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	case n > maxBytes:
 		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes (%d).", maxBytes)
 	}
-	if _, ok := intake.Sniff(*head); !ok {
+	if _, ok := spool.Sniff(*head); !ok {
 		return false, set, fault.New(fault.UnsupportedFormat, "The file is not an image in a supported format.")
 	}
 	var digest [sha256.Size]byte
@@ -182,6 +179,6 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 type prefix []byte
 
 func (p *prefix) Write(b []byte) (int, error) {
-	*p = append(*p, b[:min(len(b), intake.HeadSize-len(*p))]...)
+	*p = append(*p, b[:min(len(b), spool.HeadSize-len(*p))]...)
 	return len(b), nil
 }

@@ -1,4 +1,4 @@
-package optimize_test
+package jobs_test
 
 import (
 	"context"
@@ -18,14 +18,15 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -67,13 +68,13 @@ func (e *engine) Render(ctx context.Context, _ *os.File, recipe ladder.Recipe, _
 // house is a service with all its folders, whose workers run until the test
 // ends.
 type house struct {
-	*optimize.Service
+	*jobs.Service
 	dir    string
 	engine *engine
 	stop   func() // gives up on the jobs at hand
 }
 
-func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*optimize.Deps)) *house {
+func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Deps)) *house {
 	t.Helper()
 	log := zaptest.NewLogger(t)
 	must := func(err error) {
@@ -84,7 +85,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	}
 	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour}, log)
 	must(err)
-	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
+	spool, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
 	must(err)
 	store, err := publish.Open(publish.Config{
 		Dir: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), KeepOriginals: true,
@@ -93,14 +94,14 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
 	h := &house{dir: dir, engine: &engine{before: before}}
-	deps := optimize.Deps{
-		Maker: &optimize.Maker{Engine: h.engine, LastResort: h.engine, Store: store, Log: log},
+	deps := jobs.Deps{
+		Maker: &render.Maker{Engine: h.engine, LastResort: h.engine, Store: store, Log: log},
 		Queue: q, Spool: spool, Quarantine: bad, Ladder: ladder.DefaultConfig(), Writes: []ladder.Format{ladder.WebP, ladder.JPEG, ladder.AVIF}, Log: log,
 	}
 	for _, change := range changes {
 		change(&deps)
 	}
-	h.Service, err = optimize.New(deps)
+	h.Service, err = jobs.New(deps)
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -118,7 +119,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 
 const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
-func (h *house) submit(t *testing.T, content string) optimize.Submission {
+func (h *house) submit(t *testing.T, content string) jobs.Submission {
 	t.Helper()
 	place, err := h.Queue.Reserve()
 	if err != nil {
@@ -199,7 +200,7 @@ func TestEqualUploadsThatArriveTogetherAreWorkedOnce(t *testing.T) {
 		t.Errorf("joined: first %v, second %v, other %v", first.Joined, second.Joined, other.Joined)
 	}
 	close(gate)
-	for _, s := range []optimize.Submission{first, second, other} {
+	for _, s := range []jobs.Submission{first, second, other} {
 		if j := s.Ticket.Wait(t.Context()); j.Status != job.Completed {
 			t.Errorf("%s is %s", j.ID, j.Status)
 		}

@@ -1,4 +1,4 @@
-package optimize_test
+package jobs_test
 
 import (
 	"context"
@@ -13,22 +13,22 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // origin is a Fetcher whose pictures' content is their URL; before runs first,
 // and its error is the fetcher's.
 type origin struct {
-	spool   *intake.Spool
+	spool   *spool.Spool
 	fetches atomic.Int64
 	before  func(ctx context.Context, url string) error
 }
 
-func (o *origin) Fetch(ctx context.Context, url string) (*intake.Upload, error) {
+func (o *origin) Fetch(ctx context.Context, url string) (*spool.Upload, error) {
 	o.fetches.Add(1)
 	if o.before != nil {
 		if err := o.before(ctx, url); err != nil {
@@ -70,7 +70,7 @@ func (o *outbox) Release(id string) {
 func newRequests(t *testing.T, dir string, before func(ctx context.Context, url string) error) (*house, *origin, *outbox) {
 	t.Helper()
 	from, out := &origin{before: before}, &outbox{told: make(map[string]job.Job)}
-	h := newHouse(t, dir, nil, func(d *optimize.Deps) {
+	h := newHouse(t, dir, nil, func(d *jobs.Deps) {
 		from.spool = d.Spool
 		d.Fetcher, d.Outbox = from, out
 	})

@@ -1,4 +1,4 @@
-package intake_test
+package spool_test
 
 import (
 	"errors"
@@ -8,25 +8,25 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 const memory = 100
 
-func openWithMemory(t *testing.T) (spool *intake.Spool, dir string) {
+func openWithMemory(t *testing.T) (s *spool.Spool, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	spool, err := intake.Open(intake.Config{Dir: dir, MaxBytes: 1000, MinFree: 1, Memory: memory})
+	s, err := spool.Open(spool.Config{Dir: dir, MaxBytes: 1000, MinFree: 1, Memory: memory})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return spool, dir
+	return s, dir
 }
 
 // gifOf is taken for a GIF, and has so many bytes.
 func gifOf(length int) string { return "GIF89a" + strings.Repeat("x", length-6) }
 
-func inMemory(t *testing.T, s *intake.Spool, body string) *intake.Upload {
+func inMemory(t *testing.T, s *spool.Spool, body string) *spool.Upload {
 	t.Helper()
 	u, err := s.ReceiveInMemory(strings.NewReader(body), "cat.gif")
 	if err != nil {
@@ -35,7 +35,7 @@ func inMemory(t *testing.T, s *intake.Spool, body string) *intake.Upload {
 	return u
 }
 
-func source(t *testing.T, s *intake.Spool, digest string) string {
+func source(t *testing.T, s *spool.Spool, digest string) string {
 	t.Helper()
 	f, err := s.Source(digest)
 	if err != nil {

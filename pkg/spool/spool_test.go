@@ -1,4 +1,4 @@
-package intake_test
+package spool_test
 
 import (
 	"bytes"
@@ -12,16 +12,16 @@ import (
 	"testing/iotest"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // gif is the smallest of pictures.
 const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
-func open(t *testing.T) (*intake.Spool, string) {
+func open(t *testing.T) (*spool.Spool, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "spool")
-	s, err := intake.Open(intake.Config{Dir: dir, MaxBytes: 1 << 20, MinFree: 1})
+	s, err := spool.Open(spool.Config{Dir: dir, MaxBytes: 1 << 20, MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestOpeningSweepsHalfReceivedFilesOnly(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "123.part"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := intake.Open(intake.Config{Dir: dir, MaxBytes: 1}); err != nil {
+	if _, err := spool.Open(spool.Config{Dir: dir, MaxBytes: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); len(got) != 1 || got[0] != u.Digest() {
@@ -140,14 +140,14 @@ func TestOpeningSweepsHalfReceivedFilesOnly(t *testing.T) {
 
 func TestRoomIsRefusedBelowTheFloor(t *testing.T) {
 	dir := t.TempDir()
-	s, err := intake.Open(intake.Config{Dir: dir, MaxBytes: 1, MinFree: 1 << 60})
+	s, err := spool.Open(spool.Config{Dir: dir, MaxBytes: 1, MinFree: 1 << 60})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := fault.CodeOf(s.Room(0)); got != fault.InsufficientStorage {
 		t.Errorf("code %q, want %q", got, fault.InsufficientStorage)
 	}
-	s, err = intake.Open(intake.Config{Dir: dir, MaxBytes: 1, MinFree: 1})
+	s, err = spool.Open(spool.Config{Dir: dir, MaxBytes: 1, MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestSniffKnowsPicturesByTheirFirstBytes(t *testing.T) {
 		"II*\x00\x08\x00\x00\x00":                              "tiff",
 		"MM\x00*\x00\x00\x00\x08":                              "tiff",
 	} {
-		if got, ok := intake.Sniff([]byte(head)); !ok || got != want {
+		if got, ok := spool.Sniff([]byte(head)); !ok || got != want {
 			t.Errorf("%.12q is taken for %q, want %q", head, got, want)
 		}
 	}
@@ -180,7 +180,7 @@ func TestSniffKnowsPicturesByTheirFirstBytes(t *testing.T) {
 func FuzzSniff(f *testing.F) {
 	f.Add([]byte(gif))
 	f.Fuzz(func(t *testing.T, head []byte) {
-		if format, ok := intake.Sniff(head); ok && format == "" {
+		if format, ok := spool.Sniff(head); ok && format == "" {
 			t.Error("accepted without a name")
 		}
 	})

@@ -1,4 +1,8 @@
-package optimize
+// Package jobs is the life of a job: it is admitted, submitted, resolved,
+// rendered and finished, with a file for each step. Equal work is done once,
+// however many clients ask for it at the same time. The package knows neither
+// HTTP nor what is inside an engine.
+package jobs
 
 import (
 	"context"
@@ -14,19 +18,20 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
 // Deps are what a Service works with.
 type Deps struct {
-	Maker      *Maker
+	Maker      *render.Maker
 	Queue      *queue.Queue
-	Spool      *intake.Spool
+	Spool      *spool.Spool
 	Fetcher    Fetcher
 	Quarantine *quarantine.Store
 	Outbox     Outbox          // of webhooks; may be nil where no job has any
@@ -48,7 +53,7 @@ type Brake interface {
 
 // Fetcher brings the picture at a URL into the spool.
 type Fetcher interface {
-	Fetch(ctx context.Context, url string) (*intake.Upload, error)
+	Fetch(ctx context.Context, url string) (*spool.Upload, error)
 }
 
 // Outbox tells the world of ended jobs.
