@@ -56,9 +56,9 @@ func loopback(u *url.URL) bool {
 }
 
 const (
-	header   = "Cf-Access-Jwt-Assertion"
-	keysPath = "/cdn-cgi/access/certs"
-	keysTime = 10 * time.Second // to fetch the keys
+	header      = "Cf-Access-Jwt-Assertion"
+	keysPath    = "/cdn-cgi/access/certs"
+	keysTimeout = 10 * time.Second // to fetch the keys
 )
 
 // Keys are fetched when a token is signed by one that is not known, since they
@@ -78,7 +78,7 @@ type Verifier struct {
 // New fetches nothing yet.
 func New(c Config) *Verifier {
 	issuer := strings.TrimSuffix(c.TeamDomain, "/")
-	client := &http.Client{Timeout: keysTime, Transport: &paced{http.DefaultTransport.(*http.Transport).Clone(), rate.NewLimiter(rate.Every(keysEvery), keysBurst)}}
+	client := &http.Client{Timeout: keysTimeout, Transport: &rateLimited{http.DefaultTransport.(*http.Transport).Clone(), rate.NewLimiter(rate.Every(keysEvery), keysBurst)}}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), issuer+keysPath)
 	return &Verifier{
 		audiences: c.Audiences,
@@ -109,20 +109,20 @@ func (v *Verifier) Check(r *http.Request) error {
 	return nil
 }
 
-// paced lets only so many requests through.
-type paced struct {
+// rateLimited lets only so many requests through.
+type rateLimited struct {
 	http.RoundTripper
 	limit *rate.Limiter
 }
 
-func (p *paced) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !p.limit.Allow() {
+func (t *rateLimited) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !t.limit.Allow() {
 		return nil, errors.New("signing keys were fetched moments ago")
 	}
-	return p.RoundTripper.RoundTrip(r)
+	return t.RoundTripper.RoundTrip(r)
 }
 
 // CloseIdleConnections is for http.Client.
-func (p *paced) CloseIdleConnections() {
-	p.RoundTripper.(*http.Transport).CloseIdleConnections()
+func (t *rateLimited) CloseIdleConnections() {
+	t.RoundTripper.(*http.Transport).CloseIdleConnections()
 }

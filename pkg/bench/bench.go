@@ -1,4 +1,4 @@
-// Package bench measures what this machine makes of pictures, through the real
+// Package bench measures what this machine makes of images, through the real
 // codec processes: ladders a minute, memory, and what the efforts of WebP and
 // AVIF cost and save. Propose turns that into settings.
 //
@@ -28,14 +28,14 @@ import (
 // Options are what to measure.
 type Options struct {
 	Config   config.Config
-	Pictures []File // at least one
+	Images   []File // at least one
 	Log      *zap.Logger
 	All      bool               // go on to efforts that cost many times the lowest
 	Progress func(done, of int) // called after each step; may be nil
 }
 
 // File is a picture to measure with, which is opened anew for each ladder:
-// processes that work at once must not share their place in it.
+// processes that work at once must not memoryShare their place in it.
 type File struct{ Name, Path string }
 
 // Report is what was measured.
@@ -43,14 +43,14 @@ type Report struct {
 	Cores      int          `json:"cores"`
 	Memory     int64        `json:"memory"` // bytes; 0 if it cannot be known
 	Libvips    string       `json:"libvips"`
-	Pictures   []Picture    `json:"pictures"`
+	Images     []Image      `json:"pictures"`
 	Throughput []Throughput `json:"throughput"`
 	Efforts    []Effort     `json:"efforts"` // by format, ascending
 	Proposal   Proposal     `json:"proposal"`
 }
 
 // Picture is one that was measured with.
-type Picture struct {
+type Image struct {
 	Name   string `json:"name"`
 	Bytes  int64  `json:"bytes"`
 	Width  int    `json:"width"`
@@ -68,7 +68,7 @@ type Throughput struct {
 }
 
 // Effort is what the configured widths take in one format alone, for all
-// pictures together.
+// images together.
 type Effort struct {
 	Format     ladder.Format `json:"format"`
 	Effort     int           `json:"effort"`
@@ -107,7 +107,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			b.of += e.most + 1
 		}
 	}
-	if r.Pictures, err = b.look(ctx); err != nil {
+	if r.Images, err = b.probe(ctx); err != nil {
 		return r, err
 	}
 	for _, c := range candidates {
@@ -121,7 +121,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		if !slices.Contains(about.Outputs, e.format) {
 			continue
 		}
-		rows, err := b.climb(ctx, e.format, e.most)
+		rows, err := b.tryEfforts(ctx, e.format, e.most)
 		if err != nil {
 			return r, err
 		}
@@ -166,14 +166,14 @@ func (b *bench) start(ctx context.Context) (codec.About, error) {
 
 // look has each picture made small once: one that cannot be read is told of
 // before the long part.
-func (b *bench) look(ctx context.Context) ([]Picture, error) {
+func (b *bench) probe(ctx context.Context) ([]Image, error) {
 	pool, err := codec.NewPool(ctx, b.Config.CodecConfig(), b.Log)
 	if err != nil {
 		return nil, err
 	}
 	defer pool.Close()
-	var pictures []Picture
-	for _, f := range b.Pictures {
+	var images []Image
+	for _, f := range b.Images {
 		c, err := b.render(ctx, pool, f, b.Config.Ladder.Single(ladder.Box{Width: 64}, ladder.JPEG))
 		if err != nil {
 			return nil, err
@@ -182,9 +182,9 @@ func (b *bench) look(ctx context.Context) ([]Picture, error) {
 		if err != nil {
 			return nil, err
 		}
-		pictures = append(pictures, Picture{f.Name, info.Size(), c.source.Width, c.source.Height})
+		images = append(images, Image{f.Name, info.Size(), c.source.Width, c.source.Height})
 	}
-	return pictures, nil
+	return images, nil
 }
 
 func (b *bench) render(ctx context.Context, pool *codec.Pool, f File, recipe ladder.Recipe) (c counter, err error) {
@@ -219,7 +219,7 @@ func (b *bench) measure(ctx context.Context, s setup, recipe ladder.Recipe, roun
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(pool.Size())
 	for range rounds {
-		for _, f := range b.Pictures {
+		for _, f := range b.Images {
 			group.Go(func() error {
 				c, err := b.render(ctx, pool, f, recipe)
 				bytes.Add(c.bytes)
@@ -243,12 +243,12 @@ func (b *bench) step() {
 	}
 }
 
-// throughput measures the configured ladder. Every process gets two pictures
+// throughput measures the configured ladder. Every process gets two images
 // at least, so that starting it and the end, when not all are busy, count less.
 func (b *bench) throughput(ctx context.Context, processes, threads int) (Throughput, error) {
-	rounds := (2*processes-1)/len(b.Pictures) + 1
+	rounds := (2*processes-1)/len(b.Images) + 1
 	c, err := b.measure(ctx, setup{processes, threads}, b.Config.Ladder.Recipe(), rounds)
-	ladders := rounds * len(b.Pictures)
+	ladders := rounds * len(b.Images)
 	return Throughput{
 		Processes: processes, Threads: threads,
 		LaddersPerMinute: float64(ladders) / c.wall.Minutes(),
@@ -257,13 +257,13 @@ func (b *bench) throughput(ctx context.Context, processes, threads int) (Through
 	}, err
 }
 
-// tooCostly is how many times the lowest effort one may cost for a higher one to
+// maxCostFactor is how many times the lowest effort one may cost for a higher one to
 // be tried: it would have to save a fifth of the bytes to be proposed.
-const tooCostly = 10
+const maxCostFactor = 10
 
 // climb measures the efforts of a format from the lowest on, until one is so
 // slow that the daemon would not wait for it.
-func (b *bench) climb(ctx context.Context, f ladder.Format, most int) (rows []Effort, err error) {
+func (b *bench) tryEfforts(ctx context.Context, f ladder.Format, most int) (rows []Effort, err error) {
 	l := b.Config.Ladder
 	l.Formats = []ladder.Format{f}
 	for effort := range most + 1 {
@@ -278,7 +278,7 @@ func (b *bench) climb(ctx context.Context, f ladder.Format, most int) (rows []Ef
 			return nil, err
 		}
 		rows = append(rows, Effort{Format: f, Effort: effort, CPUSeconds: c.cpu.Seconds(), Bytes: c.bytes})
-		if !b.All && c.cpu.Seconds() > tooCostly*rows[0].CPUSeconds {
+		if !b.All && c.cpu.Seconds() > maxCostFactor*rows[0].CPUSeconds {
 			b.of -= most - effort
 			return rows, nil
 		}

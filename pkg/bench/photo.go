@@ -76,8 +76,8 @@ func randomLeaf(r *rand.Rand) leaf {
 	}
 }
 
-// soft is how many pixels an edge is wide, as lenses make them.
-const soft = 6
+// edgeWidth is how many pixels an edge is wide, as lenses make them.
+const edgeWidth = 6
 
 func paintLeaf(p *image.YCbCr, l leaf) {
 	top, bottom := max(0, int(l.y-l.radius)), min(photoHeight-1, int(l.y+l.radius))
@@ -88,7 +88,7 @@ func paintLeaf(p *image.YCbCr, l leaf) {
 			if fromEdge <= 0 {
 				continue
 			}
-			cover := min(1, fromEdge/soft)
+			cover := min(1, fromEdge/edgeWidth)
 			luma := l.luma + 12*math.Sin(l.waveX*float64(x)+l.waveY*float64(y))
 			blend(&p.Y[p.YOffset(x, y)], luma, cover)
 			if x%2 == 0 && y%2 == 0 {

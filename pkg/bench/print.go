@@ -19,7 +19,7 @@ func (r Report) Print(w io.Writer) error {
 		memory = humanize.IBytes(uint64(r.Memory)) + " of memory"
 	}
 	fmt.Fprintf(t, "%d cores, %s, libvips %s\n", r.Cores, memory, r.Libvips)
-	for _, p := range r.Pictures {
+	for _, p := range r.Images {
 		fmt.Fprintf(t, "%s: %d × %d pixels, %s\n", p.Name, p.Width, p.Height, humanize.IBytes(uint64(p.Bytes)))
 	}
 	fmt.Fprint(t, "\nConfigured ladder, one image after another:\n")

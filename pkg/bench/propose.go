@@ -23,7 +23,7 @@ func Propose(r Report) Proposal {
 	p := Proposal{Effort: make(map[ladder.Format]int)}
 	var best Throughput
 	for _, t := range r.Throughput {
-		if best.Processes == 0 || t.LaddersPerMinute > best.LaddersPerMinute*worthwhile(best, t) {
+		if best.Processes == 0 || t.LaddersPerMinute > best.LaddersPerMinute*requiredSpeedup(best, t) {
 			best = t
 		}
 	}
@@ -34,7 +34,7 @@ func Propose(r Report) Proposal {
 		if e.TooSlow || e.CPUSeconds <= 0 || e.Bytes <= 0 {
 			continue
 		}
-		cost := math.Log(e.CPUSeconds) + worth*math.Log(float64(e.Bytes))
+		cost := math.Log(e.CPUSeconds) + byteWeight*math.Log(float64(e.Bytes))
 		if least, ok := lowest[e.Format]; !ok || cost < least {
 			lowest[e.Format], p.Effort[e.Format] = cost, e.Effort
 		}
@@ -42,21 +42,21 @@ func Propose(r Report) Proposal {
 	return p
 }
 
-// worth says what a byte is worth in processor time: one percent fewer bytes,
+// byteWeight says what a byte is byteWeight in processor time: one percent fewer bytes,
 // which are kept and sent for years, so many percent more time, once.
-const worth = 10
+const byteWeight = 10
 
-// worthwhile is how much faster a setup must be to be preferred: one with more
+// requiredSpeedup is how much faster a setup must be to be preferred: one with more
 // processes takes more memory, and measurements vary.
-func worthwhile(than, t Throughput) float64 {
+func requiredSpeedup(than, t Throughput) float64 {
 	if t.Processes > than.Processes {
 		return 1.05
 	}
 	return 1
 }
 
-// share is what the systemd unit lets daemon and codec have of the memory.
-const share = 0.7
+// memoryShare is what the systemd unit lets daemon and codec have of the memory.
+const memoryShare = 0.7
 
 // maxMemory is the most memory for one picture with which all processes can be
 // at their largest at once; bytes, a multiple of 32 MiB. With less than the
@@ -66,7 +66,7 @@ func maxMemory(memory int64, processes int) int64 {
 	if memory == 0 {
 		return 0
 	}
-	each := (int64(share*float64(memory))-config.DaemonMemory)/int64(max(1, processes)) - codec.IdleChild - config.ChildSlack
+	each := (int64(memoryShare*float64(memory))-config.DaemonMemory)/int64(max(1, processes)) - codec.IdleChild - config.ChildSlack
 	return min(most, max(least, each/step*step))
 }
 

@@ -18,8 +18,8 @@ import (
 // after the standard three.
 const socketFD = 3
 
-// outOfTime is the exit status of a child that has used up its processor time.
-const outOfTime = 3
+// exitOutOfTime is the exit status of a child that has used up its processor time.
+const exitOutOfTime = 3
 
 // Start makes a child's engine and has it test itself. It calls test before
 // each part of that, such as "read heic", so that the parent knows what the
@@ -73,7 +73,7 @@ func exitOnCPULimit() {
 	signal.Notify(exceeded, syscall.SIGXCPU)
 	go func() {
 		<-exceeded
-		os.Exit(outOfTime)
+		os.Exit(exitOutOfTime)
 	}()
 }
 

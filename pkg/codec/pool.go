@@ -74,7 +74,7 @@ func (c Config) withDefaults() Config {
 // do; bytes.
 const (
 	IdleChild = 32 << 20
-	others    = 192 << 20
+	reserved  = 192 << 20
 )
 
 // processesFor is a child for every two cores, since each uses them all for
@@ -85,7 +85,7 @@ func processesFor(cores int, memory, child int64) int {
 
 // Fit is how many children can be at their largest at once where so much memory
 // is, each with so much for its work; bytes.
-func Fit(memory, child int64) int { return int((memory - others) / (child + IdleChild)) }
+func Fit(memory, child int64) int { return int((memory - reserved) / (child + IdleChild)) }
 
 // AvailableMemory is that of the machine, or of the cgroup where that has less;
 // 0 if neither can be known.
@@ -107,7 +107,7 @@ type Pool struct {
 	slots   chan *process // as many as processes; nil for a child that is not running
 	about   About
 	alone   sync.Mutex // held by who collects all slots
-	nursery *nursery
+	spawner *spawner
 	started atomic.Int64
 	crashed atomic.Int64
 	broken  atomic.Pointer[error] // why the last child did not start; nil if it did
@@ -123,10 +123,10 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	}
 	config = config.withDefaults()
 	config.Path = path
-	p := &Pool{config: config, log: log, slots: make(chan *process, config.Processes), nursery: newNursery(config, log)}
+	p := &Pool{config: config, log: log, slots: make(chan *process, config.Processes), spawner: newSpawner(config, log)}
 	first, err := p.start(ctx)
 	if err != nil {
-		p.nursery.close()
+		p.spawner.close()
 		return nil, err
 	}
 	p.about = first.about
@@ -139,7 +139,7 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 
 // start runs one more child; a child that cannot start is nil.
 func (p *Pool) start(ctx context.Context) (*process, error) {
-	child, err := p.nursery.start(ctx)
+	child, err := p.spawner.start(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = &Unavailable{err}
 		p.broken.Store(&err)
@@ -182,9 +182,9 @@ type Usage struct {
 
 // Usage sums up the children that have ended: after Close, all.
 func (p *Pool) Usage() Usage {
-	p.nursery.counts.Lock()
-	defer p.nursery.counts.Unlock()
-	return p.nursery.usage
+	p.spawner.counts.Lock()
+	defer p.spawner.counts.Unlock()
+	return p.spawner.usage
 }
 
 // Render implements Engine. It waits for a free child, and kills that child
@@ -197,7 +197,7 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	case <-ctx.Done():
 		return ladder.Summary{}, ctx.Err()
 	}
-	defer func() { p.slots <- p.worthKeeping(child) }()
+	defer func() { p.slots <- p.reusable(child) }()
 	if child != nil && !child.alive() {
 		child.kill() // it died idle; what is left of it goes
 		child = nil
@@ -264,9 +264,9 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	return ladder.Summary{}, err
 }
 
-// worthKeeping is the child, or nil for one that is dead, worn out or has
+// reusable is the child, or nil for one that is dead, worn out or has
 // grown.
-func (p *Pool) worthKeeping(child *process) *process {
+func (p *Pool) reusable(child *process) *process {
 	if child == nil || !child.alive() {
 		return nil
 	}
@@ -286,102 +286,102 @@ func (p *Pool) Close() {
 			child.close()
 		}
 	}
-	p.nursery.close()
+	p.spawner.close()
 }
 
-// traits are what a child is started with beside the configuration, because an
+// workarounds are what a child is started with beside the configuration, because an
 // earlier one died without it.
-type traits struct {
+type workarounds struct {
 	noVector bool
 	off      []string // parts of the self-test, and so formats, that are left out
 }
 
-// nursery starts children, all on one thread of its own: the kernel kills a
+// spawner starts children, all on one thread of its own: the kernel kills a
 // child when the thread that started it ends, which must be at the end of the
 // daemon and not whenever Go lets a thread go.
-type nursery struct {
+type spawner struct {
 	config Config
 	log    *zap.Logger
 	spawn  chan func()
 
-	mu      sync.Mutex
-	traits  traits
-	suspect string // the part of the self-test for which vector code was switched off
-	settled bool   // a child has greeted, so these are the traits that this machine needs
+	mu          sync.Mutex
+	workarounds workarounds
+	suspect     string // the part of the self-test for which vector code was switched off
+	settled     bool   // a child has greeted, so these are the workarounds that this machine needs
 
 	counts sync.Mutex
 	usage  Usage // of the children that have ended
 }
 
-func newNursery(config Config, log *zap.Logger) *nursery {
-	n := &nursery{config: config, log: log, spawn: make(chan func())}
+func newSpawner(config Config, log *zap.Logger) *spawner {
+	s := &spawner{config: config, log: log, spawn: make(chan func())}
 	go func() {
 		runtime.LockOSThread() // and never unlocked: it ends with the goroutine
 		lowerPriority()
-		for f := range n.spawn {
+		for f := range s.spawn {
 			f()
 		}
 	}()
-	return n
+	return s
 }
 
-func (n *nursery) close() { close(n.spawn) }
+func (s *spawner) close() { close(s.spawn) }
 
-// startTries is how many children may die before they greet with nothing to be
+// maxStarts is how many children may die before they greet with nothing to be
 // learnt from it: a kernel short of memory kills as it likes.
-const startTries = 5
+const maxStarts = 5
 
 // start runs a child to its greeting. One that dies in its self-test is started
 // again without vector code, a known fault of libvips on some boards; when that
 // does not help, with vector code but without the part that it died of.
-func (n *nursery) start(ctx context.Context) (*process, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for try := 1; ; {
-		child, err := n.spawnOne()
+func (s *spawner) start(ctx context.Context) (*process, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for starts := 1; ; {
+		child, err := s.spawnOne()
 		if err != nil {
 			return nil, err
 		}
-		err = child.greet(ctx, n.config.Version)
+		err = child.greet(ctx, s.config.Version)
 		if err == nil {
-			n.settled = true
+			s.settled = true
 			return child, nil
 		}
 		var crash *selfTestCrash
 		if ctx.Err() != nil || !errors.As(err, &crash) {
 			return nil, err
 		}
-		if n.learn(crash) {
+		if s.adapt(crash) {
 			continue
 		}
-		if try++; try > startTries {
+		if starts++; starts > maxStarts {
 			return nil, err
 		}
-		n.log.Warn("codec died before its greeting, starting another", zap.Error(crash))
+		s.log.Warn("codec died before its greeting, starting another", zap.Error(crash))
 	}
 }
 
-// learn changes the traits after a crash; false is that there is nothing to
+// learn changes the workarounds after a crash; false is that there is nothing to
 // change. What an earlier child could do stays on: the others were told of it.
-func (n *nursery) learn(crash *selfTestCrash) bool {
+func (s *spawner) adapt(crash *selfTestCrash) bool {
 	switch {
-	case n.settled || crash.part == "" || slices.Contains(n.traits.off, crash.part):
+	case s.settled || crash.part == "" || slices.Contains(s.workarounds.off, crash.part):
 		return false
-	case n.suspect != crash.part:
-		n.log.Warn("codec died in its self-test, retrying without vector code", zap.Error(crash))
-		n.traits.noVector, n.suspect = true, crash.part
+	case s.suspect != crash.part:
+		s.log.Warn("codec died in its self-test, retrying without vector code", zap.Error(crash))
+		s.workarounds.noVector, s.suspect = true, crash.part
 	default:
-		n.log.Error("codec died in its self-test, disabling the feature", zap.String("off", crash.part), zap.Error(crash))
-		n.traits.noVector, n.suspect = false, ""
-		n.traits.off = append(n.traits.off, crash.part)
+		s.log.Error("codec died in its self-test, disabling the feature", zap.String("off", crash.part), zap.Error(crash))
+		s.workarounds.noVector, s.suspect = false, ""
+		s.workarounds.off = append(s.workarounds.off, crash.part)
 	}
 	return true
 }
 
-func (n *nursery) spawnOne() (child *process, err error) {
+func (s *spawner) spawnOne() (child *process, err error) {
 	done := make(chan struct{})
-	n.spawn <- func() {
-		child, err = spawn(n.config, n.traits, n.log, n.count)
+	s.spawn <- func() {
+		child, err = spawn(s.config, s.workarounds, s.log, s.count)
 		close(done)
 	}
 	<-done
@@ -389,11 +389,11 @@ func (n *nursery) spawnOne() (child *process, err error) {
 }
 
 // count adds up what an ended child took.
-func (n *nursery) count(ended *os.ProcessState) {
-	n.counts.Lock()
-	defer n.counts.Unlock()
-	n.usage.CPU += ended.UserTime() + ended.SystemTime()
+func (s *spawner) count(ended *os.ProcessState) {
+	s.counts.Lock()
+	defer s.counts.Unlock()
+	s.usage.CPU += ended.UserTime() + ended.SystemTime()
 	if r, ok := ended.SysUsage().(*syscall.Rusage); ok {
-		n.usage.Peak = max(n.usage.Peak, r.Maxrss<<10)
+		s.usage.Peak = max(s.usage.Peak, r.Maxrss<<10)
 	}
 }

@@ -58,15 +58,15 @@ type process struct {
 // spawn runs a child. It is called on a thread that lives as long as the pool:
 // the kernel kills the child when that thread ends. reaped is called when the
 // child has ended.
-func spawn(c Config, t traits, log *zap.Logger, reaped func(*os.ProcessState)) (*process, error) {
+func spawn(c Config, w workarounds, log *zap.Logger, reaped func(*os.ProcessState)) (*process, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command(c.Path, "-threads", strconv.Itoa(c.Threads), "-memory", strconv.FormatInt(c.Memory, 10), "-off", strings.Join(t.off, ","))
+	cmd := exec.Command(c.Path, "-threads", strconv.Itoa(c.Threads), "-memory", strconv.FormatInt(c.Memory, 10), "-off", strings.Join(w.off, ","))
 	cmd.Args[0] = program
-	cmd.Env = childEnv(t.noVector)
+	cmd.Env = childEnv(w.noVector)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = &lineLog{log: log}
 	cmd.WaitDelay = exitTimeout
@@ -141,11 +141,11 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 	if err := sendRequest(p.conn, m, src); err != nil {
 		return ladder.Summary{}, p.crash(err)
 	}
-	t := turn{recipe: m.Recipe}
+	state := replyState{recipe: m.Recipe}
 	for {
 		got, err := readReply(p.r)
 		if err == nil {
-			err = t.allow(got)
+			err = state.validate(got)
 		}
 		if err != nil {
 			return ladder.Summary{}, p.crash(err)
@@ -229,7 +229,7 @@ func hasMagic(f ladder.Format, head []byte) bool {
 }
 
 // turn is what a child may say next.
-type turn struct {
+type replyState struct {
 	recipe  ladder.Recipe
 	opened  bool
 	planned []ladder.Variant // and not yet sent
@@ -237,7 +237,7 @@ type turn struct {
 
 // allow reports what is wrong with a reply at this point. A child can only
 // send the variants that follow from the recipe and the size that it claims.
-func (t *turn) allow(m reply) error {
+func (s *replyState) validate(m reply) error {
 	switch {
 	case m.Failed != nil:
 		if !slices.Contains(ownFaults, m.Failed.Code) {
@@ -245,40 +245,40 @@ func (t *turn) allow(m reply) error {
 		}
 		return nil
 	case m.Opened != nil:
-		if t.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 || !slices.Contains(inputs, m.Opened.Format) {
+		if s.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 || !slices.Contains(inputs, m.Opened.Format) {
 			return fmt.Errorf("unexpected source: %.10q of %d × %d", m.Opened.Format, m.Opened.Width, m.Opened.Height)
 		}
-		t.opened = true
-		t.planned = t.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
+		s.opened = true
+		s.planned = s.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
 		return nil
-	case m.Variant != nil && t.opened:
+	case m.Variant != nil && s.opened:
 		v := *m.Variant
-		i := slices.IndexFunc(t.planned, func(p ladder.Variant) bool {
+		i := slices.IndexFunc(s.planned, func(p ladder.Variant) bool {
 			return p.Format == v.Format && p.Width == v.Width && p.Height == v.Height
 		})
 		if i < 0 || v.Bytes < 1 || v.Bytes > maxVariant {
 			return fmt.Errorf("unplanned variant %.40q of %d bytes", v.Name(), v.Bytes)
 		}
-		t.planned = slices.Delete(t.planned, i, i+1)
+		s.planned = slices.Delete(s.planned, i, i+1)
 		return nil
-	case m.Done != nil && t.opened:
+	case m.Done != nil && s.opened:
 		for _, o := range m.Done.Omitted {
-			i := slices.IndexFunc(t.planned, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
+			i := slices.IndexFunc(s.planned, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
 			if i < 0 || o.Reason != ladder.NotSmaller {
 				return fmt.Errorf("unplanned omission of %.10q at %d pixels", o.Format, o.Width)
 			}
-			t.planned = slices.Delete(t.planned, i, i+1)
+			s.planned = slices.Delete(s.planned, i, i+1)
 		}
 		if len(m.Done.ThumbHash) > maxThumbHash {
 			return fmt.Errorf("ThumbHash of %d bytes is too long", len(m.Done.ThumbHash))
 		}
-		for s, took := range m.Done.Timings {
-			if !slices.Contains(timed, s) || took < 0 {
-				return fmt.Errorf("invalid time %v for stage %.20q", took, s)
+		for stage, took := range m.Done.Timings {
+			if !slices.Contains(timed, stage) || took < 0 {
+				return fmt.Errorf("invalid time %v for stage %.20q", took, stage)
 			}
 		}
-		if len(t.planned) > 0 {
-			return fmt.Errorf("neither variant nor omission of %s", t.planned[0].Name())
+		if len(s.planned) > 0 {
+			return fmt.Errorf("neither variant nor omission of %s", s.planned[0].Name())
 		}
 		return nil
 	default:
@@ -313,7 +313,7 @@ func (p *process) crash(cause error) *Crash {
 	if !died {
 		return &Crash{cause.Error()}
 	}
-	if p.cmd.ProcessState.ExitCode() == outOfTime {
+	if p.cmd.ProcessState.ExitCode() == exitOutOfTime {
 		return &Crash{"exceeded its CPU time limit"}
 	}
 	return &Crash{fmt.Sprintf("ended (%s)", p.cmd.ProcessState)}
@@ -389,7 +389,7 @@ func lowerPriority() {
 		lowest     = 7
 	)
 	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // which gives 20 minus the nice value
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-now+lower)
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-now+niceIncrement)
 	}
 	if class, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, process, 0, 0); errno == 0 && class>>13 != idle {
 		_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, process, 0, bestEffort|lowest)
@@ -397,7 +397,7 @@ func lowerPriority() {
 }
 
 // lower is by how much children are nicer than the daemon.
-const lower = 5
+const niceIncrement = 5
 
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

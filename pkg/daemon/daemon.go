@@ -2,7 +2,7 @@
 // it but cmd/optimizerd.
 //
 //	tunnel ─┐
-//	client ─► httpapi ─► intake ─► queue ─► optimize ─► publish ─► files/<id>/…
+//	client ─► httpapi ─► jobs ─► queue ─► render ─► publish ─► files/<id>/…
 //	                       ▲                  │   │
 //	                     a URL                │   └──► notify ─► a webhook
 //	                                      codec pool ═► optimizerd-codec × N
@@ -52,25 +52,25 @@ import (
 
 // Daemon is the assembled service. New starts it listening, Run serves.
 type Daemon struct {
-	config    config.Config
-	log       *zap.Logger
-	queue     *queue.Queue
-	store     *publish.Store
-	pool      *codec.Pool
-	service   *jobs.Service
-	outbox    *notify.Outbox
-	fetcher   *fetch.Fetcher
-	governor  *thermal.Governor
-	receivers *http.Client // for webhooks
-	listener  net.Listener
-	socket    net.Listener // for a cloudflared beside the daemon; nil unless the tunnel is external
-	server    *http.Server
-	tunnel    *tunnel.Tunnel   // nil unless it is embedded
-	access    *access.Verifier // nil if Cloudflare Access is not asked
-	lastLocal atomic.Int64     // when a request last came over the socket, Unix seconds
-	metrics   *metrics
-	admin     net.Listener  // nil when it is off
-	stopping  chan struct{} // closed when the daemon begins to stop
+	config            config.Config
+	log               *zap.Logger
+	queue             *queue.Queue
+	store             *publish.Store
+	pool              *codec.Pool
+	service           *jobs.Service
+	outbox            *notify.Outbox
+	fetcher           *fetch.Fetcher
+	governor          *thermal.Governor
+	receivers         *http.Client // for webhooks
+	listener          net.Listener
+	socket            net.Listener // for a cloudflared beside the daemon; nil unless the tunnel is external
+	server            *http.Server
+	tunnel            *tunnel.Tunnel   // nil unless it is embedded
+	access            *access.Verifier // nil if Cloudflare Access is not asked
+	lastSocketRequest atomic.Int64     // when a request last came over the socket, Unix seconds
+	metrics           *metrics
+	admin             net.Listener  // nil when it is off
+	stopping          chan struct{} // closed when the daemon begins to stop
 }
 
 // The longest that each step of stopping may take. systemd's TimeoutStopSec is
@@ -152,7 +152,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	d.metrics = newMetrics(d)
 	d.service, err = jobs.New(jobs.Deps{
 		Maker: &render.Maker{
-			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize"),
+			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("jobs"),
 			KeepTimings: c.Storage.KeepTimings,
 		},
 		Queue:      d.queue,
@@ -162,18 +162,18 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Outbox:     d.outbox,
 		Ladder:     d.config.Ladder,
 		Writes:     about.Outputs,
-		Log:        log.Named("optimize"),
+		Log:        log.Named("jobs"),
 		Ended:      d.metrics.ended,
 		Stopping:   d.stopping,
-		Brake:      d.governor,
+		Throttle:   d.governor,
 	})
 	if err != nil {
 		return nil, err
 	}
-	var letIn func(*http.Request) error
+	var checkAccess func(*http.Request) error
 	if c.Tunnel.Access.TeamDomain != "" {
 		d.access = access.New(c.Tunnel.Access)
-		letIn = d.access.Check
+		checkAccess = d.access.Check
 	}
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
 		Optimize:    d.service,
@@ -183,12 +183,12 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Views:       views,
 		Receivers:   receivers(c, rules),
 		Tokens:      c.TokenStrings(),
-		Access:      letIn,
+		Access:      checkAccess,
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
 			"queue":  func() (string, error) { return "", d.queue.Check() },
-			"disk":   func() (string, error) { return "", uploads.Room(0) },
-			"codec":  func() (string, error) { return switchedOff(about), d.pool.Check() },
+			"disk":   func() (string, error) { return "", uploads.CheckSpace(0) },
+			"codec":  func() (string, error) { return unavailableFormats(about), d.pool.Check() },
 			"tunnel": d.tunnelCheck(),
 		},
 		Stopping: d.stopping,
@@ -202,7 +202,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, err
 	}
 	d.server = &http.Server{
-		Handler: d.byEntrance(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: d.markTunnelRequests(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: zap.NewStdLog(log.Named("http")),
 	}
 	if err := d.listen(); err != nil {
@@ -249,8 +249,8 @@ func receivers(c config.Config, rules egress.Rules) func(string) error {
 	}
 }
 
-// switchedOff says which formats the codec does without, if any.
-func switchedOff(about codec.About) string {
+// unavailableFormats says which formats the codec does without, if any.
+func unavailableFormats(about codec.About) string {
 	if len(about.Off) == 0 {
 		return ""
 	}
@@ -260,7 +260,7 @@ func switchedOff(about codec.About) string {
 // dropFormats takes from the ladder what the codec cannot write, so that the
 // other formats are made.
 func (d *Daemon) dropFormats(about codec.About) error {
-	if off := switchedOff(about); off != "" {
+	if off := unavailableFormats(about); off != "" {
 		d.log.Warn("some formats are unavailable; run 'optimizerd doctor'", zap.String("codec", off))
 	}
 	wanted := d.config.Ladder.Formats
@@ -342,9 +342,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.socket != nil {
 		group.Go(func() error { return serve(d.server, d.socket) })
 	}
-	tunnelled := make(chan struct{})
+	tunnelDone := make(chan struct{})
 	group.Go(func() error {
-		defer close(tunnelled)
+		defer close(tunnelDone)
 		if d.tunnel == nil {
 			return nil
 		}
@@ -357,22 +357,22 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.admin != nil {
 		group.Go(func() error { return serve(admin, d.admin) })
 	}
-	worked := make(chan struct{})
+	workersDone := make(chan struct{})
 	group.Go(func() error {
-		defer close(worked)
+		defer close(workersDone)
 		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size())
 	})
-	telling, hush := context.WithCancel(giveUp)
-	defer hush()
-	group.Go(func() error { return d.outbox.Run(telling) })
+	deliverCtx, stopDelivery := context.WithCancel(giveUp)
+	defer stopDelivery()
+	group.Go(func() error { return d.outbox.Run(deliverCtx) })
 	group.Go(func() error { return d.governor.Run(broken) })
-	group.Go(func() error { return d.keepHouse(broken) })
+	group.Go(func() error { return d.housekeeping(broken) })
 	group.Go(func() error { return d.feedWatchdog(broken) })
 	d.notify("READY=1")
 
 	<-broken.Done()
-	d.stop(tunnelled, worked, cancel)
-	hush()            // what is in flight ends; what is not told yet is in the outbox
+	d.stop(tunnelDone, workersDone, cancel)
+	stopDelivery()    // what is in flight ends; what is not told yet is in the outbox
 	_ = admin.Close() // only now: the operator can watch the stopping
 	return group.Wait()
 }
@@ -387,7 +387,7 @@ func serve(s *http.Server, l net.Listener) error {
 // stop is the order of stopping: not ready, the tunnel takes no new request,
 // requests drain, the queue hands out no more, the jobs at hand end or go back.
 // The codec processes are ended by release, when nothing needs them.
-func (d *Daemon) stop(tunnelled, worked <-chan struct{}, giveUp context.CancelFunc) {
+func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.CancelFunc) {
 	d.log.Info("stopping")
 	d.notify("STOPPING=1")
 	close(d.stopping)
@@ -398,13 +398,13 @@ func (d *Daemon) stop(tunnelled, worked <-chan struct{}, giveUp context.CancelFu
 		d.log.Warn("requests cut off at shutdown", zap.Error(err))
 		_ = d.server.Close() // its error is that of a listener closed before
 	}
-	<-tunnelled // it began to stop with ctx: to unregister takes 5 s at most, and then it drains as long
+	<-tunnelDone // it began to stop with ctx: to unregister takes 5 s at most, and then it drains as long
 	d.queue.Close()
 	select {
-	case <-worked:
+	case <-workersDone:
 	case <-time.After(giveUpTime):
 		giveUp()
-		<-worked
+		<-workersDone
 	}
 	pending, _ := d.queue.Depth()
 	d.log.Info("stopped", zap.Int("jobs_for_the_next_start", pending))
@@ -443,12 +443,12 @@ func (d *Daemon) warn(what string, err error) {
 	}
 }
 
-// houseTime is how often old sets and jobs are looked for.
-const houseTime = 10 * time.Minute
+// housekeepingInterval is how often old sets and jobs are looked for.
+const housekeepingInterval = 10 * time.Minute
 
-// keepHouse deletes what retention and jobs.keep say.
-func (d *Daemon) keepHouse(ctx context.Context) error {
-	ticker := time.NewTicker(houseTime)
+// housekeeping deletes what retention and jobs.keep say.
+func (d *Daemon) housekeeping(ctx context.Context) error {
+	ticker := time.NewTicker(housekeepingInterval)
 	defer ticker.Stop()
 	for {
 		d.prune()

@@ -399,7 +399,7 @@ func (s *server) messages() []string {
 		switch {
 		case e.Message == "ready to serve":
 			m = nil
-		case slices.Contains([]string{"queue", "optimize", "publish", "notify"}, e.LoggerName):
+		case slices.Contains([]string{"queue", "jobs", "publish", "notify"}, e.LoggerName):
 			m = append(m, e.Message)
 		}
 	}

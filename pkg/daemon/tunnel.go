@@ -23,13 +23,13 @@ func (d *Daemon) openTunnel(handler http.Handler) (err error) {
 	return err
 }
 
-// byEntrance tells what comes over the unix socket, where only cloudflared is,
+// markTunnelRequests tells what comes over the unix socket, where only cloudflared is,
 // from what comes over the network.
-func (d *Daemon) byEntrance(handler http.Handler) http.Handler {
+func (d *Daemon) markTunnelRequests(handler http.Handler) http.Handler {
 	tunnelled := httpapi.ThroughTunnel(handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
-			d.lastLocal.Store(time.Now().Unix())
+			d.lastSocketRequest.Store(time.Now().Unix())
 			tunnelled.ServeHTTP(w, r)
 			return
 		}
@@ -51,7 +51,7 @@ func (d *Daemon) tunnelCheck() func() (string, error) {
 
 // socketDetail is all that the daemon knows of a cloudflared beside it.
 func (d *Daemon) socketDetail() string {
-	last := d.lastLocal.Load()
+	last := d.lastSocketRequest.Load()
 	if last == 0 {
 		return "No request from cloudflared yet. Check it with 'systemctl status cloudflared', and its ingress rules with 'optimizerd tunnel check FILE'."
 	}

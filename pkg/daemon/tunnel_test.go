@@ -533,7 +533,7 @@ func (u *tunnelled) aRefusedToken() {
 }
 
 func (u *tunnelled) aWrongAuthority() {
-	u.edge.AwaitStrangers(2)
+	u.edge.AwaitFailedHandshakes(2)
 	u.stop() // some connectors try again without a pause
 	u.makes(small(u.t, 98))
 	if n := len(u.edge.Registrations()) + u.edge.Refusals(); n != 0 {

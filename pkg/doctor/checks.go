@@ -307,7 +307,7 @@ func checkSpace(f Facts) []Finding {
 	}
 	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {
-	case d.Most > 0 && d.FreeFiles == 0:
+	case d.MaxFiles > 0 && d.FreeFiles == 0:
 		return one(check, Fail, "the file system has no free inodes", "Delete files; 'du --inodes' shows where they are.")
 	case d.Free < floor:
 		return one(check, Fail, found+": every upload is refused", "Free space, move storage.dir, set retention.max_bytes, or lower storage.min_free.")

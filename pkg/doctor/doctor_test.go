@@ -51,7 +51,7 @@ func healthy() doctor.Facts {
 		},
 		Data: doctor.Data{
 			Dir: c.Storage.Dir, Exists: true, Mode: fs.ModeDir | 0o700, Owner: 990, User: 990,
-			Free: 50 << 30, Total: 100 << 30, FreeFiles: 1e6, Most: 2e6,
+			Free: 50 << 30, Total: 100 << 30, FreeFiles: 1e6, MaxFiles: 2e6,
 			FileSystem: "ext4", Device: doctor.Device{Name: "sda", Kind: doctor.SSD},
 		},
 		Port: doctor.Port{Running: true},
@@ -270,10 +270,10 @@ fail  1 failure, 1 warning
 	if got := text(t, r, doctor.Style{Width: 42}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	coloured := text(t, r, doctor.Style{Width: 42, Colour: true})
-	plain := coloured
+	colored := text(t, r, doctor.Style{Width: 42, Color: true})
+	plain := colored
 	for _, code := range []string{"\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"} {
-		if !strings.Contains(coloured, code) {
+		if !strings.Contains(colored, code) {
 			t.Errorf("no %q in it", code)
 		}
 		plain = strings.ReplaceAll(plain, code, "")

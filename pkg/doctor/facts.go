@@ -70,8 +70,8 @@ type Data struct {
 	User    int         // who looks
 	Problem error       // why no file can be made in it, or it cannot be made
 
-	Free, Total     int64  // bytes; Total 0 if not known
-	FreeFiles, Most uint64 // files; Most 0 if there is no bound
+	Free, Total         int64  // bytes; Total 0 if not known
+	FreeFiles, MaxFiles uint64 // files; Most 0 if there is no bound
 
 	FileSystem string
 	Device     Device

@@ -51,9 +51,9 @@ func Gather(ctx context.Context, o Options) Facts {
 		return f
 	}
 	f.Settings.Config = &c
-	f.Codec = askCodec(ctx, c.CodecConfig())
+	f.Codec = probeCodec(ctx, c.CodecConfig())
 	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
-	f.Port = askPort(ctx, c.HTTP.Listen)
+	f.Port = probePort(ctx, c.HTTP.Listen)
 	if c.Tunnel.Mode == tunnel.Embedded {
 		info, err := os.Stat(c.Tunnel.TokenFile) // there is none if systemd has the token
 		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
@@ -64,11 +64,11 @@ func Gather(ctx context.Context, o Options) Facts {
 	return f
 }
 
-// edgeTime is how long the look-up of the edge and a connection to it may take.
-const edgeTime = 15 * time.Second
+// edgeTimeout is how long the look-up of the edge and a connection to it may take.
+const edgeTimeout = 15 * time.Second
 
 func probeEdge(ctx context.Context, c tunnel.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, edgeTime)
+	ctx, cancel := context.WithTimeout(ctx, edgeTimeout)
 	defer cancel()
 	return tunnel.Probe(ctx, c)
 }
@@ -81,8 +81,8 @@ func MemoryCgroup(o Options) Finding {
 	return checkCgroup(Facts{Machine: Machine{Model: r.model(), Cgroup: r.cgroup()}})[0]
 }
 
-// askCodec starts one child for its greeting.
-func askCodec(ctx context.Context, c codec.Config) Codec {
+// probeCodec starts one child for its greeting.
+func probeCodec(ctx context.Context, c codec.Config) Codec {
 	path, err := codec.Find(c.Path)
 	if err != nil {
 		return Codec{Problem: err}
@@ -114,12 +114,12 @@ func data(r root, dir, libvips string) Data {
 	case err == nil:
 		d.Problem = syscall.ENOTDIR
 	case errors.Is(err, fs.ErrNotExist):
-		base = above(dir)
+		base = existingParent(dir)
 		if err := unix.Access(base, unix.W_OK|unix.X_OK); err != nil {
 			d.Problem = fmt.Errorf("does not exist, and cannot be created in %s: %w", base, err)
 		}
 	default:
-		d.Problem, base = err, above(dir)
+		d.Problem, base = err, existingParent(dir)
 	}
 	if real, err := filepath.EvalSymlinks(base); err == nil {
 		base = real
@@ -127,7 +127,7 @@ func data(r root, dir, libvips string) Data {
 	var s unix.Statfs_t
 	if err := unix.Statfs(base, &s); err == nil {
 		d.Free, d.Total = int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize)
-		d.FreeFiles, d.Most = s.Ffree, s.Files
+		d.FreeFiles, d.MaxFiles = s.Ffree, s.Files
 	}
 	if info, err := os.ReadFile(r.path("proc/self/mountinfo")); err == nil {
 		m := mountOf(info, base)
@@ -140,7 +140,7 @@ func data(r root, dir, libvips string) Data {
 }
 
 // above is the nearest folder that exists.
-func above(dir string) string {
+func existingParent(dir string) string {
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
 		if _, err := os.Stat(dir); err == nil {
@@ -182,21 +182,21 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 	return q
 }
 
-// askPort takes the address for a moment, or asks who has it.
-func askPort(ctx context.Context, address string) Port {
+// probePort takes the address for a moment, or asks who has it.
+func probePort(ctx context.Context, address string) Port {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
 		_ = listener.Close() // nothing was accepted
 		return Port{}
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && answers(ctx, address) {
-		return askDaemon(ctx, address)
+		return queryDaemon(ctx, address)
 	}
 	return Port{Problem: err}
 }
 
-// askTime is how long the one who has the port may take to answer.
-const askTime = 3 * time.Second
+// queryTimeout is how long the one who has the port may take to answer.
+const queryTimeout = 3 * time.Second
 
 // answers reports whether an optimizerd is alive at the address.
 func answers(ctx context.Context, address string) bool {
@@ -204,8 +204,8 @@ func answers(ctx context.Context, address string) bool {
 	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
 }
 
-// askDaemon has a running daemon tell of its parts.
-func askDaemon(ctx context.Context, address string) Port {
+// queryDaemon has a running daemon tell of its parts.
+func queryDaemon(ctx context.Context, address string) Port {
 	p := Port{Running: true}
 	var ready struct {
 		Parts map[string]struct{ Status, Detail string }
@@ -230,7 +230,7 @@ func askDaemon(ctx context.Context, address string) Port {
 const maxAnswer = 64 << 10
 
 func get(ctx context.Context, address, path string, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

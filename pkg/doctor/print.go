@@ -10,11 +10,11 @@ import (
 
 // Style is how a report is printed for a person.
 type Style struct {
-	Colour bool
-	Width  int // columns; 0 does not break lines
+	Color bool
+	Width int // columns; 0 does not break lines
 }
 
-var colours = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m"}
+var colors = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m"}
 
 // Print writes the report for a person: a line a finding, what to do about it
 // below, and the sum.
@@ -28,8 +28,8 @@ func (r Report) Print(w io.Writer, style Style) error {
 	var b strings.Builder
 	mark := func(s Status) string {
 		padded := fmt.Sprintf("%-*s", len(Warn), s)
-		if style.Colour {
-			return colours[s] + padded + "\x1b[0m"
+		if style.Color {
+			return colors[s] + padded + "\x1b[0m"
 		}
 		return padded
 	}

@@ -38,18 +38,18 @@ func (r Rules) checkAddr(addr netip.Addr) error {
 	if r.AllowPrivate {
 		guardian = private
 	}
-	if guardian.SafeAddr(addr) == nil && (r.AllowPrivate || !neighbour(addr)) {
+	if guardian.SafeAddr(addr) == nil && (r.AllowPrivate || !neighbor(addr)) {
 		return nil
 	}
 	// The address is for the log; the sentence is for everybody.
 	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL points to an address that this server does not connect to.", Address: true})
 }
 
-// neighbour reports whether an address is this machine's own, or in the same
+// neighbor reports whether an address is this machine's own, or in the same
 // IPv6 network: at home every device has a public IPv6 address, and is no more
 // the public's for that. Connecting a datagram socket sends nothing; it asks
 // the kernel which address it would send from.
-func neighbour(addr netip.Addr) bool {
+func neighbor(addr netip.Addr) bool {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
 	if err != nil { // without a route there is no connection either; else it cannot be known
 		return !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) &&

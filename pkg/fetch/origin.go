@@ -18,8 +18,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// unreached is the fault of a request that had no answer.
-func unreached(err error) error {
+// requestFault is the fault of a request that had no answer.
+func requestFault(err error) error {
 	var whole *url.Error
 	if errors.As(err, &whole) {
 		err = whole.Err // without the URL: its query may hold a key
@@ -38,20 +38,20 @@ func unreached(err error) error {
 		return fault.Wrap(fault.InputUnavailable, err, "The host name of the origin could not be resolved.")
 	case errors.As(err, &certificate):
 		return fault.Wrap(fault.InputUnavailable, err, "The certificate of the origin is not valid.")
-	case late(err):
+	case isTimeout(err):
 		return fault.Wrap(fault.InputUnavailable, err, "The origin timed out.")
 	default:
 		return fault.Wrap(fault.InputUnavailable, err, "The origin could not be reached.")
 	}
 }
 
-func late(err error) bool {
+func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// judge turns every status but 200 into a fault.
-func judge(response *http.Response) error {
+// checkStatus turns every status but 200 into a fault.
+func checkStatus(response *http.Response) error {
 	switch status := response.StatusCode; {
 	case status == http.StatusOK:
 		return nil
@@ -78,7 +78,7 @@ func (b body) Read(p []byte) (int, error) {
 	switch {
 	case err == nil, err == io.EOF:
 		return n, err
-	case late(err):
+	case isTimeout(err):
 		return n, fault.Wrap(fault.InputUnavailable, err, "The origin timed out.")
 	default:
 		return n, fault.Wrap(fault.InputUnavailable, err, "The origin closed the connection before the image was complete.")

@@ -18,14 +18,14 @@ const paceGrace = 10 * time.Second
 // phone gets through a tunnel, a dead one is cut off. There is no limit to the
 // whole time. Its errors are faults.
 type pacedBody struct {
-	body  io.Reader
-	most  int // bytes that one read asks for
-	conn  *http.ResponseController
-	idle  time.Duration
-	rate  int64
-	fits  func(n int64) error // so many bytes, in all
-	began time.Time
-	n     int64
+	body      io.Reader
+	maxRead   int // bytes that one read asks for
+	conn      *http.ResponseController
+	idle      time.Duration
+	rate      int64
+	checkSize func(n int64) error // so many bytes, in all
+	began     time.Time
+	n         int64
 }
 
 // chunkRead is how much is asked for at once of a body without a length:
@@ -35,9 +35,9 @@ const chunkRead = 4 << 10
 
 // paced reads the request's body so. The caller ends with release.
 func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
-	b := &pacedBody{body: r.Body, most: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, fits: a.bodyFits, began: time.Now()}
+	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: a.checkBodySize, began: time.Now()}
 	if r.ContentLength < 0 {
-		b.most = chunkRead
+		b.maxRead = chunkRead
 	}
 	return b
 }
@@ -45,7 +45,7 @@ func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
 func (b *pacedBody) Read(p []byte) (int, error) {
 	// Not every connection has deadlines; then its owner bounds the pauses.
 	_ = b.conn.SetReadDeadline(time.Now().Add(b.idle))
-	n, err := b.body.Read(p[:min(len(p), b.most)])
+	n, err := b.body.Read(p[:min(len(p), b.maxRead)])
 	if err == nil {
 		b.release() // over HTTP/2 it would end the body while what came is being written
 	}
@@ -56,7 +56,7 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return n, fault.Wrap(fault.InvalidRequest, err, "The body is shorter than declared; send it again.")
 	}
-	if tooLong := b.fits(b.n); tooLong != nil { // the last bytes may come with io.EOF
+	if tooLong := b.checkSize(b.n); tooLong != nil { // the last bytes may come with io.EOF
 		return n, tooLong
 	}
 	if late := time.Since(b.began) - paceGrace; err == nil && late > 0 && b.n < b.rate*int64(late/time.Second) {
@@ -65,9 +65,9 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bodyFits is the size limit with what a form may add: a body without a length
+// checkBodySize is the size limit with what a form may add: a body without a length
 // is bounded as it comes, whatever of it reaches the spool.
-func (a *api) bodyFits(n int64) error { return a.Spool.Fits(n - formSlack) }
+func (a *api) checkBodySize(n int64) error { return a.Spool.CheckSize(n - formSlack) }
 
 // release takes the deadline off the connection: it would end the request
 // while the work goes on.

@@ -18,8 +18,8 @@ func ThroughTunnel(h http.Handler) http.Handler {
 
 func throughTunnel(r *http.Request) bool { return r.Context().Value(tunnelKey{}) != nil }
 
-// letIn is why a request may not come in at all, by its way here.
-func (a *api) letIn(r *http.Request) error {
+// checkAccess returns why a request may not come in at all.
+func (a *api) checkAccess(r *http.Request) error {
 	if a.guard != nil {
 		if err := a.guard.check(r); err != nil {
 			return err

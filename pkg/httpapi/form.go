@@ -20,14 +20,14 @@ const (
 	formSlack   = maxFormText + 64<<10 // bytes that a form may add to its file, boundaries and part headers included
 )
 
-// receiver is a way into the spool.
-type receiver func(body io.Reader, filename string) (*spool.Upload, error)
+// receiveFunc streams a body into the spool.
+type receiveFunc func(body io.Reader, filename string) (*spool.Upload, error)
 
 var errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file.")
 
 // receiveForm streams the only file of a form into the spool. Text fields,
 // which are parts without a file name, are ignored wherever they stand.
-func receiveForm(form *multipart.Reader, into receiver) (upload *spool.Upload, err error) {
+func receiveForm(form *multipart.Reader, into receiveFunc) (upload *spool.Upload, err error) {
 	defer func() {
 		if err != nil && upload != nil {
 			upload.Discard()

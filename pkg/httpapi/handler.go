@@ -67,17 +67,17 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 		} else {
 			h = mux // which fills in the path's values
 		}
-		if w.err = a.letIn(r); w.err == nil {
+		if w.err = a.checkAccess(r); w.err == nil {
 			w.err = serve(h, w, r)
 		}
-		half := w.err != nil && w.status != 0
-		if w.err != nil && !half {
+		partial := w.err != nil && w.status != 0
+		if w.err != nil && !partial {
 			w.fail(r, body)
 		}
 		took := time.Since(began)
 		a.log(w, r, route, took, body.n)
 		a.Observe(Observation{Route: route, Status: w.status, Took: took, BytesIn: body.n, BytesOut: w.bytes})
-		if half || w.status == statusClientGone {
+		if partial || w.status == statusClientGone {
 			panic(http.ErrAbortHandler) // cut it off, so that nobody takes it for a whole answer
 		}
 	})

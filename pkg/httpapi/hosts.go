@@ -61,7 +61,7 @@ func GuardHosts(next http.Handler, hosts ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := g.check(r); err != nil {
 			f := fault.From(err)
-			http.Error(w, fmt.Sprintf("%s: %s", f.Code, f.Detail), kinds[f.Code].status)
+			http.Error(w, fmt.Sprintf("%s: %s", f.Code, f.Detail), statusByCode[f.Code].status)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -53,7 +53,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Spool.Room(0); err != nil {
+	if err := a.Spool.CheckSpace(0); err != nil {
 		return err
 	}
 	ticket, err := a.Optimize.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata},
@@ -83,7 +83,7 @@ func (a *api) answerJob(w *response, r *http.Request, status int, j job.Job) err
 
 func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
 	body := a.paced(w, r)
-	body.fits = func(n int64) error {
+	body.checkSize = func(n int64) error {
 		if n > maxDescription {
 			return fault.New(fault.TooLarge, "The job description exceeds %d bytes; upload images to /v1/images.", maxDescription)
 		}

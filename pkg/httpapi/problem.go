@@ -7,8 +7,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// kinds is the one map from a fault's code to HTTP.
-var kinds = map[fault.Code]struct {
+// statusByCode is the one map from a fault's code to HTTP.
+var statusByCode = map[fault.Code]struct {
 	status int
 	title  string
 }{
@@ -54,9 +54,9 @@ const (
 )
 
 func (w *response) problem(f *fault.Error) error {
-	kind, ok := kinds[f.Code]
+	kind, ok := statusByCode[f.Code]
 	if !ok {
-		kind = kinds[fault.Internal]
+		kind = statusByCode[fault.Internal]
 	}
 	h := w.Header()
 	if f.Code.Temporary() {

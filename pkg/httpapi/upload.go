@@ -82,10 +82,10 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == formType {
 		length -= formSlack // what the part itself may hold is seen when it comes
 	}
-	if err := a.Spool.Fits(length); err != nil {
+	if err := a.Spool.CheckSize(length); err != nil {
 		return nil, err
 	}
-	if err := a.Spool.Room(r.ContentLength); err != nil {
+	if err := a.Spool.CheckSpace(r.ContentLength); err != nil {
 		return nil, err
 	}
 	return a.Queue.Reserve()
@@ -93,7 +93,7 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 
 // receive streams the one picture of the body to the spool, by into, and checks
 // the body's digest, if there is one.
-func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiver) (*spool.Upload, error) {
+func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiveFunc) (*spool.Upload, error) {
 	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
 	if mediaType != formType {
 		upload, err := into(body, spool.CleanFilename(r.URL.Query().Get("filename")))

@@ -24,15 +24,15 @@ type rung struct {
 	from    *rung // nil for the top
 	formats []ladder.Format
 
-	make sync.Once
-	took time.Duration // to make it from the larger one
-	pic  *picture
-	err  error
-	uses atomic.Int32 // encoders and smaller rungs that still need the pixels
+	make  sync.Once
+	took  time.Duration // to make it from the larger one
+	image *vipsImage
+	err   error
+	uses  atomic.Int32 // encoders and smaller rungs that still need the pixels
 }
 
 // newCascade takes over the top rung's picture.
-func newCascade(top *picture, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
+func newCascade(top *vipsImage, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
 	c := &cascade{alpha: top.alpha()}
 	for i, size := range sizes {
 		r := &rung{size: size}
@@ -42,7 +42,7 @@ func newCascade(top *picture, sizes []ladder.Rung, variants []ladder.Variant) *c
 			}
 		}
 		if i == 0 {
-			r.pic = top
+			r.image = top
 		} else {
 			r.from = c.rungs[sourceOf(i, sizes)]
 			r.from.uses.Add(1)
@@ -50,7 +50,7 @@ func newCascade(top *picture, sizes []ladder.Rung, variants []ladder.Variant) *c
 		r.uses.Add(int32(len(r.formats)))
 		c.rungs = append(c.rungs, r)
 	}
-	c.smallest().uses.Add(1) // for summarise
+	c.smallest().uses.Add(1) // for summarize
 	return c
 }
 
@@ -68,37 +68,37 @@ func (c *cascade) smallest() *rung { return c.rungs[len(c.rungs)-1] }
 
 // pixels makes the rung if it is not made yet. It is called once for each use,
 // and followed by release.
-func (r *rung) pixels() (*picture, error) {
+func (r *rung) pixels() (*vipsImage, error) {
 	r.make.Do(func() {
 		if r.from == nil {
 			return
 		}
-		var from *picture
+		var from *vipsImage
 		if from, r.err = r.from.pixels(); r.err != nil {
 			return
 		}
 		began := time.Now()
-		r.pic, r.err = from.shrink(r.size)
+		r.image, r.err = from.shrink(r.size)
 		r.took = time.Since(began)
 		r.from.release()
 	})
-	return r.pic, r.err
+	return r.image, r.err
 }
 
 // release ends one use.
 func (r *rung) release() {
-	if r.uses.Add(-1) == 0 && r.pic != nil {
-		r.pic.free()
-		r.pic = nil
+	if r.uses.Add(-1) == 0 && r.image != nil {
+		r.image.free()
+		r.image = nil
 	}
 }
 
 // free drops what is left of the pixels when nobody works on them any more.
 func (c *cascade) free() {
 	for _, r := range c.rungs {
-		if r.pic != nil {
-			r.pic.free()
-			r.pic = nil
+		if r.image != nil {
+			r.image.free()
+			r.image = nil
 		}
 	}
 }
@@ -106,8 +106,8 @@ func (c *cascade) free() {
 // previewSide is the longest side of a picture that ThumbHash takes, pixels.
 const previewSide = 100
 
-// summarise reduces the picture to its ThumbHash and its average colour.
-func (c *cascade) summarise(background ladder.RGB) ([]byte, ladder.RGB, error) {
+// summarize reduces the picture to its ThumbHash and its average colour.
+func (c *cascade) summarize(background ladder.RGB) ([]byte, ladder.RGB, error) {
 	r := c.smallest()
 	p, err := r.pixels()
 	if err != nil {

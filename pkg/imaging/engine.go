@@ -85,7 +85,7 @@ func Start(cfg Config) (*Engine, error) {
 		cfg.Test = func(string) bool { return true }
 	}
 	onThread(func() { e.versions = selfTest(cfg.Test) })
-	settle()
+	trimMemory()
 	return e, nil
 }
 

@@ -16,24 +16,24 @@ func unknownFormat() error {
 }
 
 func noDecoder(format string) error {
-	return fault.New(fault.UnsupportedFormat, "This server cannot read %s images.", shown(format))
+	return fault.New(fault.UnsupportedFormat, "This server cannot read %s images.", displayName(format))
 }
 
 func noEncoder(format string) error {
-	return fault.New(fault.Internal, "This server cannot write %s images.", shown(format))
+	return fault.New(fault.Internal, "This server cannot write %s images.", displayName(format))
 }
 
 func badHeader(format string, cause error) error {
-	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged: its header cannot be read.", shown(format))
+	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged: its header cannot be read.", displayName(format))
 }
 
 // badPixels is the fault of a decoder that failed. When it was refused memory,
 // that is the one thing that only its text tells.
 func badPixels(format string, cause error) error {
 	if outOfMemory(cause) {
-		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s image exceeded the memory limit.", shown(format))
+		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s image exceeded the memory limit.", displayName(format))
 	}
-	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged or truncated: its pixels cannot be decoded.", shown(format))
+	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged or truncated: its pixels cannot be decoded.", displayName(format))
 }
 
 func outOfMemory(cause error) bool {
@@ -55,14 +55,14 @@ func tooManyPixels(h header, limit int64) error {
 
 func tooMuchMemory(h header, estimate, limit int64) error {
 	return fault.New(fault.TooManyPixels, "Decoding this %s image would take about %d MB of memory; the limit is %d MB.",
-		shown(h.format), megabytes(estimate), megabytes(limit))
+		displayName(h.format), megabytes(estimate), megabytes(limit))
 }
 
-func unreadable(cause error) error {
+func readFault(cause error) error {
 	return fault.Wrap(fault.Internal, cause, "The stored image could not be read.")
 }
 
-func notMade(what string, cause error) error {
+func createFault(what string, cause error) error {
 	if outOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Creating the %s exceeded the memory limit.", what)
 	}
@@ -70,7 +70,7 @@ func notMade(what string, cause error) error {
 }
 
 // shown is a format's name as people write it.
-func shown(format string) string {
+func displayName(format string) string {
 	if format == "webp" {
 		return "WebP"
 	}

@@ -281,7 +281,7 @@ interpretation(VipsImage *in)
 }
 
 static int
-colour_bands(VipsImage *in)
+color_bands(VipsImage *in)
 {
 	switch (in->Type) {
 	case VIPS_INTERPRETATION_B_W:
@@ -298,7 +298,7 @@ colour_bands(VipsImage *in)
  * one band beside its colours.
  */
 static int
-tidy(VipsImage *in, VipsImage **out)
+normalize_bands(VipsImage *in, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
@@ -312,7 +312,7 @@ tidy(VipsImage *in, VipsImage **out)
 	}
 	if (vips_copy(in, &t[1], "interpretation", interpretation(in), NULL))
 		goto done;
-	wanted = colour_bands(t[1]) + (vips_image_hasalpha(t[1]) ? 1 : 0);
+	wanted = color_bands(t[1]) + (vips_image_hasalpha(t[1]) ? 1 : 0);
 	result = vips_extract_band(t[1], out, 0, "n", VIPS_MIN(wanted, in->Bands), NULL);
 
 done:
@@ -343,7 +343,7 @@ done:
 }
 
 static int
-colours_to_srgb(VipsImage *in, gboolean icc, VipsInterpretation space, VipsImage **out)
+colors_to_srgb(VipsImage *in, gboolean icc, VipsInterpretation space, VipsImage **out)
 {
 	if (icc) {
 		if (!vips_icc_transform(in, out, "srgb",
@@ -391,12 +391,12 @@ to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
 		goto done;
 	}
 	if (!vips_image_hasalpha(in)) {
-		result = colours_to_srgb(in, icc,
+		result = colors_to_srgb(in, icc,
 			in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, out);
 		goto done;
 	}
 	if (vips_extract_band(in, &t[0], 0, "n", last, NULL) ||
-		colours_to_srgb(t[0], icc, VIPS_INTERPRETATION_sRGB, &t[1]) ||
+		colors_to_srgb(t[0], icc, VIPS_INTERPRETATION_sRGB, &t[1]) ||
 		vips_extract_band(in, &t[2], last, NULL) ||
 		alpha_to_uchar(t[2], &t[3]))
 		goto done;
@@ -433,7 +433,7 @@ narrow(VipsImage *in, VipsImage **out)
  * into a file, whatever an encoder writes of its own accord.
  */
 static void
-forget_metadata(VipsImage *image)
+remove_metadata(VipsImage *image)
 {
 	char **names = vips_image_get_fields(image);
 	char **name;
@@ -448,7 +448,7 @@ forget_metadata(VipsImage *image)
 static void
 become_rung(VipsImage *memory, int frame_height)
 {
-	forget_metadata(memory);
+	remove_metadata(memory);
 	if (memory->Ysize > frame_height)
 		vips_image_set_int(memory, VIPS_META_PAGE_HEIGHT, frame_height);
 }
@@ -560,7 +560,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	gboolean shaped;
 	int result = -1;
 
-	if (tidy(in, &t[0]))
+	if (normalize_bands(in, &t[0]))
 		goto done;
 	if (t[0]->BandFmt == VIPS_FORMAT_UCHAR) {
 		pass(t[0], &t[1]);
@@ -642,20 +642,20 @@ first_frame(VipsImage *in, VipsImage **out)
 static int
 flatten(VipsImage *in, const double background[3], VipsImage **out)
 {
-	VipsArrayDouble *colour;
+	VipsArrayDouble *color;
 	int result;
 
 	if (!vips_image_hasalpha(in))
 		return pass(in, out);
-	colour = vips_array_double_new(background, 3);
-	result = vips_flatten(in, out, "background", colour, NULL);
-	vips_area_unref(VIPS_AREA(colour));
+	color = vips_array_double_new(background, 3);
+	result = vips_flatten(in, out, "background", color, NULL);
+	vips_area_unref(VIPS_AREA(color));
 
 	return result;
 }
 
 static int
-coloured(VipsImage *in, VipsImage **out)
+as_rgb(VipsImage *in, VipsImage **out)
 {
 	if (in->Bands > 1)
 		return pass(in, out);
@@ -725,7 +725,7 @@ prepare(VipsImage *in, const KernelEncoding *encoding, VipsImage **out)
 	case KERNEL_TO_WEBP:
 		if (unpremultiply(in, &t[0]))
 			goto done;
-		result = coloured(t[0], out);
+		result = as_rgb(t[0], out);
 		break;
 	case KERNEL_TO_AVIF:
 		if (first_frame(in, &t[0]))

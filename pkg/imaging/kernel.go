@@ -43,17 +43,17 @@ func knows(operation string) bool {
 
 // picture is an image of libvips: a source that was opened, or a rung, which
 // lies in memory.
-type picture struct{ image *C.VipsImage }
+type vipsImage struct{ image *C.VipsImage }
 
-func (p *picture) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
+func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
 
 // alpha reports whether a rung has transparent pixels.
-func (p *picture) alpha() bool { return p.image.Bands == 4 }
+func (p *vipsImage) alpha() bool { return p.image.Bands == 4 }
 
 // open reads the header of a file. At most one picture of a file can be open.
-func open(f *os.File, l loader, frames, shrink int) (*picture, error) {
+func open(f *os.File, l loader, frames, shrink int) (*vipsImage, error) {
 	opening := C.KernelOpening{loader: l.kernel, frames: C.int(frames), shrink: C.int(shrink)}
-	p := new(picture)
+	p := new(vipsImage)
 	result := C.kernel_open(C.int(f.Fd()), &opening, &p.image)
 	runtime.KeepAlive(f) // libvips has its own duplicate from here on
 	if result != 0 {
@@ -62,7 +62,7 @@ func open(f *os.File, l loader, frames, shrink int) (*picture, error) {
 	return p, nil
 }
 
-func (p *picture) header(l loader) header {
+func (p *vipsImage) header(l loader) header {
 	var c C.KernelHeader
 	C.kernel_header(p.image, &c)
 	h := header{
@@ -96,7 +96,7 @@ func (p *picture) header(l loader) header {
 
 // decode makes the top rung of a picture with that header, width × height before
 // it is turned upright, which took so long.
-func (p *picture) decode(h header, width, height int) (rung *picture, turned time.Duration, err error) {
+func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned time.Duration, err error) {
 	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(h.orientation)}
 	if h.convert() {
 		top.icc = 1
@@ -105,7 +105,7 @@ func (p *picture) decode(h header, width, height int) (rung *picture, turned tim
 			top.shaper = shaperOf(m)
 		}
 	}
-	rung = new(picture)
+	rung = new(vipsImage)
 	if C.kernel_decode(p.image, &top, &rung.image) != 0 {
 		return nil, 0, lastError()
 	}
@@ -129,8 +129,8 @@ func shaperOf(m matrixProfile) (s C.Shaper) {
 }
 
 // shrink makes a smaller rung from a rung.
-func (p *picture) shrink(to ladder.Rung) (*picture, error) {
-	rung := new(picture)
+func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
+	rung := new(vipsImage)
 	if C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) != 0 {
 		return nil, lastError()
 	}
@@ -139,8 +139,8 @@ func (p *picture) shrink(to ladder.Rung) (*picture, error) {
 
 // rgba is the first frame of a rung at another size, 4 bytes a pixel, not
 // premultiplied.
-func (p *picture) rgba(width, height int) ([]byte, error) {
-	var small picture
+func (p *vipsImage) rgba(width, height int) ([]byte, error) {
+	var small vipsImage
 	if C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) != 0 {
 		return nil, lastError()
 	}
@@ -156,7 +156,7 @@ var savers = map[ladder.Format]C.KernelSaver{
 }
 
 // encode makes a file of a rung.
-func (p *picture) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
+func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
 	c := C.KernelEncoding{saver: savers[e.Format], quality: C.int(e.Quality), effort: C.int(e.Effort)}
 	if e.Chroma != ladder.Chroma444 {
 		c.subsample = 1

@@ -17,7 +17,7 @@ func notSmaller(sizes map[ladder.Format]int64, animated, alpha bool) []ladder.Fo
 		for next != "" && kept[next] == 0 {
 			next = next.Fallback()
 		}
-		if next != "" && size >= kept[next] && samePicture(f, next, animated, alpha) {
+		if next != "" && size >= kept[next] && sameContent(f, next, animated, alpha) {
 			out = append(out, f)
 			continue
 		}
@@ -26,9 +26,9 @@ func notSmaller(sizes map[ladder.Format]int64, animated, alpha bool) []ladder.Fo
 	return out
 }
 
-// samePicture reports whether two formats show the same of a picture: only
+// sameContent reports whether two formats show the same of a picture: only
 // WebP is made with all frames, only JPEG without transparency.
-func samePicture(a, b ladder.Format, animated, alpha bool) bool {
+func sameContent(a, b ladder.Format, animated, alpha bool) bool {
 	if animated && (a == ladder.WebP) != (b == ladder.WebP) {
 		return false
 	}

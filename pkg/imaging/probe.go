@@ -32,7 +32,7 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 	head := make([]byte, sniffBytes)
 	n, err := src.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return loader{}, header{}, unreadable(err)
+		return loader{}, header{}, readFault(err)
 	}
 	l, ok := sniff(head[:n])
 	if !ok {

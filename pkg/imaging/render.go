@@ -59,7 +59,7 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	if err != nil {
 		return ladder.Summary{}, err
 	}
-	return e.climbDown(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
+	return e.encodeAll(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
 }
 
 // canEncode reports the first format of the recipe that this libvips cannot
@@ -90,7 +90,7 @@ func wantedRungs(plan ladder.Plan) []ladder.Rung {
 }
 
 // decode makes the top rung of a file.
-func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took ladder.Timings) (*picture, error) {
+func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took ladder.Timings) (*vipsImage, error) {
 	frames := 1
 	if h.frames > 1 {
 		frames = -1
@@ -111,8 +111,8 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 	return rung, nil
 }
 
-// climbDown encodes all rungs of a cascade and sums up.
-func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
+// encodeAll encodes all rungs of a cascade and sums up.
+func (e *Engine) encodeAll(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
 	defer c.free()
 	background := white
 	if recipe.Background != nil {
@@ -134,8 +134,8 @@ func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe
 	summary := ladder.Summary{Omitted: w.omissions(), Timings: took}
 	var err error
 	began := time.Now()
-	if summary.ThumbHash, summary.Color, err = c.summarise(background); err != nil {
-		return ladder.Summary{}, notMade("preview of the image", err)
+	if summary.ThumbHash, summary.Color, err = c.summarize(background); err != nil {
+		return ladder.Summary{}, createFault("preview of the image", err)
 	}
 	took.Since(began, ladder.StageResize)
 	return summary, nil

@@ -197,14 +197,14 @@ axis_init(Axis *axis, int source, int size)
 		.weights = g_new(int16_t, (size_t) size * taps),
 	};
 	for (place = 0; place < size; place++) {
-		double centre = (place + 0.5) * factor - 0.5;
-		int first = (int) floor(centre) - taps / 2 + 1;
+		double center = (place + 0.5) * factor - 0.5;
+		int first = (int) floor(center) - taps / 2 + 1;
 		int begin = CLAMP(first, 0, MAX(0, source - taps));
 		double sum = 0;
 
 		memset(exact, 0, taps * sizeof(*exact));
 		for (i = first; i < first + taps; i++) {
-			double weight = lanczos3((i - centre) / stretch);
+			double weight = lanczos3((i - center) / stretch);
 
 			exact[CLAMP(i, 0, source - 1) - begin] += weight; /* the edge goes on */
 			sum += weight;

@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle gives back what starting alone took: free memory of the C heap, and
+// trimMemory gives back what starting alone took: free memory of the C heap, and
 // the pages of libraries that were read to link and to test them, of which
 // libvips has some hundred. They are unchanged pages of files: those that work
 // needs come back from the page cache, the others are the kernel's to drop.
-func settle() {
+func trimMemory() {
 	C.malloc_trim(0)
 	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {

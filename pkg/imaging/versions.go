@@ -81,7 +81,7 @@ func encodes(f ladder.Format) bool {
 		C.vips_error_clear()
 		return false
 	}
-	p := picture{image}
+	p := vipsImage{image}
 	defer p.free()
 	small, err := p.shrink(ladder.Rung{Width: side / 5, Height: side / 5})
 	if err != nil {

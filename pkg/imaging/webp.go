@@ -16,8 +16,8 @@ const (
 	webpAlpha     = 0x10
 )
 
-// pictureChunks are those that a WebP is shown by.
-var pictureChunks = map[string]bool{"VP8 ": true, "VP8L": true, "VP8X": true, "ALPH": true, "ANIM": true, "ANMF": true}
+// imageChunks are those that a WebP is shown by.
+var imageChunks = map[string]bool{"VP8 ": true, "VP8L": true, "VP8X": true, "ALPH": true, "ANIM": true, "ANMF": true}
 
 // stripWebP takes all metadata out of a WebP file, in place, and gives the
 // length that is left. libvips 8.14.1 writes some whatever it is told, which
@@ -67,5 +67,5 @@ func keepChunk(chunk []byte) bool {
 		chunk[chunkHeader] &= webpAnimation | webpAlpha
 		return chunk[chunkHeader] != 0
 	}
-	return pictureChunks[name]
+	return imageChunks[name]
 }

@@ -146,13 +146,13 @@ func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
 	defer t.rung.release()
 	p, err := t.rung.pixels()
 	if err != nil {
-		return nil, notMade("resized image", err)
+		return nil, createFault("resized image", err)
 	}
 	began := time.Now()
 	file, err := p.encode(t.encoder, w.background)
 	t.took = time.Since(began)
 	if err != nil {
-		return nil, notMade(shown(string(t.encoder.Format))+" image", err)
+		return nil, createFault(displayName(string(t.encoder.Format))+" image", err)
 	}
 	return file, nil
 }

@@ -135,7 +135,7 @@ func (j *Job) Resolve(source Source, imageID string) error {
 }
 
 // Took adds what stages of the work have taken.
-func (j *Job) Took(t ladder.Timings) { j.Timings = j.Timings.Plus(t) }
+func (j *Job) AddTimings(t ladder.Timings) { j.Timings = j.Timings.Plus(t) }
 
 // Return puts a job in work back among the pending.
 func (j *Job) Return() error {

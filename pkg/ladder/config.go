@@ -86,7 +86,7 @@ const (
 	maxVariants = 48 // bounds one order's work; 21 is what a free Worker can pull
 )
 
-var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
 // Validate reports the first setting that is out of range, by its key.
 func (c Config) Validate() error {
@@ -146,7 +146,7 @@ func (c Config) Validate() error {
 	if c.ChromaSubsampling != Chroma420 && c.ChromaSubsampling != Chroma444 {
 		return fmt.Errorf("ladder.chroma_subsampling: must be %q or %q (got %q)", Chroma420, Chroma444, c.ChromaSubsampling)
 	}
-	if !hexColour.MatchString(c.Background) {
+	if !hexColor.MatchString(c.Background) {
 		return fmt.Errorf("ladder.background: must be a color like #ffffff (got %q)", c.Background)
 	}
 	return nil

@@ -69,7 +69,7 @@ type Outbox struct {
 	mu       sync.Mutex
 	held     map[string][]*item // by job: until Release
 	due      schedule
-	places   int              // given to items so far
+	lastSeq  int              // given to items so far
 	hosts    map[string]*host // those with a delivery in flight
 	inFlight int
 	counts   Stats

@@ -147,7 +147,7 @@ func (s *Store) Get(id string) (manifest.Manifest, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(s.Dir, id, manifest.FileName))
 	if errors.Is(err, fs.ErrNotExist) {
-		s.forget(id) // deleted by hand: the folder is what counts
+		s.dropMissing(id) // deleted by hand: the folder is what counts
 		return manifest.Manifest{}, errNoImage
 	}
 	if err != nil {
@@ -174,7 +174,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	}
 	f, err := os.Open(filepath.Join(s.Dir, id, name)) // name is the manifest's, not the client's
 	if errors.Is(err, fs.ErrNotExist) {
-		s.forget(id)
+		s.dropMissing(id)
 		return nil, manifest.Variant{}, errNoImage
 	}
 	if err != nil {
@@ -185,7 +185,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 
 // Delete removes a set; one that is not there is no error.
 func (s *Store) Delete(id string) error {
-	trash, err := s.moveAway(id)
+	trash, err := s.unpublish(id)
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
@@ -195,9 +195,9 @@ func (s *Store) Delete(id string) error {
 	return nil
 }
 
-// moveAway unpublishes a set at once, with its original; what is left to
+// unpublish unpublishes a set at once, with its original; what is left to
 // delete is in trash.
-func (s *Store) moveAway(id string) (trash string, err error) {
+func (s *Store) unpublish(id string) (trash string, err error) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
 	if !s.Has(id) {
@@ -216,7 +216,7 @@ func (s *Store) moveAway(id string) (trash string, err error) {
 }
 
 // forget drops a set of which a file is missing, so that it can be made again.
-func (s *Store) forget(id string) {
+func (s *Store) dropMissing(id string) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
 	s.drop(id)

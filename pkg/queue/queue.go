@@ -47,9 +47,9 @@ type Config struct {
 	Resolvers  int           // workers of the stage Resolve, for them to be shared out
 }
 
-// half is the most of the resolvers that one host may have, and one lane but
+// maxShare is the most of the resolvers that one host may have, and one lane but
 // that of single variants: slow ones hold up nobody else.
-func (c Config) half() int { return max(1, (c.Resolvers+1)/2) }
+func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
 
 // ErrClosed is returned by Lease once the queue hands out no more.
 var ErrClosed = errors.New("queue: closed")
@@ -103,12 +103,12 @@ type Queue struct {
 type entry struct {
 	record sync.Mutex // held while the job's file is written; taken before Queue.mu
 
-	job       job.Job
-	host      string        // that its input is on
-	since     time.Time     // when it began to wait in its line
-	announced bool          // somebody was told its id
-	recorded  bool          // it is, or was, on the disk
-	ended     chan struct{} // closed when job is final
+	job          job.Job
+	host         string        // that its input is on
+	waitingSince time.Time     // when it began to wait in its line
+	announced    bool          // somebody was told its id
+	recorded     bool          // it is, or was, on the disk
+	ended        chan struct{} // closed when job is final
 }
 
 func newEntry(j job.Job, announced bool) *entry {

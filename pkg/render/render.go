@@ -26,7 +26,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Maker turns sources into published sets.
+// Maker keyLocks sources into published sets.
 type Maker struct {
 	Engine     codec.Engine
 	LastResort codec.Engine // for a source that was at hand when a codec process died
@@ -76,13 +76,13 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j jo
 	}
 	made = c.manifest(j, summary, time.Now())
 	if m.KeepTimings {
-		made.Timings = j.Timings.Plus(took).Plus(set.Took).Milliseconds()
+		made.Timings = j.Timings.Plus(took).Plus(set.Timings).Milliseconds()
 	}
-	set.MadeOf(src.Name())
+	set.SetOriginal(src.Name())
 	if err := set.Commit(made); err != nil {
 		return made, nil, err
 	}
-	took = took.Plus(set.Took)
+	took = took.Plus(set.Timings)
 	m.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("format", made.Source.Format),
 		zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
 		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", c.bytes),

@@ -49,15 +49,15 @@ func Enter(memory int64) (r Report, err error) {
 	if err := dropCapabilities(); err != nil {
 		return r, err
 	}
-	if r.Landlock, err = closeFiles(); err != nil {
+	if r.Landlock, err = restrictFiles(); err != nil {
 		return r, err
 	}
-	r.Seccomp, err = filterCalls()
+	r.Seccomp, err = filterSyscalls()
 	return r, err
 }
 
 // closeFiles has Landlock refuse every path, every port, and signals to others.
-func closeFiles() (abi int, err error) {
+func restrictFiles() (abi int, err error) {
 	abi, err = landlocksys.LandlockGetABIVersion()
 	if err != nil {
 		return 0, nil // a kernel without Landlock says so by an error

@@ -39,8 +39,8 @@ const (
 
 	// defaultLimit is where the firmware of a Raspberry Pi begins to slow it
 	// down, which it does not tell the kernel.
-	defaultLimit = 80 // °C
-	belowEnd     = 10 // °C below where the kernel switches off
+	defaultLimit  = 80 // °C
+	belowCritical = 10 // °C below where the kernel switches off
 )
 
 // Read reads sysfs; root is the folder under which sys is, "/" but for tests.
@@ -145,7 +145,7 @@ func (s sysfs) limit() float64 {
 			}
 		case "critical":
 			if !slows {
-				limit = min(limit, celsius-belowEnd)
+				limit = min(limit, celsius-belowCritical)
 			}
 		}
 	}

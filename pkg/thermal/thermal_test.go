@@ -75,7 +75,7 @@ func TestWorkGoesOnOnlyWhenItHasCooledDownForAWhile(t *testing.T) {
 	at := func(temperature string) {
 		t.Helper()
 		board(t, root, map[string]string{zone + "temp": temperature})
-		g.Look()
+		g.Update()
 	}
 	cool := g.Cool()
 	if at("79900"); g.Hot() || cool.Err() != nil {

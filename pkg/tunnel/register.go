@@ -61,7 +61,7 @@ const localConfiguration = `{"ingress":[{"service":"optimizerd"}],"warp-routing"
 // serveControl registers the link on the stream that the edge has opened for
 // it, and unregisters it when the tunnel stops.
 func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
-	defer close(l.left)
+	defer close(l.unregistered)
 	stream := &rpcStream{r: r.Body, w: w, ended: make(chan struct{})}
 	defer stream.Close()
 	client := tunnelrpc.NewRegistrationClient(r.Context(), stream, rpcTime)
@@ -74,7 +74,7 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	}
 	close(l.registered)
 	t.state.registered(l, details.Location)
-	defer t.state.gone(l)
+	defer t.state.unregistered(l)
 	t.deps.Log.Info("connected to the edge", zap.Int("connection", l.index), zap.String("location", details.Location),
 		zap.Stringer("address", l.RemoteAddr()), zap.Int("failed_attempts", l.attempt))
 	if l.index == 0 && !details.TunnelIsRemotelyManaged {

@@ -40,7 +40,7 @@ func (s *state) registered(l *link, location string) {
 	delete(s.failing, l.index)
 }
 
-func (s *state) gone(l *link) {
+func (s *state) unregistered(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.links, l)
@@ -71,7 +71,7 @@ func (s *state) awaitUnregistered(longest time.Duration) {
 	over := time.After(longest)
 	for _, l := range links {
 		select {
-		case <-l.left:
+		case <-l.unregistered:
 		case <-over:
 			return
 		}

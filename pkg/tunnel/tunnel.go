@@ -48,7 +48,7 @@ const (
 	registerTime   = 15 * time.Second // from there until the edge has taken the tunnel
 	rpcTime        = 5 * time.Second  // for one call
 	unregisterTime = 5 * time.Second  // for all connections together
-	silence        = 10 * time.Second // without a byte from the edge; then it is asked
+	idleTimeout    = 10 * time.Second // without a byte from the edge; then it is asked
 	pingTime       = 4 * time.Second  // for it to answer
 )
 
@@ -156,7 +156,7 @@ func (t *Tunnel) Run(ctx context.Context, drain time.Duration) error {
 		return nil
 	})
 	for i := range t.links {
-		group.Go(func() error { t.keep(ctx, i); return nil })
+		group.Go(func() error { t.maintain(ctx, i); return nil })
 	}
 
 	<-ctx.Done()
@@ -179,7 +179,7 @@ func (t *Tunnel) newServer() *http.Server {
 		Handler:   http.HandlerFunc(t.dispatch),
 		Protocols: protocols,
 		HTTP2: &http.HTTP2Config{
-			SendPingTimeout: silence, PingTimeout: pingTime,
+			SendPingTimeout: idleTimeout, PingTimeout: pingTime,
 			MaxConcurrentStreams:          maxStreams,
 			MaxReceiveBufferPerConnection: linkBuffer, MaxReceiveBufferPerStream: requestBuffer,
 		},
