@@ -19,7 +19,7 @@ const module = "github.com/optimizerd/optimizerd/"
 var layers = []string{
 	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/durable", "pkg/signedurl", "pkg/egress", "pkg/access", "pkg/thermal", "pkg/thumbhash",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
-	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/queue", "pkg/quarantine", "pkg/publish", "pkg/render", "pkg/jobs", "pkg/notify",
+	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/quarantine", "pkg/publish", "pkg/render", "pkg/jobs", "pkg/queue", "pkg/notify",
 	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/bench", "pkg/doctor", "pkg/daemon",
 	"cmd/optimizerd-codec", "cmd/optimizerd",
 	"bench/contest", "bench/bimg", "bench/floor", "bench",

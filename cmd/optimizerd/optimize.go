@@ -85,7 +85,7 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 	if err != nil {
 		return err
 	}
-	maker := &render.Maker{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
+	maker := &render.Renderer{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
 	report := newReport(os.Stdout, len(files))
 	var group errgroup.Group
 	group.SetLimit(pool.Size())
@@ -130,7 +130,7 @@ func findFiles(args []string) ([]found, error) {
 	return files, nil
 }
 
-func makeFile(ctx context.Context, m *render.Maker, f found, recipe ladder.Recipe, maxBytes int64) outcome {
+func makeFile(ctx context.Context, m *render.Renderer, f found, recipe ladder.Recipe, maxBytes int64) outcome {
 	made, set, err := m.File(ctx, f.path, recipe, maxBytes)
 	switch {
 	case err != nil && f.walked && fault.CodeOf(err) == fault.UnsupportedFormat:

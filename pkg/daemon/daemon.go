@@ -150,22 +150,23 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	d.fetcher = fetch.New(c.Fetch, uploads)
 	d.governor = thermal.New("/", log.Named("thermal"))
 	d.metrics = newMetrics(d)
-	d.service, err = jobs.New(jobs.Deps{
-		Maker: &render.Maker{
+	d.service, err = jobs.New(jobs.Config{
+		Queue: d.queue,
+		Sets:  d.store,
+		Renderer: &render.Renderer{
 			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("jobs"),
 			KeepTimings: c.Storage.KeepTimings,
 		},
-		Queue:      d.queue,
 		Spool:      uploads,
 		Fetcher:    d.fetcher,
 		Quarantine: bad,
 		Outbox:     d.outbox,
 		Ladder:     d.config.Ladder,
 		Writes:     about.Outputs,
-		Log:        log.Named("jobs"),
-		Ended:      d.metrics.ended,
 		Stopping:   d.stopping,
 		Throttle:   d.governor,
+		Ended:      d.metrics.ended,
+		Log:        log.Named("jobs"),
 	})
 	if err != nil {
 		return nil, err
@@ -176,9 +177,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		checkAccess = d.access.Check
 	}
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Optimize:    d.service,
-		Queue:       d.queue,
-		Spool:       uploads,
+		Jobs:        d.service,
 		Store:       d.store,
 		Views:       views,
 		Receivers:   receivers(c, rules),
@@ -461,7 +460,7 @@ func (d *Daemon) housekeeping(ctx context.Context) error {
 }
 
 func (d *Daemon) prune() {
-	d.warn("cannot record ended jobs", d.queue.Settle())
+	d.warn("cannot record ended jobs", d.service.Settle())
 	d.warn("cannot prune jobs", d.queue.Prune(time.Now()))
 	d.warn("cannot prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
 	if d.config.Retention == (publish.Retention{}) {

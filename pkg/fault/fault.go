@@ -65,6 +65,11 @@ func Wrap(code Code, cause error, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...), cause: cause}
 }
 
+// Stopping is the fault of a request that comes while the daemon stops.
+func Stopping() *Error {
+	return New(ShuttingDown, "The server is shutting down; try again shortly.")
+}
+
 // Error is the operator's text: code, detail and cause.
 func (e *Error) Error() string {
 	if e.cause == nil {

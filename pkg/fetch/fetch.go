@@ -77,10 +77,7 @@ func (f *Fetcher) attempt(request *http.Request) (*spool.Upload, error) {
 	if err := checkStatus(response); err != nil {
 		return nil, err
 	}
-	if err := f.spool.CheckSize(response.ContentLength); err != nil {
-		return nil, err
-	}
-	if err := f.spool.CheckSpace(response.ContentLength); err != nil {
+	if err := f.spool.Check(response.ContentLength, 0); err != nil {
 		return nil, err
 	}
 	content, err := decoded(response)

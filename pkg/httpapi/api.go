@@ -21,9 +21,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
-	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // Config holds the settings of the API.
@@ -97,9 +95,7 @@ func (c Config) proxies() ([]netip.Prefix, error) {
 
 // Deps are what the API works with.
 type Deps struct {
-	Optimize    *jobs.Service
-	Queue       *queue.Queue
-	Spool       *spool.Spool
+	Jobs        *jobs.Service
 	Store       *publish.Store
 	Views       Views
 	Receivers   func(url string) error    // says why a webhook may not go there; nil takes no webhooks at all

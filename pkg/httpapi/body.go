@@ -33,9 +33,10 @@ type pacedBody struct {
 // deadline.
 const chunkRead = 4 << 10
 
-// paced reads the request's body so. The caller ends with release.
-func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
-	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: a.checkBodySize, began: time.Now()}
+// paced reads the request's body so, and asks checkSize, which returns a fault,
+// about the bytes read so far. The caller ends with release.
+func (a *api) paced(w http.ResponseWriter, r *http.Request, checkSize func(n int64) error) *pacedBody {
+	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: checkSize, began: time.Now()}
 	if r.ContentLength < 0 {
 		b.maxRead = chunkRead
 	}
@@ -64,10 +65,6 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// checkBodySize is the size limit with what a form may add: a body without a length
-// is bounded as it comes, whatever of it reaches the spool.
-func (a *api) checkBodySize(n int64) error { return a.Spool.CheckSize(n - formSlack) }
 
 // release takes the deadline off the connection: it would end the request
 // while the work goes on.

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // formType is the only media type that is looked at: it says where the image
@@ -20,45 +19,35 @@ const (
 	formSlack   = maxFormText + 64<<10 // bytes that a form may add to its file, boundaries and part headers included
 )
 
-// receiveFunc streams a body into the spool.
-type receiveFunc func(body io.Reader, filename string) (*spool.Upload, error)
-
 var errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file.")
 
-// receiveForm streams the only file of a form into the spool. Text fields,
-// which are parts without a file name, are ignored wherever they stand.
-func receiveForm(form *multipart.Reader, into receiveFunc) (upload *spool.Upload, err error) {
-	defer func() {
-		if err != nil && upload != nil {
-			upload.Discard()
-			upload = nil
-		}
-	}()
-	text := int64(0)
+// receiveForm streams the only file of a form into the spool. Text fields, which
+// are parts without a file name, are ignored wherever they are.
+func receiveForm(form *multipart.Reader, into receiveFunc) error {
+	files, text := 0, int64(0)
 	for {
 		part, err := form.NextPart()
-		if errors.Is(err, io.EOF) && upload != nil {
-			return upload, nil
+		if errors.Is(err, io.EOF) && files == 1 {
+			return nil
 		}
 		if err != nil {
-			return upload, formFault(err)
+			return formFault(err)
 		}
-		name := part.FileName()
-		switch {
-		case name == "":
-			n, err := io.Copy(io.Discard, io.LimitReader(part, maxFormText+1-text))
-			if err != nil {
-				return upload, formFault(err)
+		if name := part.FileName(); name != "" {
+			if files++; files > 1 {
+				return errFiles
 			}
-			if text += n; text > maxFormText {
-				return upload, fault.New(fault.TooLarge, "The text fields of the form have more than %d bytes.", maxFormText)
+			if _, err := into(part, formFilename.Replace(name)); err != nil {
+				return formFault(err)
 			}
-		case upload != nil:
-			return upload, errFiles
-		default:
-			if upload, err = into(part, spool.CleanFilename(formFilename.Replace(name))); err != nil {
-				return nil, formFault(err)
-			}
+			continue
+		}
+		n, err := io.Copy(io.Discard, io.LimitReader(part, maxFormText+1-text))
+		if err != nil {
+			return formFault(err)
+		}
+		if text += n; text > maxFormText {
+			return fault.New(fault.TooLarge, "The text fields of the form exceed %d bytes.", maxFormText)
 		}
 	}
 }

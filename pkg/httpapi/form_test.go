@@ -1,11 +1,11 @@
 package httpapi
 
 import (
+	"crypto/sha256"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -46,18 +46,18 @@ func TestFormHasOneFileAmongTextFields(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			upload, err := receiveForm(multipart.NewReader(strings.NewReader(tc.form+"--b--\r\n"), "b"), uploads.Receive)
-			if fault.CodeOf(err) != tc.code || (upload == nil) != (tc.code != "") {
-				t.Fatalf("got %v, %v; want the code %q", upload, err, tc.code)
-			}
-			if upload == nil {
-				if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-					t.Errorf("a refused form leaves %v in the spool (%v)", left, err)
+			var upload *spool.Upload
+			err = receiveForm(multipart.NewReader(strings.NewReader(tc.form+"--b--\r\n"), "b"), func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
+				if upload, err = uploads.Receive(image, spool.CleanFilename(filename)); err != nil {
+					return sum, err
 				}
-				return
+				t.Cleanup(upload.Discard)
+				return upload.SHA256, nil
+			})
+			if fault.CodeOf(err) != tc.code {
+				t.Fatalf("got %v, want the code %q", err, tc.code)
 			}
-			defer upload.Discard()
-			if upload.Filename != tc.file || upload.Bytes != int64(len(tiny)) {
+			if tc.code == "" && (upload.Filename != tc.file || upload.Bytes != int64(len(tiny))) {
 				t.Errorf("got %q of %d bytes, want %q of %d", upload.Filename, upload.Bytes, tc.file, len(tiny))
 			}
 		})

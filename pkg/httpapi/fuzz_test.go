@@ -39,13 +39,13 @@ func (damaged) Render(context.Context, *os.File, ladder.Recipe, ladder.Limits, l
 	return ladder.Summary{}, fault.New(fault.CorruptImage, "The picture is damaged.")
 }
 
-// whole is the API with all that is behind it, but for the codec, in dir.
-func whole(f *testing.F, dir string) http.Handler {
-	f.Helper()
+// newAPI is the API with all that is behind it, but for the codec, in dir.
+func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handler {
+	t.Helper()
 	must := func(err error) {
-		f.Helper()
+		t.Helper()
 		if err != nil {
-			f.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	log := zap.NewNop()
@@ -57,20 +57,24 @@ func whole(f *testing.F, dir string) http.Handler {
 	must(err)
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
-	service, err := jobs.New(jobs.Deps{
-		Maker: &render.Maker{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
-		Queue: q, Spool: uploads, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
-	})
+	config := jobs.Config{
+		Queue: q, Sets: store, Renderer: &render.Renderer{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
+		Spool: uploads, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	service, err := jobs.New(config)
 	must(err)
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(context.Background(), 1, 1) }()
-	f.Cleanup(func() {
+	t.Cleanup(func() {
 		q.Close()
 		must(<-ended)
 		must(q.Unlock())
 		must(store.Close())
 	})
-	handler, err := New(DefaultConfig(), Deps{Optimize: service, Queue: q, Spool: uploads, Store: store, Log: log})
+	handler, err := New(DefaultConfig(), Deps{Jobs: service, Store: store, Stopping: config.Stopping, Log: log})
 	must(err)
 	return handler
 }
@@ -113,7 +117,7 @@ func FuzzMultipart(f *testing.F) {
 		f.Add(seed[0], []byte(seed[1]))
 	}
 	dir := f.TempDir()
-	handler := whole(f, dir)
+	handler := newAPI(f, dir)
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
 		r := httptest.NewRequest(http.MethodPost, "http://localhost/v1/images", bytes.NewReader(body))
 		r.Header.Set("Content-Type", contentType)

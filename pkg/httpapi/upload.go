@@ -18,8 +18,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/queue"
-	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // postImage takes one picture and answers with its manifest, or with the job
@@ -39,90 +37,73 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	overhead := int64(0)
+	if mediaType(r) == formType {
+		overhead = formSlack
+	}
 	// All that can be refused is refused before the body is read.
-	place, err := a.admit(r)
+	admission, err := a.Jobs.Admit(r.ContentLength, overhead)
 	if err != nil {
 		return err
 	}
-	defer place.Release()
-	body := a.paced(w, r)
+	defer admission.Close()
 	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
-	receive := a.Spool.Receive
-	if prefer.wait > 0 && webhook.URL == "" {
-		receive = a.Spool.ReceiveInMemory // it may be published before anybody is told of it
-	}
-	upload, err := a.receive(r, body, digest, receive)
+	mayHold := prefer.wait > 0 && webhook.URL == "" // it may be published before a client relies on it
+	body := a.paced(w, r, func(n int64) error { return admission.CheckBody(n, formSlack) })
+	err = receive(r, body, digest, func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
+		return admission.Receive(image, filename, mayHold)
+	})
 	body.release()
 	if err != nil {
 		return err
 	}
-	defer upload.Discard()
 	received := time.Now()
-	submission, err := a.Optimize.Submit(place, upload, webhook)
+	submission, err := admission.Submit(webhook)
 	if err != nil {
 		return err
 	}
 	return a.answerUpload(w, r, submission, prefer, received)
 }
 
-func (a *api) refuseWhenStopping() error {
-	select {
-	case <-a.Stopping:
-		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
-	default:
-		return nil
-	}
+// mediaType is what Content-Type says, without parameters. Only a form is
+// believed: it says where the image begins.
+func mediaType(r *http.Request) string {
+	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return t
 }
 
-func (a *api) admit(r *http.Request) (*queue.Place, error) {
-	if err := a.refuseWhenStopping(); err != nil {
-		return nil, err
-	}
-	length := r.ContentLength
-	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == formType {
-		length -= formSlack // what the part itself may hold is seen when it comes
-	}
-	if err := a.Spool.CheckSize(length); err != nil {
-		return nil, err
-	}
-	if err := a.Spool.CheckSpace(r.ContentLength); err != nil {
-		return nil, err
-	}
-	return a.Queue.Reserve()
-}
+// receiveFunc streams an image into the spool and returns its digest.
+type receiveFunc func(image io.Reader, filename string) ([sha256.Size]byte, error)
 
-// receive streams the one picture of the body to the spool, by into, and checks
-// the body's digest, if there is one.
-func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiveFunc) (*spool.Upload, error) {
-	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
-	if mediaType != formType {
-		upload, err := into(body, spool.CleanFilename(r.URL.Query().Get("filename")))
+// receive streams the only image of the body into the spool, and compares the
+// body's digest with the expected one unless that is nil.
+func receive(r *http.Request, body io.Reader, expected []byte, into receiveFunc) error {
+	if mediaType(r) != formType {
+		sum, err := into(body, r.URL.Query().Get("filename"))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return verified(upload, digest, upload.SHA256[:])
+		return verify(expected, sum[:])
 	}
 	hash := sha256.New()
-	if digest != nil {
+	if expected != nil {
 		body = io.TeeReader(body, hash)
 	}
-	upload, err := receiveForm(multipart.NewReader(body, params["boundary"]), into)
-	if err != nil {
-		return nil, err
+	_, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err := receiveForm(multipart.NewReader(body, params["boundary"]), into); err != nil {
+		return err
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil { // what follows the last part counts for the digest
-		upload.Discard()
-		return nil, err
+		return err
 	}
-	return verified(upload, digest, hash.Sum(nil))
+	return verify(expected, hash.Sum(nil))
 }
 
-func verified(upload *spool.Upload, want, got []byte) (*spool.Upload, error) {
-	if want != nil && !bytes.Equal(want, got) {
-		upload.Discard()
-		return nil, fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, want)
+func verify(expected, got []byte) error {
+	if expected != nil && !bytes.Equal(expected, got) {
+		return fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, expected)
 	}
-	return upload, nil
+	return nil
 }
 
 // answerUpload waits for the work as long as the client likes and may.
@@ -137,7 +118,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 	}
 	if !j.Status.Ended() {
 		var err error
-		if j, err = a.Optimize.Announce(s.Ticket); err != nil {
+		if j, err = a.Jobs.Announce(s.Ticket); err != nil {
 			return err
 		}
 	}
@@ -165,7 +146,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 
 // wait returns the job at its end, or as it stands when the time is over or
 // the daemon stops.
-func (a *api) wait(ctx context.Context, t *queue.Ticket, longest time.Duration) job.Job {
+func (a *api) wait(ctx context.Context, t jobs.Ticket, longest time.Duration) job.Job {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	stopped := make(chan struct{})

@@ -38,7 +38,7 @@ func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
 		most.Store(max(most.Load(), running.Add(1)))
 		defer running.Add(-1)
 		return nil
-	}, func(d *jobs.Deps) { d.Throttle = governor })
+	}, func(d *jobs.Config) { d.Throttle = governor })
 	picture := 0
 	work := func(n int) {
 		t.Helper()

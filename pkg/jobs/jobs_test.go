@@ -69,12 +69,17 @@ func (e *engine) Render(ctx context.Context, _ *os.File, recipe ladder.Recipe, _
 // ends.
 type house struct {
 	*jobs.Service
-	dir    string
-	engine *engine
-	stop   func() // gives up on the jobs at hand
+	dir        string
+	queue      *queue.Queue
+	spool      *spool.Spool
+	store      *publish.Store
+	quarantine *quarantine.Store
+	renderer   *render.Renderer
+	engine     *engine
+	stop       func() // gives up on the jobs in progress
 }
 
-func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Deps)) *house {
+func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *house {
 	t.Helper()
 	log := zaptest.NewLogger(t)
 	must := func(err error) {
@@ -85,7 +90,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	}
 	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour}, log)
 	must(err)
-	spool, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
+	sources, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
 	must(err)
 	store, err := publish.Open(publish.Config{
 		Dir: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), KeepOriginals: true,
@@ -93,15 +98,20 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	must(err)
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
-	h := &house{dir: dir, engine: &engine{before: before}}
-	deps := jobs.Deps{
-		Maker: &render.Maker{Engine: h.engine, LastResort: h.engine, Store: store, Log: log},
-		Queue: q, Spool: spool, Quarantine: bad, Ladder: ladder.DefaultConfig(), Writes: []ladder.Format{ladder.WebP, ladder.JPEG, ladder.AVIF}, Log: log,
+	e := &engine{before: before}
+	h := &house{
+		dir: dir, queue: q, store: store, quarantine: bad, engine: e,
+		renderer: &render.Renderer{Engine: e, LastResort: e, Store: store, Log: log},
+	}
+	config := jobs.Config{
+		Queue: q, Sets: store, Renderer: h.renderer, Spool: sources, Quarantine: bad,
+		Ladder: ladder.DefaultConfig(), Writes: []ladder.Format{ladder.WebP, ladder.JPEG, ladder.AVIF}, Log: log,
 	}
 	for _, change := range changes {
-		change(&deps)
+		change(&config)
 	}
-	h.Service, err = jobs.New(deps)
+	h.spool = config.Spool
+	h.Service, err = jobs.New(config)
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -119,19 +129,22 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 
 const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
+// try submits an upload as the API does.
+func (h *house) try(content string, webhook job.Webhook, inMemory bool) (jobs.Submission, error) {
+	admission, err := h.Admit(int64(len(content)), 0)
+	if err != nil {
+		return jobs.Submission{}, err
+	}
+	defer admission.Close()
+	if _, err := admission.Receive(strings.NewReader(content), "cat.gif", inMemory); err != nil {
+		return jobs.Submission{}, err
+	}
+	return admission.Submit(webhook)
+}
+
 func (h *house) submit(t *testing.T, content string) jobs.Submission {
 	t.Helper()
-	place, err := h.Queue.Reserve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer place.Release()
-	upload, err := h.Spool.Receive(strings.NewReader(content), "cat.gif")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer upload.Discard()
-	s, err := h.Submit(place, upload, job.Webhook{})
+	s, err := h.try(content, job.Webhook{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +170,7 @@ func TestAnUploadBecomesAPublishedSet(t *testing.T) {
 	if j.Status != job.Completed {
 		t.Fatalf("the job is %s: %v", j.Status, j.Error)
 	}
-	m, err := h.Maker.Store.Get(j.ImageID)
+	m, err := h.store.Get(j.ImageID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,17 +268,7 @@ func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 	h.stop()
 	h = newHouse(t, dir, nil) // remembered over restarts
 	refused := func(content string) error {
-		place, err := h.Queue.Reserve()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer place.Release()
-		upload, err := h.Spool.Receive(strings.NewReader(content), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer upload.Discard()
-		_, err = h.Submit(place, upload, job.Webhook{})
+		_, err := h.try(content, job.Webhook{}, false)
 		return err
 	}
 	if err := refused(gif); fault.CodeOf(err) != fault.ProcessingFailed {
@@ -274,7 +277,7 @@ func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 	if runs := h.engine.runs.Load(); runs != 0 {
 		t.Errorf("the engine ran %d times", runs)
 	}
-	if n, err := h.Quarantine.Clear(); n != 1 || err != nil {
+	if n, err := h.quarantine.Clear(); n != 1 || err != nil {
 		t.Errorf("cleared %d, %v", n, err)
 	}
 	if err := refused(gif); err != nil {
@@ -297,15 +300,15 @@ func TestStoppingReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
 		t.Fatalf("%d files in the spool, want the source of the waiting job", n)
 	}
 	h = newHouse(t, dir, nil)
-	ticket, ok := h.Queue.Ticket(j.ID)
+	ticket, ok := h.queue.Ticket(j.ID)
 	if ok {
 		ticket.Wait(t.Context())
 	}
-	got, err := h.Queue.Get(j.ID)
+	got, err := h.queue.Get(j.ID)
 	if err != nil || got.Status != job.Completed {
 		t.Errorf("after the restart: %+v, %v", got, err)
 	}
-	if !h.Maker.Store.Has(j.ImageID) {
+	if !h.store.Has(j.ImageID) {
 		t.Error("its set is not published")
 	}
 	if n := h.spooled(t); n != 0 {
@@ -316,7 +319,7 @@ func TestStoppingReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
 func TestASourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
 	dir := t.TempDir()
 	h := newHouse(t, dir, nil)
-	upload, err := h.Spool.Receive(strings.NewReader(gif), "")
+	upload, err := h.spool.Receive(strings.NewReader(gif), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +372,7 @@ func TestFile(t *testing.T) {
 	}
 	cat := write("cat.gif", gif)
 	for i, want := range []bool{true, false} {
-		made, m, err := h.Maker.File(t.Context(), cat, ladder.DefaultConfig().Recipe(), 1<<20)
+		made, m, err := h.renderer.File(t.Context(), cat, ladder.DefaultConfig().Recipe(), 1<<20)
 		if err != nil || made != want || m.Source.Filename != "cat.gif" {
 			t.Errorf("run %d: made %v, %+v, %v", i, made, m.Source, err)
 		}
@@ -380,11 +383,11 @@ func TestFile(t *testing.T) {
 		write("empty.jpg", ""):        fault.UnsupportedFormat,
 		dir:                           fault.InvalidRequest,
 	} {
-		if _, _, err := h.Maker.File(t.Context(), path, ladder.DefaultConfig().Recipe(), 1<<20); fault.CodeOf(err) != want {
+		if _, _, err := h.renderer.File(t.Context(), path, ladder.DefaultConfig().Recipe(), 1<<20); fault.CodeOf(err) != want {
 			t.Errorf("%s: got %v, want %s", filepath.Base(path), err, want)
 		}
 	}
-	if _, _, err := h.Maker.File(t.Context(), cat, ladder.DefaultConfig().Recipe(), 10); fault.CodeOf(err) != fault.TooLarge {
+	if _, _, err := h.renderer.File(t.Context(), cat, ladder.DefaultConfig().Recipe(), 10); fault.CodeOf(err) != fault.TooLarge {
 		t.Errorf("over the limit: got %v", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -14,29 +13,19 @@ import (
 )
 
 // inMemory gives the service a spool with memory for uploads.
-func inMemory(t *testing.T, dir string) func(*jobs.Deps) {
+func inMemory(t *testing.T, dir string) func(*jobs.Config) {
 	t.Helper()
 	spool, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Memory: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(d *jobs.Deps) { d.Spool = spool }
+	return func(d *jobs.Config) { d.Spool = spool }
 }
 
 // upload submits a picture that is received in memory.
 func (h *house) upload(t *testing.T, content string, webhook job.Webhook) jobs.Submission {
 	t.Helper()
-	place, err := h.Queue.Reserve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer place.Release()
-	upload, err := h.Spool.ReceiveInMemory(strings.NewReader(content), "cat.gif")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer upload.Discard()
-	s, err := h.Submit(place, upload, webhook)
+	s, err := h.try(content, webhook, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +93,7 @@ func TestAnUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
 	dir := t.TempDir()
 	h := newHouse(t, dir, nil, inMemory(t, dir))
 	s := h.upload(t, gif, job.Webhook{})
-	if j := s.Ticket.Wait(t.Context()); j.Status != job.Completed || !h.Maker.Store.Has(j.ImageID) {
+	if j := s.Ticket.Wait(t.Context()); j.Status != job.Completed || !h.store.Has(j.ImageID) {
 		t.Fatalf("the job is %s", j.Status)
 	}
 	if j, err := h.Announce(s.Ticket); err != nil || j.Status != job.Completed {
@@ -113,7 +102,7 @@ func TestAnUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
 	if sources, records := h.onDisk(t); sources != 0 || records != 0 {
 		t.Errorf("%d sources and %d records are left", sources, records)
 	}
-	if _, err := h.Spool.Source(s.Ticket.Job().Source.SHA256); !errors.Is(err, os.ErrNotExist) {
+	if _, err := h.spool.Source(s.Ticket.Job().Source.SHA256); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("its source is still held: %v", err)
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
@@ -70,14 +69,14 @@ func (o *outbox) Release(id string) {
 func newRequests(t *testing.T, dir string, before func(ctx context.Context, url string) error) (*house, *origin, *outbox) {
 	t.Helper()
 	from, out := &origin{before: before}, &outbox{told: make(map[string]job.Job)}
-	h := newHouse(t, dir, nil, func(d *jobs.Deps) {
+	h := newHouse(t, dir, nil, func(d *jobs.Config) {
 		from.spool = d.Spool
 		d.Fetcher, d.Outbox = from, out
 	})
 	return h, from, out
 }
 
-func (h *house) request(t *testing.T, input string, o job.Options) *queue.Ticket {
+func (h *house) request(t *testing.T, input string, o job.Options) jobs.Ticket {
 	t.Helper()
 	ticket, err := h.Request(job.Job{Input: input, Options: o}, job.Webhook{})
 	if err != nil {
@@ -101,7 +100,7 @@ func TestARequestBecomesOneVariantOrALadder(t *testing.T) {
 		if j.Status != job.Completed {
 			t.Fatalf("the %s is %s: %+v", name, j.Status, j.Error)
 		}
-		m, err := h.Maker.Store.Get(j.ImageID)
+		m, err := h.store.Get(j.ImageID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +120,7 @@ func TestARequestBecomesOneVariantOrALadder(t *testing.T) {
 func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 	gate := make(chan struct{})
 	h, from, out := newRequests(t, t.TempDir(), func(context.Context, string) error { <-gate; return nil })
-	ask := func(input string, o job.Options, webhook string) *queue.Ticket {
+	ask := func(input string, o job.Options, webhook string) jobs.Ticket {
 		t.Helper()
 		ticket, err := h.Request(job.Job{Input: input, Options: o}, job.Webhook{URL: webhook})
 		if err != nil {
@@ -163,7 +162,7 @@ func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
 
 func TestJobsForOneImageAreRenderedOnce(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
-	var tickets []*queue.Ticket
+	var tickets []jobs.Ticket
 	for _, input := range []string{"https://a.example.com/#x", "https://b.example.com/#x", "https://c.example.com/#x"} {
 		tickets = append(tickets, h.request(t, input, wide))
 	}
@@ -188,7 +187,7 @@ func TestAFetchThatFailsIsTheJobsEnd(t *testing.T) {
 	if j.Status != job.Failed || *j.Error != (job.Error{Code: fault.InputNotFound, Message: "The origin answered 404."}) {
 		t.Errorf("it is %s, %+v", j.Status, j.Error)
 	}
-	kept, err := h.Queue.Get(j.ID)
+	kept, err := h.queue.Get(j.ID)
 	if err != nil || kept.Status != job.Failed {
 		t.Errorf("on record is %+v, %v", kept, err)
 	}
@@ -210,11 +209,11 @@ func TestAStopSendsFetchesBackToTheQueue(t *testing.T) {
 	<-began
 	h.stop()
 	h, _, _ = newRequests(t, dir, nil)
-	ticket, ok := h.Queue.Ticket(id)
+	ticket, ok := h.queue.Ticket(id)
 	if ok && ticket.Wait(t.Context()).Status == job.Completed {
 		return
 	}
-	if j, err := h.Queue.Get(id); err != nil || j.Status != job.Completed {
+	if j, err := h.queue.Get(id); err != nil || j.Status != job.Completed {
 		t.Errorf("after a restart it is %+v, %v; want it completed", j, err)
 	}
 }
@@ -237,7 +236,7 @@ func TestAnImageThatIsHereCanBeMadeAnew(t *testing.T) {
 		t.Errorf("%d originals and %d files in the spool, want one for each set, and none", n, h.spooled(t))
 	}
 	for _, id := range []string{source.ImageID, j.ImageID} {
-		if err := h.Maker.Store.Delete(id); err != nil {
+		if err := h.store.Delete(id); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -255,18 +254,18 @@ func TestAnUploadThatIsHereIsKeptWhenOriginalsAreWantedLater(t *testing.T) {
 	if err := os.Remove(filepath.Join(h.dir, "originals", j.ImageID)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := h.Maker.Store.Original(j.ImageID); fault.CodeOf(err) != fault.NotFound {
+	if _, _, err := h.store.Original(j.ImageID); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("got %v, want %s", err, fault.NotFound)
 	}
 	h.submit(t, gif)
-	if _, _, err := h.Maker.Store.Original(j.ImageID); err != nil {
+	if _, _, err := h.store.Original(j.ImageID); err != nil {
 		t.Errorf("after it was sent again: %v", err)
 	}
 }
 
 func TestAVariantThatItsFormatCannotHold(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
-	h.Maker.Engine = none{}
+	h.renderer.Engine = none{}
 	j := h.request(t, "https://example.com/long", job.Options{Format: ladder.WebP}).Wait(t.Context())
 	if j.Status != job.Failed || j.Error.Code != fault.InvalidOptions || !strings.Contains(j.Error.Message, "16383") {
 		t.Errorf("got %s, %+v", j.Status, j.Error)
@@ -313,12 +312,12 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 	const clients, each = 4, 50
 	var group sync.WaitGroup
 	var mu sync.Mutex
-	accepted := make(map[string]*queue.Ticket)
+	accepted := make(map[string]jobs.Ticket)
 	for c := range clients {
 		group.Go(func() {
 			for i := range each {
 				url := fmt.Sprintf("https://%d.example.com/%d", c, i)
-				var ticket *queue.Ticket
+				var ticket jobs.Ticket
 				err := error(fault.New(fault.QueueFull, "Not tried yet."))
 				for fault.CodeOf(err) == fault.QueueFull {
 					ticket, err = h.Request(job.Job{Input: "https://example.com/cat"}, job.Webhook{URL: url})
@@ -335,18 +334,8 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 	}
 	for range each { // and uploads that fail, whose client leaves
 		group.Go(func() {
-			place, err := h.Queue.Reserve()
-			if err != nil {
-				return // it is full
-			}
-			defer place.Release()
-			upload, err := h.Spool.Receive(strings.NewReader(gif), "")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer upload.Discard()
-			if _, err := h.Submit(place, upload, job.Webhook{URL: "https://upload.example.com"}); err != nil {
+			_, err := h.try(gif, job.Webhook{URL: "https://upload.example.com"}, false)
+			if err != nil && fault.CodeOf(err) != fault.QueueFull {
 				t.Error(err)
 			}
 		})
@@ -388,8 +377,8 @@ func TestAPictureThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
 func TestOneKillerBehindManyURLsKillsTwice(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
 	killer := &engine{before: func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} }}
-	h.Maker.Engine, h.Maker.LastResort = killer, killer
-	var tickets []*queue.Ticket
+	h.renderer.Engine, h.renderer.LastResort = killer, killer
+	var tickets []jobs.Ticket
 	for i := range 8 {
 		tickets = append(tickets, h.request(t, fmt.Sprintf("https://%d.example.com/#bomb", i), wide))
 	}

@@ -3,17 +3,8 @@ package queue
 import (
 	"slices"
 	"time"
-)
 
-// Stage is what a job waits for.
-type Stage int
-
-// The stages.
-const (
-	Resolve Stage = iota // its picture has to be found: over the network, or among the originals
-	Render               // its picture is in the spool
-
-	numStages
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
 // The lanes, and how often each gets its turn while all of them wait: a single
@@ -36,9 +27,9 @@ const aheadOfRender = 16
 
 // lane is a line of jobs for each stage. Queue.mu is held for all of it.
 type lane struct {
-	lines     [numStages][]*entry
-	credit    [numStages]int
-	resolving int // leased for Resolve
+	lines     [jobs.NumStages][]*entry
+	credit    [jobs.NumStages]int
+	resolving int // leased for jobs.Resolve
 }
 
 func (e *entry) lane() int {
@@ -52,11 +43,11 @@ func (e *entry) lane() int {
 	}
 }
 
-func (e *entry) stage() Stage {
+func (e *entry) stage() jobs.Stage {
 	if e.job.Resolved() {
-		return Render
+		return jobs.Render
 	}
-	return Resolve
+	return jobs.Resolve
 }
 
 // push lets a job wait behind the others of its lane.
@@ -80,7 +71,7 @@ func (q *Queue) pushFront(e *entry) {
 // pop takes out the next job of a stage, nil if none can go on. The lanes take
 // turns by smooth weighted round robin: each that could go gains its weight,
 // and the one with the most pays for all.
-func (q *Queue) pop(stage Stage) *entry {
+func (q *Queue) pop(stage jobs.Stage) *entry {
 	next, at, sum := -1, 0, 0
 	for i := range q.lanes {
 		place := q.ready(i, stage)
@@ -111,21 +102,21 @@ func (q *Queue) pop(stage Stage) *entry {
 
 // ready is the place in the line of the first job that can go on, -1 if none
 // can.
-func (q *Queue) ready(which int, stage Stage) int {
+func (q *Queue) ready(which int, stage jobs.Stage) int {
 	l := &q.lanes[which]
-	if stage == Render {
-		return min(len(l.lines[Render]), 1) - 1
+	if stage == jobs.Render {
+		return min(len(l.lines[jobs.Render]), 1) - 1
 	}
-	if l.resolving+len(l.lines[Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
+	if l.resolving+len(l.lines[jobs.Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
 		return -1
 	}
-	return slices.IndexFunc(l.lines[Resolve], func(e *entry) bool {
+	return slices.IndexFunc(l.lines[jobs.Resolve], func(e *entry) bool {
 		return e.host == "" || q.hosts[e.host] < q.config.maxShare()
 	})
 }
 
 // signal wakes one Lease of a stage; each that takes a job passes it on.
-func (q *Queue) signal(stage Stage) {
+func (q *Queue) signal(stage jobs.Stage) {
 	select {
 	case q.wake[stage] <- struct{}{}:
 	default:

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,46 +9,32 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Lease is a worker's hold on one job in work. It ends by exactly one of
-// Complete, Fail, Return and, in the stage Resolve, Advance; a process that
-// dies before that is taken to have returned it.
-type Lease struct {
-	q      *Queue
-	e      *entry
-	stage  Stage
-	ending Ending
+// lease is a worker's hold on one job. It implements jobs.Lease.
+type lease struct {
+	q     *Queue
+	e     *entry
+	stage jobs.Stage
 
 	// Of the end:
 	ended     job.Job
 	folder    records // of its record
-	announced bool    // there is to be one
+	announced bool    // so it is recorded
 }
-
-// Ending is what else happens when a job ends.
-type Ending struct {
-	// Before is called with the job as it ends, before that is on record. After
-	// an error from it the job counts as not ended, and is done again after the
-	// next start.
-	Before func(job.Job) error
-	// After is called before those who wait for the job learn of its end.
-	// recorded says that a crash cannot undo the end: the source is not needed
-	// any more. When it is false, Settle may call After again.
-	After func(j job.Job, recorded bool)
-}
-
-// OnEnd sets what happens at the job's end.
-func (l *Lease) OnEnd(e Ending) { l.ending = e }
 
 // Lease waits for the next job of a stage and takes it into work. It returns
-// ErrClosed when the queue is closed, the error of ctx, or that of the disk.
-func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
+// jobs.ErrQueueClosed when the queue is closed, the error of ctx, or that of the disk.
+func (q *Queue) Lease(ctx context.Context, stage jobs.Stage) (jobs.Lease, error) {
 	for ctx.Err() == nil { // what is put back at a stop waits for the next start
 		l, err := q.tryLease(stage)
-		if l != nil || err != nil {
-			return l, err
+		if err != nil {
+			return nil, err
+		}
+		if l != nil {
+			return l, nil
 		}
 		select {
 		case <-q.wake[stage]:
@@ -61,12 +46,12 @@ func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
 }
 
 // tryLease returns neither a lease nor an error when nothing waits.
-func (q *Queue) tryLease(stage Stage) (*Lease, error) {
+func (q *Queue) tryLease(stage jobs.Stage) (*lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		q.signal(stage) // for the next worker
-		return nil, ErrClosed
+		return nil, jobs.ErrQueueClosed
 	}
 	e := q.pop(stage)
 	if e == nil {
@@ -78,13 +63,13 @@ func (q *Queue) tryLease(stage Stage) (*Lease, error) {
 	}
 	e.job.AddTimings(ladder.Timings{ladder.StageQueue: time.Since(e.waitingSince)})
 	q.running++
-	if stage == Resolve {
+	if stage == jobs.Resolve {
 		q.hosts[e.host]++
 		q.lanes[e.lane()].resolving++
 	}
 	q.signal(stage) // there may be one more
-	q.signal(Resolve)
-	return &Lease{q: q, e: e, stage: stage}, nil
+	q.signal(jobs.Resolve)
+	return &lease{q: q, e: e, stage: stage}, nil
 }
 
 // start takes a job into work, unless an earlier stage has. q.mu is held.
@@ -102,38 +87,38 @@ func (q *Queue) start(e *entry) error {
 }
 
 // release is the end of a lease. q.mu is held.
-func (l *Lease) release() {
+func (l *lease) release() {
 	q, e := l.q, l.e
 	q.running--
-	if l.stage != Resolve {
+	if l.stage != jobs.Resolve {
 		return
 	}
 	if q.hosts[e.host]--; q.hosts[e.host] == 0 {
 		delete(q.hosts, e.host)
 	}
 	q.lanes[e.lane()].resolving--
-	q.signal(Resolve)
+	q.signal(jobs.Resolve)
 }
 
 // Job is the job as it stands.
-func (l *Lease) Job() job.Job { return (&Ticket{l.q, l.e}).Job() }
+func (l *lease) Job() job.Job { return (&ticket{l.q, l.e}).Job() }
 
 // Announced reports whether somebody counts on the job's end being on record.
-func (l *Lease) Announced() bool {
+func (l *lease) Announced() bool {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.announced
 }
 
-// Resolve says which picture the job was found to be of.
-func (l *Lease) Resolve(source job.Source, imageID string) error {
+// SetSource says which picture the job was found to be of.
+func (l *lease) SetSource(source job.Source, imageID string) error {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.job.Resolve(source, imageID)
 }
 
 // Took adds what stages of the work have taken.
-func (l *Lease) AddTimings(t ladder.Timings) {
+func (l *lease) AddTimings(t ladder.Timings) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	l.e.job.AddTimings(t)
@@ -141,7 +126,7 @@ func (l *Lease) AddTimings(t ladder.Timings) {
 
 // Advance ends the stage Resolve, durably: the job waits for Render. After an
 // error the lease still holds.
-func (l *Lease) Advance() error {
+func (l *lease) Advance() error {
 	q, e := l.q, l.e
 	e.record.Lock()
 	err := q.rewrite(l.Job())
@@ -157,56 +142,33 @@ func (l *Lease) Advance() error {
 	return nil
 }
 
-// Complete ends the job: its set is published.
-func (l *Lease) Complete() error {
-	return l.end(l.q.doneJobs, func(j *job.Job) error { return j.Complete(time.Now()) })
-}
-
-// Fail ends the job for good.
-func (l *Lease) Fail(cause *fault.Error) error {
-	return l.end(l.q.failedJobs, func(j *job.Job) error { return j.Fail(cause, time.Now()) })
-}
-
-// end writes the record, if anybody was told of the job, before its waiters
-// learn of the end. Should the record not reach the disk, the job stays in
-// memory as ended, for Settle; and is done again after the next start, if that
-// comes first.
-func (l *Lease) end(folder records, step func(*job.Job) error) error {
+// End implements jobs.Lease. Whoever asks for the job from now on sees that it has
+// ended.
+func (l *lease) End(cause error) (job.Job, error) {
 	q, e := l.q, l.e
-	e.record.Lock()
+	e.record.Lock() // a webhook that is being added is recorded first
+	defer e.record.Unlock()
 	q.mu.Lock()
-	err := step(&e.job)
-	l.ended, l.folder, l.announced = e.job, folder, e.announced // who asks from now on sees that it has ended
-	q.mu.Unlock()
-	if err == nil {
-		err = l.record()
+	defer q.mu.Unlock()
+	l.folder = q.doneJobs
+	err := error(nil)
+	if cause == nil {
+		err = e.job.Complete(time.Now())
+	} else {
+		l.folder = q.failedJobs
+		err = e.job.Fail(fault.From(cause), time.Now())
 	}
-	e.record.Unlock()
-	if !l.ended.Status.Ended() {
-		return err
-	}
-	q.mu.Lock()
-	l.release()
 	if err != nil {
-		q.unsettled = append(q.unsettled, l)
+		return job.Job{}, err
 	}
-	q.mu.Unlock()
-	l.after(err)
-	close(e.ended)
-	if err != nil {
-		return fmt.Errorf("end %s: %w", l.ended.ID, err)
-	}
-	return nil
+	l.ended, l.announced = e.job, e.announced
+	return l.ended, nil
 }
 
-// record makes the end durable. e.record is held.
-func (l *Lease) record() error {
+// Record implements jobs.Lease. Until it succeeds, the job stays in memory as
+// ended.
+func (l *lease) Record() error {
 	q, id := l.q, l.ended.ID
-	if l.ending.Before != nil {
-		if err := l.ending.Before(l.ended); err != nil {
-			return err
-		}
-	}
 	if l.announced {
 		if err := l.folder.Write(id, l.ended); err != nil {
 			return err
@@ -223,38 +185,16 @@ func (l *Lease) record() error {
 	return nil
 }
 
-func (l *Lease) after(err error) {
-	if l.ending.After != nil {
-		l.ending.After(l.ended, err == nil)
-	}
-}
-
-// Settle records the ends that could not be recorded when they came, for which
-// a full disk is the usual reason.
-func (q *Queue) Settle() error {
-	q.mu.Lock()
-	late := q.unsettled
-	q.unsettled = nil
-	q.mu.Unlock()
-	var errs []error
-	for _, l := range late {
-		l.e.record.Lock()
-		err := l.record()
-		l.e.record.Unlock()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("end %s: %w", l.ended.ID, err))
-			q.mu.Lock()
-			q.unsettled = append(q.unsettled, l)
-			q.mu.Unlock()
-			continue
-		}
-		l.after(nil)
-	}
-	return errors.Join(errs...)
+// Wake implements jobs.Lease.
+func (l *lease) Wake() {
+	l.q.mu.Lock()
+	l.release()
+	l.q.mu.Unlock()
+	close(l.e.ended)
 }
 
 // Return puts the job back: it is the next to be leased.
-func (l *Lease) Return() error {
+func (l *lease) Return() error {
 	q, e := l.q, l.e
 	q.mu.Lock()
 	defer q.mu.Unlock()

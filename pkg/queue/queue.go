@@ -37,6 +37,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
 // Config holds the settings of the queue.
@@ -50,9 +51,6 @@ type Config struct {
 // maxShare is the most of the resolvers that one host may have, and one lane but
 // that of single variants: slow ones hold up nobody else.
 func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
-
-// ErrClosed is returned by Lease once the queue hands out no more.
-var ErrClosed = errors.New("queue: closed")
 
 // The directories of the folder; a record moves from one to the next.
 const (
@@ -94,9 +92,8 @@ type Queue struct {
 	running  int            // leased ones
 	reserved int            // places taken for jobs that are not there yet
 
-	unsettled []*Lease // of jobs whose end is not on record
-	closed    bool
-	wake      [numStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
+	closed bool
+	wake   [jobs.NumStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
 }
 
 // entry is a job that has not ended, or whose waiters have not gone.
@@ -196,14 +193,14 @@ func (q *Queue) recover() error {
 // removal did not come before a crash, or a power cut undid the unsynced rename
 // from pending to running.
 func (q *Queue) unended(folder records) ([]job.Job, error) {
-	jobs, err := folder.Load(func(id string, err error) {
+	all, err := folder.Load(func(id string, err error) {
 		q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("recover queue: %w", err)
 	}
 	var left []job.Job
-	for _, j := range jobs {
+	for _, j := range all {
 		if !q.hasEnded(j.ID) {
 			left = append(left, j)
 			continue
@@ -219,30 +216,30 @@ func (q *Queue) hasEnded(id string) bool {
 	return slices.ContainsFunc(q.endedJobs(), func(folder records) bool { return folder.Has(id) })
 }
 
-// Place is the right to put one job, held while its bytes come in. Its owner
+// place is the right to put one job, held while its bytes come in. Its owner
 // ends with Put or Release; Release after Put does nothing.
-type Place struct {
+type place struct {
 	q    *Queue
 	once sync.Once
 }
 
 // Reserve takes a place, or fails at once: with QueueFull, or ShuttingDown
 // when the queue is closed.
-func (q *Queue) Reserve() (*Place, error) {
+func (q *Queue) Reserve() (jobs.Place, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.check(); err != nil {
 		return nil, err
 	}
 	q.reserved++
-	return &Place{q: q}, nil
+	return &place{q: q}, nil
 }
 
 // check reports why there is no place. q.mu is held.
 func (q *Queue) check() error {
 	switch {
 	case q.closed:
-		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
+		return fault.Stopping()
 	case q.waiting+q.reserved >= q.config.MaxPending:
 		return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", q.waiting+q.reserved)
 	default:
@@ -251,7 +248,7 @@ func (q *Queue) check() error {
 }
 
 // Release gives the place back.
-func (p *Place) Release() {
+func (p *place) Release() {
 	p.once.Do(func() {
 		p.q.mu.Lock()
 		p.q.reserved--
@@ -261,7 +258,7 @@ func (p *Place) Release() {
 
 // Put makes the job durable and hands it to the workers. It works on a closed
 // queue too: the bytes were let in before, and the next start will do the job.
-func (p *Place) Put(j job.Job) (*Ticket, error) {
+func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q := p.q
 	if err := q.pendingJobs.Write(j.ID, j); err != nil {
 		return nil, err
@@ -271,13 +268,13 @@ func (p *Place) Put(j job.Job) (*Ticket, error) {
 
 // Hold hands a job to the workers that nobody counts on yet: it does not
 // survive this process unless its ticket is made to Record it.
-func (p *Place) Hold(j job.Job) *Ticket {
+func (p *place) Hold(j job.Job) jobs.Ticket {
 	e := newEntry(j, false)
 	e.recorded = false
 	return p.put(e)
 }
 
-func (p *Place) put(e *entry) *Ticket {
+func (p *place) put(e *entry) *ticket {
 	q := p.q
 	q.log.Debug("job accepted", zap.String("job_id", e.job.ID)) // here, so that the log has it before what follows
 	q.mu.Lock()
@@ -285,18 +282,18 @@ func (p *Place) put(e *entry) *Ticket {
 	q.push(e)
 	q.mu.Unlock()
 	p.Release()
-	return &Ticket{q, e}
+	return &ticket{q, e}
 }
 
-// Ticket is one client's hold on a job.
-type Ticket struct {
+// ticket is one client's hold on a job.
+type ticket struct {
 	q *Queue
 	e *entry
 }
 
 // Wait blocks until the job has ended or ctx has, and returns the job as it
 // then stands.
-func (t *Ticket) Wait(ctx context.Context) job.Job {
+func (t *ticket) Wait(ctx context.Context) job.Job {
 	select {
 	case <-t.e.ended:
 	case <-ctx.Done():
@@ -305,7 +302,7 @@ func (t *Ticket) Wait(ctx context.Context) job.Job {
 }
 
 // Job is the job as it stands.
-func (t *Ticket) Job() job.Job {
+func (t *ticket) Job() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	return t.e.job
@@ -314,7 +311,7 @@ func (t *Ticket) Job() job.Job {
 // Announce promises that the job's end will be on record, and returns the job,
 // which is on record by now. If it has ended already, that is the last that is
 // heard of it here: the caller must not tell its id.
-func (t *Ticket) Announce() job.Job {
+func (t *ticket) Announce() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	t.e.announced = true
@@ -325,9 +322,9 @@ func (t *Ticket) Announce() job.Job {
 // queue, but room in its record and in the outbox.
 const maxWebhooks = 16
 
-// Notify adds a receiver that is told of the job's end, durably; ok is false
+// AddWebhook adds a receiver that is told of the job's end, durably; ok is false
 // when the job has ended already.
-func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
+func (t *ticket) AddWebhook(webhook job.Webhook) (ok bool, err error) {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
@@ -352,7 +349,7 @@ func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
 }
 
 // Recorded reports whether the job survives this process.
-func (t *Ticket) Recorded() bool {
+func (t *ticket) Recorded() bool {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	return t.e.recorded
@@ -360,7 +357,7 @@ func (t *Ticket) Recorded() bool {
 
 // Record makes a job durable that was only held; its source is so already. One
 // that has ended needs no record.
-func (t *Ticket) Record() error {
+func (t *ticket) Record() error {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
@@ -390,11 +387,11 @@ func (q *Queue) rewrite(j job.Job) error {
 }
 
 // Ticket is a further hold on a job that has not ended; ok is false once it has.
-func (q *Queue) Ticket(id string) (t *Ticket, ok bool) {
+func (q *Queue) Ticket(id string) (t jobs.Ticket, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e, ok := q.active[id]
-	return &Ticket{q, e}, ok
+	return &ticket{q, e}, ok
 }
 
 // Get returns a job by its id, ended or not, or a NotFound fault.
@@ -420,11 +417,11 @@ var errNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jo
 func (q *Queue) Active() []job.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	jobs := make([]job.Job, 0, len(q.active))
+	active := make([]job.Job, 0, len(q.active))
 	for _, e := range q.active {
-		jobs = append(jobs, e.job)
+		active = append(active, e.job)
 	}
-	return jobs
+	return active
 }
 
 // Depth is how many jobs wait, and how many are in work.
@@ -446,8 +443,8 @@ func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	for stage := range numStages {
-		q.signal(stage)
+	for stage := range jobs.NumStages {
+		q.signal(jobs.Stage(stage))
 	}
 }
 

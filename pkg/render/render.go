@@ -26,47 +26,47 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Maker keyLocks sources into published sets.
-type Maker struct {
+// Renderer turns sources into published sets.
+type Renderer struct {
 	Engine     codec.Engine
-	LastResort codec.Engine // for a source that was at hand when a codec process died
+	LastResort codec.Engine // for a source that was in progress when a codec process died
 	Store      *publish.Store
 	Limits     ladder.Limits
 	Log        *zap.Logger
 
-	KeepTimings bool // whether a manifest has them
+	KeepTimings bool // in manifests
 }
 
-// Make makes the set of a job whose picture is src, unless it is published
-// already. took is what that took, beside what the job says. Errors are faults,
-// or those of ctx and the disk.
-func (m *Maker) Make(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
-	if m.Store.Has(j.ImageID) {
-		made, err = m.Store.Get(j.ImageID)
+// Render makes and publishes the set of a job whose source is src, unless it is
+// published already. took adds to the job's timings. Errors are faults, or those
+// of ctx and the disk.
+func (r *Renderer) Render(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+	if r.Store.Has(j.ImageID) {
+		made, err = r.Store.Get(j.ImageID)
 		return made, nil, err
 	}
-	made, took, err = m.try(ctx, m.Engine, src, j)
+	made, took, err = r.attempt(ctx, r.Engine, src, j)
 	var crash *codec.Crash
 	if !errors.As(err, &crash) {
 		return made, took, err
 	}
-	m.Log.Warn("codec crashed, retrying in isolation", zap.String("image_id", j.ImageID), zap.Error(crash))
-	made, took, err = m.try(ctx, m.LastResort, src, j)
+	r.Log.Warn("codec crashed, retrying in isolation", zap.String("image_id", j.ImageID), zap.Error(crash))
+	made, took, err = r.attempt(ctx, r.LastResort, src, j)
 	if errors.As(err, &crash) {
 		err = fault.Wrap(fault.ProcessingFailed, crash, "The image could not be processed: the codec process failed twice.")
 	}
 	return made, took, err
 }
 
-func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
-	set, err := m.Store.Begin(j.ImageID)
+func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+	set, err := r.Store.Begin(j.ImageID)
 	if err != nil {
 		return made, nil, err
 	}
 	defer set.Abort()
 	c := collector{set: set}
 	began := time.Now()
-	summary, err := engine.Render(ctx, src, j.Recipe, m.Limits, &c)
+	summary, err := engine.Render(ctx, src, j.Recipe, r.Limits, &c)
 	if err != nil {
 		return made, nil, err
 	}
@@ -75,7 +75,7 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j jo
 		return made, nil, tooLarge(j.Recipe.Plan(c.source.Width, c.source.Height).Rungs[0], j.Recipe.Encoders[0].Format)
 	}
 	made = c.manifest(j, summary, time.Now())
-	if m.KeepTimings {
+	if r.KeepTimings {
 		made.Timings = j.Timings.Plus(took).Plus(set.Timings).Milliseconds()
 	}
 	set.SetOriginal(src.Name())
@@ -83,7 +83,7 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j jo
 		return made, nil, err
 	}
 	took = took.Plus(set.Timings)
-	m.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("format", made.Source.Format),
+	r.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("format", made.Source.Format),
 		zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
 		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", c.bytes),
 		zap.Duration("engine", took[ladder.StageCodec]), zap.Duration("took", time.Since(began)))
@@ -147,7 +147,7 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 
 // File makes the set of a picture that is a file of the user's, at most
 // maxBytes long. made is false when the set was there already.
-func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
+func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return false, set, fault.Wrap(fault.NotFound, err, "Cannot open the file: %v.", errors.Unwrap(err))
@@ -169,9 +169,9 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	var digest [sha256.Size]byte
 	hash.Sum(digest[:0])
 	id := recipe.ID(digest)
-	there := m.Store.Has(id)
+	there := r.Store.Has(id)
 	source := job.Source{SHA256: hex.EncodeToString(digest[:]), Filename: filepath.Base(path), Bytes: n}
-	set, _, err = m.Make(ctx, f, job.Job{Source: source, Recipe: recipe, ImageID: id, Timings: took})
+	set, _, err = r.Render(ctx, f, job.Job{Source: source, Recipe: recipe, ImageID: id, Timings: took})
 	return !there && err == nil, set, err
 }
 

@@ -92,6 +92,15 @@ func (s *Spool) CheckSpace(need int64) error {
 	return nil
 }
 
+// Check returns a fault if a body of this many bytes (-1 if unknown), of which up
+// to overhead are not the source, is too large or does not fit on the disk.
+func (s *Spool) Check(bytes, overhead int64) error {
+	if err := s.CheckSize(bytes - overhead); err != nil {
+		return err
+	}
+	return s.CheckSpace(bytes)
+}
+
 // Upload is a received source that is not kept yet. Its owner ends with Keep
 // or Discard; Discard after Keep does nothing.
 type Upload struct {
