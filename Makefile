@@ -5,6 +5,7 @@ ROUNDS   ?= 5
 LISTEN   ?= 127.0.0.1:8080
 VERSION  ?= $(shell git describe --tags --always --dirty)
 BIN      ?= bin
+ARCHS    ?= amd64 arm64
 # The same sources give the same bytes: no path, no build id. Position-independent,
 # so that where code lies cannot be known beforehand.
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
@@ -13,7 +14,7 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-arm64 deb demo run test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-amd64 build-arm64 deb demo run test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
@@ -30,15 +31,15 @@ build: ## Build both binaries into bin/
 	CGO_ENABLED=0 $(BUILD) -o $(BIN)/optimizerd ./cmd/optimizerd
 	CGO_ENABLED=1 $(BUILD) -o $(BIN)/optimizerd-codec ./cmd/optimizerd-codec
 
-build-arm64: deps ## Build them for a Raspberry Pi into bin/arm64/, on any Debian
-	@scripts/install-deps arm64
-	@scripts/arm64 $(MAKE) --no-print-directory build BIN=bin/arm64 VERSION=$(VERSION)
+# Against the oldest supported Debian, whatever this one is: for packages and releases.
+build-amd64 build-arm64: build-%: deps
+	@scripts/install-deps $*
+	@scripts/portable $* $(MAKE) --no-print-directory build BIN=bin/$* VERSION=$(VERSION)
 
-deb: deps build build-arm64 ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb, and hold them against lintian
+deb: deps $(ARCHS:%=build-%) ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb and check them with lintian (ARCHS=arm64)
 	@scripts/install-deps deb
 	@rm -rf dist
-	@scripts/deb $$(dpkg --print-architecture) bin
-	@test $$(dpkg --print-architecture) = arm64 || scripts/deb arm64 bin/arm64
+	@for arch in $(ARCHS); do scripts/deb $$arch bin/$$arch $(VERSION) || exit; done
 	lintian --allow-root --fail-on error,warning dist/*.deb
 
 demo: deps build ## Optimize a real photo with the real daemon, and check every file
