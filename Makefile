@@ -14,7 +14,7 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-amd64 build-arm64 deb demo run test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-amd64 build-arm64 deb release demo run test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
@@ -61,6 +61,18 @@ cloudflared: deps ## Build the cloudflared of those tests into bin/, to try thin
 
 test-deb: deb ## Install, upgrade, remove and purge the package on Debian 12 and 13 (root)
 	@scripts/test-deb bookworm trixie
+
+image: deps build ## Make the container image localhost/optimizerd:latest
+	@scripts/install-deps image
+	@scripts/image $$(dpkg --print-architecture) $(BIN) $(VERSION) --tag localhost/optimizerd:latest
+
+image-archive: deps ## Make dist/optimizerd_VERSION_ARCH.oci.tar (ARCH=amd64 or arm64)
+	@scripts/install-deps image
+	@scripts/image-archive $(ARCH) $(VERSION)
+
+test-image: deps build ## Build the image, run it as compose.yaml does, kill it, upgrade it (root)
+	@scripts/install-deps image
+	@scripts/test-image
 
 test-arm64: deps build-arm64 ## Run unit tests and the demo for arm64, elsewhere under emulation
 	@scripts/test-arm64

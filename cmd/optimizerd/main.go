@@ -53,7 +53,7 @@ and describes the result in a manifest.`,
 	}
 	c.PersistentFlags().StringVarP(&o.file, "config", "c", "", "YAML `file` with settings; config.example.yaml documents them all")
 	c.PersistentFlags().StringArrayVar(&o.sets, "set", nil, "one setting, such as http.listen=127.0.0.1:8080; wins over file and environment")
-	c.AddCommand(serveCommand(o), optimizeCommand(o), checkCommand(o), doctorCommand(o), benchCommand(o), quarantineCommand(o), tunnelCommand(o), versionCommand(o))
+	c.AddCommand(serveCommand(o), optimizeCommand(o), checkCommand(o), doctorCommand(o), benchCommand(o), healthCommand(o), quarantineCommand(o), tunnelCommand(o), versionCommand(o))
 	return c
 }
 
