@@ -14,7 +14,7 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-amd64 build-arm64 deb release demo run test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-amd64 build-arm64 manual deb release demo run test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
@@ -36,11 +36,20 @@ build-amd64 build-arm64: build-%: deps
 	@scripts/install-deps $*
 	@scripts/portable $* $(MAKE) --no-print-directory build BIN=bin/$* VERSION=$(VERSION)
 
-deb: deps $(ARCHS:%=build-%) ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb and check them with lintian (ARCHS=arm64)
+manual: deps
+	@rm -rf bin/manual
+	@scripts/manual bin/manual
+
+deb: deps manual $(ARCHS:%=build-%) ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb and check them with lintian (ARCHS=arm64)
 	@scripts/install-deps deb
 	@rm -rf dist
-	@for arch in $(ARCHS); do scripts/deb $$arch bin/$$arch $(VERSION) || exit; done
+	@for arch in $(ARCHS); do scripts/deb $$arch $(VERSION) || exit; done
 	lintian --allow-root --fail-on error,warning dist/*.deb
+
+release: deps ## Make everything of a release in dist/, from a tag (VERSION=v1.2.0 rehearses it)
+	@scripts/install-deps deb
+	@scripts/install-deps image
+	@scripts/release "$(ARCHS)" $(if $(filter file,$(origin VERSION)),,$(VERSION))
 
 demo: deps build ## Optimize a real photo with the real daemon, and check every file
 	@scripts/demo
@@ -59,7 +68,7 @@ test-cloudflared: deps build ## Run the tunnel's tests with a real cloudflared, 
 cloudflared: deps ## Build the cloudflared of those tests into bin/, to try things with
 	CGO_ENABLED=0 go build -C scripts/tools/cloudflared -trimpath -o $(CURDIR)/bin/cloudflared github.com/cloudflare/cloudflared/cmd/cloudflared
 
-test-deb: deb ## Install, upgrade, remove and purge the package on Debian 12 and 13 (root)
+test-deb: deb ## Install, use, upgrade, remove and purge the package on Debian 12 and 13 (root)
 	@scripts/test-deb bookworm trixie
 
 image: deps build ## Make the container image localhost/optimizerd:latest
