@@ -3,7 +3,7 @@
 // Used as: go tool -modfile=scripts/tools/go.mod NAME
 module github.com/optimizerd/optimizerd/scripts/tools
 
-go 1.26.0
+go 1.26.8
 
 tool (
 	golang.org/x/vuln/cmd/govulncheck
