@@ -1,22 +1,22 @@
-# Needs Go (as new as go.mod says), make and git; `make deps` installs the rest.
+# Needs Go (the version in go.mod or newer), make and git; `make deps` installs the rest.
 
 FUZZTIME ?= 10s
 ROUNDS   ?= 5
 LISTEN   ?= 127.0.0.1:8080
 VERSION  ?= $(shell git describe --tags --always --dirty)
 BIN      ?= bin
-# The same sources give the same bytes: no path, no build id. Position-independent,
-# so that where code lies cannot be known beforehand.
+# The same sources give the same bytes: no path, no build id. Position-independent
+# executables, so that addresses of code cannot be predicted.
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
-SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
+SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm %.html,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-arm64 deb demo run test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-daemon build-codec build-arm64 deb demo run check test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint lint-worker vuln fresh clean
 
 help: ## Show this list
-	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
+	@echo "optimizerd: one image in, a ladder of sizes and formats out"
 	@echo
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
@@ -25,35 +25,43 @@ deps: ## Install what building, running and testing needs (Debian, Raspberry Pi 
 
 # The daemon faces the network and holds the tokens, so it has no C in it;
 # libvips is linked into the codec alone, which the daemon starts as its child.
-build: ## Build both binaries into bin/
+build: build-daemon build-codec ## Build both binaries into bin/
+
+build-daemon:
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(BUILD) -o $(BIN)/optimizerd ./cmd/optimizerd
+
+build-codec:
+	@mkdir -p $(BIN)
 	CGO_ENABLED=1 $(BUILD) -o $(BIN)/optimizerd-codec ./cmd/optimizerd-codec
 
 build-arm64: deps ## Build them for a Raspberry Pi into bin/arm64/, on any Debian
 	@scripts/install-deps arm64
 	@scripts/arm64 $(MAKE) --no-print-directory build BIN=bin/arm64 VERSION=$(VERSION)
 
-deb: deps build build-arm64 ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb, and hold them against lintian
+deb: deps build build-arm64 ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb, and check them with lintian
 	@scripts/install-deps deb
 	@rm -rf dist
 	@scripts/deb $$(dpkg --print-architecture) bin
 	@test $$(dpkg --print-architecture) = arm64 || scripts/deb arm64 bin/arm64
 	lintian --allow-root --fail-on error,warning dist/*.deb
 
-demo: deps build ## Optimize a real photo with the real daemon, and check every file
+demo: ## Optimize a real photo with the real daemon, check every file, show them in .demo/
 	@scripts/demo
 
-run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .demo/
-	@echo "Once it listens, upload a picture from another terminal:"
+run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .run/
+	@echo "Once it listens, upload an image from another terminal:"
 	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
-	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.demo exec bin/optimizerd serve
+	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.run exec bin/optimizerd serve
+
+check: ## The fast loop: format, vet, staticcheck, unit tests without libvips and built binaries
+	@scripts/check $(TESTFLAGS)
 
 test: deps build ## Run all tests under the race detector
-	go test -race $(TESTFLAGS) ./...
+	@scripts/test -race $(TESTFLAGS) ./...
 
 test-cloudflared: deps build ## Run the tunnel's tests with a real cloudflared, which is built for it
-	go test -race $(TESTFLAGS) -tags cloudflared -run Cloudflared ./pkg/daemon ./cmd/optimizerd
+	@scripts/test -race $(TESTFLAGS) -tags cloudflared -run Cloudflared ./pkg/daemon ./cmd/optimizerd
 
 cloudflared: deps ## Build the cloudflared of those tests into bin/, to try things with
 	CGO_ENABLED=0 go build -C scripts/tools/cloudflared -trimpath -o $(CURDIR)/bin/cloudflared github.com/cloudflare/cloudflared/cmd/cloudflared
@@ -108,4 +116,4 @@ fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --h
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .cache .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules
+	rm -rf bin dist .cache .demo .run worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules
