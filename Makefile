@@ -112,7 +112,7 @@ lint: deps ## Check formatting, Go code, scripts and the systemd units
 vuln: deps ## Look for known vulnerabilities in what the binaries call
 	@scripts/vuln
 
-fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --help)
+fresh: ## Run the demo and all tests in a minimal root of the other Debian (root; see scripts/test-fresh --help)
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
