@@ -1,7 +1,7 @@
 // The uploads in the corner: a row a file.
 
 import { announce, find, icon, make } from "./page";
-import { type Queue, type Upload } from "./upload";
+import type { Queue, Upload } from "./upload";
 import { late, size } from "./words";
 
 interface Row {

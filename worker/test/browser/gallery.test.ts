@@ -469,7 +469,8 @@ async function throttle(page: Page, uploadThroughput: number): Promise<void> {
 /** Keeps every state that the rows go through. The answer: where the first bar stood, and what all rows said. */
 async function watchRows(page: Page): Promise<() => Promise<Seen>> {
   await page.locator("#tray-rows").evaluate((rows) => {
-    const seen: Seen = (window.seen = { values: [], texts: [] });
+    const seen: Seen = { values: [], texts: [] };
+    window.seen = seen;
     new MutationObserver(() => {
       const bar = rows.querySelector<HTMLProgressElement>("li:first-child[data-step=sending] progress[value]");
       if (bar && bar.value !== seen.values.at(-1)) seen.values.push(bar.value);
