@@ -9,11 +9,12 @@ BIN      ?= bin
 # executables, so that addresses of code cannot be predicted.
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
+LINTER   := go tool -modfile=scripts/tools/golangci-lint/go.mod golangci-lint
 SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm %.html,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-daemon build-codec build-arm64 deb demo run check test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint lint-worker vuln fresh clean
+.PHONY: help deps build build-daemon build-codec build-arm64 deb demo run check test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint lint-worker format vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one image in, a ladder of sizes and formats out"
@@ -102,12 +103,21 @@ fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
 lint: deps ## Check formatting, Go code, scripts and the systemd units
+	@scripts/install-deps lint
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
 	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
 	go vet -tags cloudflared ./...
 	$(TOOL) staticcheck -tags cloudflared ./...
-	shellcheck $(SCRIPTS)
+	$(LINTER) run ./...
+	shellcheck -x $(SCRIPTS)
 	@scripts/check-unit systemd/*.service
+
+lint-worker: ## Check the formatting and the code of the Worker (npm run format fixes the former)
+	@scripts/install-deps npm
+	@scripts/test-worker lint
+
+format: ## Format the Go code
+	$(TOOL) gofumpt -w .
 
 vuln: deps ## Look for known vulnerabilities in what the binaries call
 	@scripts/vuln

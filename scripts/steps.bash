@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by scripts that show their progress, one line a step: a spinner with
-# the seconds on a terminal, plain lines elsewhere. What the commands of a step
+# the seconds on a terminal, elsewhere plain lines and one more each minute. What the commands of a step
 # print goes to a log file, whose end is shown when a step fails.
 # The caller sets `log` to the path of that file before it sources this.
 : "${log:?}"
@@ -26,24 +26,31 @@ spin() {
   done
 }
 
+remind() {
+  local start=$SECONDS
+  # sleep outlives a loop that is killed, so it must hold no pipe open.
+  while sleep 60 </dev/null >/dev/null 2>&1 3>&- && kill -0 $$ 2>/dev/null; do
+    printf '  %s (%d s so far)\n' "$1" $((SECONDS - start))
+  done
+}
+
 # step TITLE COMMAND…: the status is that of the command.
 step() {
-  local title=$1 start=$SECONDS spinner='' status=0
+  local title=$1 start=$SECONDS progress status=0
   shift
   mkdir -p "$(dirname "$log")"
   printf '\n=== %s: %s\n' "$title" "$*" >>"$log"
   if [[ $terminal ]]; then
     spin "$title" &
-    spinner=$!
   else
     printf '  %s\n' "$title"
+    remind "$title" &
   fi
+  progress=$!
   "$@" >>"$log" 2>&1 </dev/null || status=$?
-  if [[ $spinner ]]; then
-    kill "$spinner" 2>/dev/null || true
-    wait "$spinner" 2>/dev/null || true
-    printf '\r\e[K'
-  fi
+  kill "$progress" 2>/dev/null || true
+  wait "$progress" 2>/dev/null || true
+  [[ ! $terminal ]] || printf '\r\e[K'
   if ((status == 0)); then
     ok "$title $dim($((SECONDS - start)) s)$off"
   else
