@@ -1,4 +1,4 @@
-# Needs Go (as new as go.mod says), make and git; `make deps` installs the rest.
+# Needs Go (the version in go.mod or newer), make and git; `make deps` installs the rest.
 
 FUZZTIME ?= 10s
 ROUNDS   ?= 5
@@ -6,18 +6,19 @@ LISTEN   ?= 127.0.0.1:8080
 VERSION  ?= $(shell git describe --tags --always --dirty)
 BIN      ?= bin
 ARCHS    ?= amd64 arm64
-# The same sources give the same bytes: no path, no build id. Position-independent,
-# so that where code lies cannot be known beforehand.
+# The same sources give the same bytes: no path, no build id. Position-independent
+# executables, so that addresses of code cannot be predicted.
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
-SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
+LINTER   := go tool -modfile=scripts/tools/golangci-lint/go.mod golangci-lint
+SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm %.html,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-amd64 build-arm64 manual deb release demo run test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo run check test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz lint lint-worker format vuln fresh clean
 
 help: ## Show this list
-	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
+	@echo "optimizerd: one image in, a ladder of sizes and formats out"
 	@echo
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
@@ -26,9 +27,14 @@ deps: ## Install what building, running and testing needs (Debian, Raspberry Pi 
 
 # The daemon faces the network and holds the tokens, so it has no C in it;
 # libvips is linked into the codec alone, which the daemon starts as its child.
-build: ## Build both binaries into bin/
+build: build-daemon build-codec ## Build both binaries into bin/
+
+build-daemon:
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(BUILD) -o $(BIN)/optimizerd ./cmd/optimizerd
+
+build-codec:
+	@mkdir -p $(BIN)
 	CGO_ENABLED=1 $(BUILD) -o $(BIN)/optimizerd-codec ./cmd/optimizerd-codec
 
 # Against the oldest supported Debian, whatever this one is: for packages and releases.
@@ -51,19 +57,22 @@ release: deps ## Make everything of a release in dist/, from a tag (VERSION=v1.2
 	@scripts/install-deps image
 	@scripts/release "$(ARCHS)" $(if $(filter file,$(origin VERSION)),,$(VERSION))
 
-demo: deps build ## Optimize a real photo with the real daemon, and check every file
+demo: ## Optimize a real photo with the real daemon, check every file, show them in .demo/
 	@scripts/demo
 
-run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .demo/
-	@echo "Once it listens, upload a picture from another terminal:"
+run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .run/
+	@echo "Once it listens, upload an image from another terminal:"
 	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
-	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.demo exec bin/optimizerd serve
+	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.run exec bin/optimizerd serve
+
+check: ## The fast loop: format, vet, staticcheck, unit tests without libvips and built binaries
+	@scripts/check $(TESTFLAGS)
 
 test: deps build ## Run all tests under the race detector
-	go test -race $(TESTFLAGS) ./...
+	@scripts/test -race $(TESTFLAGS) ./...
 
 test-cloudflared: deps build ## Run the tunnel's tests with a real cloudflared, which is built for it
-	go test -race $(TESTFLAGS) -tags cloudflared -run Cloudflared ./pkg/daemon ./cmd/optimizerd
+	@scripts/test -race $(TESTFLAGS) -tags cloudflared -run Cloudflared ./pkg/daemon ./cmd/optimizerd
 
 cloudflared: deps ## Build the cloudflared of those tests into bin/, to try things with
 	CGO_ENABLED=0 go build -C scripts/tools/cloudflared -trimpath -o $(CURDIR)/bin/cloudflared github.com/cloudflare/cloudflared/cmd/cloudflared
@@ -116,18 +125,27 @@ fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
 lint: deps ## Check formatting, Go code, scripts and the systemd units
+	@scripts/install-deps lint
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
 	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
 	go vet -tags cloudflared ./...
 	$(TOOL) staticcheck -tags cloudflared ./...
-	shellcheck $(SCRIPTS)
+	$(LINTER) run ./...
+	shellcheck -x $(SCRIPTS)
 	@scripts/check-unit systemd/*.service
+
+lint-worker: ## Check the formatting and the code of the Worker (npm run format fixes the former)
+	@scripts/install-deps npm
+	@scripts/test-worker lint
+
+format: ## Format the Go code
+	$(TOOL) gofumpt -w .
 
 vuln: deps ## Look for known vulnerabilities in what the binaries call
 	@scripts/vuln
 
-fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --help)
+fresh: ## Run the demo and all tests in a minimal root of the other Debian (root; see scripts/test-fresh --help)
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .cache .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules
+	rm -rf bin dist .cache .demo .run worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules

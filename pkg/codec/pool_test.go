@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	}
 	off := os.Args[len(os.Args)-1]
 	if err := codec.Serve(startPuppet, strings.Split(off, ",")); err != nil {
-		os.Stderr.WriteString(err.Error() + "\n")
+		_, _ = os.Stderr.WriteString(err.Error() + "\n")
 		os.Exit(1)
 	}
 }

@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -80,7 +81,7 @@ func (w *wire) answer() answer {
 func (w *wire) closed() (rest []byte) {
 	w.t.Helper()
 	rest, err := io.ReadAll(w.r)
-	if e, ok := err.(net.Error); ok && e.Timeout() {
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		w.t.Errorf("the connection is not closed: %v", err)
 	}
 	return rest

@@ -111,8 +111,8 @@ func exif(orientation byte, description string) []byte {
 	var b bytes.Buffer
 	b.WriteString("MM\x00\x2A\x00\x00\x00\x08\x00\x02")
 	b.WriteString("\x01\x0E\x00\x02")
-	binary.Write(&b, binary.BigEndian, uint32(len(description)))
-	binary.Write(&b, binary.BigEndian, uint32(8+2+2*12+4)) // behind the directory
+	b.Write(binary.BigEndian.AppendUint32(nil, uint32(len(description))))
+	b.Write(binary.BigEndian.AppendUint32(nil, 8+2+2*12+4)) // behind the directory
 	b.WriteString("\x01\x12\x00\x03\x00\x00\x00\x01\x00" + string(orientation) + "\x00\x00")
 	b.WriteString("\x00\x00\x00\x00" + description)
 	return segment(1, "Exif\x00\x00", b.String())

@@ -226,7 +226,7 @@ func TestFiveRedirectsAreFollowed(t *testing.T) {
 		})
 		u, err := f.Fetch(t.Context(), at+"/"+strings.Repeat("x", n))
 		if want != "" {
-			wantFault(t, err, want, dir)
+			_ = wantFault(t, err, want, dir)
 			continue
 		}
 		if err != nil {
@@ -376,7 +376,7 @@ func TestTheRulesForbid(t *testing.T) {
 	} {
 		f, dir := fetcher(t, config)
 		_, err := f.Fetch(t.Context(), rawURL)
-		wantFault(t, err, fault.InputForbidden, dir)
+		_ = wantFault(t, err, fault.InputForbidden, dir)
 	}
 	if n := requests.Load(); n != 0 {
 		t.Errorf("%d requests came through", n)

@@ -208,7 +208,7 @@ func (s *Service) work(giveUp context.Context, next func() (*queue.Lease, error)
 		lease, err := next()
 		switch {
 		case errors.Is(err, queue.ErrClosed), err != nil && giveUp.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // stopping is no failure
 		case err != nil:
 			s.Log.Error("the queue gives no job", zap.Error(err))
 			wait(giveUp, pauseTime)

@@ -249,7 +249,7 @@ func (e *Edge) Unregistered() int {
 // Drop cuts every connection that there is.
 func (e *Edge) Drop() {
 	for _, g := range e.gates() {
-		g.Close()
+		_ = g.Close()
 	}
 }
 
