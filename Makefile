@@ -47,7 +47,7 @@ demo: deps build ## Optimize a real photo with the real daemon, and check every 
 run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .demo/
 	@echo "Once it listens, upload a picture from another terminal:"
 	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
-	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.demo exec bin/optimizerd serve
+	@OPTIMIZERD_CONFIG= OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.demo exec bin/optimizerd serve
 
 test: deps build ## Run all tests under the race detector
 	go test -race $(TESTFLAGS) ./...

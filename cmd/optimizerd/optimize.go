@@ -34,7 +34,8 @@ that was started last. Otherwise each file has one line of JSON, whose "status" 
   made     the set is new
   there    the set existed
   skipped  found in a directory and not an image by name and content, or a
-           symlink, device, socket or named pipe; "reason" says which
+           symlink, device, socket, named pipe or the output directory itself;
+           "reason" says which
   failed   "error" says why; a damaged, empty or unreadable file with the name
            of an image is a failure
 

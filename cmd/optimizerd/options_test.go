@@ -116,7 +116,7 @@ func TestAConfigurationThatMayNotBeReadIsNotPassedOver(t *testing.T) {
 		_, stderr, status = installed(t, file, "quarantine", "list")
 	}()
 	<-done
-	want := "optimizerd: using " + file + "\noptimizerd: " + file + ": permission denied; run this command with sudo or as the user optimizerd, or name another file with --config\n"
+	want := "optimizerd: using " + file + "\noptimizerd: " + file + ": permission denied; run this command with sudo or as the user optimizerd, or pass --config FILE ('' for none)\n"
 	if status != 1 || stderr != want {
 		t.Errorf("status %d, %q, want %q", status, stderr, want)
 	}

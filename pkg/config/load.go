@@ -132,7 +132,7 @@ func (l *loader) readFile() error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: no such file; config.example.yaml is one to start from", l.file)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: permission denied; run this command with sudo or as the user optimizerd, or name another file with --config", l.file)
+		return fmt.Errorf("%s: permission denied; run this command with sudo or as the user optimizerd, or pass --config FILE ('' for none)", l.file)
 	case err != nil:
 		return fmt.Errorf("%s: %w", l.file, errors.Unwrap(err))
 	}

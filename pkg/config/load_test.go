@@ -156,19 +156,9 @@ ladder:
 	}
 }
 
-func TestAFileThatMayNotBeReadIsAnError(t *testing.T) {
-	if os.Geteuid() == 0 { // root may read everything: a directory stands in, which nobody can read
-		if _, err := config.Load(t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "is a directory") {
-			t.Errorf("got %v", err)
-		}
-		return
-	}
-	file := write(t, "")
-	if err := os.Chmod(file, 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := config.Load(file, nil); err == nil || !strings.Contains(err.Error(), "permission denied; run this command with sudo") {
-		t.Errorf("got %v", err)
+func TestAFileThatCannotBeReadIsAnError(t *testing.T) {
+	if _, err := config.Load(t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("a directory gives %v", err)
 	}
 }
 

@@ -106,6 +106,7 @@ func run(t *testing.T, settings ...string) *program {
 	}
 	defer log.Close()
 	p.cmd = exec.Command(path, args...)
+	p.cmd.Env = append(os.Environ(), config.FileVariable+"=") // no configuration of this machine
 	p.cmd.Stderr = log
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
