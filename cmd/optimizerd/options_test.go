@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -54,8 +55,16 @@ func TestEveryCommandFindsTheConfigurationAndSaysSo(t *testing.T) {
 	noFileVariable(t)
 	file := yamlFile(t, "http: {listne: 1}")
 	for _, args := range [][]string{
-		{"serve"}, {"optimize", "x.jpg"}, {"check"}, {"doctor"}, {"bench"}, {"quarantine", "list"}, {"quarantine", "clear", "--all"},
-		{"tunnel", "config"}, {"tunnel", "check", "x.yml"}, {"version"},
+		{"serve"},
+		{"optimize", "x.jpg"},
+		{"check"},
+		{"doctor"},
+		{"bench"},
+		{"quarantine", "list"},
+		{"quarantine", "clear", "--all"},
+		{"tunnel", "config"},
+		{"tunnel", "check", "x.yml"},
+		{"version"},
 	} {
 		stdout, stderr, status := installed(t, file, args...)
 		if status != 1 || !strings.HasPrefix(stderr, "optimizerd: using "+file+"\n") || !strings.Contains(strings.Join(strings.Fields(stdout+stderr), " "), "did you mean http.listen?") {
@@ -153,6 +162,23 @@ func TestCheckReportsEveryMistakeOnALineOfItsOwn(t *testing.T) {
 	_, same, _ := installed(t, file, "serve", "--config", file)
 	if want := strings.Join(lines[:3], "\n") + "\n"; same != want {
 		t.Errorf("serve says\n%s\nand check\n%s", same, want)
+	}
+}
+
+func TestAnInterruptedCommandExitsWith130(t *testing.T) {
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, args := range [][]string{
+		{"version"}, {"bench"}, {"doctor", "--set", "storage.dir=" + t.TempDir()}, {"optimize", "-o", t.TempDir(), "/dev/null"},
+	} {
+		var out, errOut bytes.Buffer
+		c := root(&options{})
+		c.SetArgs(append(args, "--set=codec.path="+bin+"/optimizerd-codec"))
+		c.SetOut(&out)
+		c.SetErr(&errOut)
+		if status := exitStatus(c.ExecuteContext(interrupted), &errOut); status != 130 || errOut.String() != "optimizerd: interrupted\n" {
+			t.Errorf("%v: status %d, %q", args, status, errOut.String())
+		}
 	}
 }
 
