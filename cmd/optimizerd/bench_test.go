@@ -54,7 +54,7 @@ func TestBenchEndsWithSettingsToPaste(t *testing.T) {
 	if err := os.WriteFile(file, []byte(proposal), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, _, err := config.Load(file, nil); err != nil || c.Codec.Processes < 1 {
+	if c, err := config.Load(file, nil); err != nil || c.Codec.Processes < 1 {
 		t.Errorf("%v in\n%s", err, proposal)
 	}
 }

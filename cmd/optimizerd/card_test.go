@@ -56,7 +56,7 @@ func TestAnUploadIsWrittenOnceAndItsFilesToo(t *testing.T) {
 }
 
 func TestAStormOfRefusedRequestsDoesNotFillTheLog(t *testing.T) {
-	s := serve(t, t.TempDir(), "auth.tokens=0123456789abcdef0123456789abcdef")
+	s := serve(t, t.TempDir(), "auth.tokens_file="+tokenFile(t, "0123456789abcdef0123456789abcdef"))
 	path := strings.Repeat("/..;", 1000)
 	for range 1000 {
 		answer, err := http.Get(s.url + "/v1/images" + path)

@@ -37,7 +37,7 @@ other modes --address is required.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if address == "" {
-				c, _, err := config.Load(o.file, o.sets)
+				c, err := o.load(cmd)
 				if err != nil {
 					return err
 				}

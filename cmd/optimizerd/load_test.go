@@ -141,7 +141,7 @@ func (l *load) serve() (*server, time.Duration) {
 	l.t.Helper()
 	began := time.Now()
 	s := serve(l.t, l.dir, fmt.Sprintf("queue.max_pending=%d", *queued+1), "fetch.allow_private=true", "fetch.timeout=1h",
-		"webhook.secrets=whsec_TmV3IHNlY3JldCwgMzIgYnl0ZXMgbG9uZywgb2theSE=",
+		"webhook.secrets_file="+tokenFile(l.t, "whsec_TmV3IHNlY3JldCwgMzIgYnl0ZXMgbG9uZywgb2theSE="),
 		"ladder.widths=64", "ladder.formats=jpeg", "storage.min_free=1", "log.level=warn")
 	var health struct{ Status string }
 	if answer := s.do(l.t, http.MethodGet, "/readyz", nil, nil, &health); answer.StatusCode != http.StatusOK {

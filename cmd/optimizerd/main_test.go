@@ -291,7 +291,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, stderr, status := run(t, "check", "--config", file)
-	if want := "optimizerd: ladder.widths[1]: must be greater than 640, the width before it (got 320)\n"; status != 1 || stderr != want {
+	if want := "optimizerd: " + file + ":1: ladder.widths[1]: must be greater than 640, the width before it (got 320)\n"; status != 1 || stderr != want {
 		t.Errorf("status %d, %q; want 1, %q", status, stderr, want)
 	}
 	stdout, stderr, status := run(t, "check", "--config", "../../config.example.yaml")

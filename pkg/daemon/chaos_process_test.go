@@ -91,7 +91,7 @@ func run(t *testing.T, settings ...string) *program {
 		"http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "storage.min_free=1", "log.format=json",
 		"storage.dir=" + filepath.Join(dir, "data"), "codec.path=" + codecPath,
 	}, settings...)
-	c, _, err := config.Load("", settings)
+	c, err := config.Load("", settings)
 	if err != nil {
 		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
 	}
@@ -106,6 +106,7 @@ func run(t *testing.T, settings ...string) *program {
 	}
 	defer log.Close()
 	p.cmd = exec.Command(path, args...)
+	p.cmd.Env = append(os.Environ(), config.FileVariable+"=") // no configuration of this machine
 	p.cmd.Stderr = log
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {

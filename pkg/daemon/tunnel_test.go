@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -191,7 +192,7 @@ func (c connector) test(t *testing.T) {
 			if tc.before != nil {
 				tc.before(t, e)
 			}
-			p := run(t, append(append(c.settings(t, e), "auth.tokens=secret", "ladder.widths=64,128"), tc.settings...)...)
+			p := run(t, append(append(c.settings(t, e), "auth.tokens_file="+longSecret(t), "ladder.widths=64,128"), tc.settings...)...)
 			p.client.Transport = withSecret{p.client.Transport}
 			u := &tunnelled{program: p, edge: e, stop: c.join(p, e)}
 			if tc.before == nil {
@@ -216,12 +217,22 @@ func (u *tunnelled) tryOver(method, path string, body io.Reader, options ...opti
 	return u.try(method, u.edge.URL+path, body, options...)
 }
 
+// longSecret returns a file with the token that withSecret sends.
+func longSecret(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(path, []byte("secret-of-16-characters\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // withSecret sends the token with each request that has no other.
 type withSecret struct{ http.RoundTripper }
 
 func (b withSecret) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Header.Get("Authorization") == "" {
-		r.Header.Set("Authorization", "Bearer secret")
+		r.Header.Set("Authorization", "Bearer secret-of-16-characters")
 	}
 	return b.RoundTripper.RoundTrip(r)
 }
@@ -291,7 +302,7 @@ func (u *tunnelled) everyRoute() {
 func TestAnIdleTunnelTakesLittleMemory(t *testing.T) {
 	e := edgetest.Start(t)
 	idle := func(settings ...string) (resident, private int64) {
-		p := run(t, append(settings, "auth.tokens=secret")...)
+		p := run(t, append(settings, "auth.tokens_file="+longSecret(t))...)
 		if len(settings) > 0 {
 			e.AwaitConnections(2)
 		}
@@ -502,7 +513,7 @@ func (u *tunnelled) uploadOf(body io.Reader, length int) *http.Request {
 		u.t.Fatal(err)
 	}
 	r.ContentLength = int64(length)
-	r.Header.Set("Authorization", "Bearer secret")
+	r.Header.Set("Authorization", "Bearer secret-of-16-characters")
 	return r
 }
 

@@ -319,7 +319,7 @@ func TestWhoHasThePort(t *testing.T) {
 
 func TestWhetherTheEdgeCanBeReached(t *testing.T) {
 	e := edgetest.Start(t)
-	sets := []string{"auth.tokens=0123456789abcdef", "tunnel.mode=embedded", "tunnel.token_file=" + e.TokenFile, "tunnel.edge_roots=" + e.RootsFile}
+	sets := []string{"tunnel.mode=embedded", "tunnel.token_file=" + e.TokenFile, "tunnel.edge_roots=" + e.RootsFile}
 	f := gather(t, t.TempDir(), t.TempDir(), append(sets, "tunnel.edge_addresses="+e.Addresses[0])...)
 	if f.Tunnel.Edge != nil || f.Tunnel.OpenToken {
 		t.Errorf("an edge that can be reached, and a token of mode 0600: got %+v", f.Tunnel)

@@ -173,7 +173,7 @@ func TestConfigErrorsNameTheKeyAndTheValue(t *testing.T) {
 		"ladder.effort.jpeg: must be from 0 to 1 (got 2)":                           func(c *ladder.Config) { c.Effort.JPEG = 2 },
 		"ladder.effort.avif: must be from 0 to 8 (got 9)":                           func(c *ladder.Config) { c.Effort.AVIF = 9 },
 		`ladder.chroma_subsampling: must be "4:2:0" or "4:4:4" (got "4:1:1")`:       func(c *ladder.Config) { c.ChromaSubsampling = "4:1:1" },
-		`ladder.background: must be a colour like #ffffff (got "white")`:            func(c *ladder.Config) { c.Background = "white" },
+		`ladder.background: must be a color like #ffffff (got "white")`:             func(c *ladder.Config) { c.Background = "white" },
 	} {
 		c := ladder.DefaultConfig()
 		change(&c)

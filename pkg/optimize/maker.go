@@ -163,6 +163,8 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	switch {
 	case err != nil:
 		return false, set, fault.Wrap(fault.InvalidRequest, err, "The file cannot be read: %v.", errors.Unwrap(err))
+	case n == 0:
+		return false, set, fault.New(fault.UnsupportedFormat, "The file is empty.")
 	case n > maxBytes:
 		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes, %d.", maxBytes)
 	}
