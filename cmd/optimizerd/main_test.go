@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"golang.org/x/sync/errgroup"
 )
@@ -325,8 +326,8 @@ func TestOptimizeTellsOfEachFile(t *testing.T) {
 			"cat.jpg": made, "below/cat.png": made, "notes.txt": "skipped",
 			"damaged.jpg": "failed corrupt_image", "missing.jpg": "failed not_found",
 		}
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("got %v\nwant %v", got, want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the outcomes differ (-want +got):\n%s", diff)
 		}
 	}
 	sets, err := os.ReadDir(out)

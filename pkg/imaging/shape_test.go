@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -48,8 +49,8 @@ func TestEveryOrientationIsUpright(t *testing.T) {
 			turned := file(t, "turned.jpg", withSegments(b.Bytes(), exif(o, "")))
 
 			c, _ := render(t, turned, recipe(defaultFormats, 350, 351))
-			if *c.opened != (ladder.Source{Format: "jpeg", Width: w, Height: h, Frames: 1}) {
-				t.Errorf("source is %+v", *c.opened)
+			if diff := cmp.Diff(ladder.Source{Format: "jpeg", Width: w, Height: h, Frames: 1}, *c.opened); diff != "" {
+				t.Errorf("the source differs (-want +got):\n%s", diff)
 			}
 			wantNear(t, "orientation", pixelsOf(t, "351.jpg", c.files["351.jpg"]), upright, 5)
 		})
@@ -117,8 +118,8 @@ func TestFormats(t *testing.T) {
 		sample(t, "test.avif"):           {Format: "avif", Width: 3082, Height: 2048, Frames: 1},
 	} {
 		c, _ := render(t, path, plain(120))
-		if *c.opened != want {
-			t.Errorf("%s: %+v, want %+v", filepath.Base(path), *c.opened, want)
+		if diff := cmp.Diff(want, *c.opened); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", filepath.Base(path), diff)
 		}
 		whole, reference := filepath.Join(dir, "whole.v"), filepath.Join(dir, "reference.png")
 		vips(t, "copy", path, whole) // vipsthumbnail would take a HEIC's own thumbnail
