@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
@@ -44,8 +45,9 @@ cccccccccccc  2026-02-03 04:02  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran lon
 aaaaaaaaaaaa  2026-02-03 04:01  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran longer than 1m0s
 aaaaaaaaaaaa  2026-02-03 04:00  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran longer than 1m0s
 `
-	if stdout, _, _ := quarantined("list"); stdout != want {
-		t.Errorf("got\n%s\nwant\n%s", stdout, want)
+	stdout, _, _ = quarantined("list")
+	if diff := cmp.Diff(want, stdout); diff != "" {
+		t.Errorf("the list differs (-want +got):\n%s", diff)
 	}
 	var entries []quarantine.Entry
 	stdout, _, _ = quarantined("list", "--json")

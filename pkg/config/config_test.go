@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -43,8 +43,8 @@ func TestTheExampleIsTheDefaults(t *testing.T) {
 	}
 	want := config.Default()
 	want.Storage.Dir = "/var/lib/optimizerd" // depends on the machine
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("the example gives\n%+v\nthe defaults are\n%+v", got, want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the example (+) differs from the defaults (-):\n%s", diff)
 	}
 }
 

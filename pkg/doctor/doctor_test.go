@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
@@ -261,8 +262,8 @@ fail  port     taken by ]0;evil
 
 fail  to mend: 1, to know: 1
 `
-	if got := text(t, r, doctor.Style{Width: 42}); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	if diff := cmp.Diff(want, text(t, r, doctor.Style{Width: 42})); diff != "" {
+		t.Errorf("the text differs (-want +got):\n%s", diff)
 	}
 	coloured := text(t, r, doctor.Style{Width: 42, Colour: true})
 	plain := coloured
@@ -272,8 +273,8 @@ fail  to mend: 1, to know: 1
 		}
 		plain = strings.ReplaceAll(plain, code, "")
 	}
-	if plain != want {
-		t.Errorf("colour changes the text:\n%s", plain)
+	if diff := cmp.Diff(want, plain); diff != "" {
+		t.Errorf("color changes the text (-want +got):\n%s", diff)
 	}
 }
 

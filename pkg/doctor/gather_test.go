@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
@@ -110,8 +111,8 @@ func TestTheMemoryCgroup(t *testing.T) {
 		}, doctor.Cgroup{Known: true, Memory: true, Name: "this session", Max: 100000000}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := gather(t, tree(t, test.files), t.TempDir()).Machine.Cgroup; got != test.want {
-				t.Errorf("got %+v, want %+v", got, test.want)
+			if diff := cmp.Diff(test.want, gather(t, tree(t, test.files), t.TempDir()).Machine.Cgroup); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

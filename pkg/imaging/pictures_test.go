@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -209,11 +210,12 @@ func nrgba(m image.Image) *image.NRGBA {
 		return n
 	}
 	n := image.NewNRGBA(image.Rect(0, 0, m.Bounds().Dx(), m.Bounds().Dy()))
-	for y := range n.Rect.Dy() {
-		for x := range n.Rect.Dx() {
-			n.Set(x, y, m.At(m.Bounds().Min.X+x, m.Bounds().Min.Y+y))
-		}
+	if y, ok := m.(*image.YCbCr); ok { // draw takes its fast way to RGBA alone
+		opaque := &image.RGBA{Pix: n.Pix, Stride: n.Stride, Rect: n.Rect}
+		draw.Draw(opaque, n.Rect, y, y.Rect.Min, draw.Src)
+		return n
 	}
+	draw.Draw(n, n.Rect, m, m.Bounds().Min, draw.Src)
 	return n
 }
 

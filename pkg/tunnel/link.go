@@ -153,8 +153,8 @@ func (t *Tunnel) keep(ctx context.Context, index int) {
 		}
 		failed++
 		pause := waits.after(err)
+		t.complain(index, failed, pause, err) // first, so that whoever sees the state finds the reason in the log
 		t.state.failed(index, err)
-		t.complain(index, failed, pause, err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
