@@ -147,7 +147,7 @@ func openGuide(t *testing.T) *guide {
 // proxy passes requests on to the daemon, checks the answers and keeps them.
 func (g *guide) proxy() string {
 	g.t.Helper()
-	target, err := url.Parse(g.URL())
+	target, err := url.Parse(g.url)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func (g *guide) proxy() string {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host // the URLs in answers lead here too
 		},
-		Transport:      g.client.Transport,
+		Transport:      g.http.Transport,
 		ModifyResponse: g.record,
 	})
 	g.t.Cleanup(proxy.Close)

@@ -49,12 +49,12 @@ func (o *onslaught) count(status int) int {
 
 func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	t.Parallel()
+	seed := seed(t)
 	d := newDisk(t)
 	s := start(t, d.use, func(c *config.Config) {
 		c.Ladder.Widths, c.Ladder.Quality.JPEG, c.Ladder.Effort.WebP = []int{120, 240}, 95, 0
 		c.Codec.Processes = 2
 	})
-	p := &program{server: s, url: s.URL()}
 	o := &onslaught{answers: make(map[int]int), promised: make(map[string][]byte)}
 	stop := make(chan struct{})
 	var next atomic.Uint64
@@ -68,7 +68,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 				default:
 				}
 				n := next.Add(1)
-				if err := p.attack(jpegOf(t, noise(*chaos.seed<<32+n, 240, 160), 90), n%5 == 0, o); err != nil {
+				if err := s.attack(jpegOf(t, noise(seed<<32+n, 240, 160), 90), n%5 == 0, o); err != nil {
 					t.Errorf("upload %d: %v", n, err)
 				}
 			}
@@ -78,7 +78,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 		n := o.count(status) + 5
 		eventually(t, what, func() bool { return o.count(status) >= n || t.Failed() })
 	}
-	r := rand.New(rand.NewPCG(*chaos.seed, 0))
+	r := rand.New(rand.NewPCG(seed, 0))
 	for range *chaos.fills {
 		more("pictures are made while there is space", http.StatusCreated)
 		if err := d.choke(r.Int64N(300 << 10)); err != nil {
@@ -95,16 +95,12 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	more("pictures are made when there is space again", http.StatusCreated)
 	close(stop)
 	clients.Wait()
-	p.keptPromises(o)
+	s.keptPromises(o)
 	// queue/running may keep the record of a job whose end found no space to be
 	// written, and the spool its source: the next start sees that it is done.
-	if sources, unsettled := s.names("spool"), s.names("queue/running"); len(sources) > len(unsettled) {
-		t.Errorf("left behind in spool: %v, for the jobs %v", sources, unsettled)
-	}
-	for _, folder := range []string{"queue/pending", "queue/failed", "files/.staging"} {
-		if left := s.names(folder); len(left) > 0 {
-			t.Errorf("left behind in %s: %v", folder, left)
-		}
+	eventually(t, "the spool has only sources of jobs on record", func() bool { return len(s.names("spool")) <= len(s.names("queue/running")) })
+	for _, dir := range []string{"queue/pending", "queue/failed", "files/.staging"} {
+		s.emptied(dir)
 	}
 	if n := s.metric("optimizerd_codec_crashes_total"); n != 0 {
 		t.Errorf("%v codec processes died of it", n)
@@ -121,12 +117,12 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 
 // attack uploads a picture, waiting for it or not, and checks and removes what
 // was made.
-func (p *program) attack(source []byte, async bool, o *onslaught) error {
+func (c *client) attack(source []byte, async bool, o *onslaught) error {
 	var options []option
 	if async {
 		options = append(options, header("Prefer", "respond-async"))
 	}
-	a, err := p.send(source, options...)
+	a, err := c.send(source, options...)
 	if err != nil {
 		return err
 	}
@@ -136,11 +132,11 @@ func (p *program) attack(source []byte, async bool, o *onslaught) error {
 	o.mu.Unlock()
 	switch a.StatusCode {
 	case http.StatusCreated:
-		m, err := p.whole(a, source)
+		m, err := c.whole(a, source)
 		if err != nil {
 			return err
 		}
-		return p.remove(m.ID)
+		return c.remove(m.ID)
 	case http.StatusAccepted:
 		var j jobAnswer
 		if err := json.Unmarshal(a.body, &j); err != nil {
@@ -151,33 +147,33 @@ func (p *program) attack(source []byte, async bool, o *onslaught) error {
 		o.mu.Unlock()
 		return nil
 	case http.StatusInsufficientStorage:
-		return p.halfVisible()
+		return c.halfVisible()
 	}
 	return fmt.Errorf("got %s %.300s, want 201, 202 or 507", a.Status, a.body)
 }
 
 // keptPromises checks the set of every job that was answered 202.
-func (p *program) keptPromises(o *onslaught) {
-	p.t.Helper()
+func (c *client) keptPromises(o *onslaught) {
+	c.t.Helper()
 	for id, source := range o.promised {
-		a, err := p.try(http.MethodGet, p.url+"/jobs/"+id, nil, header("Prefer", "wait=20"))
+		a, err := c.try(http.MethodGet, "/jobs/"+id, nil, header("Prefer", "wait=60"))
 		if err != nil {
-			p.t.Fatal(err)
+			c.t.Fatal(err)
 		}
-		j := a.job(p.t, http.StatusOK)
+		j := a.job(c.t, http.StatusOK)
 		if j.Status != "completed" || j.Output == nil {
-			p.t.Errorf("a job that was promised is %s", a.body)
+			c.t.Errorf("a job that was promised is %s", a.body)
 			continue
 		}
-		if a, err = p.try(http.MethodGet, j.Output.URL, nil); err != nil {
-			p.t.Fatal(err)
+		if a, err = c.try(http.MethodGet, j.Output.URL, nil); err != nil {
+			c.t.Fatal(err)
 		}
-		m, err := p.whole(a, source)
+		m, err := c.whole(a, source)
 		if err == nil {
-			err = p.remove(m.ID)
+			err = c.remove(m.ID)
 		}
 		if err != nil {
-			p.t.Errorf("job %s: %v", id, err)
+			c.t.Errorf("job %s: %v", id, err)
 		}
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"hash/crc32"
 	"image"
 	"image/color"
+	"image/color/palette"
+	"image/draw"
 	"image/gif"
 	"image/png"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -43,74 +46,47 @@ func specimens(t *testing.T) []specimen {
 		ext := strings.Replace(filepath.Ext(name), ".jpg", ".jpeg", 1)
 		list = append(list, specimen{strings.TrimSuffix(name, filepath.Ext(name)) + ext, picture(t, name)})
 	}
-	return append(list, generated(t)...)
+	return append(append(list, shipped(t)...), generated(t)...)
 }
 
-// generated are pictures of the kinds that the others are not.
+// shipped are the files of testdata/specimens: kinds that Go cannot encode, and
+// that not every release of libvips can.
+func shipped(t *testing.T) (list []specimen) {
+	t.Helper()
+	dir := filepath.Join("testdata", "specimens")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		list = append(list, specimen{e.Name(), readFile(t, filepath.Join(dir, e.Name()))})
+	}
+	return list
+}
+
+// generated are images of the kinds that the others are not, encoded by Go.
 func generated(t *testing.T) []specimen {
 	t.Helper()
-	dir := t.TempDir()
-	var still, grey, moving bytes.Buffer
-	if err := png.Encode(&still, gradient(150, 100)); err != nil {
-		t.Fatal(err)
-	}
-	if err := png.Encode(&grey, &image.Gray16{Pix: gradient(60, 80).Pix, Stride: 240, Rect: image.Rect(0, 0, 60, 80)}); err != nil {
-		t.Fatal(err)
-	}
-	if err := gif.EncodeAll(&moving, animation(6)); err != nil {
-		t.Fatal(err)
-	}
-	list := []specimen{{"still.png", still.Bytes()}, {"grey16.png", grey.Bytes()}, {"moving.gif", moving.Bytes()}}
-	path := func(name string) string { return filepath.Join(dir, name) }
-	for _, s := range list {
-		if err := os.WriteFile(path(s.name), s.data, 0o600); err != nil {
+	var list []specimen
+	add := func(name string, encode func(w io.Writer) error) {
+		var b bytes.Buffer
+		if err := encode(&b); err != nil {
 			t.Fatal(err)
 		}
+		list = append(list, specimen{name, b.Bytes()})
 	}
-	vips(t, "extract_band", path("still.png"), path("opaque.v"), "0", "--n", "3")
-	vips(t, "colourspace", path("opaque.v"), path("cmyk.v"), "cmyk")
-	for _, c := range []struct{ name, from, options string }{
-		{"interlaced.png", "still.png", "interlace"},
-		{"interlaced16.png", "grey16.png", "interlace"},
-		{"palette.png", "opaque.v", "palette"},
-		{"bits.png", "opaque.v", "palette,bitdepth=1"},
-		{"progressive.jpeg", "opaque.v", "interlace"},
-		{"full.jpeg", "opaque.v", "subsample_mode=off,optimize_coding"},
-		{"cmyk.jpeg", "cmyk.v", "Q=70"},
-		{"cmykprogressive.jpeg", "cmyk.v", "interlace"},
-		{"restarts.jpeg", "opaque.v", "restart_interval=2"},
-		{"lossy.webp", "still.png", "effort=0"},
-		{"lossless.webp", "still.png", "lossless,effort=0"},
-		{"moving.webp", "moving.gif[n=-1]", "effort=0"},
-		{"movinglossless.webp", "moving.gif[n=-1]", "lossless,effort=0"},
-		{"dithered.gif", "still.png", "effort=1"},
-		{"interlaced.gif", "still.png", "interlace,effort=1"},
-		{"plain.tiff", "still.png", "compression=none"},
-		{"lzw.tiff", "still.png", "compression=lzw,tile,tile_width=32,tile_height=32"},
-		{"deflate.tiff", "grey16.png", "compression=deflate"},
-		{"zstd.tiff", "opaque.v", "compression=zstd"},
-		{"packbits.tiff", "cmyk.v", "compression=packbits"},
-		{"fax.tiff", "opaque.v", "compression=ccittfax4,bitdepth=1"},
-		{"jpeg.tiff", "opaque.v", "compression=jpeg"},
-		{"webp.tiff", "opaque.v", "compression=webp,tile"},
-		{"pyramid.tiff", "opaque.v", "compression=deflate,tile,pyramid,subifd,tile_width=32,tile_height=32"},
-		{"big.tiff", "opaque.v", "bigtiff"},
-		{"pages.tiff", "moving.gif[n=-1]", "compression=lzw"},
-		{"alpha.avif", "still.png", "compression=av1,effort=0"},
-		{"lossless.avif", "opaque.v", "compression=av1,effort=0,lossless"},
-		{"deep.avif", "grey16.png", "compression=av1,effort=0,bitdepth=12"},
-		{"alpha.heic", "still.png", "compression=hevc,effort=0"},
-		{"deep.heic", "opaque.v", "compression=hevc,effort=0,bitdepth=10"},
-	} {
-		from := c.from
-		if at := strings.IndexByte(from, '['); at > 0 {
-			from = path(from[:at]) + from[at:]
-		} else {
-			from = path(from)
-		}
-		vips(t, "copy", from, path(c.name)+"["+c.options+"]")
-		list = append(list, specimen{c.name, readFile(t, path(c.name))})
-	}
+	still := gradient(150, 100)
+	paletted := image.NewPaletted(still.Rect, palette.Plan9)
+	draw.FloydSteinberg.Draw(paletted, paletted.Rect, still, image.Point{})
+	bits := image.NewPaletted(still.Rect, color.Palette{color.Black, color.White})
+	draw.Draw(bits, bits.Rect, still, image.Point{}, draw.Src)
+	grey := &image.Gray16{Pix: gradient(60, 80).Pix, Stride: 240, Rect: image.Rect(0, 0, 60, 80)}
+	add("still.png", func(w io.Writer) error { return png.Encode(w, still) })
+	add("grey16.png", func(w io.Writer) error { return png.Encode(w, grey) })
+	add("palette.png", func(w io.Writer) error { return png.Encode(w, paletted) })
+	add("bits.png", func(w io.Writer) error { return png.Encode(w, bits) })
+	add("moving.gif", func(w io.Writer) error { return gif.EncodeAll(w, animation(6)) })
+	add("dithered.gif", func(w io.Writer) error { return gif.Encode(w, still, nil) })
 	return list
 }
 
@@ -132,16 +108,16 @@ func gradient(width, height int) *image.NRGBA {
 
 // animation has frames of several sizes, places and disposals.
 func animation(frames int) *gif.GIF {
-	palette := color.Palette{color.Transparent, color.Black, color.White, color.RGBA{200, 30, 60, 255}}
-	g := &gif.GIF{Config: image.Config{ColorModel: palette, Width: 64, Height: 48}, BackgroundIndex: 1}
+	colors := color.Palette{color.Transparent, color.Black, color.White, color.RGBA{200, 30, 60, 255}}
+	g := &gif.GIF{Config: image.Config{ColorModel: colors, Width: 64, Height: 48}, BackgroundIndex: 1}
 	for i := range frames {
 		area := image.Rect(i, i, 64-2*i, 48-i)
 		if i == 0 {
 			area = image.Rect(0, 0, 64, 48)
 		}
-		frame := image.NewPaletted(area, palette)
+		frame := image.NewPaletted(area, colors)
 		for j := range frame.Pix {
-			frame.Pix[j] = uint8((j/7 + i*j) % len(palette))
+			frame.Pix[j] = uint8((j/7 + i*j) % len(colors))
 		}
 		g.Image = append(g.Image, frame)
 		g.Delay = append(g.Delay, i*3)
@@ -319,22 +295,27 @@ func (c *tally) add(m mutant, verdict string, took time.Duration) {
 	}
 }
 
-// chaosLimit is codec.timeout in these tests. An upload may take it twice, and
-// wait as long for those before it.
-const chaosLimit = 10 * time.Second
-
 func TestChaosMutatedPictures(t *testing.T) {
 	t.Parallel()
-	list := specimens(t)
+	seed, list := seed(t), specimens(t)
 	p := run(t, "ladder.widths=32,64", "ladder.formats=webp,jpeg,avif", "ladder.effort.avif=0", "ladder.effort.webp=1",
-		"codec.processes=2", "codec.timeout="+chaosLimit.String(), "http.sync_wait=90s")
+		"codec.processes=2", "codec.timeout=10s", syncWait)
+	for _, s := range list { // what is damaged below is a good image
+		if a, err := p.send(s.data); err != nil || a.StatusCode != http.StatusCreated {
+			t.Errorf("%s, undamaged: got %v %s %v, want 201", s.name, a.Response, a.body, err)
+		} else if m, err := p.whole(a, s.data); err != nil {
+			t.Errorf("%s, undamaged: %v", s.name, err)
+		} else if err := p.remove(m.ID); err != nil {
+			t.Error(err)
+		}
+	}
 	total := *chaos.pictures
 	counts := &tally{answers: make(map[string]int), made: make(map[string]int), sent: make(map[string]int)}
 	var samples []sample
 	began := time.Now()
 	for done := 0; done < total; { // in tenths, so that what is left can be seen between them
 		n := min(total-done, max(1, total/10))
-		p.uploadMutants(list, *chaos.first+done, n, counts)
+		p.uploadMutants(list, seed, *chaos.first+done, n, counts)
 		if t.Failed() {
 			return
 		}
@@ -343,15 +324,12 @@ func TestChaosMutatedPictures(t *testing.T) {
 		samples = append(samples, p.sample())
 	}
 	took := time.Since(began)
-	if counts.longest > 4*chaosLimit {
-		t.Errorf("%v took %v, want at most %v", counts.slowest, counts.longest, 4*chaosLimit)
-	}
 	p.crashesAreRemembered(counts)
 	p.isFlat(samples)
 	p.serves()
 	p.nothingLeft()
 
-	figure(t, "mutated pictures", "%d in %.0f s (seed %d)", total, took.Seconds(), *chaos.seed)
+	figure(t, "mutated pictures", "%d in %.0f s (seed %d)", total, took.Seconds(), seed)
 	for _, verdict := range slices.Sorted(maps.Keys(counts.answers)) {
 		figure(t, "  answered "+verdict, "%d", counts.answers[verdict])
 	}
@@ -366,16 +344,16 @@ func TestChaosMutatedPictures(t *testing.T) {
 }
 
 // uploadMutants sends so many, from four clients, and checks every answer.
-func (p *program) uploadMutants(list []specimen, first, n int, counts *tally) {
+func (p *program) uploadMutants(list []specimen, seed uint64, first, n int, counts *tally) {
 	p.t.Helper()
 	var next atomic.Int64
 	var clients sync.WaitGroup
 	for range 4 {
 		clients.Go(func() {
 			for i := int(next.Add(1)); i <= n && !p.t.Failed(); i = int(next.Add(1)) {
-				m := mutate(list, *chaos.seed, first+i-1)
+				m := mutate(list, seed, first+i-1)
 				if err := p.uploadMutant(m, counts); err != nil {
-					p.t.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.t.Name(), *chaos.seed, m.number)
+					p.t.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.t.Name(), seed, m.number)
 					keep(p.t, m)
 				}
 			}
@@ -428,7 +406,7 @@ func (p *program) crashesAreRemembered(counts *tally) {
 	if len(entries) != len(counts.failed) {
 		p.t.Errorf("%d sources are in quarantine, want the %d that failed", len(entries), len(counts.failed))
 	}
-	crashes := p.series("optimizerd_codec_crashes_total")
+	crashes := p.metric("optimizerd_codec_crashes_total")
 	if crashes < 2*float64(len(counts.failed)) {
 		p.t.Errorf("%v crashes are counted for %d sources that were tried twice", crashes, len(counts.failed))
 	}
@@ -447,7 +425,7 @@ func (p *program) crashesAreRemembered(counts *tally) {
 			p.t.Errorf("%v again: got %v, %v, want it refused", m, a.Response, err)
 		}
 	}
-	if again := p.series("optimizerd_codec_crashes_total"); again != crashes {
+	if again := p.metric("optimizerd_codec_crashes_total"); again != crashes {
 		p.t.Errorf("%v more processes died of what is in quarantine", again-crashes)
 	}
 	figure(p.t, "  codec processes that died", "%.0f, of %d pictures, all in quarantine", crashes, len(counts.failed))
@@ -464,7 +442,7 @@ type sample struct {
 
 func (p *program) sample() sample {
 	p.t.Helper()
-	goroutines := int(p.series("go_goroutines"))
+	goroutines := int(p.metric("go_goroutines"))
 	daemon, children := p.resident()
 	return sample{daemon, children, goroutines}
 }

@@ -41,7 +41,7 @@ var chaos = struct {
 	first:    flag.Int("chaos.first", 0, "number of the first mutated picture, to see one again"),
 	kills:    flag.Int("chaos.kills", shortKills, "uploads during which a codec process is killed"),
 	fills:    flag.Int("chaos.fills", 2, "times that the disk is filled under load"),
-	seed:     flag.Uint64("chaos.seed", 1, "of all that is random"),
+	seed:     flag.Uint64("chaos.seed", 1, "seed of every random choice"),
 	keep:     flag.String("chaos.keep", "", "folder for the pictures that a codec process died of"),
 	all:      flag.Bool("chaos.all", false, "the bombs, too, that take long to make"),
 	folder:   flag.String("chaos.folder", "", "folder whose files are uploaded as bombs, too"),
@@ -49,6 +49,14 @@ var chaos = struct {
 
 // shortKills is few enough for every `go test`.
 const shortKills = 15
+
+// seed is what all random choices of a test follow from. It is in the test's
+// output, from the start with -v, and when the test fails.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	t.Logf("random choices follow from -chaos.seed=%d", *chaos.seed)
+	return *chaos.seed
+}
 
 // figure reports a number that scripts/chaos puts into its table.
 func figure(t *testing.T, what, format string, args ...any) {
@@ -69,14 +77,15 @@ var optimizerdPath = sync.OnceValues(func() (string, error) {
 
 // program is a daemon that runs as a process of its own, and a client of it.
 type program struct {
-	*server // without its Daemon: paths are to be whole URLs
-	url     string
-	admin   string
-	log     string
+	client
+	log     string // a file
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when it was waited for
-	told    bool          // to stop
+	stopped bool          // by the test
 }
+
+// syncWait is as long as an upload may wait for its work.
+const syncWait = "http.sync_wait=90s"
 
 // run starts a daemon with these settings, KEY=VALUE, over the defaults, until
 // the end of the test.
@@ -95,7 +104,7 @@ func run(t *testing.T, settings ...string) *program {
 	if err != nil {
 		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
 	}
-	p := &program{server: &server{t: t, config: c}, log: filepath.Join(dir, "log"), ended: make(chan struct{})}
+	p := &program{client: client{t: t, config: c, began: time.Now().Truncate(time.Second)}, log: filepath.Join(dir, "log"), ended: make(chan struct{})}
 	args := []string{"serve"}
 	for _, s := range settings {
 		args = append(args, "--set", s)
@@ -119,10 +128,8 @@ func run(t *testing.T, settings ...string) *program {
 		defer close(p.ended)
 		_ = p.cmd.Wait() // ProcessState says how it ended
 	}()
-	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(func() {
 		p.terminate()
-		transport.CloseIdleConnections()
 		http.DefaultClient.CloseIdleConnections()
 		if t.Failed() {
 			p.showLog()
@@ -132,14 +139,13 @@ func run(t *testing.T, settings ...string) *program {
 	if !ok {
 		t.Fatalf("the daemon says %q, %v; want where it listens", line, err)
 	}
-	p.url, p.admin = url, p.adminURL()
-	p.doc = fetchContract(t, p.url, transport, c)
-	p.client = &http.Client{Transport: checked{transport, p.doc, t}, Timeout: 4 * patience}
+	p.url, p.adminURL = url, p.findAdminURL()
+	p.connect()
 	return p
 }
 
-// adminURL is where the log says that the operator's listener is.
-func (p *program) adminURL() string {
+// findAdminURL is where the log says that the operator's listener is.
+func (p *program) findAdminURL() string {
 	p.t.Helper()
 	b, err := os.ReadFile(p.log)
 	if err != nil {
@@ -175,7 +181,7 @@ func (p *program) showLog() {
 // terminate has the daemon stop, and fails the test unless it ends well.
 func (p *program) terminate() {
 	p.t.Helper()
-	if p.told {
+	if p.stopped {
 		return
 	}
 	select {
@@ -184,31 +190,31 @@ func (p *program) terminate() {
 		return
 	default:
 	}
-	p.tell()
+	p.interrupt()
 	select {
 	case <-p.ended:
 		if !p.cmd.ProcessState.Success() {
 			p.t.Errorf("the daemon ended with %v, want 0", p.cmd.ProcessState)
 		}
-	case <-time.After(2 * patience):
+	case <-time.After(patience):
 		p.t.Errorf("the daemon does not stop")
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 	}
 }
 
-// tell sends SIGTERM.
-func (p *program) tell() {
+// interrupt sends SIGTERM.
+func (p *program) interrupt() {
 	p.t.Helper()
-	p.told = true
+	p.stopped = true
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		p.t.Error(err)
 	}
 }
 
 // send uploads a picture; it may be called from any goroutine.
-func (p *program) send(picture []byte, options ...option) (answer, error) {
-	return p.try(http.MethodPost, p.url+"/v1/images", bytes.NewReader(picture), options...)
+func (c *client) send(image []byte, options ...option) (answer, error) {
+	return c.try(http.MethodPost, "/v1/images", bytes.NewReader(image), options...)
 }
 
 // code is the code of a problem, "" if the answer is none.
@@ -239,7 +245,7 @@ func (a answer) verdict() (string, error) {
 // whole reports what is wrong with the set that an upload was answered with:
 // the manifest against the source, and every file against the manifest, the
 // folder, and its format.
-func (p *program) whole(a answer, source []byte) (manifest.Manifest, error) {
+func (c *client) whole(a answer, source []byte) (manifest.Manifest, error) {
 	var m manifest.Manifest
 	if err := json.Unmarshal(a.body, &m); err != nil {
 		return m, err
@@ -249,14 +255,14 @@ func (p *program) whole(a answer, source []byte) (manifest.Manifest, error) {
 		return m, fmt.Errorf("the manifest is of %s, want %x", m.Source.SHA256, digest)
 	}
 	planned := 0
-	for range p.config.Ladder.Formats {
-		planned += len(rungs(p.config.Ladder.Widths, m.Width, m.Height))
+	for range c.config.Ladder.Formats {
+		planned += len(rungs(c.config.Ladder.Widths, m.Width, m.Height))
 	}
 	if len(m.Variants)+len(m.Omitted) != planned {
 		return m, fmt.Errorf("%d variants and %d left out for %d × %d, want %d in all", len(m.Variants), len(m.Omitted), m.Width, m.Height, planned)
 	}
 	for _, v := range m.Variants {
-		file, err := p.try(http.MethodGet, p.url+"/files/"+v.Key, nil)
+		file, err := c.try(http.MethodGet, "/files/"+v.Key, nil)
 		if err != nil {
 			return m, err
 		}
@@ -271,7 +277,7 @@ func (p *program) whole(a answer, source []byte) (manifest.Manifest, error) {
 			return m, fmt.Errorf("%s: %w", v.Key, err)
 		}
 	}
-	entries, err := os.ReadDir(p.path("files", m.ID))
+	entries, err := os.ReadDir(c.path("files", m.ID))
 	if err != nil || len(entries) != len(m.Variants)+1 {
 		return m, fmt.Errorf("the served folder has %v, %w; want %d files and the manifest", entries, err, len(m.Variants))
 	}
@@ -305,57 +311,12 @@ func sized(format ladder.Format, b []byte, width, height int) error {
 }
 
 // remove deletes a set that was checked, so that what is left can be told.
-func (p *program) remove(id string) error {
-	a, err := p.try(http.MethodDelete, p.url+"/v1/images/"+id, nil)
+func (c *client) remove(id string) error {
+	a, err := c.try(http.MethodDelete, "/v1/images/"+id, nil)
 	if err == nil && a.StatusCode != http.StatusNoContent {
 		err = fmt.Errorf("DELETE %s: got %s, want 204", id, a.Status)
 	}
 	return err
-}
-
-// serves makes one good upload and removes what it made.
-func (p *program) serves() {
-	p.t.Helper()
-	source := picture(p.t, "test_exif_canon.jpg")
-	a, err := p.send(source)
-	if err != nil || a.StatusCode != http.StatusCreated {
-		p.t.Fatalf("a good upload afterwards: got %v %v, want 201", a.Response, err)
-	}
-	m, err := p.whole(a, source)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if err := p.remove(m.ID); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// nothingLeft fails the test if an upload that has ended left a file.
-func (p *program) nothingLeft() {
-	p.t.Helper()
-	if left := p.leftovers(); len(left) > 0 {
-		p.t.Fatalf("left behind: %v", left)
-	}
-}
-
-// series is the value of a metric.
-func (p *program) series(name string) float64 {
-	p.t.Helper()
-	res, err := http.Get(p.admin + "/metrics")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			v, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			return v
-		}
-	}
-	return 0
 }
 
 // quarantined is what the daemon remembers of sources that kill.
@@ -438,7 +399,7 @@ func (p *program) watch() (stop func() peak) {
 	result := make(chan peak)
 	go func() {
 		var most peak
-		tick := time.NewTicker(3 * time.Millisecond)
+		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for more := true; more; {
 			select {
@@ -462,14 +423,6 @@ func (p *program) watch() (stop func() peak) {
 }
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
-
-// vips runs libvips' command line tool.
-func vips(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("vips", args...).CombinedOutput(); err != nil {
-		t.Fatalf("vips %s: %v: install libvips-tools: make deps\n%s", strings.Join(args, " "), err, out)
-	}
-}
 
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()

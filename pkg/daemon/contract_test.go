@@ -52,7 +52,7 @@ func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	health, err := http.NewRequest(http.MethodGet, s.URL()+"/healthz", nil)
+	health, err := http.NewRequest(http.MethodGet, s.url+"/healthz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestMetricsAndProfilesAreTheOperatorsAlone(t *testing.T) {
 	}
 	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
 		s.get(path).is(t, "not_found")
-		res, err := http.Get(s.AdminURL() + path)
+		res, err := http.Get(s.adminURL + path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -67,23 +67,45 @@ func buildCodec(dir string) (string, error) {
 	return path, nil
 }
 
-// patience is how long anything may take that a test waits for.
-const patience = 30 * time.Second
+// patience is how long a test waits for anything. It only guards against
+// hanging, so it is far longer than anything takes on a machine under load.
+const patience = 3 * time.Minute
 
-// server is a running daemon and a client of it.
+// client is an HTTP client of a running daemon.
+type client struct {
+	t        *testing.T
+	config   config.Config
+	began    time.Time // when the test first had anything to do with the daemon
+	url      string
+	adminURL string // of the metrics; "" if there are none
+	http     *http.Client
+	doc      *contract
+}
+
+// connect makes the client of a daemon that listens at c.url.
+func (c *client) connect() {
+	c.t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: 8}
+	c.t.Cleanup(transport.CloseIdleConnections)
+	c.doc = fetchContract(c.t, c.url, transport, c.config)
+	c.http = &http.Client{
+		Transport:     checked{transport, c.doc, c.t},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       patience,
+	}
+}
+
+// server is a daemon that runs in the test's process, and a client of it.
 type server struct {
-	*daemon.Daemon
-	t      *testing.T
-	config config.Config
+	client
 	logs   *observer.ObservedLogs
-	client *http.Client
-	doc    *contract
+	hooks  map[string]func() // by the message of a log line, called before the daemon goes on
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when Run has returned
 	err    error         // of Run, once ended is closed
 }
 
-// start runs a daemon on free ports, with a fresh data folder and a small
+// start runs a daemon on free ports, with an empty data directory and a small
 // ladder, until the end of the test.
 func start(t *testing.T, changes ...func(*config.Config)) *server {
 	t.Helper()
@@ -94,7 +116,9 @@ func start(t *testing.T, changes ...func(*config.Config)) *server {
 	return s
 }
 
-// prepare makes a server that is not started yet.
+// prepare makes a server that is not started yet. Its uploads wait for their
+// work, and its clients may pause, for longer than patience unless a change
+// says otherwise, so that no test depends on how fast the machine is.
 func prepare(t *testing.T, changes ...func(*config.Config)) *server {
 	t.Helper()
 	c := config.Default()
@@ -111,49 +135,56 @@ func prepare(t *testing.T, changes ...func(*config.Config)) *server {
 	if err := c.Validate(); err != nil {
 		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
 	}
-	return &server{t: t, config: c}
+	for d, standard := range map[*time.Duration]time.Duration{
+		&c.HTTP.SyncWait: config.Default().HTTP.SyncWait, &c.HTTP.BodyIdle: config.Default().HTTP.BodyIdle, &c.Codec.Timeout: config.Default().Codec.Timeout,
+	} {
+		if *d == standard { // longer than a user may set it
+			*d = 2 * patience
+		}
+	}
+	return &server{client: client{t: t, config: c, began: time.Now().Truncate(time.Second)}}
 }
 
 func (s *server) launch() error {
 	core, logs := observer.New(zapcore.DebugLevel)
 	ctx, cancel := context.WithCancel(context.Background())
-	d, err := daemon.New(ctx, s.config, zap.New(core))
-	s.Daemon, s.logs = d, logs
+	log := zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+		if hook := s.hooks[e.Message]; hook != nil {
+			hook()
+		}
+		return nil
+	}))
+	d, err := daemon.New(ctx, s.config, log)
+	s.logs = logs
 	if err != nil {
 		cancel()
 		return err
 	}
+	s.url, s.adminURL = d.URL(), d.AdminURL()
 	s.cancel, s.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(s.ended)
 		s.err = d.Run(ctx)
 	}()
-	transport := &http.Transport{}
-	s.doc = fetchContract(s.t, s.URL(), transport, s.config)
-	s.client = &http.Client{
-		Transport:     checked{transport, s.doc, s.t},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       2 * patience,
-	}
 	s.t.Cleanup(func() {
 		s.stop()
-		transport.CloseIdleConnections()
 		if s.t.Failed() {
 			for _, e := range logs.FilterLevelExact(zapcore.ErrorLevel).All() {
 				s.t.Logf("daemon's log: %s %v", e.Message, e.ContextMap())
 			}
 		}
 	})
+	s.connect()
 	return nil
 }
 
-// stop is SIGTERM. It returns when the daemon has ended.
+// stop does what SIGTERM does, and returns when the daemon has ended.
 func (s *server) stop() {
 	s.t.Helper()
 	s.cancel()
 	select {
 	case <-s.ended:
-	case <-time.After(2 * patience):
+	case <-time.After(patience):
 		s.t.Fatal("the daemon does not stop")
 	}
 	if s.err != nil {
@@ -161,8 +192,8 @@ func (s *server) stop() {
 	}
 }
 
-// sameFolder is the change that starts a daemon where s has worked.
-func (s *server) sameFolder(c *config.Config) { c.Storage.Dir = s.config.Storage.Dir }
+// sameDir is the change that starts a daemon on the data directory of c.
+func (c *client) sameDir(other *config.Config) { other.Storage.Dir = c.config.Storage.Dir }
 
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -172,7 +203,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("after %v still not so: %s", patience, what)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -190,20 +221,20 @@ func header(name, value string) option {
 }
 
 // request sends a request, by path or by whole URL.
-func (s *server) request(method, path string, body io.Reader, options ...option) answer {
-	s.t.Helper()
-	a, err := s.try(method, path, body, options...)
+func (c *client) request(method, path string, body io.Reader, options ...option) answer {
+	c.t.Helper()
+	a, err := c.try(method, path, body, options...)
 	if err != nil {
-		s.t.Fatalf("%s %s: %v", method, path, err)
+		c.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return a
 }
 
-// try is request for goroutines other than the test's.
-func (s *server) try(method, path string, body io.Reader, options ...option) (answer, error) {
+// try is request for goroutines other than the test'c.
+func (c *client) try(method, path string, body io.Reader, options ...option) (answer, error) {
 	url := path
 	if strings.HasPrefix(path, "/") {
-		url = s.URL() + path
+		url = c.url + path
 	}
 	r, err := http.NewRequest(method, url, body)
 	if err != nil {
@@ -212,7 +243,7 @@ func (s *server) try(method, path string, body io.Reader, options ...option) (an
 	for _, o := range options {
 		o(r)
 	}
-	res, err := s.client.Do(r)
+	res, err := c.http.Do(r)
 	if err != nil {
 		return answer{}, err
 	}
@@ -221,29 +252,29 @@ func (s *server) try(method, path string, body io.Reader, options ...option) (an
 	return answer{res, b}, err
 }
 
-func (s *server) get(path string, options ...option) answer {
-	s.t.Helper()
-	return s.request(http.MethodGet, path, nil, options...)
+func (c *client) get(path string, options ...option) answer {
+	c.t.Helper()
+	return c.request(http.MethodGet, path, nil, options...)
 }
 
 // upload sends a picture as a raw body.
-func (s *server) upload(picture []byte, options ...option) answer {
-	s.t.Helper()
-	return s.request(http.MethodPost, "/v1/images", bytes.NewReader(picture), options...)
+func (c *client) upload(picture []byte, options ...option) answer {
+	c.t.Helper()
+	return c.request(http.MethodPost, "/v1/images", bytes.NewReader(picture), options...)
 }
 
 // metric is the value of a series on the admin listener, 0 if there is none.
-func (s *server) metric(series string) float64 {
-	s.t.Helper()
-	res, err := http.Get(s.AdminURL() + "/metrics")
+func (c *client) metric(series string) float64 {
+	c.t.Helper()
+	res, err := http.Get(c.adminURL + "/metrics")
 	if err != nil {
-		s.t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	defer res.Body.Close()
 	defer http.DefaultClient.CloseIdleConnections()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		s.t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindSubmatch(b)
 	if m == nil {
@@ -251,7 +282,7 @@ func (s *server) metric(series string) float64 {
 	}
 	v, err := strconv.ParseFloat(string(m[1]), 64)
 	if err != nil {
-		s.t.Fatalf("metric %s: %v", series, err)
+		c.t.Fatalf("metric %s: %v", series, err)
 	}
 	return v
 }
@@ -260,16 +291,16 @@ func (s *server) metric(series string) float64 {
 func (s *server) logged(message string) int { return s.logs.FilterMessage(message).Len() }
 
 // path is a path in the data folder.
-func (s *server) path(elem ...string) string {
-	return filepath.Join(append([]string{s.config.Storage.Dir}, elem...)...)
+func (c *client) path(elem ...string) string {
+	return filepath.Join(append([]string{c.config.Storage.Dir}, elem...)...)
 }
 
 // names lists a folder of the data folder.
-func (s *server) names(elem ...string) []string {
-	s.t.Helper()
-	entries, err := os.ReadDir(s.path(elem...))
+func (c *client) names(elem ...string) []string {
+	c.t.Helper()
+	entries, err := os.ReadDir(c.path(elem...))
 	if err != nil {
-		s.t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	names := []string{}
 	for _, e := range entries {
@@ -278,29 +309,67 @@ func (s *server) names(elem ...string) []string {
 	return names
 }
 
-// leftovers are the files of refused and unfinished uploads.
-func (s *server) leftovers() []string {
-	s.t.Helper()
+// leftovers are the files of uploads and jobs.
+func (c *client) leftovers() []string {
+	c.t.Helper()
 	var left []string
-	for _, folder := range []string{"spool", "queue/pending", "queue/running", "queue/done", "queue/failed", "files", "files/.staging"} {
-		for _, name := range s.names(folder) {
+	for _, dir := range []string{"spool", "queue/pending", "queue/running", "queue/done", "queue/failed", "files", "files/.staging"} {
+		for _, name := range c.names(dir) {
 			if name != ".staging" {
-				left = append(left, folder+"/"+name)
+				left = append(left, dir+"/"+name)
 			}
 		}
 	}
 	return left
 }
 
-// serves makes one good upload and removes what it made.
-func (s *server) serves() {
-	s.t.Helper()
-	a := s.upload(picture(s.t, "test_exif_canon.jpg"))
-	if a.StatusCode != http.StatusCreated {
-		s.t.Fatalf("a good upload afterwards: got %s %s, want 201", a.Status, a.body)
+// nothingLeft waits until no upload and no job has a file. What is not needed
+// any more is deleted just after the answer.
+func (c *client) nothingLeft() {
+	c.t.Helper()
+	c.goes("files of uploads", c.leftovers)
+}
+
+// emptied waits until there is nothing in a directory of the data directory.
+func (c *client) emptied(elem ...string) {
+	c.t.Helper()
+	c.goes(filepath.Join(elem...), func() []string { return c.names(elem...) })
+}
+
+func (c *client) goes(what string, left func() []string) {
+	c.t.Helper()
+	var names []string
+	deadline := time.Now().Add(patience)
+	for names = left(); len(names) > 0 && time.Now().Before(deadline); names = left() {
+		time.Sleep(5 * time.Millisecond)
 	}
-	if a := s.request(http.MethodDelete, a.Header.Get("Location"), nil); a.StatusCode != http.StatusNoContent {
-		s.t.Fatalf("DELETE afterwards: got %s, want 204", a.Status)
+	if len(names) > 0 {
+		c.t.Fatalf("%s are left behind: %v", what, names)
+	}
+}
+
+// serves makes a good upload, checks its set, and deletes that again.
+func (c *client) serves() {
+	c.t.Helper()
+	c.makes(small(c.t, 1<<40))
+}
+
+// makes has a good image made, checks its set, and deletes that again.
+func (c *client) makes(source []byte) {
+	c.t.Helper()
+	a, err := c.send(source)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if a.StatusCode != http.StatusCreated {
+		c.t.Fatalf("a good upload: got %s %s, want 201", a.Status, a.body)
+	}
+	m, err := c.whole(a, source)
+	if err == nil {
+		err = c.remove(m.ID)
+	}
+	if err != nil {
+		c.t.Fatal(err)
 	}
 }
 

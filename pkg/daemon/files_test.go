@@ -71,8 +71,8 @@ func TestAFileSaysThatItNeverChanges(t *testing.T) {
 			}
 		}
 	}
-	if got := (answer{&http.Response{StatusCode: 200}, served[manifestPath]}).manifestOf(t, 200); got.ID != m.ID || got.Variants[0].URL != s.URL()+path {
-		t.Errorf("manifest.json is of %s with URL %s, want %s with %s", got.ID, got.Variants[0].URL, m.ID, s.URL()+path)
+	if got := (answer{&http.Response{StatusCode: 200}, served[manifestPath]}).manifestOf(t, 200); got.ID != m.ID || got.Variants[0].URL != s.url+path {
+		t.Errorf("manifest.json is of %s with URL %s, want %s with %s", got.ID, got.Variants[0].URL, m.ID, s.url+path)
 	}
 }
 
@@ -274,9 +274,7 @@ func TestARefusedUploadWithoutATokenLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret-token"} })
 	s.upload(picture(t, "test.png")).is(t, "unauthorized")
-	if left := s.leftovers(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	s.nothingLeft()
 }
 
 func TestPublicFilesNeedNoTokenAndAllElseDoes(t *testing.T) {

@@ -54,27 +54,27 @@ func (a answer) job(t *testing.T, status int) jobAnswer {
 }
 
 // submit uploads with respond-async and returns the job.
-func (s *server) submit(picture []byte) jobAnswer {
-	s.t.Helper()
-	a := s.upload(picture, header("Prefer", "respond-async"))
-	j := a.job(s.t, http.StatusAccepted)
+func (c *client) submit(image []byte) jobAnswer {
+	c.t.Helper()
+	a := c.upload(image, header("Prefer", "respond-async"))
+	j := a.job(c.t, http.StatusAccepted)
 	if got, want := a.Header.Get("Location"), "/jobs/"+j.ID; got != want {
-		s.t.Errorf("Location is %q, want %q", got, want)
+		c.t.Errorf("Location is %q, want %q", got, want)
 	}
 	return j
 }
 
 // end waits for a job by long poll, as a client does.
-func (s *server) end(id string) jobAnswer {
-	s.t.Helper()
+func (c *client) end(id string) jobAnswer {
+	c.t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
-		j := s.get("/jobs/"+id, header("Prefer", "wait=5")).job(s.t, http.StatusOK)
+		j := c.get("/jobs/"+id, header("Prefer", "wait=5")).job(c.t, http.StatusOK)
 		if j.FinishedAt != nil {
 			return j
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("job %s is still %s after %v", id, j.Status, patience)
+			c.t.Fatalf("job %s is still %s after %v", id, j.Status, patience)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func TestAnAsyncUploadIsAJobUntilItIsASet(t *testing.T) {
 		t.Errorf("the job that waited is %s, want completed", j.Status)
 	}
 	s.holds(j.Output.Manifest, expected{source: source, format: "webp", width: 550, height: 368, frames: 1})
-	if want := s.URL() + "/files/" + j.Output.Manifest.ID + "/manifest.json"; j.Output.URL != want {
+	if want := s.url + "/files/" + j.Output.Manifest.ID + "/manifest.json"; j.Output.URL != want {
 		t.Errorf("output.url is %s, want %s", j.Output.URL, want)
 	}
 	if got := s.get(j.Output.URL).manifestOf(t, http.StatusOK); got.ID != j.Output.Manifest.ID {
@@ -119,46 +119,48 @@ func TestAnAsyncUploadIsAJobUntilItIsASet(t *testing.T) {
 
 func TestAnUploadWaitsAsLongAsItsClientLikes(t *testing.T) {
 	t.Parallel()
-	const longest = 4 * time.Second
-	for _, tc := range []struct {
-		prefer, applied string
-		atLeast, atMost time.Duration
-	}{
-		{"respond-async", "respond-async", 0, longest},
-		{"wait=0", "wait=0", 0, longest},
-		{"wait=1", "wait=1", time.Second, longest},
-		{"respond-async, wait=1", "wait=1", time.Second, longest},
-		{"wait=3600", "wait=4", longest, patience},
-		{"", "", longest, patience},
-		{"wait=-1", "", longest, patience},
-		{"junk;;=", "", longest, patience},
-	} {
-		t.Run("Prefer: "+tc.prefer, func(t *testing.T) {
-			t.Parallel()
-			s := start(t, oneCodec, func(c *config.Config) { c.HTTP.SyncWait = longest })
-			s.freeze()
-			began := time.Now()
-			a := s.upload(small(t, 9), header("Prefer", tc.prefer))
-			took := time.Since(began)
+	source := small(t, 9)
+	t.Run("and not longer", func(t *testing.T) {
+		s := start(t, oneCodec, func(c *config.Config) { c.HTTP.SyncWait = time.Second })
+		s.freeze()
+		for _, tc := range []struct{ prefer, applied string }{
+			{"respond-async", "respond-async"},
+			{"wait=0", "wait=0"},
+			{"wait=1", "wait=1"},
+			{"respond-async, wait=1", "wait=1"},
+			{"wait=3600", "wait=1"}, // as long as the server waits at most
+			{"", ""},
+			{"wait=-1", ""},
+			{"junk;;=", ""},
+		} {
+			a := s.upload(source, header("Prefer", tc.prefer))
 			j := a.job(t, http.StatusAccepted)
 			if got := a.Header.Get("Preference-Applied"); got != tc.applied {
-				t.Errorf("Preference-Applied is %q, want %q", got, tc.applied)
-			}
-			if took < tc.atLeast || took > tc.atMost {
-				t.Errorf("the answer took %v, want %v to %v", took, tc.atLeast, tc.atMost)
+				t.Errorf("Prefer: %s: Preference-Applied is %q, want %q", tc.prefer, got, tc.applied)
 			}
 			if got, want := a.Header.Get("Location"), "/jobs/"+j.ID; got != want {
-				t.Errorf("Location is %q, want %q", got, want)
+				t.Errorf("Prefer: %s: Location is %q, want %q", tc.prefer, got, want)
 			}
-		})
-	}
-}
-
-func TestWaitWithEnoughTimeGives201(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	a := s.upload(small(t, 10), header("Prefer", "wait=20"))
-	a.manifestOf(t, http.StatusCreated)
+		}
+	})
+	t.Run("until the work is done", func(t *testing.T) {
+		s := start(t, oneCodec)
+		for i, prefer := range []string{"", "wait=300", "wait=-1", "junk;;="} {
+			_, thaw := s.freeze()
+			uploaded := make(chan answer)
+			go func() {
+				a, err := s.send(small(t, uint64(500+i)), header("Prefer", prefer))
+				if err != nil {
+					t.Errorf("Prefer: %s: %v", prefer, err)
+				}
+				uploaded <- a
+			}()
+			s.working(1, 0)
+			s.upload(small(t, uint64(500+i)), header("Prefer", "wait=0")).job(t, http.StatusAccepted)
+			thaw()
+			(<-uploaded).manifestOf(t, http.StatusCreated)
+		}
+	})
 }
 
 func TestALongPollEndsWithTheJob(t *testing.T) {
@@ -168,7 +170,7 @@ func TestALongPollEndsWithTheJob(t *testing.T) {
 	j := s.submit(small(t, 11))
 	polled := make(chan answer)
 	go func() {
-		a, err := s.try(http.MethodGet, "/jobs/"+j.ID, nil, header("Prefer", "wait=20"))
+		a, err := s.try(http.MethodGet, "/jobs/"+j.ID, nil, header("Prefer", "wait=300"))
 		if err != nil {
 			t.Errorf("long poll: %v", err)
 		}
@@ -181,13 +183,9 @@ func TestALongPollEndsWithTheJob(t *testing.T) {
 	if got := short.Header.Get("Preference-Applied"); got != "wait=1" {
 		t.Errorf("Preference-Applied is %q, want wait=1", got)
 	}
-	began := time.Now()
 	thaw()
 	if got := (<-polled).job(t, http.StatusOK); got.Status != "completed" {
 		t.Errorf("the long poll gives a %s job, want completed", got.Status)
-	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("the long poll ended %v after the job could go on", took)
 	}
 }
 
@@ -202,9 +200,7 @@ func TestAFailedJobSaysWhy(t *testing.T) {
 	if j.Status != "failed" || j.Output != nil || j.Error == nil || j.Error.Code != "corrupt_image" || j.Error.Message == "" {
 		t.Fatalf("got %+v, want it failed with corrupt_image and a message", j)
 	}
-	if left := s.names("spool"); len(left) > 0 {
-		t.Errorf("the spool keeps %v", left)
-	}
+	s.emptied("spool")
 	if again := s.submitAgain(b[:len(b)/2]); again == j.ID {
 		t.Errorf("the same upload after a failure is the old job %s, want a new try", again)
 	}
@@ -265,7 +261,7 @@ func TestTheListingHasEverySetOnceNewestFirst(t *testing.T) {
 			}
 			for _, m := range p.Items {
 				got = append(got, m.ID)
-				if m.Variants[0].URL != s.URL()+"/files/"+m.Variants[0].Key {
+				if m.Variants[0].URL != s.url+"/files/"+m.Variants[0].Key {
 					t.Errorf("url in a listing is %s", m.Variants[0].URL)
 				}
 			}
@@ -298,7 +294,7 @@ func TestTheListingHasEverySetOnceNewestFirst(t *testing.T) {
 	})
 	t.Run("after a restart", func(t *testing.T) {
 		s.stop()
-		again := start(t, s.sameFolder)
+		again := start(t, s.sameDir)
 		var p page
 		again.get("/v1/images").into(t, &p, http.StatusOK)
 		var got []string
@@ -343,9 +339,7 @@ func TestADeletedSetIsGoneAndCanBeMadeAgain(t *testing.T) {
 	s.get("/v1/images/"+m.ID).is(t, "not_found")
 	s.get("/files/"+m.Variants[0].Key).is(t, "not_found")
 	s.get("/files/"+m.ID+"/manifest.json").is(t, "not_found")
-	if left := s.leftovers(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	s.nothingLeft()
 	again := s.upload(source).manifestOf(t, http.StatusCreated)
 	if again.ID != m.ID || s.logged("published") != 2 {
 		t.Errorf("the second set is %s, made after %d; want %s again", again.ID, s.logged("published"), m.ID)
@@ -368,7 +362,7 @@ func TestDeletingWhatIsNoIDIsHarmless(t *testing.T) {
 
 func TestWaitingForTheWorkIsNoPauseOfTheBody(t *testing.T) {
 	t.Parallel()
-	s := start(t, oneCodec, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.SyncWait = time.Second, 3*time.Second })
+	s := start(t, oneCodec, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.SyncWait = 3*time.Second, 5*time.Second })
 	s.freeze()
 	s.upload(small(t, 15)).job(t, http.StatusAccepted)
 }

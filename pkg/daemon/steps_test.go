@@ -377,7 +377,7 @@ func (l life) undisturbed(t *testing.T) {
 	t.Helper()
 	w := l.world(t)
 	s := start(t, w.asItWas)
-	w.daemon = s.URL()
+	w.daemon = s.url
 	if err := l.begin(w); err != nil {
 		t.Fatal(err)
 	}
@@ -416,7 +416,7 @@ func (l life) killedAfter(t *testing.T, i int) {
 	}
 
 	s := start(t, w.asItWas)
-	w.daemon = s.URL()
+	w.daemon = s.url
 	if i < l.at("job accepted") {
 		if got, want := w.disk(t), l.diskAfter(-1); !slices.Equal(got, want) {
 			t.Errorf("of what nobody was told there is still %q, want %q", got, want)
