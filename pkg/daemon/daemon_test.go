@@ -116,9 +116,7 @@ func start(t *testing.T, changes ...func(*config.Config)) *server {
 	return s
 }
 
-// prepare makes a server that is not started yet. Its uploads wait for their
-// work, and its clients may pause, for longer than patience unless a change
-// says otherwise, so that no test depends on how fast the machine is.
+// prepare makes a server that is not started yet.
 func prepare(t *testing.T, changes ...func(*config.Config)) *server {
 	t.Helper()
 	c := config.Default()
@@ -135,14 +133,22 @@ func prepare(t *testing.T, changes ...func(*config.Config)) *server {
 	if err := c.Validate(); err != nil {
 		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
 	}
-	for d, standard := range map[*time.Duration]time.Duration{
-		&c.HTTP.SyncWait: config.Default().HTTP.SyncWait, &c.HTTP.BodyIdle: config.Default().HTTP.BodyIdle, &c.Codec.Timeout: config.Default().Codec.Timeout,
+	return &server{client: client{t: t, config: c, began: time.Now().Truncate(time.Second)}}
+}
+
+// patient is c with default time limits raised above patience, which is more
+// than a user may configure: on a slow machine an upload waits longer for its
+// work, and a client pauses longer, than the defaults allow.
+func patient(c config.Config) config.Config {
+	standard := config.Default()
+	for limit, usual := range map[*time.Duration]time.Duration{
+		&c.HTTP.SyncWait: standard.HTTP.SyncWait, &c.HTTP.BodyIdle: standard.HTTP.BodyIdle, &c.Codec.Timeout: standard.Codec.Timeout,
 	} {
-		if *d == standard { // longer than a user may set it
-			*d = 2 * patience
+		if *limit == usual {
+			*limit = 2 * patience
 		}
 	}
-	return &server{client: client{t: t, config: c, began: time.Now().Truncate(time.Second)}}
+	return c
 }
 
 func (s *server) launch() error {
@@ -154,7 +160,7 @@ func (s *server) launch() error {
 		}
 		return nil
 	}))
-	d, err := daemon.New(ctx, s.config, log)
+	d, err := daemon.New(ctx, patient(s.config), log)
 	s.logs = logs
 	if err != nil {
 		cancel()

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,21 +146,21 @@ func TestAnUploadWaitsAsLongAsItsClientLikes(t *testing.T) {
 	})
 	t.Run("until the work is done", func(t *testing.T) {
 		s := start(t, oneCodec)
-		for i, prefer := range []string{"", "wait=300", "wait=-1", "junk;;="} {
-			_, thaw := s.freeze()
-			uploaded := make(chan answer)
-			go func() {
-				a, err := s.send(small(t, uint64(500+i)), header("Prefer", prefer))
-				if err != nil {
-					t.Errorf("Prefer: %s: %v", prefer, err)
+		_, thaw := s.freeze()
+		prefers := []string{"", "wait=300", "wait=-1", "junk;;="}
+		var uploads sync.WaitGroup
+		for i, prefer := range prefers {
+			source := small(t, uint64(500+i))
+			uploads.Go(func() {
+				a, err := s.send(source, header("Prefer", prefer))
+				if err != nil || a.StatusCode != http.StatusCreated {
+					t.Errorf("Prefer: %s: got %v %s %v, want 201", prefer, a.Response, a.body, err)
 				}
-				uploaded <- a
-			}()
-			s.working(1, 0)
-			s.upload(small(t, uint64(500+i)), header("Prefer", "wait=0")).job(t, http.StatusAccepted)
-			thaw()
-			(<-uploaded).manifestOf(t, http.StatusCreated)
+			})
 		}
+		s.working(1, len(prefers)-1)
+		thaw()
+		uploads.Wait()
 	})
 }
 
