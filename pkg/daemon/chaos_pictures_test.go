@@ -352,9 +352,9 @@ func (p *program) uploadMutants(list []specimen, seed uint64, first, n int, coun
 		clients.Go(func() {
 			for i := int(next.Add(1)); i <= n && !p.t.Failed(); i = int(next.Add(1)) {
 				m := mutate(list, seed, first+i-1)
-				if err := p.uploadMutant(m, counts); err != nil {
+				if err := p.uploadMutant(m, seed, counts); err != nil {
 					p.t.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.t.Name(), seed, m.number)
-					keep(p.t, m)
+					keep(p.t, seed, m)
 				}
 			}
 		})
@@ -362,7 +362,7 @@ func (p *program) uploadMutants(list []specimen, seed uint64, first, n int, coun
 	clients.Wait()
 }
 
-func (p *program) uploadMutant(m mutant, counts *tally) error {
+func (p *program) uploadMutant(m mutant, seed uint64, counts *tally) error {
 	began := time.Now()
 	a, err := p.send(m.data)
 	if err != nil {
@@ -375,7 +375,7 @@ func (p *program) uploadMutant(m mutant, counts *tally) error {
 	}
 	counts.add(m, verdict, took)
 	if verdict == "processing_failed" {
-		keep(p.t, m)
+		keep(p.t, seed, m)
 	}
 	if a.StatusCode != http.StatusCreated { // after 200, the client of the equal picture checks and removes the set
 		return nil
@@ -388,11 +388,11 @@ func (p *program) uploadMutant(m mutant, counts *tally) error {
 }
 
 // keep writes a picture to -chaos.keep.
-func keep(t *testing.T, m mutant) {
+func keep(t *testing.T, seed uint64, m mutant) {
 	if *chaos.keep == "" {
 		return
 	}
-	name := fmt.Sprintf("%d-%d.%s", *chaos.seed, m.number, m.format)
+	name := fmt.Sprintf("%d-%d.%s", seed, m.number, m.format)
 	if err := os.WriteFile(filepath.Join(*chaos.keep, name), m.data, 0o600); err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,34 +27,34 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 )
 
-// The chaos tests run the daemon as a process of its own, as it runs in
-// earnest, so that its end and its memory are seen. `go test` runs a short
-// form; scripts/chaos sets these for the long one.
+// The chaos tests run the daemon as a process of its own, so that its end and
+// its memory are seen. `go test` runs a short form; scripts/chaos sets these for
+// the long one.
 var chaos = struct {
 	pictures, first, kills, fills *int
-	seed                          *uint64
 	keep, folder                  *string
 	all                           *bool
 }{
-	pictures: flag.Int("chaos.pictures", 150, "mutated pictures that are uploaded"),
-	first:    flag.Int("chaos.first", 0, "number of the first mutated picture, to see one again"),
+	pictures: flag.Int("chaos.pictures", 150, "mutated images that are uploaded"),
+	first:    flag.Int("chaos.first", 0, "number of the first mutated image, to see one again"),
 	kills:    flag.Int("chaos.kills", shortKills, "uploads during which a codec process is killed"),
 	fills:    flag.Int("chaos.fills", 2, "times that the disk is filled under load"),
-	seed:     flag.Uint64("chaos.seed", 1, "seed of every random choice"),
-	keep:     flag.String("chaos.keep", "", "folder for the pictures that a codec process died of"),
+	keep:     flag.String("chaos.keep", "", "directory for the images that a codec process died of"),
 	all:      flag.Bool("chaos.all", false, "the bombs, too, that take long to make"),
-	folder:   flag.String("chaos.folder", "", "folder whose files are uploaded as bombs, too"),
+	folder:   flag.String("chaos.folder", "", "directory whose files are uploaded as bombs, too"),
 }
 
 // shortKills is few enough for every `go test`.
 const shortKills = 15
 
-// seed is what all random choices of a test follow from. It is in the test's
-// output, from the start with -v, and when the test fails.
+var seedFlag = flag.Uint64("chaos.seed", 1, "seed of every random choice")
+
+// seed returns what all random choices of a test follow from, and writes it to
+// the test's output: it is shown with -v, and when the test fails.
 func seed(t *testing.T) uint64 {
 	t.Helper()
-	t.Logf("random choices follow from -chaos.seed=%d", *chaos.seed)
-	return *chaos.seed
+	t.Logf("random choices follow from -chaos.seed=%d", *seedFlag)
+	return *seedFlag
 }
 
 // figure reports a number that scripts/chaos puts into its table.
@@ -63,17 +62,6 @@ func figure(t *testing.T, what, format string, args ...any) {
 	t.Helper()
 	t.Logf("figure: %s | %s", what, fmt.Sprintf(format, args...))
 }
-
-// optimizerdPath is the daemon's program, built when it is first needed.
-var optimizerdPath = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(codecPath), "optimizerd")
-	build := exec.Command("go", "build", "-o", path, "../../cmd/optimizerd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s\nbuild cmd/optimizerd: %w", out, err)
-	}
-	return path, nil
-})
 
 // program is a daemon that runs as a process of its own, and a client of it.
 type program struct {
@@ -95,10 +83,14 @@ func run(t *testing.T, settings ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
+	codec, err := codecPath()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	settings = append([]string{
 		"http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "storage.min_free=1", "log.format=json",
-		"storage.dir=" + filepath.Join(dir, "data"), "codec.path=" + codecPath,
+		"storage.dir=" + filepath.Join(dir, "data"), "codec.path=" + codec,
 	}, settings...)
 	c, _, err := config.Load("", settings)
 	if err != nil {

@@ -16,7 +16,11 @@ import (
 
 // cloudflaredPath is the program, built from the pinned module.
 var cloudflaredPath = sync.OnceValues(func() (string, error) {
-	return edgetest.BuildCloudflared(filepath.Dir(codecPath))
+	dir, err := buildDir()
+	if err != nil {
+		return "", err
+	}
+	return edgetest.BuildCloudflared(dir)
 })
 
 // external is a cloudflared beside the daemon, as systemd/cloudflared.service

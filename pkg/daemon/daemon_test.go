@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,39 +31,54 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 
-// codecPath is the child's program, built once for all tests.
-var codecPath string
-
 func TestMain(m *testing.M) {
 	if orders := os.Getenv(mortalEnv); orders != "" {
 		fmt.Fprintln(os.Stderr, liveAndDie(orders))
 		os.Exit(1)
 	}
+	runMain(m)
+}
+
+// runMain is a package's TestMain: it builds optimizerd-codec for all tests of
+// the package, and fails if they leave a goroutine behind.
+func runMain(m *testing.M) {
 	// Many tests wait for a clock rather than work; -parallel overrides this.
 	err := flag.Set("test.parallel", "8")
-	var dir string
 	if err == nil {
-		dir, err = os.MkdirTemp("", "optimizerd-test-")
-	}
-	if err == nil {
-		codecPath, err = buildCodec(dir)
+		_, err = codecPath()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m, edgetest.Leftover(), goleak.Cleanup(func(code int) {
-		os.RemoveAll(dir)
+		if dir, err := buildDir(); err == nil {
+			os.RemoveAll(dir)
+		}
 		os.Exit(code)
 	}))
 }
 
-func buildCodec(dir string) (string, error) {
-	path := filepath.Join(dir, "optimizerd-codec")
-	build := exec.Command("go", "build", "-o", path, "../../cmd/optimizerd-codec")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s\nbuild cmd/optimizerd-codec: %w: install libvips-dev: make deps", out, err)
+// buildDir is where programs are built for the tests; runMain deletes it.
+var buildDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "optimizerd-test-") })
+
+// codecPath is the codec's program, built when it is first needed, and
+// optimizerdPath the daemon's.
+var (
+	codecPath      = sync.OnceValues(func() (string, error) { return build("optimizerd-codec", "1") })
+	optimizerdPath = sync.OnceValues(func() (string, error) { return build("optimizerd", "0") })
+)
+
+func build(name, cgo string) (string, error) {
+	dir, err := buildDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-o", path, "github.com/optimizerd/optimizerd/cmd/"+name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s\nbuild cmd/%s: %w: install what it needs: make deps", out, name, err)
 	}
 	return path, nil
 }
@@ -119,9 +135,13 @@ func start(t *testing.T, changes ...func(*config.Config)) *server {
 // prepare makes a server that is not started yet.
 func prepare(t *testing.T, changes ...func(*config.Config)) *server {
 	t.Helper()
+	path, err := codecPath()
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := config.Default()
 	c.HTTP.Listen, c.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	c.Codec.Path = codecPath
+	c.Codec.Path = path
 	c.Ladder.Widths = []int{64, 128}
 	c.Storage.MinFree = 1 // the disk of whoever runs this may be nearly full
 	for _, change := range changes {

@@ -39,13 +39,13 @@ type expected struct {
 	base          string // of the URLs; "" is the daemon's own address
 }
 
-// holds checks every field of a manifest by the rules of the contract, worked
-// out here anew, and every file that it names.
-func (s *server) holds(m manifest.Manifest, want expected) {
-	s.t.Helper()
-	t := s.t
+// holds checks every field of a manifest by the rules of the contract, computed
+// here again, and every file that it names.
+func (c *client) holds(m manifest.Manifest, want expected) {
+	c.t.Helper()
+	t := c.t
 	digest := sha256.Sum256(want.source)
-	recipe := s.config.Ladder.Recipe()
+	recipe := c.config.Ladder.Recipe()
 	fingerprint := recipe.Fingerprint()
 	both := sha256.Sum256(append(digest[:], fingerprint[:]...))
 	id := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(both[:16]))
@@ -59,14 +59,14 @@ func (s *server) holds(m manifest.Manifest, want expected) {
 	if m.Source != wantSource || m.Width != want.width || m.Height != want.height {
 		t.Errorf("source %+v, %d × %d; want %+v", m.Source, m.Width, m.Height, wantSource)
 	}
-	if m.CreatedAt.Before(s.began) || m.CreatedAt.After(time.Now()) {
-		t.Errorf("created_at is %v, want it between the start of the test at %v and now", m.CreatedAt, s.began)
+	if m.CreatedAt.Before(c.began) || m.CreatedAt.After(time.Now()) {
+		t.Errorf("created_at is %v, want it between the start of the test at %v and now", m.CreatedAt, c.began)
 	}
 	if n := len(m.Placeholder.ThumbHash); n < 5 || n > 25 {
 		t.Errorf("the ThumbHash has %d bytes, want 5 to 25", n)
 	}
-	s.holdsVariants(m, want)
-	s.holdsFolder(m)
+	c.holdsVariants(m, want)
+	c.holdsFolder(m)
 }
 
 // rungs are the sizes that the contract asks for.
@@ -86,17 +86,17 @@ func rungs(widths []int, width, height int) (list [][2]int) {
 	return list
 }
 
-func (s *server) holdsVariants(m manifest.Manifest, want expected) {
-	s.t.Helper()
+func (c *client) holdsVariants(m manifest.Manifest, want expected) {
+	c.t.Helper()
 	base := want.base
 	if base == "" {
-		base = s.url
+		base = c.url
 	}
 	var listed []manifest.Variant
 	srcset := make(map[ladder.Format]string)
-	for _, format := range s.config.Ladder.Formats {
+	for _, format := range c.config.Ladder.Formats {
 		var candidates []string
-		for _, size := range rungs(s.config.Ladder.Widths, want.width, want.height) {
+		for _, size := range rungs(c.config.Ladder.Widths, want.width, want.height) {
 			ext := map[ladder.Format]string{"webp": "webp", "jpeg": "jpg", "avif": "avif"}[format]
 			key := fmt.Sprintf("%s/%d.%s", m.ID, size[0], ext)
 			if slices.ContainsFunc(m.Omitted, func(o ladder.Omission) bool { return o.Format == format && o.Width == size[0] }) {
@@ -112,38 +112,38 @@ func (s *server) holdsVariants(m manifest.Manifest, want expected) {
 		}
 	}
 	if len(m.Variants) != len(listed) || len(listed) == 0 {
-		s.t.Fatalf("%d variants %+v, want %d", len(m.Variants), m.Variants, len(listed))
+		c.t.Fatalf("%d variants %+v, want %d", len(m.Variants), m.Variants, len(listed))
 	}
 	for i, v := range m.Variants {
-		s.holdsFile(v)
+		c.holdsFile(v)
 		v.Bytes, v.SHA256 = 0, ""
 		if v != listed[i] {
-			s.t.Errorf("variant %d is %+v, want %+v", i, v, listed[i])
+			c.t.Errorf("variant %d is %+v, want %+v", i, v, listed[i])
 		}
 	}
 	for format, candidates := range srcset {
 		if m.Srcset[format] != candidates {
-			s.t.Errorf("srcset of %s is %q, want %q", format, m.Srcset[format], candidates)
+			c.t.Errorf("srcset of %s is %q, want %q", format, m.Srcset[format], candidates)
 		}
 	}
 	if len(m.Srcset) != len(srcset) {
-		s.t.Errorf("srcset %v, want %v", m.Srcset, srcset)
+		c.t.Errorf("srcset %v, want %v", m.Srcset, srcset)
 	}
 }
 
 // holdsFile fetches a variant by its key, as the Worker does.
-func (s *server) holdsFile(v manifest.Variant) {
-	s.t.Helper()
-	a := s.get("/files/" + v.Key)
+func (c *client) holdsFile(v manifest.Variant) {
+	c.t.Helper()
+	a := c.get("/files/" + v.Key)
 	digest := sha256.Sum256(a.body)
 	switch {
 	case a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != v.ContentType:
-		s.t.Errorf("%s: got %s of %s, want 200 of %s", v.Key, a.Status, a.Header.Get("Content-Type"), v.ContentType)
+		c.t.Errorf("%s: got %s of %s, want 200 of %s", v.Key, a.Status, a.Header.Get("Content-Type"), v.ContentType)
 	case int64(len(a.body)) != v.Bytes || hex.EncodeToString(digest[:]) != v.SHA256:
-		s.t.Errorf("%s: %d bytes with SHA-256 %x, want %d with %s", v.Key, len(a.body), digest, v.Bytes, v.SHA256)
+		c.t.Errorf("%s: %d bytes with SHA-256 %x, want %d with %s", v.Key, len(a.body), digest, v.Bytes, v.SHA256)
 	}
 	if err := decodes(v.Format, a.body, v.Width, v.Height); err != nil {
-		s.t.Errorf("%s: %v", v.Key, err)
+		c.t.Errorf("%s: %v", v.Key, err)
 	}
 }
 
@@ -171,17 +171,17 @@ func decodes(format ladder.Format, b []byte, width, height int) error {
 }
 
 // holdsFolder checks that the served folder has these files and no others.
-func (s *server) holdsFolder(m manifest.Manifest) {
-	s.t.Helper()
+func (c *client) holdsFolder(m manifest.Manifest) {
+	c.t.Helper()
 	want := []string{"manifest.json"}
 	for _, v := range m.Variants {
 		want = append(want, strings.TrimPrefix(v.Key, m.ID+"/"))
 	}
 	slices.Sort(want)
-	if got := s.names("files", m.ID); !slices.Equal(got, want) {
-		s.t.Errorf("the served folder has %v, want %v", got, want)
+	if got := c.names("files", m.ID); !slices.Equal(got, want) {
+		c.t.Errorf("the served folder has %v, want %v", got, want)
 	}
-	s.emptied("spool")
+	c.emptied("spool")
 }
 
 // thumbhashText is the placeholder as it stands in the JSON.

@@ -388,7 +388,7 @@ func formOf(t *testing.T, parts ...part) (contentType string, body []byte) {
 }
 
 // post sends a body of this type to /v1/images.
-func (s *server) post(body []byte, contentType string, options ...option) answer {
-	s.t.Helper()
-	return s.request(http.MethodPost, "/v1/images", bytes.NewReader(body), append(options, header("Content-Type", contentType))...)
+func (c *client) post(body []byte, contentType string, options ...option) answer {
+	c.t.Helper()
+	return c.request(http.MethodPost, "/v1/images", bytes.NewReader(body), append(options, header("Content-Type", contentType))...)
 }
