@@ -13,6 +13,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 // mostMemory is what the daemon and its children may take together, and
@@ -31,8 +33,8 @@ type bomb struct {
 
 func TestChaosBombs(t *testing.T) {
 	t.Parallel()
-	p := run(t, syncWait)
-	p.serves() // warms it up
+	p := daemontest.StartProcess(t, daemontest.SyncWait)
+	p.CheckServes() // warms it up
 	tooMany, corrupt, made := "too_many_pixels", "corrupt_image", "made"
 	zeros := inflated(t, 64<<20)
 	bombs := []bomb{
@@ -55,7 +57,7 @@ func TestChaosBombs(t *testing.T) {
 		{"AVIF that claims 4000 × 4000", avifSized(t, 4000, 4000), []string{made, corrupt}},
 		{"AVIF of 16000 × 16000, in a grid of one tile", avifGrid(t, 250, 250, 16000, 16000), []string{tooMany, corrupt}},
 		{"AVIF of 9600 × 9600, in a grid of one tile", avifGrid(t, 150, 150, 9600, 9600), []string{tooMany, corrupt}},
-		{"JPEG of 65500 × 65500", withJPEGSize(t, picture(t, "test.jpg"), 65500, 65500), []string{tooMany}},
+		{"JPEG of 65500 × 65500", withJPEGSize(t, daemontest.BimgImage(t, "test.jpg"), 65500, 65500), []string{tooMany}},
 	}
 	if *chaos.all {
 		zeros := inflated(t, 1<<30)
@@ -67,7 +69,7 @@ func TestChaosBombs(t *testing.T) {
 		}...)
 	}
 	for _, b := range append(bombs, lyingTIFFs(t)...) {
-		p.explode(b)
+		explode(p, b)
 	}
 	if *chaos.folder != "" {
 		entries, err := os.ReadDir(*chaos.folder)
@@ -76,11 +78,11 @@ func TestChaosBombs(t *testing.T) {
 		}
 		for _, e := range entries {
 			any := []string{made, tooMany, corrupt, "unsupported_format", "too_many_frames"}
-			p.explode(bomb{"file " + e.Name(), readFile(t, filepath.Join(*chaos.folder, e.Name())), any})
+			explode(p, bomb{"file " + e.Name(), daemontest.ReadFile(t, filepath.Join(*chaos.folder, e.Name())), any})
 		}
 	}
-	p.serves()
-	p.nothingLeft()
+	p.CheckServes()
+	p.CheckNothingLeft()
 }
 
 // Whether the header or the codec's limits stop these depends on the release
@@ -94,73 +96,73 @@ func TestChaosBombsThatTheHeaderDoesNotShow(t *testing.T) {
 		{"JPEG of 25 MP in 3000 scans, codec.timeout=1s", scans.encode(), nil},
 	} {
 		b.codes = []string{"processing_failed", "corrupt_image", "too_many_pixels"}
-		p := run(t, "codec.timeout=1s", syncWait)
-		most := p.explode(b)
-		if most.children > 256<<20 {
-			t.Errorf("%s: the codec took %.0f MiB, want at most 256", b.name, mib(most.children))
+		p := daemontest.StartProcess(t, "codec.timeout=1s", daemontest.SyncWait)
+		most := explode(p, b)
+		if most.Children > 256<<20 {
+			t.Errorf("%s: the codec took %.0f MiB, want at most 256", b.name, daemontest.MiB(most.Children))
 		}
-		crashes := p.metric("optimizerd_codec_crashes_total")
+		crashes := p.Metric("optimizerd_codec_crashes_total")
 		want := 0.0
 		if most.verdict == "processing_failed" { // the verdict of two children
 			want = 2
 		}
-		if a, err := p.send(b.data); err != nil || a.code() != most.verdict {
+		if a, err := p.TryUpload(b.data); err != nil || a.Code() != most.verdict {
 			t.Errorf("%s, again: got %v, %v; want %s as before", b.name, a.Response, err, most.verdict)
 		}
-		if again := p.metric("optimizerd_codec_crashes_total"); crashes != want || again != want || len(p.quarantined()) != int(want/2) {
+		if again := p.Metric("optimizerd_codec_crashes_total"); crashes != want || again != want || len(p.Quarantined()) != int(want/2) {
 			t.Errorf("%s: %v codec processes died of it, then %v in all, %d images are in quarantine; want %v, %v and %v",
-				b.name, crashes, again, len(p.quarantined()), want, want, want/2)
+				b.name, crashes, again, len(p.Quarantined()), want, want, want/2)
 		}
-		p.serves()
-		p.nothingLeft()
+		p.CheckServes()
+		p.CheckNothingLeft()
 	}
 }
 
 // outcome is what a bomb was answered, and the memory that it took.
 type outcome struct {
-	peak
+	daemontest.Peak
 	verdict string
 }
 
 // explode uploads a bomb, and holds the answer and the memory against what they
 // may be.
-func (p *program) explode(b bomb) outcome {
-	p.t.Helper()
-	stop := p.watch()
+func explode(p *daemontest.Process, b bomb) outcome {
+	p.T.Helper()
+	stop := p.Watch()
 	began := time.Now()
-	a, err := p.send(b.data)
+	a, err := p.TryUpload(b.data)
 	took, peak := time.Since(began), stop()
 	if err != nil {
-		p.t.Fatalf("%s: %v", b.name, err)
+		p.T.Fatalf("%s: %v", b.name, err)
 	}
-	verdict, err := a.verdict()
+	verdict, err := a.Verdict()
 	if err != nil {
-		p.t.Errorf("%s: %v", b.name, err)
+		p.T.Errorf("%s: %v", b.name, err)
 	}
 	if !slices.Contains(b.codes, verdict) {
-		p.t.Errorf("%s: got %s %s, want one of %v", b.name, a.Status, a.body, b.codes)
+		p.T.Errorf("%s: got %s %s, want one of %v", b.name, a.Status, a.Body, b.codes)
 	}
-	if peak.sum > mostMemory {
-		p.t.Errorf("%s: daemon and codec took %.0f MiB, want at most %.0f", b.name, mib(peak.sum), mib(mostMemory))
+	if peak.Sum > mostMemory {
+		p.T.Errorf("%s: daemon and codec took %.0f MiB, want at most %.0f", b.name, daemontest.MiB(peak.Sum), daemontest.MiB(mostMemory))
 	}
 	if a.StatusCode < 300 {
-		m, err := p.whole(a, b.data)
+		m, err := p.CheckSet(a, b.data)
 		if err == nil {
-			err = p.remove(m.ID)
+			err = p.Delete(m.ID)
 		}
 		if err != nil {
-			p.t.Errorf("%s: %v", b.name, err)
+			p.T.Errorf("%s: %v", b.name, err)
 		}
 	}
-	p.nothingLeft()
-	figure(p.t, b.name, "%d bytes: %s in %.2f s, daemon %.0f + codec %.0f MiB", len(b.data), verdict, took.Seconds(), mib(peak.daemon), mib(peak.children))
+	p.CheckNothingLeft()
+	figure(p.T, b.name, "%d bytes: %s in %.2f s, daemon %.0f + codec %.0f MiB", len(b.data), verdict, took.Seconds(), daemontest.MiB(peak.Daemon), daemontest.MiB(peak.Children))
 	return outcome{peak, verdict}
 }
 
 func TestChaosPhotosOfAHundredMegapixels(t *testing.T) {
 	t.Parallel()
-	p := run(t, syncWait) // all else as it is by default
-	p.serves()
+	p := daemontest.StartProcess(t, daemontest.SyncWait) // all else as it is by default
+	p.CheckServes()
 	grey, halfChroma, fullChroma := []byte{0x11}, []byte{0x22, 0x11, 0x11}, []byte{0x11, 0x11, 0x11}
 	photos := []bomb{
 		{name: "baseline JPEG of 100 MP", data: flatJPEG{width: 10000, height: 10000, sampling: halfChroma}.encode()},
@@ -176,9 +178,9 @@ func TestChaosPhotosOfAHundredMegapixels(t *testing.T) {
 	}
 	for _, b := range photos {
 		b.codes = []string{"made", "too_many_pixels"}
-		most := p.explode(b)
-		if most.sum > mostForAPhoto {
-			t.Errorf("%s: daemon and codec took %.0f MiB, want at most %.0f", b.name, mib(most.sum), mib(mostForAPhoto))
+		most := explode(p, b)
+		if most.Sum > mostForAPhoto {
+			t.Errorf("%s: daemon and codec took %.0f MiB, want at most %.0f", b.name, daemontest.MiB(most.Sum), daemontest.MiB(mostForAPhoto))
 		}
 	}
 }
@@ -261,7 +263,7 @@ func sparseWebP(width, height, frames int) []byte {
 // avifSized is a small AVIF with another size in its header.
 func avifSized(t *testing.T, width, height uint32) []byte {
 	t.Helper()
-	b := readFile(t, filepath.Join("..", "imaging", "samples", "avif"))
+	b := daemontest.ReadFile(t, filepath.Join("..", "imaging", "samples", "avif"))
 	at := bytes.Index(b, []byte("ispe"))
 	if at < 0 {
 		t.Fatal("the AVIF has no size")
@@ -274,7 +276,7 @@ func avifSized(t *testing.T, width, height uint32) []byte {
 // avifGrid is one tile of 64 × 64, repeated in a grid.
 func avifGrid(t *testing.T, columns, rows int, width, height uint32) []byte {
 	t.Helper()
-	sample := readFile(t, filepath.Join("..", "imaging", "samples", "avif"))
+	sample := daemontest.ReadFile(t, filepath.Join("..", "imaging", "samples", "avif"))
 	be16 := binary.BigEndian.AppendUint16
 	be32 := binary.BigEndian.AppendUint32
 	box := func(name string, parts ...[]byte) []byte {

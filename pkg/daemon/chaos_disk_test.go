@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 // choke fills the disk, up to about this many bytes, while others write to it.
@@ -49,9 +50,9 @@ func (o *onslaught) count(status int) int {
 
 func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	t.Parallel()
-	seed := seed(t)
+	seed := daemontest.Seed(t)
 	d := newDisk(t)
-	s := start(t, d.use, func(c *config.Config) {
+	s := daemontest.Start(t, d.use, func(c *config.Config) {
 		c.Ladder.Widths, c.Ladder.Quality.JPEG, c.Ladder.Effort.WebP = []int{120, 240}, 95, 0
 		c.Codec.Processes = 2
 	})
@@ -68,7 +69,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 				default:
 				}
 				n := next.Add(1)
-				if err := s.attack(jpegOf(t, noise(seed<<32+n, 240, 160), 90), n%5 == 0, o); err != nil {
+				if err := attack(&s.Client, daemontest.JPEG(t, daemontest.Noise(seed<<32+n, 240, 160), 90), n%5 == 0, o); err != nil {
 					t.Errorf("upload %d: %v", n, err)
 				}
 			}
@@ -76,7 +77,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	}
 	more := func(what string, status int) {
 		n := o.count(status) + 5
-		eventually(t, what, func() bool { return o.count(status) >= n || t.Failed() })
+		daemontest.Eventually(t, what, func() bool { return o.count(status) >= n || t.Failed() })
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range *chaos.fills {
@@ -95,17 +96,17 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	more("pictures are made when there is space again", http.StatusCreated)
 	close(stop)
 	clients.Wait()
-	s.keptPromises(o)
+	keptPromises(&s.Client, o)
 	// queue/running may keep the record of a job whose end found no space to be
 	// written, and the spool its source: the next start sees that it is done.
-	eventually(t, "the spool has only sources of jobs on record", func() bool { return len(s.names("spool")) <= len(s.names("queue/running")) })
+	daemontest.Eventually(t, "the spool has only sources of jobs on record", func() bool { return len(s.Names("spool")) <= len(s.Names("queue/running")) })
 	for _, dir := range []string{"queue/pending", "queue/failed", "files/.staging"} {
-		s.emptied(dir)
+		s.CheckEmpty(dir)
 	}
-	if n := s.metric("optimizerd_codec_crashes_total"); n != 0 {
+	if n := s.Metric("optimizerd_codec_crashes_total"); n != 0 {
 		t.Errorf("%v codec processes died of it", n)
 	}
-	s.serves()
+	s.CheckServes()
 	delete(o.answers, 0)
 	figure(t, "uploads to a disk that was filled under load", "%d, the disk full %d times", next.Load(), *chaos.fills)
 	for _, status := range slices.Sorted(maps.Keys(o.answers)) {
@@ -117,12 +118,12 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 
 // attack uploads a picture, waiting for it or not, and checks and removes what
 // was made.
-func (c *client) attack(source []byte, async bool, o *onslaught) error {
-	var options []option
+func attack(c *daemontest.Client, source []byte, async bool, o *onslaught) error {
+	var options []daemontest.Option
 	if async {
-		options = append(options, header("Prefer", "respond-async"))
+		options = append(options, daemontest.Header("Prefer", "respond-async"))
 	}
-	a, err := c.send(source, options...)
+	a, err := c.TryUpload(source, options...)
 	if err != nil {
 		return err
 	}
@@ -132,14 +133,14 @@ func (c *client) attack(source []byte, async bool, o *onslaught) error {
 	o.mu.Unlock()
 	switch a.StatusCode {
 	case http.StatusCreated:
-		m, err := c.whole(a, source)
+		m, err := c.CheckSet(a, source)
 		if err != nil {
 			return err
 		}
-		return c.remove(m.ID)
+		return c.Delete(m.ID)
 	case http.StatusAccepted:
-		var j jobAnswer
-		if err := json.Unmarshal(a.body, &j); err != nil {
+		var j daemontest.Job
+		if err := json.Unmarshal(a.Body, &j); err != nil {
 			return err
 		}
 		o.mu.Lock()
@@ -147,33 +148,33 @@ func (c *client) attack(source []byte, async bool, o *onslaught) error {
 		o.mu.Unlock()
 		return nil
 	case http.StatusInsufficientStorage:
-		return c.halfVisible()
+		return halfVisible(c)
 	}
-	return fmt.Errorf("got %s %.300s, want 201, 202 or 507", a.Status, a.body)
+	return fmt.Errorf("got %s %.300s, want 201, 202 or 507", a.Status, a.Body)
 }
 
 // keptPromises checks the set of every job that was answered 202.
-func (c *client) keptPromises(o *onslaught) {
-	c.t.Helper()
+func keptPromises(c *daemontest.Client, o *onslaught) {
+	c.T.Helper()
 	for id, source := range o.promised {
-		a, err := c.try(http.MethodGet, "/jobs/"+id, nil, header("Prefer", "wait=60"))
+		a, err := c.Try(http.MethodGet, "/jobs/"+id, nil, daemontest.Header("Prefer", "wait=60"))
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
-		j := a.job(c.t, http.StatusOK)
+		j := a.Job(c.T, http.StatusOK)
 		if j.Status != "completed" || j.Output == nil {
-			c.t.Errorf("a job that was promised is %s", a.body)
+			c.T.Errorf("a job that was promised is %s", a.Body)
 			continue
 		}
-		if a, err = c.try(http.MethodGet, j.Output.URL, nil); err != nil {
-			c.t.Fatal(err)
+		if a, err = c.Try(http.MethodGet, j.Output.URL, nil); err != nil {
+			c.T.Fatal(err)
 		}
-		m, err := c.whole(a, source)
+		m, err := c.CheckSet(a, source)
 		if err == nil {
-			err = c.remove(m.ID)
+			err = c.Delete(m.ID)
 		}
 		if err != nil {
-			c.t.Errorf("job %s: %v", id, err)
+			c.T.Errorf("job %s: %v", id, err)
 		}
 	}
 }

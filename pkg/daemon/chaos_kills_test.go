@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 )
 
@@ -43,7 +44,7 @@ func TestChaosCodecProcessesAreKilledAtRandomMoments(t *testing.T) {
 	// Most of the time goes by in waiting for processes that were stopped, so
 	// the long form has several daemons.
 	daemons := min(5, (*chaos.kills+29)/30)
-	k := &killing{seed: seed(t), answers: make(map[string]int), struck: make(map[syscall.Signal]int)}
+	k := &killing{seed: daemontest.Seed(t), answers: make(map[string]int), struck: make(map[syscall.Signal]int)}
 	var next atomic.Int64
 	began := time.Now()
 	t.Run("daemons", func(t *testing.T) {
@@ -72,8 +73,8 @@ func TestChaosCodecProcessesAreKilledAtRandomMoments(t *testing.T) {
 
 // underFire runs one daemon through its share of the uploads.
 func underFire(t *testing.T, next *atomic.Int64, k *killing) {
-	p := run(t, "log.level=debug", "ladder.widths=160,320,480", "codec.processes=2", "codec.timeout="+killTimeout, syncWait)
-	base := jpegOf(t, gradient(480, 320), 85)
+	p := daemontest.StartProcess(t, "log.level=debug", "ladder.widths=160,320,480", "codec.processes=2", "codec.timeout="+killTimeout, daemontest.SyncWait)
+	base := daemontest.JPEG(t, gradient(480, 320), 85)
 	var mine sync.Map // the sources that this daemon got
 	failed := new(atomic.Int64)
 	var clients sync.WaitGroup
@@ -82,7 +83,7 @@ func underFire(t *testing.T, next *atomic.Int64, k *killing) {
 			for i := next.Add(1); i <= int64(*chaos.kills) && !t.Failed(); i = next.Add(1) {
 				source := fmt.Appendf(slices.Clone(base), "%d", i)
 				mine.Store(i, source)
-				verdict, err := p.uploadUnderFire(source, rand.New(rand.NewPCG(k.seed, uint64(i))), k)
+				verdict, err := uploadUnderFire(p, source, rand.New(rand.NewPCG(k.seed, uint64(i))), k)
 				if err != nil {
 					t.Errorf("upload %d: %v", i, err)
 				}
@@ -93,17 +94,17 @@ func underFire(t *testing.T, next *atomic.Int64, k *killing) {
 		})
 	}
 	clients.Wait()
-	p.nothingLeft()
-	if n := len(p.quarantined()); n != int(failed.Load()) {
+	p.CheckNothingLeft()
+	if n := len(p.Quarantined()); n != int(failed.Load()) {
 		t.Errorf("%d sources are in quarantine, want the %d that failed", n, failed.Load())
 	}
 	k.mu.Lock()
-	k.crashes += int(p.metric("optimizerd_codec_crashes_total"))
-	k.unborn += bytes.Count(readFile(t, p.log), []byte("codec died before it greeted"))
+	k.crashes += int(p.Metric("optimizerd_codec_crashes_total"))
+	k.unborn += bytes.Count(daemontest.ReadFile(t, p.LogFile), []byte("codec died before it greeted"))
 	k.mu.Unlock()
 	// The quarantine holds pictures that nothing is wrong with. Cleared, they
 	// are made like all others.
-	store, err := quarantine.Open(p.path(quarantine.Folder), "")
+	store, err := quarantine.Open(p.Path(quarantine.Folder), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,18 +112,18 @@ func underFire(t *testing.T, next *atomic.Int64, k *killing) {
 		t.Fatal(err)
 	}
 	mine.Range(func(_, source any) bool {
-		p.makes(source.([]byte))
+		p.CheckMakes(source.([]byte))
 		return true
 	})
-	a, err := p.try(http.MethodGet, "/readyz", nil)
-	if err != nil || a.StatusCode != http.StatusOK || bytes.Contains(a.body, []byte("cannot")) {
-		t.Errorf("readyz afterwards: %s, %v; want all ready and no format switched off", a.body, err)
+	a, err := p.Try(http.MethodGet, "/readyz", nil)
+	if err != nil || a.StatusCode != http.StatusOK || bytes.Contains(a.Body, []byte("cannot")) {
+		t.Errorf("readyz afterwards: %s, %v; want all ready and no format switched off", a.Body, err)
 	}
-	p.nothingLeft()
+	p.CheckNothingLeft()
 }
 
 // uploadUnderFire uploads, and has one codec process struck meanwhile.
-func (p *program) uploadUnderFire(source []byte, r *rand.Rand, k *killing) (verdict string, err error) {
+func uploadUnderFire(p *daemontest.Process, source []byte, r *rand.Rand, k *killing) (verdict string, err error) {
 	signal, moment := weapons[r.IntN(len(weapons))], time.Duration(r.IntN(100))*time.Millisecond
 	pick := r.IntN(1 << 20)
 	struck := make(chan bool)
@@ -132,19 +133,19 @@ func (p *program) uploadUnderFire(source []byte, r *rand.Rand, k *killing) (verd
 		case <-time.After(moment):
 		case <-answered: // too late for this one: an idle process then
 		}
-		pids := p.children()
+		pids := p.Children()
 		if signal == syscall.SIGSTOP && *chaos.kills <= shortKills { // else it takes 30 s
-			pids = slices.DeleteFunc(pids, func(pid int) bool { return !p.hasGreeted(pid) })
+			pids = slices.DeleteFunc(pids, func(pid int) bool { return !hasGreeted(p, pid) })
 		}
-		struck <- len(pids) > 0 && p.strike(pids[pick%len(pids)], signal)
+		struck <- len(pids) > 0 && p.SignalChild(pids[pick%len(pids)], signal)
 	}()
-	a, err := p.send(source)
+	a, err := p.TryUpload(source)
 	close(answered)
 	hit := <-struck
 	if err != nil {
 		return "", err
 	}
-	if verdict, err = a.verdict(); err != nil {
+	if verdict, err = a.Verdict(); err != nil {
 		return "", fmt.Errorf("with %v at %v: %w", signal, moment, err)
 	}
 	k.mu.Lock()
@@ -156,30 +157,30 @@ func (p *program) uploadUnderFire(source []byte, r *rand.Rand, k *killing) (verd
 	}
 	k.mu.Unlock()
 	if verdict != "made" {
-		return verdict, p.halfVisible()
+		return verdict, halfVisible(&p.Client)
 	}
-	m, err := p.whole(a, source)
+	m, err := p.CheckSet(a, source)
 	if err != nil {
 		return verdict, err
 	}
-	return verdict, p.remove(m.ID)
+	return verdict, p.Delete(m.ID)
 }
 
 // hasGreeted reports whether the log says that this child has started well.
-func (p *program) hasGreeted(pid int) bool {
-	b, err := os.ReadFile(p.log)
+func hasGreeted(p *daemontest.Process, pid int) bool {
+	b, err := os.ReadFile(p.LogFile)
 	return err == nil && bytes.Contains(b, fmt.Appendf(nil, `"msg":"codec started","pid":%d}`, pid))
 }
 
 // halfVisible reports a served folder without its manifest.
-func (c *client) halfVisible() error {
-	entries, err := os.ReadDir(c.path("files"))
+func halfVisible(c *daemontest.Client) error {
+	entries, err := os.ReadDir(c.Path("files"))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		_, err := os.Stat(filepath.Join(c.path("files"), e.Name(), "manifest.json"))
-		_, gone := os.Stat(filepath.Join(c.path("files"), e.Name())) // another client may have removed the set meanwhile
+		_, err := os.Stat(filepath.Join(c.Path("files"), e.Name(), "manifest.json"))
+		_, gone := os.Stat(filepath.Join(c.Path("files"), e.Name())) // another client may have removed the set meanwhile
 		if e.Name() != ".staging" && err != nil && gone == nil {
 			return fmt.Errorf("%s is served without its manifest", e.Name())
 		}

@@ -25,6 +25,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 // specimen is a whole picture that is to be damaged.
@@ -40,11 +42,11 @@ func specimens(t *testing.T) []specimen {
 	t.Helper()
 	var list []specimen
 	for _, name := range []string{"avif", "gif", "heic", "jpeg", "png", "tiff", "webp"} {
-		list = append(list, specimen{"sample." + name, readFile(t, filepath.Join("..", "imaging", "samples", name))})
+		list = append(list, specimen{"sample." + name, daemontest.ReadFile(t, filepath.Join("..", "imaging", "samples", name))})
 	}
 	for _, name := range []string{"test_exif_canon.jpg", "test_smart_crop.jpg", "test_issue.jpg", "test.webp", "transparent.png", "test2.heic"} {
 		ext := strings.Replace(filepath.Ext(name), ".jpg", ".jpeg", 1)
-		list = append(list, specimen{strings.TrimSuffix(name, filepath.Ext(name)) + ext, picture(t, name)})
+		list = append(list, specimen{strings.TrimSuffix(name, filepath.Ext(name)) + ext, daemontest.BimgImage(t, name)})
 	}
 	return append(append(list, shipped(t)...), generated(t)...)
 }
@@ -59,7 +61,7 @@ func shipped(t *testing.T) (list []specimen) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		list = append(list, specimen{e.Name(), readFile(t, filepath.Join(dir, e.Name()))})
+		list = append(list, specimen{e.Name(), daemontest.ReadFile(t, filepath.Join(dir, e.Name()))})
 	}
 	return list
 }
@@ -93,7 +95,7 @@ func generated(t *testing.T) []specimen {
 // gradient has smooth parts, hard edges, noise, and all degrees of alpha.
 func gradient(width, height int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, width, height))
-	dots := noise(7, width, height)
+	dots := daemontest.Noise(7, width, height)
 	for y := range height {
 		for x := range width {
 			c := color.NRGBA{uint8(x * 255 / width), uint8(y * 255 / height), uint8((x / 10 % 2) * 200), uint8(255 - x*y*255/(width*height))}
@@ -297,15 +299,15 @@ func (c *tally) add(m mutant, verdict string, took time.Duration) {
 
 func TestChaosMutatedPictures(t *testing.T) {
 	t.Parallel()
-	seed, list := seed(t), specimens(t)
-	p := run(t, "ladder.widths=32,64", "ladder.formats=webp,jpeg,avif", "ladder.effort.avif=0", "ladder.effort.webp=1",
-		"codec.processes=2", "codec.timeout=10s", syncWait)
+	seed, list := daemontest.Seed(t), specimens(t)
+	p := daemontest.StartProcess(t, "ladder.widths=32,64", "ladder.formats=webp,jpeg,avif", "ladder.effort.avif=0", "ladder.effort.webp=1",
+		"codec.processes=2", "codec.timeout=10s", daemontest.SyncWait)
 	for _, s := range list { // what is damaged below is a good image
-		if a, err := p.send(s.data); err != nil || a.StatusCode != http.StatusCreated {
-			t.Errorf("%s, undamaged: got %v %s %v, want 201", s.name, a.Response, a.body, err)
-		} else if m, err := p.whole(a, s.data); err != nil {
+		if a, err := p.TryUpload(s.data); err != nil || a.StatusCode != http.StatusCreated {
+			t.Errorf("%s, undamaged: got %v %s %v, want 201", s.name, a.Response, a.Body, err)
+		} else if m, err := p.CheckSet(a, s.data); err != nil {
 			t.Errorf("%s, undamaged: %v", s.name, err)
-		} else if err := p.remove(m.ID); err != nil {
+		} else if err := p.Delete(m.ID); err != nil {
 			t.Error(err)
 		}
 	}
@@ -315,19 +317,19 @@ func TestChaosMutatedPictures(t *testing.T) {
 	began := time.Now()
 	for done := 0; done < total; { // in tenths, so that what is left can be seen between them
 		n := min(total-done, max(1, total/10))
-		p.uploadMutants(list, seed, *chaos.first+done, n, counts)
+		uploadMutants(p, list, seed, *chaos.first+done, n, counts)
 		if t.Failed() {
 			return
 		}
 		done += n
-		p.nothingLeft()
-		samples = append(samples, p.sample())
+		p.CheckNothingLeft()
+		samples = append(samples, sampleOf(p))
 	}
 	took := time.Since(began)
-	p.crashesAreRemembered(counts)
-	p.isFlat(samples)
-	p.serves()
-	p.nothingLeft()
+	crashesAreRemembered(p, counts)
+	isFlat(p, samples)
+	p.CheckServes()
+	p.CheckNothingLeft()
 
 	figure(t, "mutated pictures", "%d in %.0f s (seed %d)", total, took.Seconds(), seed)
 	for _, verdict := range slices.Sorted(maps.Keys(counts.answers)) {
@@ -338,23 +340,23 @@ func TestChaosMutatedPictures(t *testing.T) {
 	}
 	figure(t, "  longest request", "%.1f s, %v", counts.longest.Seconds(), counts.slowest)
 	first, last := samples[0], samples[len(samples)-1]
-	figure(t, "  daemon, after the 1st and 10th tenth", "%.1f and %.1f MiB, %d and %d goroutines", mib(first.daemon), mib(last.daemon), first.goroutines, last.goroutines)
-	figure(t, "  children, likewise", "%.1f and %.1f MiB", mib(first.children), mib(last.children))
+	figure(t, "  daemon, after the 1st and 10th tenth", "%.1f and %.1f MiB, %d and %d goroutines", daemontest.MiB(first.daemon), daemontest.MiB(last.daemon), first.goroutines, last.goroutines)
+	figure(t, "  children, likewise", "%.1f and %.1f MiB", daemontest.MiB(first.children), daemontest.MiB(last.children))
 	figure(t, "  daemon exits, hangs, files left behind", "0")
 }
 
 // uploadMutants sends so many, from four clients, and checks every answer.
-func (p *program) uploadMutants(list []specimen, seed uint64, first, n int, counts *tally) {
-	p.t.Helper()
+func uploadMutants(p *daemontest.Process, list []specimen, seed uint64, first, n int, counts *tally) {
+	p.T.Helper()
 	var next atomic.Int64
 	var clients sync.WaitGroup
 	for range 4 {
 		clients.Go(func() {
-			for i := int(next.Add(1)); i <= n && !p.t.Failed(); i = int(next.Add(1)) {
+			for i := int(next.Add(1)); i <= n && !p.T.Failed(); i = int(next.Add(1)) {
 				m := mutate(list, seed, first+i-1)
-				if err := p.uploadMutant(m, seed, counts); err != nil {
-					p.t.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.t.Name(), seed, m.number)
-					keep(p.t, seed, m)
+				if err := uploadMutant(p, m, seed, counts); err != nil {
+					p.T.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.T.Name(), seed, m.number)
+					keep(p.T, seed, m)
 				}
 			}
 		})
@@ -362,29 +364,29 @@ func (p *program) uploadMutants(list []specimen, seed uint64, first, n int, coun
 	clients.Wait()
 }
 
-func (p *program) uploadMutant(m mutant, seed uint64, counts *tally) error {
+func uploadMutant(p *daemontest.Process, m mutant, seed uint64, counts *tally) error {
 	began := time.Now()
-	a, err := p.send(m.data)
+	a, err := p.TryUpload(m.data)
 	if err != nil {
 		return err
 	}
 	took := time.Since(began)
-	verdict, err := a.verdict()
+	verdict, err := a.Verdict()
 	if err != nil {
 		return err
 	}
 	counts.add(m, verdict, took)
 	if verdict == "processing_failed" {
-		keep(p.t, seed, m)
+		keep(p.T, seed, m)
 	}
 	if a.StatusCode != http.StatusCreated { // after 200, the client of the equal picture checks and removes the set
 		return nil
 	}
-	made, err := p.whole(a, m.data)
+	made, err := p.CheckSet(a, m.data)
 	if err != nil {
 		return err
 	}
-	return p.remove(made.ID)
+	return p.Delete(made.ID)
 }
 
 // keep writes a picture to -chaos.keep.
@@ -400,37 +402,37 @@ func keep(t *testing.T, seed uint64, m mutant) {
 
 // crashesAreRemembered checks that each picture that failed by killing its
 // process is in quarantine, and is refused at once when it comes again.
-func (p *program) crashesAreRemembered(counts *tally) {
-	p.t.Helper()
-	entries := p.quarantined()
+func crashesAreRemembered(p *daemontest.Process, counts *tally) {
+	p.T.Helper()
+	entries := p.Quarantined()
 	if len(entries) != len(counts.failed) {
-		p.t.Errorf("%d sources are in quarantine, want the %d that failed", len(entries), len(counts.failed))
+		p.T.Errorf("%d sources are in quarantine, want the %d that failed", len(entries), len(counts.failed))
 	}
-	crashes := p.metric("optimizerd_codec_crashes_total")
+	crashes := p.Metric("optimizerd_codec_crashes_total")
 	if crashes < 2*float64(len(counts.failed)) {
-		p.t.Errorf("%v crashes are counted for %d sources that were tried twice", crashes, len(counts.failed))
+		p.T.Errorf("%v crashes are counted for %d sources that were tried twice", crashes, len(counts.failed))
 	}
 	reasons := make(map[string]int)
 	for _, m := range counts.failed {
 		digest := sha256.Sum256(m.data)
 		entry, ok := entries[hex.EncodeToString(digest[:])]
 		if !ok {
-			p.t.Errorf("%v is not in quarantine", m)
+			p.T.Errorf("%v is not in quarantine", m)
 		}
 		_, reason, _ := strings.Cut(entry.Reason, "codec process: ")
 		reasons[reason]++
-		p.t.Logf("%v: %s", m, entry.Reason)
-		a, err := p.send(m.data)
-		if err != nil || a.code() != "processing_failed" {
-			p.t.Errorf("%v again: got %v, %v, want it refused", m, a.Response, err)
+		p.T.Logf("%v: %s", m, entry.Reason)
+		a, err := p.TryUpload(m.data)
+		if err != nil || a.Code() != "processing_failed" {
+			p.T.Errorf("%v again: got %v, %v, want it refused", m, a.Response, err)
 		}
 	}
-	if again := p.metric("optimizerd_codec_crashes_total"); again != crashes {
-		p.t.Errorf("%v more processes died of what is in quarantine", again-crashes)
+	if again := p.Metric("optimizerd_codec_crashes_total"); again != crashes {
+		p.T.Errorf("%v more processes died of what is in quarantine", again-crashes)
 	}
-	figure(p.t, "  codec processes that died", "%.0f, of %d pictures, all in quarantine", crashes, len(counts.failed))
+	figure(p.T, "  codec processes that died", "%.0f, of %d pictures, all in quarantine", crashes, len(counts.failed))
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
-		figure(p.t, "    "+reason, "%d pictures", reasons[reason])
+		figure(p.T, "    "+reason, "%d pictures", reasons[reason])
 	}
 }
 
@@ -440,21 +442,21 @@ type sample struct {
 	goroutines       int
 }
 
-func (p *program) sample() sample {
-	p.t.Helper()
-	goroutines := int(p.metric("go_goroutines"))
-	daemon, children := p.resident()
+func sampleOf(p *daemontest.Process) sample {
+	p.T.Helper()
+	goroutines := int(p.Metric("go_goroutines"))
+	daemon, children := p.Resident()
 	return sample{daemon, children, goroutines}
 }
 
 // isFlat holds the last tenth against the first, which is warm.
-func (p *program) isFlat(samples []sample) {
-	p.t.Helper()
+func isFlat(p *daemontest.Process, samples []sample) {
+	p.T.Helper()
 	first, last := samples[0], samples[len(samples)-1]
 	if last.daemon > first.daemon*5/4+8<<20 {
-		p.t.Errorf("the daemon grew from %.1f to %.1f MiB", mib(first.daemon), mib(last.daemon))
+		p.T.Errorf("the daemon grew from %.1f to %.1f MiB", daemontest.MiB(first.daemon), daemontest.MiB(last.daemon))
 	}
 	if last.goroutines > first.goroutines+10 {
-		p.t.Errorf("%d goroutines became %d", first.goroutines, last.goroutines)
+		p.T.Errorf("%d goroutines became %d", first.goroutines, last.goroutines)
 	}
 }

@@ -28,6 +28,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -230,7 +231,7 @@ func TestTheStepsAreThoseOfTheDocs(t *testing.T) {
 
 // Sources, and what is changed in the configuration.
 
-func smallOne(t *testing.T) []byte { return small(t, 70) }
+func smallOne(t *testing.T) []byte { return daemontest.SmallJPEG(t, 70) }
 func damaged(t *testing.T) []byte  { return smallOne(t)[:700] }
 func nothing(*testing.T) []byte    { return nil }
 
@@ -262,12 +263,12 @@ func (l life) world(t *testing.T) *world {
 		_, _ = rw.Write(w.source) // to a daemon that is killed
 	}))
 	t.Cleanup(w.origin.Close)
-	w.config = prepare(t, atHome, oneCodec, func(c *config.Config) {
+	w.config = daemontest.Prepare(t, atHome, daemontest.OneCodec, func(c *config.Config) {
 		c.Storage.Dir = t.TempDir()
 		if l.change != nil {
 			l.change(c)
 		}
-	}).config
+	}).Config
 	if l.before != nil {
 		l.before(t, w)
 	}
@@ -279,9 +280,9 @@ func (w *world) asItWas(c *config.Config) { *c = w.config }
 // firstSet uploads the picture, and has its original kept.
 func firstSet(t *testing.T, w *world) {
 	t.Helper()
-	s := start(t, w.asItWas)
-	w.first = s.upload(w.source).manifestOf(t, http.StatusCreated).ID
-	s.stop()
+	s := daemontest.Start(t, w.asItWas)
+	w.first = s.Upload(w.source).Manifest(t, http.StatusCreated).ID
+	s.Stop()
 }
 
 // forbidden kills the daemon of an upload before its webhook is sent, after
@@ -376,15 +377,15 @@ func (l life) messagesAgain(i int) []string {
 func (l life) undisturbed(t *testing.T) {
 	t.Helper()
 	w := l.world(t)
-	s := start(t, w.asItWas)
-	w.daemon = s.url
+	s := daemontest.Start(t, w.asItWas)
+	w.daemon = s.URL
 	if err := l.begin(w); err != nil {
 		t.Fatal(err)
 	}
 	last := l.steps[len(l.steps)-1].message
-	eventually(t, last, func() bool { return s.logged(last) > 0 })
-	s.stop()
-	if got, want := s.messages(), messages(l.steps); !slices.Equal(got, want) {
+	daemontest.Eventually(t, last, func() bool { return s.Logged(last) > 0 })
+	s.Stop()
+	if got, want := loggedMessages(s), messages(l.steps); !slices.Equal(got, want) {
 		t.Fatalf("the log says\n  %s\nand the table\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
@@ -392,10 +393,10 @@ func (l life) undisturbed(t *testing.T) {
 	}
 }
 
-// messages are those of the parts that work on jobs, since the start was over.
-func (s *server) messages() []string {
+// loggedMessages are those of the parts that work on jobs, since the start was over.
+func loggedMessages(s *daemontest.Server) []string {
 	var m []string
-	for _, e := range s.logs.All() {
+	for _, e := range s.Logs.All() {
 		switch {
 		case e.Message == "ready to serve":
 			m = nil
@@ -415,8 +416,8 @@ func (l life) killedAfter(t *testing.T, i int) {
 		t.Errorf("after the kill there is %q, by the table %q", got, want)
 	}
 
-	s := start(t, w.asItWas)
-	w.daemon = s.url
+	s := daemontest.Start(t, w.asItWas)
+	w.daemon = s.URL
 	if i < l.at("job accepted") {
 		if got, want := w.disk(t), l.diskAfter(-1); !slices.Equal(got, want) {
 			t.Errorf("of what nobody was told there is still %q, want %q", got, want)
@@ -426,13 +427,13 @@ func (l life) killedAfter(t *testing.T, i int) {
 		}
 	}
 	want := l.messagesAgain(i)
-	eventually(t, "the next daemon has done the rest", func() bool { return len(s.messages()) >= len(want) })
+	daemontest.Eventually(t, "the next daemon has done the rest", func() bool { return len(loggedMessages(s)) >= len(want) })
 	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
 		t.Errorf("at the end there is %q, want %q", got, want)
 	}
 	l.checkEnd(t, s, w, i)
-	s.stop()
-	if got := s.messages(); !slices.Equal(got, want) {
+	s.Stop()
+	if got := loggedMessages(s); !slices.Equal(got, want) {
 		t.Errorf("the next daemon says\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }
@@ -450,7 +451,7 @@ func (l life) killAfter(t *testing.T, w *world, i int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), daemontest.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), mortalEnv+"="+string(orders))
@@ -484,7 +485,7 @@ func cutOff(err error) bool {
 
 // checkEnd asks for the job as its client does, and holds what it did to the
 // outside against the table.
-func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
+func (l life) checkEnd(t *testing.T, s *daemontest.Server, w *world, killed int) {
 	t.Helper()
 	attempts, fetches, webhooks := 1, 0, 0
 	if killed >= l.at(inWork) && killed < l.at("job's end on record") {
@@ -504,20 +505,20 @@ func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
 	}
 
 	id := w.jobID(t)
-	a := s.get("/jobs/" + id)
+	a := s.Get("/jobs/" + id)
 	var j jobNews
-	if err := json.Unmarshal(a.body, &j); err != nil {
-		t.Fatalf("%s: %v", a.body, err)
+	if err := json.Unmarshal(a.Body, &j); err != nil {
+		t.Fatalf("%s: %v", a.Body, err)
 	}
 	status := "completed"
 	if l.code != "" {
 		status = "failed"
 	}
 	if a.StatusCode != http.StatusOK || j.Status != status || j.Error.Code != l.code || j.Attempts != attempts {
-		t.Errorf("got %s\nwant it %s (%s) at attempt %d", a.body, status, l.code, attempts)
+		t.Errorf("got %s\nwant it %s (%s) at attempt %d", a.Body, status, l.code, attempts)
 	}
 	if l.code == "" {
-		s.holdsOutput(j)
+		holdsOutput(s, j)
 	}
 	if got := int(w.fetches.Load()); got != fetches {
 		t.Errorf("the origin was asked %d times, want %d", got, fetches)
@@ -534,18 +535,18 @@ func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
 }
 
 // holdsOutput holds the files of a job's output against their digests.
-func (s *server) holdsOutput(j jobNews) {
-	s.t.Helper()
+func holdsOutput(s *daemontest.Server, j jobNews) {
+	s.T.Helper()
 	if j.Output.Manifest.ID != "" {
 		for _, v := range j.Output.Manifest.Variants {
-			s.holdsFile(v)
+			s.CheckFile(v)
 		}
-		s.holdsFolder(j.Output.Manifest)
+		s.CheckDir(j.Output.Manifest)
 		return
 	}
-	digest := sha256.Sum256(s.get(j.Output.URL).body)
+	digest := sha256.Sum256(s.Get(j.Output.URL).Body)
 	if got := hex.EncodeToString(digest[:]); got != j.Output.SHA256 {
-		s.t.Errorf("%s has the digest %s, want %s", j.Output.URL, got, j.Output.SHA256)
+		s.T.Errorf("%s has the digest %s, want %s", j.Output.URL, got, j.Output.SHA256)
 	}
 }
 
