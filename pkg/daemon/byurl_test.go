@@ -382,7 +382,7 @@ func TestJobsDoNotReachTheHomeNetwork(t *testing.T) {
 	}
 }
 
-func TestAnImageThatIsHereIsMadeAnew(t *testing.T) {
+func TestAStoredImageIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Storage.KeepOriginals = true })
 	m := s.Upload(daemontest.BimgImage(t, "test.webp")).Manifest(t, http.StatusCreated)
@@ -412,7 +412,7 @@ func TestAnImageThatIsHereIsMadeAnew(t *testing.T) {
 	}
 }
 
-func TestWithoutOriginalsAnImageCannotBeMadeAnew(t *testing.T) {
+func TestWithoutOriginalsAStoredImageCannotBeMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	m := s.Upload(daemontest.SmallJPEG(t, 31)).Manifest(t, http.StatusCreated)

@@ -251,14 +251,14 @@ func mutate(list []specimen, seed uint64, number int) mutant {
 		}
 	}
 	if s.format() == "png" && r.IntN(4) > 0 { // else the checksums refuse all but the rarest
-		how += ", checksums mended"
-		mendPNG(b)
+		how += ", checksums fixed"
+		fixPNG(b)
 	}
 	return mutant{number, s.format(), how, b}
 }
 
-// mendPNG sets the checksum of every chunk that can be made out.
-func mendPNG(b []byte) {
+// fixPNG sets the checksum of every chunk that can be made out.
+func fixPNG(b []byte) {
 	for at := 8; at+12 <= len(b); {
 		n := int64(binary.BigEndian.Uint32(b[at:]))
 		if n > int64(len(b)-at-12) {

@@ -129,8 +129,8 @@ func (r *receiver) next(t *testing.T) webhook {
 	return <-r.got
 }
 
-// tell uploads a picture of whose end a receiver is told, and returns the job.
-func tell(s *daemontest.Server, receiver string, seed uint64) daemontest.Job {
+// submitWithWebhook uploads an image with a webhook, and returns the job.
+func submitWithWebhook(s *daemontest.Server, receiver string, seed uint64) daemontest.Job {
 	s.T.Helper()
 	path := "/v1/images?webhook_url=" + url.QueryEscape(receiver)
 	return s.Request(http.MethodPost, path, bytes.NewReader(daemontest.SmallJPEG(s.T, seed)), daemontest.Header("Prefer", "respond-async")).Job(s.T, http.StatusAccepted)
@@ -170,7 +170,7 @@ func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
 
 	// First those who are not well: of the slow one's three, two are on their way
 	// at once.
-	unwell := []daemontest.Job{tell(s, "http://"+address, 600), tell(s, sick.URL, 601), tell(s, slow.URL, 602), tell(s, slow.URL, 603), tell(s, slow.URL, 604)}
+	unwell := []daemontest.Job{submitWithWebhook(s, "http://"+address, 600), submitWithWebhook(s, sick.URL, 601), submitWithWebhook(s, slow.URL, 602), submitWithWebhook(s, slow.URL, 603), submitWithWebhook(s, slow.URL, 604)}
 	refused := func(j daemontest.Job) bool {
 		return s.Logs.FilterMessage(tryLater).Filter(withField("job_id", j.ID)).Len() > 0
 	}
@@ -181,9 +181,9 @@ func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
 		}
 	}
 	for seed := range uint64(10) {
-		j := tell(s, well.URL, 610+seed)
+		j := submitWithWebhook(s, well.URL, 610+seed)
 		if got := well.next(t); got.Data.ID != j.ID {
-			t.Errorf("told of %s, want %s", got.Data.ID, j.ID)
+			t.Errorf("the webhook is of %s, want %s", got.Data.ID, j.ID)
 		}
 	}
 	if n := len(down.got) + len(sick.got) + len(slow.got); n > 0 {
@@ -196,17 +196,17 @@ func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	down.Start()
-	told := make(map[string]bool)
-	for len(told) < len(unwell) { // the slow one may be asked again before it answers
+	delivered := make(map[string]bool)
+	for len(delivered) < len(unwell) { // the slow one may be asked again before it answers
 		daemontest.Eventually(t, "a webhook comes", func() bool { return len(down.got)+len(sick.got)+len(slow.got) > 0 })
 		for _, r := range []*receiver{down, sick, slow} {
 			for len(r.got) > 0 {
-				told[(<-r.got).Data.ID] = true
+				delivered[(<-r.got).Data.ID] = true
 			}
 		}
 	}
 	for i, j := range unwell {
-		if !told[j.ID] {
+		if !delivered[j.ID] {
 			t.Errorf("the webhook of job %d did not come", i)
 		}
 	}
@@ -228,7 +228,7 @@ func TestAReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
 	s.Request(http.MethodPost, "/v1/images?webhook_url="+url.QueryEscape(r.URL), bytes.NewReader(daemontest.SmallJPEG(t, 630))).CheckProblem(t, "invalid_request")
 	// Where a name leads is seen by who dials it, and may be another address
 	// tomorrow.
-	j := tell(s, fmt.Sprintf("http://localhost:%d", port), 631)
+	j := submitWithWebhook(s, fmt.Sprintf("http://localhost:%d", port), 631)
 	if got := s.AwaitJob(j.ID); got.Status != "completed" {
 		t.Errorf("the job is %s, want completed", got.Status)
 	}
@@ -275,7 +275,7 @@ func TestASecretIsReplacedWithoutAGap(t *testing.T) {
 			changes = append(changes, s.SameDir)
 		}
 		s = daemontest.Start(t, changes...)
-		tell(s, r.URL, uint64(640+i))
+		submitWithWebhook(s, r.URL, uint64(640+i))
 		if got := r.next(t); !slices.Equal(got.signedBy, configured) {
 			t.Errorf("with %d secrets, step %d, %d of them have signed", len(configured), i, len(got.signedBy))
 		}

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -76,7 +78,7 @@ var (
 		{inWork, "-queue/pending/JOB +queue/running/JOB", inWork},
 	}
 	byUpload = slices.Concat([]step{
-		{"source received", "+spool/PART", ""}, // nobody was told
+		{"source received", "+spool/PART", ""}, // its client knows nothing of it
 		{"source kept", "-spool/PART +spool/SOURCE", ""},
 	}, accepted)
 	byURL = slices.Concat(accepted, []step{
@@ -385,11 +387,11 @@ func (l life) undisturbed(t *testing.T) {
 	last := l.steps[len(l.steps)-1].message
 	daemontest.Eventually(t, last, func() bool { return s.Logged(last) > 0 })
 	s.Stop()
-	if got, want := loggedMessages(s), messages(l.steps); !slices.Equal(got, want) {
-		t.Fatalf("the log says\n  %s\nand the table\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	if diff := cmp.Diff(messages(l.steps), loggedMessages(s)); diff != "" {
+		t.Fatalf("the log differs from the table (-table +log):\n%s", diff)
 	}
-	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
-		t.Fatalf("at the end there is %q, by the table %q", got, want)
+	if diff := cmp.Diff(l.diskAfter(len(l.steps)-1), w.disk(t)); diff != "" {
+		t.Fatalf("the files at the end differ (-table +disk):\n%s", diff)
 	}
 }
 
@@ -412,15 +414,15 @@ func loggedMessages(s *daemontest.Server) []string {
 func (l life) killedAfter(t *testing.T, i int) {
 	w := l.world(t)
 	l.killAfter(t, w, i)
-	if got, want := w.disk(t), l.diskAfter(i); !slices.Equal(got, want) {
-		t.Errorf("after the kill there is %q, by the table %q", got, want)
+	if diff := cmp.Diff(l.diskAfter(i), w.disk(t)); diff != "" {
+		t.Errorf("the files after the kill differ (-table +disk):\n%s", diff)
 	}
 
 	s := daemontest.Start(t, w.asItWas)
 	w.daemon = s.URL
 	if i < l.at("job accepted") {
-		if got, want := w.disk(t), l.diskAfter(-1); !slices.Equal(got, want) {
-			t.Errorf("of what nobody was told there is still %q, want %q", got, want)
+		if diff := cmp.Diff(l.diskAfter(-1), w.disk(t)); diff != "" {
+			t.Errorf("the files of an upload that was not accepted are still there (-want +got):\n%s", diff)
 		}
 		if err := l.begin(w); err != nil {
 			t.Fatal(err)
@@ -428,13 +430,13 @@ func (l life) killedAfter(t *testing.T, i int) {
 	}
 	want := l.messagesAgain(i)
 	daemontest.Eventually(t, "the next daemon has done the rest", func() bool { return len(loggedMessages(s)) >= len(want) })
-	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
-		t.Errorf("at the end there is %q, want %q", got, want)
+	if diff := cmp.Diff(l.diskAfter(len(l.steps)-1), w.disk(t)); diff != "" {
+		t.Errorf("the files at the end differ (-table +disk):\n%s", diff)
 	}
 	l.checkEnd(t, s, w, i)
 	s.Stop()
-	if got := loggedMessages(s); !slices.Equal(got, want) {
-		t.Errorf("the next daemon says\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	if diff := cmp.Diff(want, loggedMessages(s), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the log of the next daemon differs (-want +got):\n%s", diff)
 	}
 }
 

@@ -8,10 +8,11 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
@@ -89,8 +90,8 @@ func TestARepeatedUploadIsNoWork(t *testing.T) {
 	m := first.Manifest(t, http.StatusCreated)
 	for range 3 {
 		again := s.Upload(source)
-		if got := again.Manifest(t, http.StatusOK); !reflect.DeepEqual(got, m) {
-			t.Errorf("got %+v, the first time %+v", got, m)
+		if diff := cmp.Diff(m, again.Manifest(t, http.StatusOK)); diff != "" {
+			t.Errorf("the manifest differs (-first +again):\n%s", diff)
 		}
 		if got, want := again.Header.Get("Location"), "/v1/images/"+m.ID; got != want {
 			t.Errorf("Location is %q, want %q", got, want)
@@ -334,8 +335,8 @@ func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
 					t.Errorf("url is %s, want %s/files/%s", v.URL, want, v.Key)
 				}
 			}
-			if got := s.Get("/v1/images/"+m.ID, tc.option).Manifest(t, http.StatusOK); !reflect.DeepEqual(got, m) {
-				t.Errorf("GET gives %+v, the upload gave %+v", got, m)
+			if diff := cmp.Diff(m, s.Get("/v1/images/"+m.ID, tc.option).Manifest(t, http.StatusOK)); diff != "" {
+				t.Errorf("the manifest differs (-upload +GET):\n%s", diff)
 			}
 		})
 	}

@@ -206,7 +206,7 @@ func damagedDaemon(t *testing.T) *daemontest.Server {
 // neverFailedWith are the codes of jobs that no test can provoke, and why they
 // are in the document all the same.
 var neverFailedWith = map[string]string{
-	"insufficient_storage": "a job whose id was told waits for space; only one whose id is told at the very moment when it fails has this",
+	"insufficient_storage": "a job that was answered 202 waits for space; only one that is answered 202 at the very moment when it fails has this",
 }
 
 func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {

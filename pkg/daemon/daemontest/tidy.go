@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Delete deletes a set that was checked, so that what is left can be told.
+// Delete deletes a set, so that CheckNothingLeft sees what else is left.
 func (c *Client) Delete(id string) error {
 	a, err := c.Try(http.MethodDelete, "/v1/images/"+id, nil)
 	if err == nil && a.StatusCode != http.StatusNoContent {
