@@ -19,7 +19,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 )
 
-// TryUpload uploads a picture; it may be called from any goroutine.
+// TryUpload uploads an image; it may be called from any goroutine.
 func (c *Client) TryUpload(image []byte, options ...Option) (Answer, error) {
 	return c.Try(http.MethodPost, "/v1/images", bytes.NewReader(image), options...)
 }
@@ -89,6 +89,7 @@ type Answer struct {
 // Option changes a request.
 type Option func(*http.Request)
 
+// Header adds a header line.
 func Header(name, value string) Option {
 	return func(r *http.Request) { r.Header.Add(name, value) }
 }
@@ -125,15 +126,16 @@ func (c *Client) Try(method, path string, body io.Reader, options ...Option) (An
 	return Answer{res, b}, err
 }
 
+// Get sends a GET request.
 func (c *Client) Get(path string, options ...Option) Answer {
 	c.T.Helper()
 	return c.Request(http.MethodGet, path, nil, options...)
 }
 
-// Upload sends a picture as a raw body.
-func (c *Client) Upload(picture []byte, options ...Option) Answer {
+// Upload sends an image as a raw body.
+func (c *Client) Upload(image []byte, options ...Option) Answer {
 	c.T.Helper()
-	return c.Request(http.MethodPost, "/v1/images", bytes.NewReader(picture), options...)
+	return c.Request(http.MethodPost, "/v1/images", bytes.NewReader(image), options...)
 }
 
 // Metric is the value of a series on the admin listener, 0 if there is none.
@@ -160,12 +162,12 @@ func (c *Client) Metric(series string) float64 {
 	return v
 }
 
-// Path is a path in the data folder.
+// Path is a path in the data directory.
 func (c *Client) Path(elem ...string) string {
 	return filepath.Join(append([]string{c.Config.Storage.Dir}, elem...)...)
 }
 
-// Names lists a folder of the data folder.
+// Names lists a directory of the data directory.
 func (c *Client) Names(elem ...string) []string {
 	c.T.Helper()
 	entries, err := os.ReadDir(c.Path(elem...))
@@ -194,6 +196,7 @@ type Part struct {
 	Data           []byte
 }
 
+// Form encodes a multipart form.
 func Form(t *testing.T, parts ...Part) (contentType string, body []byte) {
 	t.Helper()
 	var b bytes.Buffer

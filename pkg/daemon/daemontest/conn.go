@@ -20,6 +20,7 @@ type Conn struct {
 	request *http.Request // the last one that was begun
 }
 
+// Dial opens a connection to the daemon, until the end of the test.
 func (c *Client) Dial(t *testing.T) *Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
@@ -50,6 +51,7 @@ func (w *Conn) Begin(method, path string, lines ...string) {
 	w.Send([]byte(strings.Join(head, "\r\n") + "\r\n\r\n"))
 }
 
+// Send writes bytes as they are.
 func (w *Conn) Send(b []byte) {
 	w.t.Helper()
 	if _, err := w.Write(b); err != nil {
@@ -85,4 +87,5 @@ func (w *Conn) Closed() (rest []byte) {
 	return rest
 }
 
+// ContentLength is a header line for Post.
 func ContentLength(n int) string { return fmt.Sprintf("Content-Length: %d", n) }

@@ -79,6 +79,7 @@ type checked struct {
 	t        *testing.T
 }
 
+// RoundTrip implements http.RoundTripper.
 func (c checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := c.RoundTripper.RoundTrip(r)
 	if err != nil {

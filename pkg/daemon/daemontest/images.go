@@ -15,13 +15,13 @@ import (
 	"testing"
 )
 
-// BimgTestdata is where the pictures of bimg's own tests are.
+// BimgTestdata returns the directory of the images of bimg's own tests.
 var BimgTestdata = sync.OnceValues(func() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg").Output()
 	return filepath.Join(strings.TrimSpace(string(out)), "testdata"), err
 })
 
-// BimgImage reads one of bimg's test pictures.
+// BimgImage reads one of bimg's test images.
 func BimgImage(t *testing.T, name string) []byte {
 	t.Helper()
 	dir, err := BimgTestdata()
@@ -35,7 +35,7 @@ func BimgImage(t *testing.T, name string) []byte {
 	return b
 }
 
-// Noise is a picture that no other seed gives, and that does not compress.
+// Noise is an image that no other seed gives, and that does not compress.
 func Noise(seed uint64, width, height int) *image.RGBA {
 	r := rand.New(rand.NewPCG(seed, 0))
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
@@ -48,6 +48,7 @@ func Noise(seed uint64, width, height int) *image.RGBA {
 	return img
 }
 
+// JPEG encodes an image.
 func JPEG(t *testing.T, img image.Image, quality int) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -57,7 +58,7 @@ func JPEG(t *testing.T, img image.Image, quality int) []byte {
 	return b.Bytes()
 }
 
-// SmallJPEG is a picture of its own for each seed, quickly worked.
+// SmallJPEG is a JPEG of 80 × 60 pixels, a different one for each seed.
 func SmallJPEG(t *testing.T, seed uint64) []byte {
 	t.Helper()
 	return JPEG(t, Noise(seed, 80, 60), 80)

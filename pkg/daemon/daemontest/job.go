@@ -31,6 +31,7 @@ type Job struct {
 	FinishedAt *time.Time `json:"finished_at"`
 }
 
+// Job decodes a job from an answer of this status.
 func (a Answer) Job(t *testing.T, status int) Job {
 	t.Helper()
 	var j Job

@@ -31,7 +31,7 @@ type Peak struct{ Daemon, Children, Sum int64 }
 
 // Watch takes the kernel's own high-water marks every few milliseconds, for
 // those of a child end with it, until stop is called. Each child's mark is
-// reset at the start, so that the peak is this picture's.
+// reset at the start, so that the peak is of this image.
 func (p *Process) Watch() (stop func() Peak) {
 	for _, pid := range append(p.Children(), p.Cmd.Process.Pid) {
 		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // a child may just have ended
@@ -63,4 +63,5 @@ func (p *Process) Watch() (stop func() Peak) {
 	}
 }
 
+// MiB converts bytes.
 func MiB(bytes int64) float64 { return float64(bytes) / (1 << 20) }

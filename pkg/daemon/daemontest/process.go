@@ -210,6 +210,7 @@ func (p *Process) SignalChild(pid int, signal syscall.Signal) bool {
 	return false
 }
 
+// ReadFile reads a file, or fails the test.
 func ReadFile(t *testing.T, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)

@@ -19,10 +19,10 @@ import (
 type Server struct {
 	Client
 	Logs   *observer.ObservedLogs
-	Hooks  map[string]func() // by the message of a log line, called before the daemon goes on
-	Cancel context.CancelFunc
-	ended  chan struct{} // closed when Run has returned
-	err    error         // of Run, once ended is closed
+	Hooks  map[string]func()  // by the message of a log line, called before the daemon goes on
+	Cancel context.CancelFunc // does what SIGTERM does, and does not wait
+	ended  chan struct{}      // closed when Run has returned
+	err    error              // of Run, once ended is closed
 }
 
 // Start runs a daemon on free ports, with an empty data directory and a small
@@ -75,6 +75,7 @@ func patient(c config.Config) config.Config {
 	return c
 }
 
+// Launch starts a prepared server.
 func (s *Server) Launch() error {
 	core, logs := observer.New(zapcore.DebugLevel)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -147,6 +148,7 @@ func (s *Server) Freeze() (pid int, thaw func()) {
 	return pid, thaw
 }
 
+// SignalCodec sends a signal to a codec process.
 func (s *Server) SignalCodec(pid int, signal syscall.Signal) {
 	s.T.Helper()
 	if err := syscall.Kill(pid, signal); err != nil {

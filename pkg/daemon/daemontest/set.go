@@ -17,7 +17,7 @@ import (
 
 // CheckSet reports what is wrong with the set that an upload was answered with:
 // the manifest against the source, and every file against the manifest, the
-// folder, and its format.
+// directory, and its format.
 func (c *Client) CheckSet(a Answer, source []byte) (manifest.Manifest, error) {
 	var m manifest.Manifest
 	if err := json.Unmarshal(a.Body, &m); err != nil {
@@ -52,7 +52,7 @@ func (c *Client) CheckSet(a Answer, source []byte) (manifest.Manifest, error) {
 	}
 	entries, err := os.ReadDir(c.Path("files", m.ID))
 	if err != nil || len(entries) != len(m.Variants)+1 {
-		return m, fmt.Errorf("the served folder has %v, %w; want %d files and the manifest", entries, err, len(m.Variants))
+		return m, fmt.Errorf("the served directory has %v, %w; want %d files and the manifest", entries, err, len(m.Variants))
 	}
 	return m, nil
 }
@@ -83,7 +83,7 @@ func checkSize(format ladder.Format, b []byte, width, height int) error {
 	return nil
 }
 
-// CheckFormat reports whether the bytes are a picture of the format and size.
+// CheckFormat reports whether b is an image of this format and size.
 func CheckFormat(format ladder.Format, b []byte, width, height int) error {
 	switch format {
 	case ladder.JPEG:
