@@ -44,23 +44,25 @@ func Main(m *testing.M) {
 	}))
 }
 
-// BuildDir is where programs are built for the tests; runMain deletes it.
+// BuildDir is where programs are built for the tests; Main deletes it.
 var BuildDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "optimizerd-test-") })
 
 // Codec is the codec's program, built when it is first needed, and
-// optimizerdPath the daemon's.
+// Optimizerd the daemon's.
 var (
 	Codec      = sync.OnceValues(func() (string, error) { return build("optimizerd-codec", "1") })
 	Optimizerd = sync.OnceValues(func() (string, error) { return build("optimizerd", "0") })
 )
 
+// build uses the flags of `make build` that matter to the compiler, so that what
+// that has compiled need not be compiled again while the tests' time runs.
 func build(name, cgo string) (string, error) {
 	dir, err := BuildDir()
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, name)
-	cmd := exec.Command("go", "build", "-o", path, "github.com/optimizerd/optimizerd/cmd/"+name)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildmode=pie", "-o", path, "github.com/optimizerd/optimizerd/cmd/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s\nbuild cmd/%s: %w: install what it needs: make deps", out, name, err)
