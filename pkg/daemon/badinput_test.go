@@ -232,7 +232,7 @@ func TestAFullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 		t.Error("no Retry-After")
 	}
 	s.Upload(daemontest.BimgImage(t, "test.png")).CheckProblem(t, "queue_full")
-	ready := readinessOf(s.Get("/readyz"), t, http.StatusServiceUnavailable)
+	ready := readinessOf(t, s.Get("/readyz"), http.StatusServiceUnavailable)
 	if ready.Parts["queue"].Status != "not_ready" || ready.Parts["queue"].Detail == "" || ready.Parts["disk"].Status != "ready" {
 		t.Errorf("readyz says %+v, want only the queue not ready", ready)
 	}
@@ -245,7 +245,7 @@ func TestAFullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 			t.Errorf("an accepted job is %s, want completed", j.Status)
 		}
 	}
-	readinessOf(s.Get("/readyz"), t, http.StatusOK)
+	readinessOf(t, s.Get("/readyz"), http.StatusOK)
 	s.CheckServes()
 }
 
@@ -269,7 +269,7 @@ type readiness struct {
 	Parts  map[string]struct{ Status, Detail string }
 }
 
-func readinessOf(a daemontest.Answer, t *testing.T, status int) readiness {
+func readinessOf(t *testing.T, a daemontest.Answer, status int) readiness {
 	t.Helper()
 	var r readiness
 	a.Decode(t, &r, status)

@@ -33,7 +33,7 @@ type bomb struct {
 
 func TestChaosBombs(t *testing.T) {
 	t.Parallel()
-	p := daemontest.StartProcess(t, daemontest.SyncWait)
+	p := daemontest.StartProcess(t)
 	p.CheckServes() // warms it up
 	tooMany, corrupt, made := "too_many_pixels", "corrupt_image", "made"
 	zeros := inflated(t, 64<<20)
@@ -96,7 +96,7 @@ func TestChaosBombsThatTheHeaderDoesNotShow(t *testing.T) {
 		{"JPEG of 25 MP in 3000 scans, codec.timeout=1s", scans.encode(), nil},
 	} {
 		b.codes = []string{"processing_failed", "corrupt_image", "too_many_pixels"}
-		p := daemontest.StartProcess(t, "codec.timeout=1s", daemontest.SyncWait)
+		p := daemontest.StartProcess(t, "codec.timeout=1s")
 		most := explode(p, b)
 		if most.Children > 256<<20 {
 			t.Errorf("%s: the codec took %.0f MiB, want at most 256", b.name, daemontest.MiB(most.Children))
@@ -161,7 +161,7 @@ func explode(p *daemontest.Process, b bomb) outcome {
 
 func TestChaosPhotosOfAHundredMegapixels(t *testing.T) {
 	t.Parallel()
-	p := daemontest.StartProcess(t, daemontest.SyncWait) // all else as it is by default
+	p := daemontest.StartProcess(t) // all else as it is by default
 	p.CheckServes()
 	grey, halfChroma, fullChroma := []byte{0x11}, []byte{0x22, 0x11, 0x11}, []byte{0x11, 0x11, 0x11}
 	photos := []bomb{

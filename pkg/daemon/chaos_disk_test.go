@@ -157,19 +157,12 @@ func attack(c *daemontest.Client, source []byte, async bool, o *onslaught) error
 func keptPromises(c *daemontest.Client, o *onslaught) {
 	c.T.Helper()
 	for id, source := range o.promised {
-		a, err := c.Try(http.MethodGet, "/jobs/"+id, nil, daemontest.Header("Prefer", "wait=60"))
-		if err != nil {
-			c.T.Fatal(err)
-		}
-		j := a.Job(c.T, http.StatusOK)
+		j := c.AwaitJob(id)
 		if j.Status != "completed" || j.Output == nil {
-			c.T.Errorf("a job that was promised is %s", a.Body)
+			c.T.Errorf("a job that was promised is %+v", j)
 			continue
 		}
-		if a, err = c.Try(http.MethodGet, j.Output.URL, nil); err != nil {
-			c.T.Fatal(err)
-		}
-		m, err := c.CheckSet(a, source)
+		m, err := c.CheckSet(c.Get(j.Output.URL), source)
 		if err == nil {
 			err = c.Delete(m.ID)
 		}

@@ -73,7 +73,7 @@ func TestChaosCodecProcessesAreKilledAtRandomMoments(t *testing.T) {
 
 // underFire runs one daemon through its share of the uploads.
 func underFire(t *testing.T, next *atomic.Int64, k *killing) {
-	p := daemontest.StartProcess(t, "log.level=debug", "ladder.widths=160,320,480", "codec.processes=2", "codec.timeout="+killTimeout, daemontest.SyncWait)
+	p := daemontest.StartProcess(t, "log.level=debug", "ladder.widths=160,320,480", "codec.processes=2", "codec.timeout="+killTimeout)
 	base := daemontest.JPEG(t, gradient(480, 320), 85)
 	var mine sync.Map // the sources that this daemon got
 	failed := new(atomic.Int64)

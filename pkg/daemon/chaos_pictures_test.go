@@ -301,7 +301,7 @@ func TestChaosMutatedPictures(t *testing.T) {
 	t.Parallel()
 	seed, list := daemontest.Seed(t), specimens(t)
 	p := daemontest.StartProcess(t, "ladder.widths=32,64", "ladder.formats=webp,jpeg,avif", "ladder.effort.avif=0", "ladder.effort.webp=1",
-		"codec.processes=2", "codec.timeout=10s", daemontest.SyncWait)
+		"codec.processes=2", "codec.timeout=10s")
 	for _, s := range list { // what is damaged below is a good image
 		if a, err := p.TryUpload(s.data); err != nil || a.StatusCode != http.StatusCreated {
 			t.Errorf("%s, undamaged: got %v %s %v, want 201", s.name, a.Response, a.Body, err)

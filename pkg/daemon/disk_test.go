@@ -60,19 +60,19 @@ func TestSpaceThatIsToStayFreeStaysFree(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
 	s := daemontest.Start(t, d.use, func(c *config.Config) { c.Storage.MinFree = 2 << 20 })
-	readinessOf(s.Get("/readyz"), t, http.StatusOK)
+	readinessOf(t, s.Get("/readyz"), http.StatusOK)
 	refusedUnread(s, t, 7<<20, "insufficient_storage") // it would fit, and leave too little
 	d.fill(1 << 20)
 	refusedUnread(s, t, 1000, "insufficient_storage")
 	s.Upload(daemontest.SmallJPEG(t, 60)).CheckProblem(t, "insufficient_storage")
 	contentType, form := daemontest.Form(t, daemontest.Part{Name: "f", Filename: "a.jpg", Data: daemontest.SmallJPEG(t, 60)})
 	s.UploadForm(form, contentType).CheckProblem(t, "insufficient_storage")
-	if r := readinessOf(s.Get("/readyz"), t, http.StatusServiceUnavailable); r.Parts["disk"].Status != "not_ready" || r.Parts["disk"].Detail == "" {
+	if r := readinessOf(t, s.Get("/readyz"), http.StatusServiceUnavailable); r.Parts["disk"].Status != "not_ready" || r.Parts["disk"].Detail == "" {
 		t.Errorf("readyz says %+v, want the disk not ready, and why", r)
 	}
 	s.CheckNothingLeft()
 	d.empty()
-	readinessOf(s.Get("/readyz"), t, http.StatusOK)
+	readinessOf(t, s.Get("/readyz"), http.StatusOK)
 	s.CheckServes()
 }
 

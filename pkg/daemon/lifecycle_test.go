@@ -211,7 +211,7 @@ func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 	})
 	t.Run("between two files", func(t *testing.T) {
 		s := daemontest.Prepare(t, daemontest.OneCodec, func(c *config.Config) {
-			c.Ladder.Widths = []int{64, 1000}
+			c.Ladder.Widths = []int{64, 500}
 			c.Ladder.Formats, c.Ladder.Effort.AVIF, c.Codec.Threads = []ladder.Format{ladder.AVIF}, 4, 1 // far more work than the first file
 		})
 		kill := sync.OnceFunc(func() { s.SignalCodec(s.Codecs()[0], syscall.SIGKILL) })
@@ -219,9 +219,9 @@ func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 		if err := s.Launch(); err != nil {
 			t.Fatal(err)
 		}
-		source := daemontest.JPEG(t, daemontest.Noise(59, 1000, 800), 90)
+		source := daemontest.JPEG(t, daemontest.Noise(59, 500, 400), 90)
 		m := s.Upload(source).Manifest(t, http.StatusCreated)
-		s.CheckManifest(m, daemontest.Expected{Source: source, Format: "jpeg", Width: 1000, Height: 800, Frames: 1})
+		s.CheckManifest(m, daemontest.Expected{Source: source, Format: "jpeg", Width: 500, Height: 400, Frames: 1})
 		crashedOnce(s)
 	})
 	t.Run("while it has nothing to do", func(t *testing.T) {

@@ -263,13 +263,13 @@ func (u *tunnelled) everyRoute() {
 	if accepted.StatusCode != http.StatusAccepted {
 		t.Fatalf("an asynchronous upload is answered %s", accepted.Status)
 	}
-	if a := u.over(http.MethodGet, accepted.Header.Get("Location"), nil, daemontest.Header("Prefer", "wait=60")); !bytes.Contains(a.Body, []byte(`"completed"`)) {
+	if a := u.over(http.MethodGet, accepted.Header.Get("Location"), nil, daemontest.Header("Prefer", "wait=90")); !bytes.Contains(a.Body, []byte(`"completed"`)) {
 		t.Errorf("its job is %s %s", a.Status, a.Body)
 	}
 	u.over(http.MethodPost, "/jobs", strings.NewReader(`{"input":"https://127.0.0.1/x.jpg"}`))
 	u.over(http.MethodGet, "/openapi.json", nil)
 	u.over(http.MethodGet, "/healthz", nil)
-	if r := readinessOf(u.over(http.MethodGet, "/readyz", nil), t, http.StatusOK); r.Parts["tunnel"].Status != "ready" {
+	if r := readinessOf(t, u.over(http.MethodGet, "/readyz", nil), http.StatusOK); r.Parts["tunnel"].Status != "ready" {
 		t.Errorf("the tunnel is %+v", r.Parts["tunnel"])
 	}
 	if a := u.over(http.MethodDelete, "/v1/images/"+m.ID, nil); a.StatusCode != http.StatusNoContent {

@@ -30,11 +30,9 @@ type Process struct {
 	stopped bool          // by the test
 }
 
-// SyncWait is as long as an upload may wait for its work.
-const SyncWait = "http.sync_wait=90s"
-
-// StartProcess starts a daemon with these settings, KEY=VALUE, over the defaults, until
-// the end of the test.
+// StartProcess starts a daemon with these settings, KEY=VALUE, until the end of
+// the test. Over the defaults, its uploads may wait, and pause, for as long as a
+// user can configure.
 func StartProcess(t *testing.T, settings ...string) *Process {
 	t.Helper()
 	path, err := Optimizerd()
@@ -47,7 +45,8 @@ func StartProcess(t *testing.T, settings ...string) *Process {
 	}
 	dir := t.TempDir()
 	settings = append([]string{
-		"http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "storage.min_free=1", "log.format=json",
+		"http.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", "http.sync_wait=90s", "http.body_idle=90s",
+		"storage.min_free=1", "log.format=json",
 		"storage.dir=" + filepath.Join(dir, "data"), "codec.path=" + codec,
 	}, settings...)
 	c, _, err := config.Load("", settings)
