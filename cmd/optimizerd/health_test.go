@@ -11,7 +11,7 @@ import (
 func TestHealthAsksTheRunningDaemon(t *testing.T) {
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "http.sock")
-	external := []string{"--set", "auth.tokens=0123456789abcdef0123456789abcdef", "--set", "tunnel.mode=external", "--set", "tunnel.socket=" + socket}
+	external := []string{"--set", "auth.tokens_file=" + tokenFile(t, "0123456789abcdef0123456789abcdef"), "--set", "tunnel.mode=external", "--set", "tunnel.socket=" + socket}
 	s := serve(t, dir, external[1], external[3], external[5])
 	address := strings.TrimPrefix(s.url, "http://")
 	_, port, _ := strings.Cut(address, ":")
