@@ -75,7 +75,7 @@ func spawn(c Config, w workarounds, log *zap.Logger, reaped func(*os.ProcessStat
 		Pdeathsig: syscall.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
-		ours.Close()
+		_ = ours.Close()
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
 	p := &process{cmd: cmd, conn: ours, in: input{r: ours}, exited: make(chan struct{})}
@@ -344,12 +344,12 @@ func (p *process) ended() bool {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may be gone already
 	<-p.exited
-	p.conn.Close()
+	_ = p.conn.Close()
 }
 
 // close lets an idle child end by itself.
 func (p *process) close() {
-	p.conn.Close()
+	_ = p.conn.Close()
 	select {
 	case <-p.exited:
 	case <-time.After(exitTimeout):
@@ -409,7 +409,7 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	theirs = os.NewFile(uintptr(fds[1]), "codec")
 	conn, err := net.FileConn(file)
 	if err != nil {
-		theirs.Close()
+		_ = theirs.Close()
 		return nil, nil, fmt.Errorf("make socket pair: %w", err)
 	}
 	return conn.(*net.UnixConn), theirs, nil

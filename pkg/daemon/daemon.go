@@ -1,5 +1,5 @@
 // Package daemon assembles the parts into a running service. Nothing imports
-// it but cmd/optimizerd.
+// it but cmd/optimizerd, and daemontest for tests.
 //
 //	tunnel ─┐
 //	client ─► httpapi ─► jobs ─► queue ─► render ─► publish ─► files/<id>/…

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 // neverAnswered are the answers of the document that no test can provoke, and
@@ -31,50 +32,50 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 	t.Parallel()
 	const token = "the-token"
 	const noID = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
-	with := header("Authorization", "Bearer "+token)
-	s := start(t, func(c *config.Config) {
+	with := daemontest.Header("Authorization", "Bearer "+token)
+	s := daemontest.Start(t, func(c *config.Config) {
 		c.Auth.Tokens = []config.Secret{token}
 		c.Storage.KeepOriginals = true
-		c.HTTP.BodyIdle = time.Second
 	}, limitBytes(1<<20))
-	full, noSpace, damaged := fullDaemon(t), start(t, noSpaceLeft), damagedDaemon(t)
-	m := s.upload(small(t, 70), with).manifestOf(t, http.StatusCreated)
+	cutsOff := daemontest.Start(t, func(c *config.Config) { c.HTTP.BodyIdle = time.Second })
+	full, noSpace, damaged := fullDaemon(t), daemontest.Start(t, noSpaceLeft), damagedDaemon(t)
+	m := s.Upload(daemontest.SmallJPEG(t, 70), with).Manifest(t, http.StatusCreated)
 	file := "/files/" + m.Variants[0].Key
 	imageJob := `{"input": "image:` + m.ID + `", "options": {"width": 10}}`
 
-	get := func(s *server, path string, options ...option) func() answer {
-		return func() answer { return s.get(path, append(options, with)...) }
+	get := func(s *daemontest.Server, path string, options ...daemontest.Option) func() daemontest.Answer {
+		return func() daemontest.Answer { return s.Get(path, append(options, with)...) }
 	}
-	anonymous := func(method, path string) func() answer {
-		return func() answer { return s.request(method, path, nil) }
+	anonymous := func(method, path string) func() daemontest.Answer {
+		return func() daemontest.Answer { return s.Request(method, path, nil) }
 	}
-	upload := func(s *server, body []byte, options ...option) func() answer {
-		return func() answer { return s.upload(body, append(options, with)...) }
+	upload := func(s *daemontest.Server, body []byte, options ...daemontest.Option) func() daemontest.Answer {
+		return func() daemontest.Answer { return s.Upload(body, append(options, with)...) }
 	}
-	order := func(s *server, body string) func() answer {
-		return func() answer { return s.request(http.MethodPost, "/jobs", strings.NewReader(body), with) }
+	order := func(s *daemontest.Server, body string) func() daemontest.Answer {
+		return func() daemontest.Answer { return s.Request(http.MethodPost, "/jobs", strings.NewReader(body), with) }
 	}
-	stalled := func(path string) func() answer {
-		return func() answer {
-			w := s.dial(t)
-			w.begin(http.MethodPost, path, contentLength(1000), "Authorization: Bearer "+token)
-			return w.answer()
+	stalled := func(path string) func() daemontest.Answer {
+		return func() daemontest.Answer {
+			w := cutsOff.Dial(t)
+			w.Begin(http.MethodPost, path, daemontest.ContentLength(1000))
+			return w.Answer()
 		}
 	}
 
-	provoked := map[string]func() answer{
-		"POST /v1/images 200": upload(s, small(t, 70)),
-		"POST /v1/images 201": upload(s, small(t, 71)),
-		"POST /v1/images 202": upload(s, small(t, 72), header("Prefer", "respond-async")),
+	provoked := map[string]func() daemontest.Answer{
+		"POST /v1/images 200": upload(s, daemontest.SmallJPEG(t, 70)),
+		"POST /v1/images 201": upload(s, daemontest.SmallJPEG(t, 71)),
+		"POST /v1/images 202": upload(s, daemontest.SmallJPEG(t, 72), daemontest.Header("Prefer", "respond-async")),
 		"POST /v1/images 400": upload(s, nil),
 		"POST /v1/images 401": anonymous(http.MethodPost, "/v1/images"),
 		"POST /v1/images 408": stalled("/v1/images"),
 		"POST /v1/images 413": upload(s, make([]byte, 2<<20)),
 		"POST /v1/images 415": upload(s, []byte("text")),
-		"POST /v1/images 422": upload(s, jpegHeader(t, small(t, 73)), header("Prefer", "wait=20")),
-		"POST /v1/images 429": upload(full, small(t, 74)),
-		"POST /v1/images 500": upload(damaged, small(t, 74)),
-		"POST /v1/images 507": upload(noSpace, small(t, 74)),
+		"POST /v1/images 422": upload(s, jpegHeader(t, daemontest.SmallJPEG(t, 73))),
+		"POST /v1/images 429": upload(full, daemontest.SmallJPEG(t, 74)),
+		"POST /v1/images 500": upload(damaged, daemontest.SmallJPEG(t, 74)),
+		"POST /v1/images 507": upload(noSpace, daemontest.SmallJPEG(t, 74)),
 
 		"GET /v1/images 200": get(s, "/v1/images?limit=1"),
 		"GET /v1/images 400": get(s, "/v1/images?limit=0"),
@@ -85,9 +86,9 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 		"GET /v1/images/{id} 404": get(s, "/v1/images/"+noID),
 		"GET /v1/images/{id} 500": get(damaged, "/v1/images/"+noID),
 
-		"DELETE /v1/images/{id} 204": func() answer { return s.request(http.MethodDelete, "/v1/images/"+noID, nil, with) },
+		"DELETE /v1/images/{id} 204": func() daemontest.Answer { return s.Request(http.MethodDelete, "/v1/images/"+noID, nil, with) },
 		"DELETE /v1/images/{id} 401": anonymous(http.MethodDelete, "/v1/images/"+noID),
-		"DELETE /v1/images/{id} 500": func() answer { return damaged.request(http.MethodDelete, "/v1/images/"+noID, nil) },
+		"DELETE /v1/images/{id} 500": func() daemontest.Answer { return damaged.Request(http.MethodDelete, "/v1/images/"+noID, nil) },
 
 		"POST /jobs 202": order(s, imageJob),
 		"POST /jobs 400": order(s, `{"input": ""}`),
@@ -100,20 +101,20 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 		"POST /jobs 500": order(damaged, `{"input": "https://cdn.example.com/cat.jpg"}`),
 		"POST /jobs 507": order(noSpace, `{"input": "https://cdn.example.com/cat.jpg"}`),
 
-		"GET /jobs/{id} 200": func() answer {
-			return s.get(order(s, imageJob)().Header.Get("Location"), header("Prefer", "wait=20"), with)
+		"GET /jobs/{id} 200": func() daemontest.Answer {
+			return s.Get(order(s, imageJob)().Header.Get("Location"), daemontest.Header("Prefer", "wait=60"), with)
 		},
 		"GET /jobs/{id} 401": anonymous(http.MethodGet, "/jobs/"+damagedJob),
 		"GET /jobs/{id} 404": get(s, "/jobs/"+damagedJob),
 		"GET /jobs/{id} 500": get(damaged, "/jobs/"+damagedJob),
 
 		"GET /files/{id}/{name} 200": get(s, file),
-		"GET /files/{id}/{name} 206": get(s, file, header("Range", "bytes=0-9")),
-		"GET /files/{id}/{name} 304": get(s, file, header("If-None-Match", "*")),
+		"GET /files/{id}/{name} 206": get(s, file, daemontest.Header("Range", "bytes=0-9")),
+		"GET /files/{id}/{name} 304": get(s, file, daemontest.Header("If-None-Match", "*")),
 		"GET /files/{id}/{name} 401": anonymous(http.MethodGet, file),
 		"GET /files/{id}/{name} 404": get(s, "/files/"+m.ID+"/1.webp"),
-		"GET /files/{id}/{name} 412": get(s, file, header("If-Match", `"x"`)),
-		"GET /files/{id}/{name} 416": get(s, file, header("Range", "bytes=1000000-")),
+		"GET /files/{id}/{name} 412": get(s, file, daemontest.Header("If-Match", `"x"`)),
+		"GET /files/{id}/{name} 416": get(s, file, daemontest.Header("Range", "bytes=1000000-")),
 		"GET /files/{id}/{name} 500": get(damaged, "/files/"+noID+"/manifest.json"),
 
 		"GET /openapi.json 200": get(s, "/openapi.json"),
@@ -130,28 +131,28 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 		"GET /files/{id}/{name}": file, "GET /openapi.json": "/openapi.json", "GET /healthz": "/healthz", "GET /readyz": "/readyz",
 	} {
 		method, _, _ := strings.Cut(route, " ")
-		provoked[route+" 403"] = func() answer { return guarded.request(method, e.URL+path, nil) }
+		provoked[route+" 403"] = func() daemontest.Answer { return guarded.Request(method, e.URL+path, nil) }
 	}
 
 	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverAnswered)))
 	slices.Sort(known)
-	if documented := answersOf(s.doc); !slices.Equal(documented, known) {
+	if documented := answersOf(s.Contract); !slices.Equal(documented, known) {
 		t.Errorf("the document has the answers\n%q, this test knows\n%q", documented, known)
 	}
 	for key, provoke := range provoked {
 		t.Run(key, func(t *testing.T) {
 			a := provoke()
 			r := a.Request
-			if got := r.Method + " " + s.doc.find(r.Method, r.URL.Path).Path + " " + a.Status[:3]; got != key {
-				t.Errorf("got %s %s", got, a.body)
+			if got := r.Method + " " + s.Contract.Find(r.Method, r.URL.Path).Path + " " + a.Status[:3]; got != key {
+				t.Errorf("got %s %s", got, a.Body)
 			}
 		})
 	}
 }
 
 // answersOf lists "METHOD path status" for each answer of the document.
-func answersOf(c *contract) (answers []string) {
-	for path, item := range c.doc.Paths.Map() {
+func answersOf(c *daemontest.Contract) (answers []string) {
+	for path, item := range c.Doc.Paths.Map() {
 		for method, operation := range item.Operations() {
 			for status := range operation.Responses.Map() {
 				answers = append(answers, method+" "+path+" "+status)
@@ -163,13 +164,13 @@ func answersOf(c *contract) (answers []string) {
 }
 
 // fullDaemon has no place in its queue.
-func fullDaemon(t *testing.T) *server {
+func fullDaemon(t *testing.T) *daemontest.Server {
 	t.Helper()
-	s := start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
-	w := s.dial(t)
-	w.post(contentLength(1000))
-	w.send(small(t, 75)[:500])
-	eventually(t, "an upload is coming in", func() bool { return len(s.names("spool")) == 1 })
+	s := daemontest.Start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
+	w := s.Dial(t)
+	w.Post(daemontest.ContentLength(1000))
+	w.Send(daemontest.SmallJPEG(t, 75)[:500])
+	daemontest.Eventually(t, "an upload is coming in", func() bool { return len(s.Names("spool")) == 1 })
 	return s
 }
 
@@ -179,23 +180,23 @@ func noSpaceLeft(c *config.Config) { c.Storage.MinFree = 1 << 60 }
 const damagedJob = "job_01arz3ndektsv4rrffq69g5fav"
 
 // damagedDaemon is one whose folders somebody else was in.
-func damagedDaemon(t *testing.T) *server {
+func damagedDaemon(t *testing.T) *daemontest.Server {
 	t.Helper()
-	s := prepare(t)
+	s := daemontest.Prepare(t)
 	id := strings.Repeat("a", 26)
 	for _, name := range []string{"files/" + id + "/manifest.json", "queue/done/" + damagedJob + ".json"} {
-		if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(s.Path(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(s.path(name), []byte("{broken"), 0o600); err != nil {
+		if err := os.WriteFile(s.Path(name), []byte("{broken"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.launch(); err != nil {
+	if err := s.Launch(); err != nil {
 		t.Fatal(err)
 	}
 	for _, folder := range []string{"spool", "files/.staging"} {
-		if err := os.RemoveAll(s.path(folder)); err != nil {
+		if err := os.RemoveAll(s.Path(folder)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,17 +206,17 @@ func damagedDaemon(t *testing.T) *server {
 // neverFailedWith are the codes of jobs that no test can provoke, and why they
 // are in the document all the same.
 var neverFailedWith = map[string]string{
-	"insufficient_storage": "a job whose id was told waits for space; only one whose id is told at the very moment when it fails has this",
+	"insufficient_storage": "a job that was answered 202 waits for space; only one that is answered 202 at the very moment when it fails has this",
 }
 
 func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
-	half := picture(t, "test.jpg")
+	half := daemontest.BimgImage(t, "test.jpg")
 	pictures := map[string][]byte{
-		"/small": small(t, 80), "/empty": nil, "/large": append(small(t, 85), make([]byte, 9<<20)...), "/text": []byte("text"), "/half": half[:len(half)/2],
-		"/pixels": withJPEGSize(t, half, 20000, 14000), "/frames": gifOf(t, 8, 8, 31),
-		"/long": jpegOf(t, image.NewGray(image.Rect(0, 0, 17000, 4)), 80), "/slow": jpegOf(t, noise(81, 1500, 1500), 90),
+		"/small": daemontest.SmallJPEG(t, 80), "/empty": nil, "/large": append(daemontest.SmallJPEG(t, 85), make([]byte, 9<<20)...), "/text": []byte("text"), "/half": half[:len(half)/2],
+		"/pixels": withJPEGSize(t, half, 20000, 14000), "/frames": daemontest.GIF(t, 8, 8, 31),
+		"/long": daemontest.JPEG(t, image.NewGray(image.Rect(0, 0, 17000, 4)), 80), "/slow": daemontest.JPEG(t, daemontest.Noise(81, 1500, 1500), 90),
 	}
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, there := pictures[r.URL.Path]
@@ -238,17 +239,17 @@ func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 		c.Fetch.AllowPrivate, c.Fetch.AllowHosts, c.Fetch.Concurrency = true, []string{"127.0.0.1"}, 1
 		c.Limits.MaxFrames = 30
 	}
-	s := start(t, oneCodec, limitBytes(8<<20), fetches)
-	impatient := start(t, oneCodec, fetches, func(c *config.Config) { c.Codec.Timeout, c.Ladder.Effort.AVIF = time.Second, 8 })
-	order := func(s *server, input, options string) jobAnswer {
+	s := daemontest.Start(t, daemontest.OneCodec, limitBytes(8<<20), fetches)
+	impatient := daemontest.Start(t, daemontest.OneCodec, fetches, func(c *config.Config) { c.Codec.Timeout, c.Ladder.Effort.AVIF = time.Second, 8 })
+	order := func(s *daemontest.Server, input, options string) daemontest.Job {
 		t.Helper()
 		body := fmt.Sprintf(`{"input": %q, "options": %s}`, input, options)
-		return s.request(http.MethodPost, "/jobs", strings.NewReader(body)).job(t, http.StatusAccepted)
+		return s.Request(http.MethodPost, "/jobs", strings.NewReader(body)).Job(t, http.StatusAccepted)
 	}
-	end := func(s *server, input, options string) func() jobAnswer {
-		return func() jobAnswer { return s.end(order(s, input, options).ID) }
+	end := func(s *daemontest.Server, input, options string) func() daemontest.Job {
+		return func() daemontest.Job { return s.AwaitJob(order(s, input, options).ID) }
 	}
-	provoked := map[string]func() jobAnswer{
+	provoked := map[string]func() daemontest.Job{
 		"input_forbidden":    end(s, "https://cdn.example.com/cat.jpg", "{}"),
 		"input_not_found":    end(s, origin.URL+"/nothing", "{}"),
 		"input_refused":      end(s, origin.URL+"/empty", "{}"),
@@ -260,32 +261,32 @@ func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 		"too_many_frames":    end(s, origin.URL+"/frames", "{}"),
 		"invalid_options":    end(s, origin.URL+"/long", `{"format": "webp"}`),
 		"processing_failed":  end(impatient, origin.URL+"/slow", `{"format": "avif"}`),
-		"not_found": func() jobAnswer { // deleted while the job waits for its turn
-			m := s.upload(small(t, 82)).manifestOf(t, http.StatusCreated)
+		"not_found": func() daemontest.Job { // deleted while the job waits for its turn
+			m := s.Upload(daemontest.SmallJPEG(t, 82)).Manifest(t, http.StatusCreated)
 			held := order(s, origin.URL+"/small?held", "{}")
 			<-asked
 			j := order(s, "image:"+m.ID, `{"width": 10}`)
-			s.request(http.MethodDelete, "/v1/images/"+m.ID, nil)
+			s.Request(http.MethodDelete, "/v1/images/"+m.ID, nil)
 			close(release)
-			s.end(held.ID)
-			return s.end(j.ID)
+			s.AwaitJob(held.ID)
+			return s.AwaitJob(j.ID)
 		},
-		"internal": func() jobAnswer { // its source is removed by somebody else
-			_, thaw := s.freeze()
-			s.submit(small(t, 83))
-			s.working(1, 0)
-			j := s.submit(small(t, 84))
-			if err := os.Remove(s.path("spool", strings.TrimPrefix(j.Input, "upload:"))); err != nil {
+		"internal": func() daemontest.Job { // its source is removed by somebody else
+			_, thaw := s.Freeze()
+			s.Submit(daemontest.SmallJPEG(t, 83))
+			s.AwaitJobs(1, 0)
+			j := s.Submit(daemontest.SmallJPEG(t, 84))
+			if err := os.Remove(s.Path("spool", strings.TrimPrefix(j.Input, "upload:"))); err != nil {
 				t.Fatal(err)
 			}
 			thaw()
-			return s.end(j.ID)
+			return s.AwaitJob(j.ID)
 		},
 	}
 	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverFailedWith)))
 	slices.Sort(known)
 	var documented []string
-	for _, code := range s.doc.doc.Components.Schemas["JobError"].Value.Properties["code"].Value.Enum {
+	for _, code := range s.Contract.Doc.Components.Schemas["JobError"].Value.Properties["code"].Value.Enum {
 		documented = append(documented, code.(string))
 	}
 	slices.Sort(documented)

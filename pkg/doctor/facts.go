@@ -22,10 +22,9 @@ type Facts struct {
 
 // Settings are the configuration, or why there is none.
 type Settings struct {
-	File     string         // "" if none was named
-	Config   *config.Config // nil if it cannot be used
-	Problem  error          // why it cannot
-	Warnings []string       // about what in it is not used
+	File    string         // "" if none was named
+	Config  *config.Config // nil if it cannot be used
+	Problem error          // why it cannot
 }
 
 // Codec is what one child said of itself.

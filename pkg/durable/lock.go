@@ -18,7 +18,7 @@ func LockDir(dir string) (*Lock, error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		d.Close()
+		_ = d.Close()
 		return nil, fmt.Errorf("%s is in use by another optimizerd: stop it, or choose another directory", dir)
 	}
 	return &Lock{d}, nil

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -30,27 +31,29 @@ func (c Config) Rules() egress.Rules {
 	return egress.Rules{AllowPrivate: c.AllowPrivate, AllowHTTP: c.AllowHTTP, AllowHosts: c.AllowHosts, Ports: c.Ports}
 }
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
+	var errs []error
 	for i, host := range c.AllowHosts {
 		if !hostPattern(host) {
-			return fmt.Errorf("fetch.allow_hosts[%d]: must be like img.example.com or *.example.com (got %q)", i, host)
+			errs = append(errs, fmt.Errorf("fetch.allow_hosts[%d]: must be like img.example.com or *.example.com (got %q)", i, host))
 		}
 	}
 	for i, port := range c.Ports {
 		if port < 1 || port > 65535 {
-			return fmt.Errorf("fetch.ports[%d]: must be from 1 to 65535 (got %d)", i, port)
+			errs = append(errs, fmt.Errorf("fetch.ports[%d]: must be from 1 to 65535 (got %d)", i, port))
 		}
 	}
-	switch {
-	case len(c.Ports) == 0:
-		return fmt.Errorf("fetch.ports: must name at least one port")
-	case c.Timeout < time.Second || c.Timeout > time.Hour:
-		return fmt.Errorf("fetch.timeout: must be from 1s to 1h (got %v)", c.Timeout)
-	case c.Concurrency < 1 || c.Concurrency > 64:
-		return fmt.Errorf("fetch.concurrency: must be from 1 to 64 (got %d)", c.Concurrency)
+	if len(c.Ports) == 0 {
+		errs = append(errs, fmt.Errorf("fetch.ports: must name at least one port"))
 	}
-	return nil
+	if c.Timeout < time.Second || c.Timeout > time.Hour {
+		errs = append(errs, fmt.Errorf("fetch.timeout: must be from 1s to 1h (got %v)", c.Timeout))
+	}
+	if c.Concurrency < 1 || c.Concurrency > 64 {
+		errs = append(errs, fmt.Errorf("fetch.concurrency: must be from 1 to 64 (got %d)", c.Concurrency))
+	}
+	return errors.Join(errs...)
 }
 
 // hostPattern reports whether a host or *.host can match anything.

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/egress"
@@ -14,3 +15,6 @@ func (f *Fetcher) Hasten() { f.wait = time.Millisecond }
 func (f *Fetcher) Resolve(resolver *net.Resolver) {
 	f.client = egress.NewClient(egress.Rules{AllowPrivate: true, Resolver: resolver}, maxRedirects)
 }
+
+// Through has requests go another way.
+func (f *Fetcher) Through(way http.RoundTripper) { f.client.Transport = way }

@@ -9,6 +9,7 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -47,21 +48,22 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
+	var errs []error
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			return fmt.Errorf("http.public_url: must be like https://img.example.com (got %q)", c.PublicURL)
+			errs = append(errs, fmt.Errorf("http.public_url: must be like https://img.example.com (got %q)", c.PublicURL))
 		}
 	}
 	for key, d := range map[string]time.Duration{"http.sync_wait": c.SyncWait, "http.body_idle": c.BodyIdle} {
 		if d < time.Second || d > 90*time.Second {
-			return fmt.Errorf("%s: must be from 1s to 90s: Cloudflare's edge gives up after 100 s (got %v)", key, d)
+			errs = append(errs, fmt.Errorf("%s: must be from 1s to 90s: Cloudflare's edge gives up after 100 s (got %v)", key, d))
 		}
 	}
 	if c.BodyRate < 0 {
-		return fmt.Errorf("http.body_rate: must not be negative (got %d)", c.BodyRate)
+		errs = append(errs, fmt.Errorf("http.body_rate: must be at least 0 (got %d)", c.BodyRate))
 	}
 	for i, host := range c.AllowedHosts {
 		if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" {
@@ -69,7 +71,7 @@ func (c Config) Validate() error {
 		}
 	}
 	_, err := c.proxies()
-	return err
+	return errors.Join(append(errs, err)...)
 }
 
 // ownHosts are the host names that this server answers for beside loopback.
@@ -82,15 +84,16 @@ func (c Config) ownHosts() []string {
 }
 
 func (c Config) proxies() ([]netip.Prefix, error) {
+	var errs []error
 	prefixes := make([]netip.Prefix, len(c.TrustedProxies))
 	for i, s := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("http.trusted_proxies[%d]: must be a network like 192.168.1.2/32 (got %q)", i, s)
+			errs = append(errs, fmt.Errorf("http.trusted_proxies[%d]: must be a network like 192.168.1.2/32 (got %q)", i, s))
 		}
 		prefixes[i] = p
 	}
-	return prefixes, nil
+	return prefixes, errors.Join(errs...)
 }
 
 // Deps are what the API works with.

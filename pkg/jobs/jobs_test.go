@@ -16,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -186,8 +188,8 @@ func TestAnUploadBecomesAPublishedSet(t *testing.T) {
 	}
 	digest := sha256.Sum256([]byte(gif))
 	want := manifest.Source{SHA256: hex.EncodeToString(digest[:]), Filename: "cat.gif", Format: "gif", Bytes: int64(len(gif)), Width: 640, Height: 480, Frames: 1}
-	if m.Source != want || m.Placeholder.Color != "#8a7f6e" {
-		t.Errorf("source %+v, placeholder %+v", m.Source, m.Placeholder)
+	if diff := cmp.Diff(want, m.Source); diff != "" || m.Placeholder.Color != "#8a7f6e" {
+		t.Errorf("placeholder %+v, source (-want +got):\n%s", m.Placeholder, diff)
 	}
 	if n := h.spooled(t); n != 0 {
 		t.Errorf("%d files are left in the spool", n)

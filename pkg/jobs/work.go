@@ -103,7 +103,7 @@ func (s *Service) work(giveUp context.Context, next leaseFunc, do stageFunc) err
 		lease, err := next()
 		switch {
 		case errors.Is(err, ErrQueueClosed), err != nil && giveUp.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // stopping is no failure
 		case err != nil:
 			s.log.Error("cannot lease a job", zap.Error(err))
 			sleep(giveUp, pauseTime)

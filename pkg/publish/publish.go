@@ -73,7 +73,7 @@ func Open(config Config, log *zap.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open served folder: %w", err)
 	}
 	if err := s.openOriginals(); err != nil {
-		s.lock.Close()
+		_ = s.lock.Close()
 		return nil, fmt.Errorf("open originals: %w", err)
 	}
 	return s, nil

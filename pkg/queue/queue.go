@@ -138,7 +138,7 @@ func Open(config Config, log *zap.Logger) (*Queue, error) {
 		q.wake[stage] = make(chan struct{}, 1)
 	}
 	if err := q.recover(); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, err
 	}
 	return q, nil

@@ -160,6 +160,8 @@ func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, 
 	switch {
 	case err != nil:
 		return false, set, fault.Wrap(fault.InvalidRequest, err, "Cannot read the file: %v.", errors.Unwrap(err))
+	case n == 0:
+		return false, set, fault.New(fault.UnsupportedFormat, "The file is empty.")
 	case n > maxBytes:
 		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes (%d).", maxBytes)
 	}

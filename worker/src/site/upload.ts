@@ -173,7 +173,8 @@ function objection(file: File): string | null {
   if (file.size === 0) return "This file is empty.";
   if (file.size > maxBytes) return `This file is too large: ${Math.ceil(file.size / 1e6)} MB, and 100 MB is the most.`;
   if (file.type === "image/svg+xml") return "SVG drawings are not taken. Photos and other pictures made of pixels are.";
-  if (file.type !== "" && !file.type.startsWith("image/") && !pictureName.test(file.name)) return "This is not a picture.";
+  if (file.type !== "" && !file.type.startsWith("image/") && !pictureName.test(file.name))
+    return "This is not a picture.";
   return null;
 }
 
