@@ -155,7 +155,7 @@ func (l *load) post(s *server, seed uint64) {
 	var j jobAnswer
 	options := [2]string{`{}`, `{"width":40,"format":"jpeg"}`}[seed%2]
 	body := fmt.Sprintf(`{"input":"%s/%d.jpg","options":%s,"webhook_url":%q}`, l.origin.URL, seed, options, l.receiver.URL)
-	answer := s.do(l.t, http.MethodPost, "/jobs", []byte(body), nil, &j)
+	answer := s.do(l.t, http.MethodPost, "/jobs", []byte(body), map[string]string{"Content-Type": "application/json"}, &j)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if answer.StatusCode != http.StatusAccepted || l.jobs[j.ID] {

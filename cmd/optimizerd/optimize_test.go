@@ -89,7 +89,7 @@ func TestOptimizeReportsEverythingInADirectory(t *testing.T) {
 	want := map[string]string{
 		"cat.jpg": "made", "cat without a name": "there",
 		"empty.jpg":  "failed unsupported_format: The file is empty.",
-		"noise.JPEG": "failed unsupported_format: This is not a picture of an accepted format.",
+		"noise.JPEG": "failed unsupported_format: The file is not an image in a supported format.",
 		"notes.txt":  "skipped: not an image", "link.jpg": "skipped: symlink", "loop": "skipped: symlink",
 		"pipe.jpg": "skipped: named pipe", "socket.jpg": "skipped: socket", "out": "skipped: output directory",
 	}

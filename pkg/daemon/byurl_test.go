@@ -60,7 +60,7 @@ func withToken(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret"} }
 // create posts a job and decodes the answer into v.
 func create(s *daemontest.Server, v any, body string, options ...daemontest.Option) daemontest.Answer {
 	s.T.Helper()
-	a := s.Request(http.MethodPost, "/jobs", strings.NewReader(body), options...)
+	a := s.PostJob(body, options...)
 	a.Decode(s.T, v, http.StatusAccepted)
 	return a
 }
@@ -272,7 +272,7 @@ func TestBadJobsAreRefusedAndLeaveNothing(t *testing.T) {
 		`{"input": "https://example.com/a", "webhook_url": "https://example.com/"}`:                 "invalid_request", // no secrets
 		`{"input": "https://example.com/a", "metadata": {"a": "` + strings.Repeat(long, 20) + `"}}`: "too_large",
 	} {
-		a := s.Request(http.MethodPost, "/jobs", strings.NewReader(body))
+		a := s.PostJob(body)
 		if p := a.CheckProblem(t, want); strings.Contains(p.Detail, "json:") {
 			t.Errorf("%.60s: the library speaks: %s", body, p.Detail)
 		}
@@ -404,7 +404,7 @@ func TestAStoredImageIsMadeAgain(t *testing.T) {
 	if a := s.Request(http.MethodDelete, "/v1/images/"+m.ID, nil); a.StatusCode != http.StatusNoContent {
 		t.Fatal(a.Status)
 	}
-	s.Request(http.MethodPost, "/jobs", strings.NewReader(`{"input": "image:`+m.ID+`"}`)).CheckProblem(t, "not_found")
+	s.PostJob(`{"input": "image:`+m.ID+`"}`).CheckProblem(t, "not_found")
 	for _, name := range s.Names("originals") {
 		if name == m.ID {
 			t.Error("the original outlives its set")
@@ -416,7 +416,7 @@ func TestWithoutOriginalsAStoredImageCannotBeMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	m := s.Upload(daemontest.SmallJPEG(t, 31)).Manifest(t, http.StatusCreated)
-	p := s.Request(http.MethodPost, "/jobs", strings.NewReader(`{"input": "image:`+m.ID+`"}`)).CheckProblem(t, "not_found")
+	p := s.PostJob(`{"input": "image:`+m.ID+`"}`).CheckProblem(t, "not_found")
 	if !strings.Contains(p.Detail, "keep_originals") {
 		t.Errorf("the detail %q does not say what to do", p.Detail)
 	}

@@ -237,7 +237,7 @@ func TestMetricsAndProfilesAreTheOperatorsAlone(t *testing.T) {
 	if s.Metric("go_goroutines") == 0 {
 		t.Error("no metrics of the Go runtime")
 	}
-	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/symbol"} {
 		s.Get(path).CheckProblem(t, "not_found")
 		res, err := http.Get(s.AdminURL + path)
 		if err != nil {

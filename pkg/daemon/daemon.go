@@ -27,7 +27,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/access"
@@ -377,7 +376,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func serve(s *http.Server, l net.Listener) error {
-	if err := s.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(limitConnections(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -43,7 +43,7 @@ func TestAFileSaysThatItNeverChanges(t *testing.T) {
 			"Content-Type":           types[path],
 			"Content-Length":         fmt.Sprint(len(content)),
 			"ETag":                   `"` + hex.EncodeToString(digest[:]) + `"`,
-			"Cache-Control":          "public, max-age=31536000, immutable",
+			"Cache-Control":          "private, max-age=31536000, immutable",
 			"Repr-Digest":            "sha-256=:" + base64.StdEncoding.EncodeToString(digest[:]) + ":",
 			"Accept-Ranges":          "bytes",
 			"X-Content-Type-Options": "nosniff",
@@ -83,7 +83,7 @@ func TestRangesAndConditions(t *testing.T) {
 		{"from the middle", map[string]string{"Range": "bytes=100-"}, 206, content[100:]},
 		{"suffix", map[string]string{"Range": "bytes=-7"}, 206, content[n-7:]},
 		{"longer than the file", map[string]string{"Range": fmt.Sprintf("bytes=5-%d", 10*n)}, 206, content[5:]},
-		{"another unit", map[string]string{"Range": "lines=1-2"}, 416, nil},
+		{"another unit", map[string]string{"Range": "lines=1-2"}, 200, content},
 		{"beyond the end", map[string]string{"Range": fmt.Sprintf("bytes=%d-", n)}, 416, nil},
 		{"the client has it", map[string]string{"If-None-Match": etag}, 304, nil},
 		{"the client has it, weakly and among others", map[string]string{"If-None-Match": `"x", W/` + etag}, 304, nil},
@@ -100,14 +100,18 @@ func TestRangesAndConditions(t *testing.T) {
 				for name, value := range tc.headers {
 					options = append(options, daemontest.Header(name, value))
 				}
-				a := s.Request(method, path, nil, options...)
-				if a.StatusCode != tc.status {
-					t.Fatalf("%s: got %s, want %d", method, a.Status, tc.status)
+				status := tc.status
+				if method == http.MethodHead && tc.headers["Range"] != "" { // which is for GET alone
+					status = http.StatusOK
 				}
-				if method == http.MethodGet && tc.status < 400 && !bytes.Equal(a.Body, tc.body) {
+				a := s.Request(method, path, nil, options...)
+				if a.StatusCode != status {
+					t.Fatalf("%s: got %s, want %d", method, a.Status, status)
+				}
+				if method == http.MethodGet && status < 400 && !bytes.Equal(a.Body, tc.body) {
 					t.Errorf("got %d bytes, want %d others", len(a.Body), len(tc.body))
 				}
-				if tc.status >= 400 {
+				if status >= 400 {
 					if got, want := a.Header.Get("Content-Range"), fmt.Sprintf("bytes */%d", n); tc.name == "beyond the end" && got != want {
 						t.Errorf("Content-Range is %q, want %q", got, want)
 					}

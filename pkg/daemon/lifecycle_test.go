@@ -58,7 +58,7 @@ func TestStoppingAnswersWhoWaitsAndTheNextStartDoesTheRest(t *testing.T) {
 	half.Send(sources[2][100:])
 	ids = append(ids, half.Answer().Job(t, http.StatusAccepted).ID)
 	s.Stop()
-	if n := s.Logged("job goes back to the queue"); n != 1 {
+	if n := s.Logged("job returned to the queue"); n != 1 {
 		t.Errorf("%d jobs went back to the queue, want the one in work", n)
 	}
 	if left := s.Names("files"); len(left) > 0 && !slices.Equal(left, []string{".staging"}) {
@@ -83,7 +83,7 @@ func TestAnIdleDaemonStopsAtOnce(t *testing.T) {
 	s := daemontest.Start(t)
 	s.Get("/healthz") // leaves an idle connection
 	s.Stop()
-	if n := s.Logged("some requests are cut off"); n > 0 {
+	if n := s.Logged("requests cut off at shutdown"); n > 0 {
 		t.Error("the stop waited for an idle connection")
 	}
 	for _, pid := range s.Codecs() {
@@ -275,7 +275,7 @@ func TestASetIsServedWhileItIsDeletedUpToItsEnd(t *testing.T) {
 	t.Parallel()
 	s, m, path, content := published(t)
 	w := s.Dial(t)
-	w.Send([]byte("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"))
+	w.Send([]byte("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 	if _, err := w.R.Peek(1); err != nil {
 		t.Fatal(err)
 	}

@@ -169,10 +169,10 @@ func TestABodyThatNobodyReadsHoldsUpNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	for _, head := range []string{
-		"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
-		"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"DELETE /v1/images/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
-		"PUT /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
+		"GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"DELETE /v1/images/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
+		"PUT /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
 	} {
 		t.Run(strings.TrimSpace(strings.Join(strings.Fields(head), " ")), func(t *testing.T) {
 			t.Parallel()

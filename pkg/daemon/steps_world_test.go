@@ -74,7 +74,7 @@ func firstSet(t *testing.T, w *world) {
 // which its receiver is forbidden.
 func forbidden(t *testing.T, w *world) {
 	t.Helper()
-	anUpload.killAfter(t, w, anUpload.at("source removed"))
+	anUpload.killAfter(t, w, anUpload.at("source deleted"))
 	w.config.Fetch.AllowPrivate = false
 }
 
@@ -85,6 +85,7 @@ func (w *world) post(path, prefer, body string) error {
 		return err
 	}
 	r.Header.Set("Prefer", prefer)
+	r.Header.Set("Content-Type", "application/json") // of an upload it counts for nothing
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(r)
 	if err != nil {

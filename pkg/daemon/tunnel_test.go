@@ -83,7 +83,7 @@ func behindAccess(t *testing.T) (*daemontest.Server, *edgetest.Edge) {
 func TestWithoutAccessNothingComesThroughTheTunnel(t *testing.T) {
 	t.Parallel()
 	s, e := behindAccess(t)
-	secret := daemontest.Header("Authorization", "Bearer secret-of-16-characters")
+	secret := daemontest.Header("Authorization", "Bearer secret")
 	for _, path := range []string{"/v1/images", "/healthz", "/readyz", "/files/x/manifest.json"} {
 		s.Get(e.URL+path, secret).CheckProblem(t, "forbidden")
 		s.Get(e.URL+path, secret, daemontest.Header("Cf-Access-Jwt-Assertion", "junk")).CheckProblem(t, "forbidden")
@@ -124,7 +124,7 @@ func TestAnUploadOutlivesSlowKeysOfAccess(t *testing.T) {
 	})
 	e.AwaitConnections(2)
 	s.Request(http.MethodPost, e.URL+"/v1/images", bytes.NewReader(uncompressed(1, 3_000_000)),
-		daemontest.Header("Authorization", "Bearer secret-of-16-characters"), daemontest.Header("Cf-Access-Jwt-Assertion", token)).Manifest(t, http.StatusCreated)
+		daemontest.Header("Authorization", "Bearer secret"), daemontest.Header("Cf-Access-Jwt-Assertion", token)).Manifest(t, http.StatusCreated)
 }
 
 func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
@@ -277,7 +277,7 @@ func (u *tunnelled) everyRoute() {
 	if a := u.over(http.MethodGet, accepted.Header.Get("Location"), nil, daemontest.Header("Prefer", "wait=90")); !bytes.Contains(a.Body, []byte(`"completed"`)) {
 		t.Errorf("its job is %s %s", a.Status, a.Body)
 	}
-	u.over(http.MethodPost, "/jobs", strings.NewReader(`{"input":"https://127.0.0.1/x.jpg"}`))
+	u.over(http.MethodPost, "/jobs", strings.NewReader(`{"input":"https://127.0.0.1/x.jpg"}`), daemontest.JSON)
 	u.over(http.MethodGet, "/openapi.json", nil)
 	u.over(http.MethodGet, "/healthz", nil)
 	if r := readinessOf(t, u.over(http.MethodGet, "/readyz", nil), http.StatusOK); r.Parts["tunnel"].Status != "ready" {

@@ -53,12 +53,12 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 		return func() daemontest.Answer { return s.Upload(body, append(options, with)...) }
 	}
 	order := func(s *daemontest.Server, body string) func() daemontest.Answer {
-		return func() daemontest.Answer { return s.Request(http.MethodPost, "/jobs", strings.NewReader(body), with) }
+		return func() daemontest.Answer { return s.PostJob(body, with) }
 	}
 	stalled := func(path string) func() daemontest.Answer {
 		return func() daemontest.Answer {
 			w := cutsOff.Dial(t)
-			w.Begin(http.MethodPost, path, daemontest.ContentLength(1000))
+			w.Begin(http.MethodPost, path, daemontest.ContentLength(1000), "Content-Type: application/json")
 			return w.Answer()
 		}
 	}
@@ -95,6 +95,7 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 		"POST /jobs 401": anonymous(http.MethodPost, "/jobs"),
 		"POST /jobs 404": order(s, `{"input": "image:`+noID+`"}`),
 		"POST /jobs 408": stalled("/jobs"),
+		"POST /jobs 415": func() daemontest.Answer { return s.Request(http.MethodPost, "/jobs", strings.NewReader("{}"), with) },
 		"POST /jobs 413": order(s, strings.Repeat(" ", 65<<10)),
 		"POST /jobs 422": order(s, `{"input": "https://cdn.example.com/cat.jpg", "options": {"width": 100000}}`),
 		"POST /jobs 429": order(full, `{"input": "https://cdn.example.com/cat.jpg"}`),
@@ -125,6 +126,8 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 	}
 
 	guarded, e := behindAccess(t)
+	open := daemontest.Start(t)
+	rebound := func(r *http.Request) { r.Host = "rebind.example.com" }
 	for route, path := range map[string]string{
 		"POST /v1/images": "/v1/images", "GET /v1/images": "/v1/images", "GET /v1/images/{id}": "/v1/images/" + noID,
 		"DELETE /v1/images/{id}": "/v1/images/" + noID, "POST /jobs": "/jobs", "GET /jobs/{id}": "/jobs/" + damagedJob,
@@ -132,6 +135,7 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 	} {
 		method, _, _ := strings.Cut(route, " ")
 		provoked[route+" 403"] = func() daemontest.Answer { return guarded.Request(method, e.URL+path, nil) }
+		provoked[route+" 421"] = func() daemontest.Answer { return open.Request(method, path, nil, rebound) }
 	}
 
 	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverAnswered)))
@@ -244,7 +248,7 @@ func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 	order := func(s *daemontest.Server, input, options string) daemontest.Job {
 		t.Helper()
 		body := fmt.Sprintf(`{"input": %q, "options": %s}`, input, options)
-		return s.Request(http.MethodPost, "/jobs", strings.NewReader(body)).Job(t, http.StatusAccepted)
+		return s.PostJob(body).Job(t, http.StatusAccepted)
 	}
 	end := func(s *daemontest.Server, input, options string) func() daemontest.Job {
 		return func() daemontest.Job { return s.AwaitJob(order(s, input, options).ID) }

@@ -419,7 +419,7 @@ func TestASlowOriginIsGivenUp(t *testing.T) {
 				<-r.Context().Done()
 			}, func(t *testing.T, f *fetch.Fetcher, dir string, requests *atomic.Int32) {
 				_, err := f.Fetch(t.Context(), "http://origin.example/")
-				if got := wantFault(t, err, fault.InputUnavailable, dir); got.Detail != "The origin took too long." {
+				if got := wantFault(t, err, fault.InputUnavailable, dir); got.Detail != "The origin timed out." {
 					t.Errorf("it says %q", got.Detail)
 				}
 				if n := requests.Load(); n != 3 {

@@ -94,6 +94,15 @@ func Header(name, value string) Option {
 	return func(r *http.Request) { r.Header.Add(name, value) }
 }
 
+// PostJob describes a job to POST /jobs.
+func (c *Client) PostJob(job string, options ...Option) Answer {
+	c.T.Helper()
+	return c.Request(http.MethodPost, "/jobs", strings.NewReader(job), append([]Option{JSON}, options...)...)
+}
+
+// JSON says that the body is JSON.
+func JSON(r *http.Request) { r.Header.Set("Content-Type", "application/json") }
+
 // Request sends a request, by path or by whole URL.
 func (c *Client) Request(method, path string, body io.Reader, options ...Option) Answer {
 	c.T.Helper()
