@@ -53,7 +53,7 @@ demo: ## Optimize a real photo with the real daemon, check every file, show them
 run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .run/
 	@echo "Once it listens, upload an image from another terminal:"
 	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
-	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.run exec bin/optimizerd serve
+	@OPTIMIZERD_CONFIG= OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.run exec bin/optimizerd serve
 
 check: ## The fast loop: format, vet, staticcheck, unit tests without libvips and built binaries
 	@scripts/check $(TESTFLAGS)

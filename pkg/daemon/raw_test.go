@@ -3,7 +3,6 @@ package daemon_test
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -81,7 +80,7 @@ func (w *wire) answer() answer {
 func (w *wire) closed() (rest []byte) {
 	w.t.Helper()
 	rest, err := io.ReadAll(w.r)
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+	if e, ok := err.(net.Error); ok && e.Timeout() {
 		w.t.Errorf("the connection is not closed: %v", err)
 	}
 	return rest
