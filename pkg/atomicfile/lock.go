@@ -18,7 +18,7 @@ func LockDir(dir string) (*Lock, error) {
 		return nil, err
 	}
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = d.Close()
+		d.Close()
 		return nil, fmt.Errorf("another optimizerd works in %s: stop it, or choose another folder", dir)
 	}
 	return &Lock{d}, nil

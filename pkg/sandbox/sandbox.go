@@ -83,7 +83,7 @@ func limitMemory(more int64) (int64, error) {
 func closeFiles() (abi int, err error) {
 	abi, err = landlocksys.LandlockGetABIVersion()
 	if err != nil {
-		return 0, nil //nolint:nilerr // a kernel without Landlock says so by an error
+		return 0, nil // a kernel without Landlock says so by an error
 	}
 	// Best effort is about the kernel's age; that there is Landlock at all was
 	// just asked.
