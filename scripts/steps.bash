@@ -29,7 +29,7 @@ spin() {
 remind() {
   local start=$SECONDS
   # sleep outlives a loop that is killed, so it must hold no pipe open.
-  while sleep 60 </dev/null >/dev/null 2>&1 3>&- && kill -0 $$ 2>/dev/null; do
+  while sleep 60 >/dev/null 2>&1 3>&- && kill -0 $$ 2>/dev/null; do
     printf '  %s (%d s so far)\n' "$1" $((SECONDS - start))
   done
 }

@@ -176,10 +176,7 @@ func TestAnUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
 		})
 	}
 	uploads.Wait()
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	s.kill(t)
 
 	serve(t, dir).completes(t, dir, accepted)
 }
@@ -202,10 +199,7 @@ func TestAnUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {
 		sets, err := os.ReadDir(dir + "/files/.staging")
 		return err == nil && len(sets) > 0
 	})
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	s.kill(t)
 	<-given
 
 	s = serve(t, dir)

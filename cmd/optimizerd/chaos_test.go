@@ -300,12 +300,27 @@ func (c *chaos) kill(d *exec.Cmd) {
 	began := time.Now()
 	_ = d.Process.Kill() // it may have stopped already
 	_ = d.Wait()         // its error is that it was killed
-	await(c.t, "the codec processes end with their daemon", func() bool { return len(codecs(c.t, 0)) == 0 })
+	await(c.t, "the codec processes end with their daemon", func() bool { return len(leftovers(c.t)) == 0 })
 	c.slowestChild = max(c.slowestChild, time.Since(began))
 }
 
-// codecs are the codec processes of a daemon; 0 for those of any.
+// codecs are the codec processes of a daemon.
 func codecs(t *testing.T, daemon int) []int {
+	t.Helper()
+	return processes(t, func(exe string, stat procfs.ProcStat) bool {
+		return exe == filepath.Join(bin, "optimizerd-codec") && stat.PPID == daemon
+	})
+}
+
+// leftovers are all processes of daemons that have ended. A child that is
+// forked but does not run the codec yet still has the daemon's name, and holds
+// the locks of its directories.
+func leftovers(t *testing.T) []int {
+	t.Helper()
+	return processes(t, func(exe string, _ procfs.ProcStat) bool { return filepath.Dir(exe) == bin })
+}
+
+func processes(t *testing.T, wanted func(exe string, stat procfs.ProcStat) bool) []int {
 	t.Helper()
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -314,10 +329,10 @@ func codecs(t *testing.T, daemon int) []int {
 	var pids []int
 	for _, p := range all {
 		exe, err := p.Executable()
-		if err != nil || exe != filepath.Join(bin, "optimizerd-codec") {
+		if err != nil {
 			continue // gone, or somebody else's
 		}
-		if stat, err := p.Stat(); err == nil && stat.State != "Z" && (daemon == 0 || stat.PPID == daemon) {
+		if stat, err := p.Stat(); err == nil && stat.State != "Z" && wanted(exe, stat) {
 			pids = append(pids, p.PID)
 		}
 	}
@@ -422,7 +437,7 @@ func (c *chaos) settle() {
 			}
 		}
 	}
-	if left := codecs(c.t, 0); len(left) > 0 {
+	if left := leftovers(c.t); len(left) > 0 {
 		c.t.Errorf("codec processes live on: %v", left)
 	}
 	c.lookAtFiles(true)

@@ -146,6 +146,15 @@ func serve(t *testing.T, dir string, sets ...string) *server {
 	return s
 }
 
+// kill ends the daemon as a power cut would, and waits for its children, which
+// the kernel kills with it.
+func (s *server) kill(t *testing.T) {
+	t.Helper()
+	_ = s.Process.Kill() // it may have stopped already
+	_ = s.Wait()         // its error is that it was killed
+	await(t, "the children end with their daemon", func() bool { return len(leftovers(t)) == 0 })
+}
+
 // do sends a request and decodes the JSON of the answer into v.
 func (s *server) do(t *testing.T, method, path string, body []byte, header map[string]string, v any) *http.Response {
 	t.Helper()
@@ -244,10 +253,7 @@ func TestAKilledDaemonLosesNothingThatItAccepted(t *testing.T) {
 		}
 		accepted = append(accepted, j.ID)
 	}
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	s.kill(t)
 
 	serve(t, dir).completes(t, dir, accepted)
 }

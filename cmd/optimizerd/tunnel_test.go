@@ -105,10 +105,7 @@ func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
 	if status == 0 || !strings.Contains(said, "tunnel.socket") || !strings.Contains(said, "another program is listening there") {
 		t.Errorf("a second daemon ended with %d: %s", status, said)
 	}
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	s.kill(t)
 	again := serve(t, filepath.Join(dir, "a"), sets...)
 	if err := again.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -42,6 +42,7 @@ func (u *Unavailable) Unwrap() error { return u.Cause }
 const (
 	helloTimeout = 15 * time.Second // for libvips to start, and for each part of its self-test: all take 0.1 s, on a busy Pi some seconds
 	exitTimeout  = 2 * time.Second  // from closing the socket of an idle child to its end
+	reapTimeout  = 10 * time.Second // from the child's end of the socket being closed to the child's own end
 )
 
 // process is one child, as its parent sees it.
@@ -308,7 +309,7 @@ const maxVariant = 256 << 20
 
 // crash ends the child and says why it was in no state to go on.
 func (p *process) crash(cause error) *Crash {
-	died := p.ended()
+	died := p.ended(cause)
 	p.kill()
 	if !died {
 		return &Crash{cause.Error()}
@@ -330,12 +331,16 @@ func (p *process) alive() bool {
 }
 
 // ended reports whether the child ended by itself. A broken socket is seen
-// before the end of the process that held it, so it waits a little.
-func (p *process) ended() bool {
+// before the end of the process that held it, on a busy machine long before.
+func (p *process) ended(cause error) bool {
+	longest := 100 * time.Millisecond
+	if slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE}, func(e error) bool { return errors.Is(cause, e) }) {
+		longest = reapTimeout
+	}
 	select {
 	case <-p.exited:
 		return true
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(longest):
 		return false
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
@@ -55,6 +56,9 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	s := daemontest.Start(t, d.use, func(c *config.Config) {
 		c.Ladder.Widths, c.Ladder.Quality.JPEG, c.Ladder.Effort.WebP = []int{120, 240}, 95, 0
 		c.Codec.Processes = 2
+		// On a full disk, jobs that were answered 202 are tried again and again
+		// before all others, so that the clients of those get 202 too.
+		c.HTTP.SyncWait = 15 * time.Second
 	})
 	o := &onslaught{answers: make(map[int]int), promised: make(map[string][]byte)}
 	stop := make(chan struct{})

@@ -56,7 +56,7 @@ typedef struct {
 	gboolean icc;    /* convert by the embedded profile */
 	gboolean shaped; /* which shaper says, too */
 	Shaper shaper;
-	gint64 turned; /* out: microseconds that turning it upright took */
+	gint64 turned;   /* out: microseconds that turning it upright took */
 } KernelTop;
 
 typedef enum {

@@ -145,7 +145,7 @@ transpose(Eight rows[LANES])
  */
 typedef struct {
 	int source; /* samples in the source */
-	int size;   /* places in the result */
+	int size;	/* places in the result */
 	int taps;
 	int *begin;
 	int16_t *weights; /* size x taps */

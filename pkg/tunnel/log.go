@@ -16,7 +16,7 @@ type zapWriter struct{ log *zap.Logger }
 func (w zapWriter) Write(line []byte) (int, error) {
 	fields := make(map[string]any)
 	if err := json.Unmarshal(line, &fields); err != nil {
-		return len(line), nil //nolint:nilerr // it is not for us to end a look-up for its log
+		return len(line), nil // it is not for us to end a look-up for its log
 	}
 	message, _ := fields[zerolog.MessageFieldName].(string)
 	delete(fields, zerolog.MessageFieldName)

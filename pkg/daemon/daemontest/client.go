@@ -19,24 +19,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 )
 
-// TryUpload uploads an image; it may be called from any goroutine.
-func (c *Client) TryUpload(image []byte, options ...Option) (Answer, error) {
-	return c.Try(http.MethodPost, "/v1/images", bytes.NewReader(image), options...)
-}
-
-// Decode decodes the body of an answer that must have one of the statuses.
-func (a Answer) Decode(t *testing.T, v any, statuses ...int) {
-	t.Helper()
-	if !slices.Contains(statuses, a.StatusCode) {
-		t.Fatalf("got %s %s, want %v", a.Status, a.Body, statuses)
-	}
-	d := json.NewDecoder(bytes.NewReader(a.Body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		t.Fatalf("%s: %v", a.Body, err)
-	}
-}
-
 // Patience is how long a test waits for anything. It only guards against
 // hanging, so it is far longer than anything takes on a machine under load.
 const Patience = 3 * time.Minute
@@ -86,6 +68,19 @@ type Answer struct {
 	Body []byte
 }
 
+// Decode decodes the body of an answer that must have one of the statuses.
+func (a Answer) Decode(t *testing.T, v any, statuses ...int) {
+	t.Helper()
+	if !slices.Contains(statuses, a.StatusCode) {
+		t.Fatalf("got %s %s, want %v", a.Status, a.Body, statuses)
+	}
+	d := json.NewDecoder(bytes.NewReader(a.Body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		t.Fatalf("%s: %v", a.Body, err)
+	}
+}
+
 // Option changes a request.
 type Option func(*http.Request)
 
@@ -113,7 +108,7 @@ func (c *Client) Request(method, path string, body io.Reader, options ...Option)
 	return a
 }
 
-// Try is request for goroutines other than the test'c.
+// Try is Request for goroutines other than the test's.
 func (c *Client) Try(method, path string, body io.Reader, options ...Option) (Answer, error) {
 	url := path
 	if strings.HasPrefix(path, "/") {
@@ -145,6 +140,11 @@ func (c *Client) Get(path string, options ...Option) Answer {
 func (c *Client) Upload(image []byte, options ...Option) Answer {
 	c.T.Helper()
 	return c.Request(http.MethodPost, "/v1/images", bytes.NewReader(image), options...)
+}
+
+// TryUpload uploads an image; it may be called from any goroutine.
+func (c *Client) TryUpload(image []byte, options ...Option) (Answer, error) {
+	return c.Try(http.MethodPost, "/v1/images", bytes.NewReader(image), options...)
 }
 
 // Metric is the value of a series on the admin listener, 0 if there is none.

@@ -30,8 +30,8 @@ func (c *Client) leftovers() []string {
 	return left
 }
 
-// CheckNothingLeft waits until no upload and no job has a file. What is not needed
-// any more is deleted just after the answer.
+// CheckNothingLeft waits until no upload and no job has a file: what is not
+// needed any more is deleted just after the answer.
 func (c *Client) CheckNothingLeft() {
 	c.T.Helper()
 	c.goes("files of uploads", c.leftovers)

@@ -62,7 +62,7 @@ func (e *Edge) serve(g *gate, conn *tls.Conn) {
 
 	reader, writer := io.Pipe()
 	defer writer.Close()
-	l.hangUp = func() { _ = writer.Close() }
+	l.hangUp = func() { writer.Close() }
 	l.cut = func() { writer.CloseWithError(net.ErrClosed) } // the stream is reset
 	control, err := http.NewRequest(http.MethodPut, "http://edge/", reader)
 	if err != nil {
