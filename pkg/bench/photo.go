@@ -12,17 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The size of the picture that is measured with when none is named: that of a
-// phone's 12 megapixels.
+// The size of the generated image: a phone's 12 megapixels.
 const (
 	photoWidth  = 4000
 	photoHeight = 3000
 )
 
-// Photo makes a JPEG that costs about what a photo costs, in memory alone: dead
-// leaves, discs of all sizes that hide each other, which have the edges and the
-// spectrum of photos, with a wave and a grain on them. It is the same picture
-// each time. This process can open the file anew by its name.
+// Photo generates a JPEG, in memory, that costs about as much as a photo. It
+// uses the dead leaves model, overlapping discs of all sizes, which has the
+// edges and the spectrum of photos, plus a wave and grain. The image is always
+// the same. The file can be opened again by its name within this process.
 func Photo() (*os.File, error) {
 	fd, err := unix.MemfdCreate("image", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -37,32 +36,32 @@ func Photo() (*os.File, error) {
 
 func paint() image.Image {
 	random := rand.New(rand.NewPCG(1, 1))
-	picture := image.NewYCbCr(image.Rect(0, 0, photoWidth, photoHeight), image.YCbCrSubsampleRatio420)
-	paintLeaf(picture, leaf{photoWidth / 2, photoHeight / 2, photoWidth, 110, 120, 130, 0.01, 0.01})
+	img := image.NewYCbCr(image.Rect(0, 0, photoWidth, photoHeight), image.YCbCrSubsampleRatio420)
+	paintLeaf(img, leaf{photoWidth / 2, photoHeight / 2, photoWidth, 110, 120, 130, 0.01, 0.01})
 	for range leaves {
-		paintLeaf(picture, randomLeaf(random))
+		paintLeaf(img, randomLeaf(random))
 	}
-	for i := range picture.Y {
+	for i := range img.Y {
 		grain := random.Uint64()
-		picture.Y[i] += uint8(grain&grainMask) + uint8(grain>>8&grainMask)
+		img.Y[i] += uint8(grain&grainMask) + uint8(grain>>8&grainMask)
 	}
-	return picture
+	return img
 }
 
 const (
 	leaves    = 20000
-	grainMask = 7 // the grain is the sum of two random numbers up to this
+	grainMask = 7 // maximum of each of the two random numbers that make up the grain
 )
 
-// leaf is a disc with a wave of brightness across it.
+// leaf is a disc with a brightness wave across it.
 type leaf struct {
 	x, y, radius float64
 	luma, cb, cr float64
-	waveX, waveY float64 // radians a pixel
+	waveX, waveY float64 // radians per pixel
 }
 
-// randomLeaf draws a radius by the power law of sizes in photos, an inverse
-// cube.
+// randomLeaf draws a leaf. Radii follow an inverse cube law, like the sizes of
+// objects in photos.
 func randomLeaf(r *rand.Rand) leaf {
 	const smallest, largest = 8, 700
 	u := r.Float64()
@@ -76,7 +75,7 @@ func randomLeaf(r *rand.Rand) leaf {
 	}
 }
 
-// edgeWidth is how many pixels an edge is wide, as lenses make them.
+// edgeWidth is the width of the soft edge of a leaf, in pixels.
 const edgeWidth = 6
 
 func paintLeaf(p *image.YCbCr, l leaf) {
@@ -100,7 +99,7 @@ func paintLeaf(p *image.YCbCr, l leaf) {
 	}
 }
 
-// blend leaves room for the grain.
+// blend mixes value into sample and leaves headroom for the grain.
 func blend(sample *uint8, value, cover float64) {
 	mixed := value*cover + float64(*sample)*(1-cover)
 	*sample = uint8(min(240, max(1, mixed)))

@@ -10,8 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Print writes the report for a person, with the proposal as a piece of the
-// configuration file at its end.
+// Print writes the report as text, followed by the proposal as YAML.
 func (r Report) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	memory := "memory unknown"

@@ -22,19 +22,19 @@ import (
 
 // Config holds the settings of the pool.
 type Config struct {
-	Path      string        `mapstructure:"path"`      // of optimizerd-codec; "" looks where Find says
-	Processes int           `mapstructure:"processes"` // children at once; 0 is half the cores, if memory allows
-	Threads   int           `mapstructure:"threads"`   // encoders at once in a child; 0 is one a core
-	Timeout   time.Duration `mapstructure:"timeout"`   // for one source, then the child is killed
-	Memory    int64         `mapstructure:"memory"`    // bytes that a child may take for its work; 0 follows limits.max_memory
-	MaxJobs   int           `mapstructure:"max_jobs"`  // then a child is replaced by a fresh one
-	Version   string        `mapstructure:"-"`         // of this build, to hold the child's against
+	Path      string        `mapstructure:"path"`      // path of optimizerd-codec; "" searches as Find does
+	Processes int           `mapstructure:"processes"` // number of children; 0 is half the cores, if memory allows
+	Threads   int           `mapstructure:"threads"`   // parallel encoders per child; 0 is one per core
+	Timeout   time.Duration `mapstructure:"timeout"`   // per source; the child is killed after it
+	Memory    int64         `mapstructure:"memory"`    // bytes a child may use for its work; 0 follows limits.max_memory
+	MaxJobs   int           `mapstructure:"max_jobs"`  // sources per child before it is replaced
+	Version   string        `mapstructure:"-"`         // version of this build, to compare with the child's
 }
 
-// DefaultConfig leaves the numbers to the machine.
+// DefaultConfig sizes the pool by the machine.
 func DefaultConfig() Config { return Config{Timeout: time.Minute, MaxJobs: 500} }
 
-// minMemory is what a child needs for the smallest picture.
+// minMemory is what a child needs for the smallest image.
 const minMemory = 64 << 20
 
 // Validate reports every setting that is out of range, by its key.
@@ -58,13 +58,13 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// maxResident is how large an idle child may be. glibc gives back little of
-// what a large picture took; a fresh process gives back all.
+// maxResident is the largest RSS of an idle child, in bytes. glibc returns
+// little of the memory of a large image; a fresh process returns all of it.
 const maxResident = 256 << 20
 
-// withDefaults fills in what the machine decides.
+// withDefaults replaces zero values by values for this machine.
 func (c Config) withDefaults() Config {
-	cores := runtime.GOMAXPROCS(0) // it knows the cgroup's share
+	cores := runtime.GOMAXPROCS(0) // respects the cgroup's CPU quota
 	if c.Processes == 0 {
 		c.Processes = processesFor(cores, AvailableMemory(), c.Memory)
 	}
@@ -74,52 +74,52 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// What an idle child takes, and what the daemon and the rest of a small system
-// do; bytes.
+// Memory of an idle child, and memory reserved for the daemon and the rest of a
+// small system; bytes.
 const (
 	IdleChild = 32 << 20
 	reserved  = 192 << 20
 )
 
-// processesFor is a child for every two cores, since each uses them all for
-// most of a picture, but no more than can be at their largest at once.
+// processesFor returns one child per two cores, since each child uses all cores
+// for most of a render, limited to the number that fits into memory at peak.
 func processesFor(cores int, memory, child int64) int {
 	return max(1, min(cores/2, Fit(memory, child)))
 }
 
-// Fit is how many children can be at their largest at once where so much memory
-// is, each with so much for its work; bytes.
+// Fit returns how many children fit into memory at their peak, each with child
+// bytes for its work.
 func Fit(memory, child int64) int { return int((memory - reserved) / (child + IdleChild)) }
 
-// AvailableMemory is that of the machine, or of the cgroup where that has less;
-// 0 if neither can be known.
+// AvailableMemory returns the memory of the machine or the limit of its cgroup,
+// whichever is less, in bytes; 0 if unknown.
 func AvailableMemory() int64 {
 	memory, err := memlimit.FromSystem()
 	if limit, limitErr := memlimit.FromCgroup(); limitErr == nil && (err != nil || limit < memory) {
 		memory, err = limit, nil
 	}
 	if err != nil {
-		return 0 // unknown: be careful
+		return 0 // unknown: callers fall back to the minimum
 	}
 	return int64(min(memory, math.MaxInt64))
 }
 
-// Pool is an Engine made of child processes. Its zero value is not usable.
+// Pool is an Engine backed by child processes. Use NewPool to create one. It is
+// safe for concurrent use.
 type Pool struct {
 	config  Config
 	log     *zap.Logger
-	slots   chan *process // as many as processes; nil for a child that is not running
+	slots   chan *process // one slot per child; nil if the child is not running
 	about   About
-	alone   sync.Mutex // held by who collects all slots
+	alone   sync.Mutex // held while collecting all slots
 	spawner *spawner
 	started atomic.Int64
 	crashed atomic.Int64
-	broken  atomic.Pointer[error] // why the last child did not start; nil if it did
+	broken  atomic.Pointer[error] // error of the last failed start; nil after a successful one
 }
 
-// NewPool starts the first child, so that a codec that is missing or of
-// another build is known at once, and what its self-test says; the others
-// start when there is work.
+// NewPool starts the first child, so that a missing codec, another build or a
+// failed self-test is known at once. The other children start on demand.
 func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error) {
 	path, err := Find(config.Path)
 	if err != nil {
@@ -141,7 +141,7 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	return p, nil
 }
 
-// start runs one more child; a child that cannot start is nil.
+// start starts one child.
 func (p *Pool) start(ctx context.Context) (*process, error) {
 	child, err := p.spawner.start(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -157,10 +157,10 @@ func (p *Pool) start(ctx context.Context) (*process, error) {
 	return child, nil
 }
 
-// About is how the children introduced themselves.
+// About returns the greeting of the first child.
 func (p *Pool) About() About { return p.about }
 
-// Check reports why children do not start, or nil.
+// Check returns a fault if the last start of a child failed.
 func (p *Pool) Check() error {
 	if err := p.broken.Load(); err != nil {
 		return fault.Wrap(fault.Internal, *err, "The codec process does not start. See the server log.")
@@ -168,32 +168,33 @@ func (p *Pool) Check() error {
 	return nil
 }
 
-// Size is how many sources can be rendered at once.
+// Size returns how many sources can be rendered concurrently.
 func (p *Pool) Size() int { return p.config.Processes }
 
-// Stats counts children since the start of the pool.
+// Stats counts children since the pool was created.
 type Stats struct{ Started, Crashed int64 }
 
-// Stats returns the counts so far.
+// Stats returns the current counts.
 func (p *Pool) Stats() Stats { return Stats{p.started.Load(), p.crashed.Load()} }
 
-// Usage is what children have taken from the system, their start and their
-// self-test included.
+// Usage is the resource usage of children, including startup and self-test.
 type Usage struct {
-	CPU  time.Duration // of all of them together
-	Peak int64         // resident memory of the one that took most, bytes
+	CPU  time.Duration // total CPU time
+	Peak int64         // largest RSS of any child, bytes
 }
 
-// Usage sums up the children that have ended: after Close, all.
+// Usage returns the usage of the children that have exited; after Close, of
+// all.
 func (p *Pool) Usage() Usage {
 	p.spawner.counts.Lock()
 	defer p.spawner.counts.Unlock()
 	return p.spawner.usage
 }
 
-// Render implements Engine. It waits for a free child, and kills that child
-// when ctx ends or the configured time has passed. An error is a fault of the
-// child's telling, a *Crash, the sink's own error, or ctx's.
+// Render implements Engine. It blocks until a child is free, and kills the
+// child when ctx ends or the configured timeout has passed. The error is a
+// fault reported by the child, a *Crash, an *Unavailable, the sink's own error,
+// or ctx's.
 func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
 	var child *process
 	select {
@@ -203,7 +204,7 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	}
 	defer func() { p.slots <- p.reusable(child) }()
 	if child != nil && !child.alive() {
-		child.kill() // it died idle; what is left of it goes
+		child.kill() // it died while idle; this reaps it
 		child = nil
 	}
 	if child == nil {
@@ -215,9 +216,9 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	return p.render(ctx, child, src, request{recipe, limits}, sink)
 }
 
-// Alone is the pool as an engine that gives each source a fresh child, which
-// works while no other does: the last try for a source that was at hand when a
-// child died, and may have had to do with it or not.
+// Alone returns the pool as an engine that renders each source in a fresh child
+// while no other child works: the retry in isolation for a source that was in
+// progress when a child crashed.
 func (p *Pool) Alone() Engine { return alone{p} }
 
 type alone struct{ p *Pool }
@@ -268,8 +269,8 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	return ladder.Summary{}, err
 }
 
-// reusable is the child, or nil for one that is dead, worn out or has
-// grown.
+// reusable returns child, or nil after closing it if it is dead, has reached
+// MaxJobs or has grown too large.
 func (p *Pool) reusable(child *process) *process {
 	if child == nil || !child.alive() {
 		return nil
@@ -283,7 +284,7 @@ func (p *Pool) reusable(child *process) *process {
 	return nil
 }
 
-// Close ends the children, after the work that they have at hand.
+// Close ends the children once they are idle. It blocks until all have exited.
 func (p *Pool) Close() {
 	for range cap(p.slots) {
 		if child := <-p.slots; child != nil {
@@ -293,16 +294,15 @@ func (p *Pool) Close() {
 	p.spawner.close()
 }
 
-// workarounds are what a child is started with beside the configuration, because an
-// earlier one died without it.
+// workarounds are start options that earlier crashes made necessary.
 type workarounds struct {
 	noVector bool
-	off      []string // parts of the self-test, and so formats, that are left out
+	off      []string // parts of the self-test to skip, which disables their formats
 }
 
-// spawner starts children, all on one thread of its own: the kernel kills a
-// child when the thread that started it ends, which must be at the end of the
-// daemon and not whenever Go lets a thread go.
+// spawner starts all children on one locked OS thread: with Pdeathsig the
+// kernel kills a child when the thread that started it exits, which must not
+// happen before the daemon exits.
 type spawner struct {
 	config Config
 	log    *zap.Logger
@@ -310,17 +310,17 @@ type spawner struct {
 
 	mu          sync.Mutex
 	workarounds workarounds
-	suspect     string // the part of the self-test for which vector code was switched off
-	settled     bool   // a child has greeted, so these are the workarounds that this machine needs
+	suspect     string // part of the self-test for which vector code was disabled
+	settled     bool   // a child has greeted: the workarounds are final
 
 	counts sync.Mutex
-	usage  Usage // of the children that have ended
+	usage  Usage // of the children that have exited
 }
 
 func newSpawner(config Config, log *zap.Logger) *spawner {
 	s := &spawner{config: config, log: log, spawn: make(chan func())}
 	go func() {
-		runtime.LockOSThread() // and never unlocked: it ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		lowerPriority()
 		for f := range s.spawn {
 			f()
@@ -331,13 +331,14 @@ func newSpawner(config Config, log *zap.Logger) *spawner {
 
 func (s *spawner) close() { close(s.spawn) }
 
-// maxStarts is how many children may die before they greet with nothing to be
-// learnt from it: a kernel short of memory kills as it likes.
+// maxStarts is how many children may die before their greeting without a new
+// workaround, for example because the kernel is out of memory.
 const maxStarts = 5
 
-// start runs a child to its greeting. One that dies in its self-test is started
-// again without vector code, a known fault of libvips on some boards; when that
-// does not help, with vector code but without the part that it died of.
+// start starts a child and waits for its greeting. If the child dies in its
+// self-test, start disables vector code, which is a known fault of libvips on
+// some boards. If that does not help, it enables vector code again and skips
+// the part of the self-test that failed.
 func (s *spawner) start(ctx context.Context) (*process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -365,8 +366,9 @@ func (s *spawner) start(ctx context.Context) (*process, error) {
 	}
 }
 
-// learn changes the workarounds after a crash; false is that there is nothing to
-// change. What an earlier child could do stays on: the others were told of it.
+// adapt changes the workarounds after a crash and reports whether it did. Once
+// a child has greeted they are final, since its capabilities have been
+// published.
 func (s *spawner) adapt(crash *selfTestCrash) bool {
 	switch {
 	case s.settled || crash.part == "" || slices.Contains(s.workarounds.off, crash.part):
@@ -392,7 +394,7 @@ func (s *spawner) spawnOne() (child *process, err error) {
 	return child, err
 }
 
-// count adds up what an ended child took.
+// count adds the resource usage of an exited child.
 func (s *spawner) count(ended *os.ProcessState) {
 	s.counts.Lock()
 	defer s.counts.Unlock()

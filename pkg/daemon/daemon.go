@@ -1,5 +1,5 @@
-// Package daemon assembles the parts into a running service. Nothing imports
-// it but cmd/optimizerd, and daemontest for tests.
+// Package daemon assembles the parts into a running service. Only
+// cmd/optimizerd imports it.
 //
 //	tunnel ─┐
 //	client ─► httpapi ─► jobs ─► queue ─► render ─► publish ─► files/<id>/…
@@ -7,8 +7,8 @@
 //	                     a URL                │   └──► notify ─► a webhook
 //	                                      codec pool ═► optimizerd-codec × N
 //
-// It owns what no part does alone: listeners, the order of starting and
-// stopping, metrics, the log, and the talk with systemd.
+// It owns what belongs to no single part: listeners, the order of startup and
+// shutdown, metrics, the log and systemd notifications.
 package daemon
 
 import (
@@ -49,7 +49,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// Daemon is the assembled service. New starts it listening, Run serves.
+// Daemon is the assembled service. New starts listening, Run serves.
 type Daemon struct {
 	config            config.Config
 	log               *zap.Logger
@@ -62,24 +62,25 @@ type Daemon struct {
 	governor          *thermal.Governor
 	receivers         *http.Client // for webhooks
 	listener          net.Listener
-	socket            net.Listener // for a cloudflared beside the daemon; nil unless the tunnel is external
+	socket            net.Listener // for an external cloudflared; nil otherwise
 	server            *http.Server
-	tunnel            *tunnel.Tunnel   // nil unless it is embedded
-	access            *access.Verifier // nil if Cloudflare Access is not asked
-	lastSocketRequest atomic.Int64     // when a request last came over the socket, Unix seconds
+	tunnel            *tunnel.Tunnel   // nil unless embedded
+	access            *access.Verifier // nil without Cloudflare Access
+	lastSocketRequest atomic.Int64     // time of the last request over the socket, Unix seconds
 	metrics           *metrics
-	admin             net.Listener  // nil when it is off
-	stopping          chan struct{} // closed when the daemon begins to stop
+	admin             net.Listener  // nil if disabled
+	stopping          chan struct{} // closed when shutdown begins
 }
 
-// The longest that each step of stopping may take. systemd's TimeoutStopSec is
-// longer than their sum.
+// Limits for the phases of shutdown. systemd's TimeoutStopSec is longer than
+// their sum.
 const (
-	drainTime  = 15 * time.Second // of the requests at hand
-	giveUpTime = 10 * time.Second // of the jobs at hand; then they go back to the queue
+	drainTime  = 15 * time.Second // for requests in progress
+	giveUpTime = 10 * time.Second // for jobs in progress; then they are returned to the queue
 )
 
-// Bounds on what a client without a token can hold of the daemon.
+// readHeaderTimeout and idleTimeout cut off connections that send no request or
+// no further request.
 const (
 	readHeaderTimeout = 10 * time.Second // to send the header of a request
 	idleTimeout       = 2 * time.Minute  // between two requests
@@ -87,8 +88,8 @@ const (
 	maxConnections    = 512 // to each listener; further ones wait to be accepted
 )
 
-// New builds every part, takes the folders, starts the first codec process and
-// listens. An error names the setting to look at.
+// New creates every part, locks the directories, starts the first codec process
+// and starts listening. Errors name the setting at fault.
 func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err error) {
 	if err := c.Servable(); err != nil {
 		return nil, err
@@ -134,7 +135,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
 	views := httpapi.Views{Store: d.store, PublicURL: c.HTTP.PublicURL, URLTTL: c.Files.URLTTL}
-	if !c.Files.Public && len(c.Auth.Tokens) > 0 { // else anybody can read them anyway
+	if !c.Files.Public && len(c.Auth.Tokens) > 0 { // otherwise files are readable without a signature
 		key, err := signedurl.LoadKey(d.path("url-key"))
 		if err != nil {
 			return nil, fmt.Errorf("storage.dir: %w", err)
@@ -142,7 +143,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		views.Key = &key
 	}
 	rules := c.Fetch.Rules()
-	rules.AllowHosts = nil // those are for pictures; receivers are named by who holds a token
+	rules.AllowHosts = nil // AllowHosts applies to images; receivers are named by token holders
 	if err := d.openOutbox(views, rules); err != nil {
 		return nil, err
 	}
@@ -212,7 +213,8 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	return d, nil
 }
 
-// openOutbox takes over what an earlier process left to tell.
+// openOutbox opens the outbox and recovers the webhooks that an earlier process
+// left.
 func (d *Daemon) openOutbox(views httpapi.Views, rules egress.Rules) (err error) {
 	d.receivers = egress.NewClient(rules, 0)
 	d.outbox, err = notify.Open(notify.Config{Dir: d.path(notify.Folder), Secrets: d.config.WebhookSecrets()}, notify.Deps{
@@ -233,7 +235,8 @@ func (d *Daemon) openOutbox(views httpapi.Views, rules egress.Rules) (err error)
 	})
 }
 
-// receivers judges where a webhook may go, if any can be signed.
+// receivers returns the check for webhook URLs, or nil if there is no signing
+// secret.
 func receivers(c config.Config, rules egress.Rules) func(string) error {
 	if len(c.Webhook.Secrets) == 0 {
 		return nil
@@ -247,7 +250,8 @@ func receivers(c config.Config, rules egress.Rules) func(string) error {
 	}
 }
 
-// unavailableFormats says which formats the codec does without, if any.
+// unavailableFormats returns a sentence about the features the codec lacks, or
+// "".
 func unavailableFormats(about codec.About) string {
 	if len(about.Off) == 0 {
 		return ""
@@ -255,8 +259,7 @@ func unavailableFormats(about codec.About) string {
 	return "This machine cannot " + strings.Join(about.Off, ", ") + "."
 }
 
-// dropFormats takes from the ladder what the codec cannot write, so that the
-// other formats are made.
+// dropFormats removes the formats that the codec cannot write from the ladder.
 func (d *Daemon) dropFormats(about codec.About) error {
 	if off := unavailableFormats(about); off != "" {
 		d.log.Warn("some formats are unavailable; run 'optimizerd doctor'", zap.String("codec", off))
@@ -276,8 +279,8 @@ func (d *Daemon) dropFormats(about codec.About) error {
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.config.Storage.Dir, name) }
 
-// listen opens the listeners. The operator's is a convenience: a port that is
-// taken must not keep the service down.
+// listen opens the listeners. A failure of the admin listener is only logged:
+// metrics must not keep the service down.
 func (d *Daemon) listen() (err error) {
 	if d.listener, err = net.Listen("tcp", d.config.HTTP.Listen); err != nil {
 		return fmt.Errorf("http.listen: %w", explain(err))
@@ -307,7 +310,7 @@ func explain(err error) error {
 	}
 }
 
-// URL is where the API can be reached.
+// URL returns the URL of the API.
 func (d *Daemon) URL() string { return "http://" + d.listener.Addr().String() }
 
 // adminHosts are the host names, beside loopback, by which the operator's
@@ -320,7 +323,7 @@ func (d *Daemon) adminHosts() []string {
 	return hosts
 }
 
-// AdminURL is where the operator's listener can be reached, or "".
+// AdminURL returns the URL of the admin listener, or "".
 func (d *Daemon) AdminURL() string {
 	if d.admin == nil {
 		return ""
@@ -328,8 +331,8 @@ func (d *Daemon) AdminURL() string {
 	return "http://" + d.admin.Addr().String()
 }
 
-// Run serves until ctx ends, then stops in order. What was accepted is done,
-// or durable for the next start.
+// Run serves until ctx ends, then shuts down in order. Accepted work is
+// finished, or durable for the next start.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.release()
 	giveUp, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -370,8 +373,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	<-broken.Done()
 	d.stop(tunnelDone, workersDone, cancel)
-	stopDelivery()    // what is in flight ends; what is not told yet is in the outbox
-	_ = admin.Close() // only now: the operator can watch the stopping
+	stopDelivery()    // deliveries in flight end; the others stay in the outbox
+	_ = admin.Close() // last, so that the shutdown can be observed
 	return group.Wait()
 }
 
@@ -382,9 +385,9 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
-// stop is the order of stopping: not ready, the tunnel takes no new request,
-// requests drain, the queue hands out no more, the jobs at hand end or go back.
-// The codec processes are ended by release, when nothing needs them.
+// stop shuts down in order: not ready, the tunnel takes no new requests,
+// requests drain, the queue is closed, running jobs end or return to the queue.
+// release ends the codec processes.
 func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.CancelFunc) {
 	d.log.Info("stopping")
 	d.notify("STOPPING=1")
@@ -394,9 +397,9 @@ func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.Ca
 	defer cancel()
 	if err := d.server.Shutdown(drain); err != nil {
 		d.log.Warn("requests cut off at shutdown", zap.Error(err))
-		_ = d.server.Close() // its error is that of a listener closed before
+		_ = d.server.Close() // the listener may be closed already
 	}
-	<-tunnelDone // it began to stop with ctx: to unregister takes 5 s at most, and then it drains as long
+	<-tunnelDone // it began to stop with ctx: unregistering takes at most 5 s, then it drains as long
 	d.queue.Close()
 	select {
 	case <-workersDone:
@@ -408,14 +411,14 @@ func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.Ca
 	d.log.Info("stopped", zap.Int("jobs_for_the_next_start", pending))
 }
 
-// release gives back what New took; parts that were not made are nil.
+// release frees what New acquired; parts that were not created are nil.
 func (d *Daemon) release() {
 	if d.pool != nil {
 		d.pool.Close()
 	}
 	for _, l := range []net.Listener{d.listener, d.socket, d.admin} {
 		if l != nil {
-			_ = l.Close() // closed already by its server
+			_ = l.Close() // the server may have closed it
 		}
 	}
 	if d.fetcher != nil {
@@ -441,10 +444,11 @@ func (d *Daemon) warn(what string, err error) {
 	}
 }
 
-// housekeepingInterval is how often old sets and jobs are looked for.
+// housekeepingInterval is the time between two prunings of sets, jobs and
+// webhooks.
 const housekeepingInterval = 10 * time.Minute
 
-// housekeeping deletes what retention and jobs.keep say.
+// housekeeping prunes by retention and jobs.keep until ctx ends.
 func (d *Daemon) housekeeping(ctx context.Context) error {
 	ticker := time.NewTicker(housekeepingInterval)
 	defer ticker.Stop()

@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// metrics turns the facts that parts report into Prometheus series.
+// metrics holds the Prometheus collectors.
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
@@ -103,7 +103,7 @@ func unixSeconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// tunnelLocations counts the connections to the edge by its location.
+// tunnelLocations collects the number of connections to the edge by location.
 type tunnelLocations struct{ d *Daemon }
 
 var tunnelLocation = prometheus.NewDesc("optimizerd_tunnel_edge_connections", "Registered connections to Cloudflare's edge by location.", []string{"location"}, nil)
@@ -142,8 +142,8 @@ func (m *metrics) ended(j job.Job) {
 	}
 }
 
-// adminHandler is what the operator sees, without a token: it listens on
-// loopback, and the tunnel never reaches it.
+// adminHandler serves metrics and pprof without a token. It is for a loopback
+// listener; the tunnel never reaches it.
 func adminHandler(m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))

@@ -11,7 +11,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// openTunnel makes the embedded tunnel, if there is to be one. Run connects it.
+// openTunnel creates the embedded tunnel, if configured. Run connects it.
 func (d *Daemon) openTunnel(handler http.Handler) (err error) {
 	c := d.config.Tunnel
 	if c.Mode != tunnel.Embedded {
@@ -23,8 +23,8 @@ func (d *Daemon) openTunnel(handler http.Handler) (err error) {
 	return err
 }
 
-// markTunnelRequests tells what comes over the unix socket, where only cloudflared is,
-// from what comes over the network.
+// markTunnelRequests marks requests that arrive over the unix socket, which
+// only cloudflared uses, as coming through the tunnel.
 func (d *Daemon) markTunnelRequests(handler http.Handler) http.Handler {
 	tunnelled := httpapi.ThroughTunnel(handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +37,8 @@ func (d *Daemon) markTunnelRequests(handler http.Handler) http.Handler {
 	})
 }
 
-// tunnelCheck is the tunnel's part of /readyz.
+// tunnelCheck returns the readiness check of the tunnel, or nil if there is
+// none.
 func (d *Daemon) tunnelCheck() func() (string, error) {
 	switch d.config.Tunnel.Mode {
 	case tunnel.Embedded:
@@ -49,7 +50,7 @@ func (d *Daemon) tunnelCheck() func() (string, error) {
 	}
 }
 
-// socketDetail is all that the daemon knows of a cloudflared beside it.
+// socketDetail describes an external tunnel for /readyz.
 func (d *Daemon) socketDetail() string {
 	last := d.lastSocketRequest.Load()
 	if last == 0 {

@@ -126,7 +126,9 @@ func (w *walker) ofJobs() provoked {
 		"POST /jobs 401": w.anonymous(http.MethodPost, "/jobs"),
 		"POST /jobs 404": w.order(w.s, `{"input": "image:`+noID+`"}`),
 		"POST /jobs 408": w.stalled("/jobs"),
-		"POST /jobs 415": func() daemontest.Answer { return w.s.Request(http.MethodPost, "/jobs", strings.NewReader("{}"), w.with) },
+		"POST /jobs 415": func() daemontest.Answer {
+			return w.s.Request(http.MethodPost, "/jobs", strings.NewReader("{}"), w.with)
+		},
 		"POST /jobs 413": w.order(w.s, strings.Repeat(" ", 65<<10)),
 		"POST /jobs 422": w.order(w.s, `{"input": "https://cdn.example.com/cat.jpg", "options": {"width": 100000}}`),
 		"POST /jobs 429": w.order(w.full, `{"input": "https://cdn.example.com/cat.jpg"}`),

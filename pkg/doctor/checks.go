@@ -43,7 +43,7 @@ func checkConfiguration(f Facts) []Finding {
 	return findings
 }
 
-// greeted reports whether a codec process has told of itself.
+// greeted reports whether a codec process has sent its greeting.
 func (f Facts) greeted() bool { return f.Settings.Config != nil && f.Codec.Problem == nil }
 
 func checkCodec(f Facts) []Finding {
@@ -59,7 +59,7 @@ func checkCodec(f Facts) []Finding {
 	return one(check, OK, fmt.Sprintf("%s %s, libvips %s, bimg %s", f.Codec.Path, a.Version, a.Libvips, a.Bimg), "")
 }
 
-// inputs are the formats that the contract promises to take.
+// inputs are the source formats that the HTTP contract promises.
 var inputs = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
 
 func checkFormats(f Facts) []Finding {
@@ -104,7 +104,7 @@ func checkFormats(f Facts) []Finding {
 	return one(check, OK, fmt.Sprintf("reads %s; writes %v", strings.Join(a.Inputs, " "), a.Outputs), "")
 }
 
-// plugins says what Debian keeps apart from libvips.
+// plugins returns advice on the packages that Debian 13 separates from libvips.
 func plugins(formats string) string {
 	if strings.Contains(formats, "heic") || strings.Contains(formats, "avif") {
 		return " On Debian 13: apt install libheif-plugin-libde265 libheif-plugin-dav1d libheif-plugin-aomenc."
@@ -158,8 +158,8 @@ func checkLandlock(f Facts) []Finding {
 
 func (m Machine) raspberryPi() bool { return strings.Contains(m.Model, "Raspberry Pi") }
 
-// codecNeed is the most that daemon and children can take together, 0 if
-// nothing bounds it.
+// codecNeed returns the most memory that daemon and codec processes can use
+// together, in bytes; 0 if unlimited.
 func (f Facts) codecNeed() int64 {
 	if !f.greeted() || f.Codec.About.Sandbox.Memory == 0 {
 		return 0
@@ -288,7 +288,7 @@ func checkData(f Facts) []Finding {
 	}
 }
 
-// reason is the last part of a file error, without the names that it repeats.
+// reason returns err without the operation and path of a file error.
 func reason(err error) error {
 	var e *fs.PathError
 	if errors.As(err, &e) {
@@ -305,7 +305,7 @@ func checkSpace(f Facts) []Finding {
 	}
 	floor := f.Settings.Config.Storage.MinFree
 	if floor == 0 {
-		floor = min(256<<20, d.Total/20) // as package spool has it
+		floor = min(256<<20, d.Total/20) // as in package intake
 	}
 	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {
@@ -356,7 +356,7 @@ func checkQuarantine(f Facts) []Finding {
 	case f.Settings.Config == nil:
 		return nil
 	case q.Problem != nil && f.Data.Problem != nil:
-		return nil // it goes with the data folder
+		return nil // reported with the data folder
 	case q.Problem != nil:
 		return one(check, Warn, q.Problem.Error(), "Images that crash the codec are processed again each time; repair the folder or delete it.")
 	}
@@ -374,7 +374,7 @@ func checkQuarantine(f Facts) []Finding {
 	}
 }
 
-// No machine that runs this is in a year outside of these.
+// A clock outside these years is wrong.
 const firstYear, lastYear = 2025, 2100
 
 func checkClock(f Facts) []Finding {
@@ -479,8 +479,8 @@ func checkTunnel(f Facts) []Finding {
 
 const edgeAdvice = "The tunnel dials out: it needs DNS and outgoing TCP to port 7844. No port has to be opened, but a firewall must not block these."
 
-// checkServable is whether the daemon would start with what is to be seen here.
-// Credentials of the service are not: one that runs has what it needs.
+// checkServable checks whether the daemon would start with the configuration as
+// seen here. systemd credentials are not visible; a running daemon has them.
 func checkServable(f Facts) []Finding {
 	c := f.Settings.Config
 	if c == nil || f.Port.Running {
@@ -523,7 +523,7 @@ func checkWebhooks(f Facts) []Finding {
 	case f.Settings.Config == nil:
 		return nil
 	case w.Problem != nil && f.Data.Problem != nil:
-		return nil // it goes with the data folder
+		return nil // reported with the data folder
 	case w.Problem != nil:
 		return one(check, Warn, w.Problem.Error(), "Webhooks cannot be stored until they are delivered; repair the folder or delete it.")
 	}

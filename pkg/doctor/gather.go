@@ -25,11 +25,11 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// Options are what Gather looks at.
+// Options configure Gather.
 type Options struct {
-	File string   // of the configuration, as for config.Load
-	Sets []string // as for config.Load
-	Root string   // where proc and sys are; "" is "/"
+	File string   // configuration file, as for config.Load
+	Sets []string // overrides, as for config.Load
+	Root string   // directory that contains proc and sys; "" is "/"
 }
 
 func (o Options) root() root {
@@ -39,8 +39,8 @@ func (o Options) root() root {
 	return root(o.Root)
 }
 
-// Gather collects the facts. Whatever cannot be had is a fact too, so that it
-// has no error.
+// Gather collects the facts. Missing facts are facts too, so it returns no
+// error.
 func Gather(ctx context.Context, o Options) Facts {
 	r := o.root()
 	f := Facts{Settings: Settings{File: o.File}, Machine: machine(r)}
@@ -54,7 +54,7 @@ func Gather(ctx context.Context, o Options) Facts {
 	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
 	f.Port = probePort(ctx, c.HTTP.Listen)
 	if c.Tunnel.Mode == tunnel.Embedded {
-		info, err := os.Stat(c.Tunnel.TokenFile) // there is none if systemd has the token
+		info, err := os.Stat(c.Tunnel.TokenFile) // missing if systemd provides the token
 		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
 		if !f.Port.Running {
 			f.Tunnel.Edge = probeEdge(ctx, c.Tunnel.Config)
@@ -63,7 +63,7 @@ func Gather(ctx context.Context, o Options) Facts {
 	return f
 }
 
-// edgeTimeout is how long the look-up of the edge and a connection to it may take.
+// edgeTimeout limits the lookup of the edge and a connection to it.
 const edgeTimeout = 15 * time.Second
 
 func probeEdge(ctx context.Context, c tunnel.Config) error {
@@ -72,9 +72,9 @@ func probeEdge(ctx context.Context, c tunnel.Config) error {
 	return tunnel.Probe(ctx, c)
 }
 
-// MemoryCgroup is the finding about the memory cgroup alone, for the log of a
-// daemon that starts: systemd accepts a limit that nothing enforces without a
-// word.
+// MemoryCgroup returns the finding about the memory cgroup alone, for the log
+// of a starting daemon: systemd silently accepts a limit that the kernel does
+// not enforce.
 func MemoryCgroup(o Options) Finding {
 	r := o.root()
 	return checkCgroup(Facts{Machine: Machine{Model: r.model(), Cgroup: r.cgroup()}})[0]
@@ -95,7 +95,7 @@ func probeCodec(ctx context.Context, c codec.Config) Codec {
 	return Codec{Path: path, About: pool.About(), Processes: pool.Size()}
 }
 
-// data looks at a folder, or at the one in which it would be made.
+// data examines a directory, or the existing one in which it would be created.
 func data(r root, dir, libvips string) Data {
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
@@ -138,7 +138,7 @@ func data(r root, dir, libvips string) Data {
 	return d
 }
 
-// above is the nearest folder that exists.
+// existingParent returns the nearest existing directory above dir.
 func existingParent(dir string) string {
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
@@ -149,7 +149,7 @@ func existingParent(dir string) string {
 	return dir
 }
 
-// probe makes a file, writes to it, and removes it.
+// probe creates a file in dir, writes to it and deletes it.
 func probe(dir string) error {
 	file, err := os.CreateTemp(dir, ".doctor-*")
 	if err != nil {
@@ -172,7 +172,7 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 		switch {
 		case e.Unreadable != "":
 			q.Unreadable++
-		case libvips == "" || store.Counts(e): // if the codec is silent, as it was
+		case libvips == "" || store.Counts(e): // without a codec, count all of them
 			q.Counting++
 		default:
 			q.Old++
@@ -181,7 +181,8 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 	return q
 }
 
-// probePort takes the address for a moment, or asks who has it.
+// probePort listens on the address for a moment, or queries the daemon that
+// holds it.
 func probePort(ctx context.Context, address string) Port {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
@@ -194,7 +195,7 @@ func probePort(ctx context.Context, address string) Port {
 	return Port{Problem: err}
 }
 
-// queryTimeout is how long the one who has the port may take to answer.
+// queryTimeout limits a query of a running daemon.
 const queryTimeout = 3 * time.Second
 
 // answers reports whether an optimizerd is alive at the address.
@@ -203,7 +204,7 @@ func answers(ctx context.Context, address string) bool {
 	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
 }
 
-// queryDaemon has a running daemon tell of its parts.
+// queryDaemon asks a running daemon for its readiness.
 func queryDaemon(ctx context.Context, address string) Port {
 	p := Port{Running: true}
 	var ready struct {
@@ -225,7 +226,7 @@ func queryDaemon(ctx context.Context, address string) Port {
 	return p
 }
 
-// maxAnswer is more than the answers asked for have.
+// maxAnswer limits the size of a response, in bytes.
 const maxAnswer = 64 << 10
 
 func get(ctx context.Context, address, path string, v any) error {
@@ -242,7 +243,7 @@ func get(ctx context.Context, address, path string, v any) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy of the environment
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without a proxy from the environment
 	answer, err := client.Do(r)
 	if err != nil {
 		return err

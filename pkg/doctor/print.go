@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// Style is how a report is printed for a person.
+// Style controls how a report is printed.
 type Style struct {
 	Color bool
-	Width int // columns; 0 does not break lines
+	Width int // columns; 0 disables wrapping
 }
 
 var colors = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m"}
 
-// Print writes the report for a person: a line a finding, what to do about it
-// below, and the sum.
+// Print writes the report as text: one line per finding, its advice below, and
+// a summary at the end.
 func (r Report) Print(w io.Writer, style Style) error {
 	const gap = 2
 	name := 0
@@ -72,9 +72,9 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// wrap breaks text into lines at spaces. A width that is too small for
-// anything breaks nothing. What could steer a terminal is left out: some of
-// the text is what other programs say.
+// wrap breaks text into lines at spaces; it does not break at widths that are
+// too small. Unprintable characters are removed, since parts of the text come
+// from other programs and could control the terminal.
 func wrap(text string, width int) []string {
 	const least = 20
 	text = strings.Map(func(r rune) rune {

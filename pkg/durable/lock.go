@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// Lock is a directory that only this process uses.
+// Lock is an exclusive lock on a directory.
 type Lock struct{ dir *os.File }
 
-// LockDir takes a folder for this process alone, until the lock is closed or
-// the process ends. It fails at once when another one has it.
+// LockDir locks dir until the lock is closed or the process ends. It does not
+// block: it fails if another process holds the lock.
 func LockDir(dir string) (*Lock, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -24,8 +24,8 @@ func LockDir(dir string) (*Lock, error) {
 	return &Lock{d}, nil
 }
 
-// Close gives the folder back, also where a child that is about to start its
-// program still has the descriptor.
+// Close releases the lock, even if a child that is about to exec still has the
+// descriptor.
 func (l *Lock) Close() error {
 	return errors.Join(syscall.Flock(int(l.dir.Fd()), syscall.LOCK_UN), l.dir.Close())
 }

@@ -17,8 +17,8 @@ type Config struct {
 	AllowHTTP    bool          `mapstructure:"allow_http"`    // http beside https
 	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if there are any, these alone; *.example.com is all names below
 	Ports        []int         `mapstructure:"ports"`
-	Timeout      time.Duration `mapstructure:"timeout"`     // of one try, from the look-up to the last byte
-	Concurrency  int           `mapstructure:"concurrency"` // downloads at once
+	Timeout      time.Duration `mapstructure:"timeout"`     // per attempt, from the lookup to the last byte
+	Concurrency  int           `mapstructure:"concurrency"` // parallel downloads
 }
 
 // DefaultConfig fetches by https from the public internet.
@@ -26,7 +26,7 @@ func DefaultConfig() Config {
 	return Config{AllowHosts: []string{}, Ports: []int{80, 443}, Timeout: time.Minute, Concurrency: 8}
 }
 
-// Rules are where pictures may be fetched from.
+// Rules returns the rules for downloads.
 func (c Config) Rules() egress.Rules {
 	return egress.Rules{AllowPrivate: c.AllowPrivate, AllowHTTP: c.AllowHTTP, AllowHosts: c.AllowHosts, Ports: c.Ports}
 }

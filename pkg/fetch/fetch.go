@@ -17,12 +17,12 @@ import (
 
 const (
 	maxAttempts   = 3
-	firstWait     = 500 * time.Millisecond // before the second try; each later one is longer
-	maxRetryAfter = 10 * time.Second       // the longest that an origin may have us wait
+	firstWait     = 500 * time.Millisecond // before the second attempt; each later wait is longer
+	maxRetryAfter = 10 * time.Second       // the longest Retry-After that is honored
 	maxRedirects  = 5
 )
 
-// accept names no WebP and no AVIF: a CDN that sees them makes a lossy copy of
+// accept omits WebP and AVIF: a CDN that sees them would send a lossy copy of
 // the original.
 const accept = "image/jpeg, image/png, image/tiff, image/gif, image/*;q=0.8"
 
@@ -39,15 +39,16 @@ func New(config Config, spool *spool.Spool) *Fetcher {
 	return &Fetcher{config, spool, egress.NewClient(config.Rules(), maxRedirects), firstWait}
 }
 
-// Close ends the connections that were kept for the next download.
+// Close closes idle connections.
 func (f *Fetcher) Close() { f.client.CloseIdleConnections() }
 
-// Fetch downloads what is at a URL. What may pass is tried again, and comes
-// back as InputUnavailable when it did not; if ctx ends, its error does.
+// Fetch downloads a URL into the spool. Temporary failures are retried, and
+// returned as InputUnavailable if they persist. If ctx ends, its error is
+// returned.
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*spool.Upload, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, http.NoBody)
 	if err != nil {
-		return nil, fault.New(fault.InputForbidden, "The URL is not valid.") // its error would quote the query
+		return nil, fault.New(fault.InputForbidden, "The URL is not valid.") // the parse error would quote the query
 	}
 	request.Header.Set("Accept", accept)
 	request.Header.Set("Accept-Encoding", "identity") // an image is compressed already
@@ -85,7 +86,7 @@ func (f *Fetcher) attempt(request *http.Request) (*spool.Upload, error) {
 		return nil, err
 	}
 	upload, err := f.spool.Receive(content, spool.CleanFilename(request.URL.Path))
-	if fault.CodeOf(err) == fault.InvalidRequest { // of an upload it is the client's fault
+	if fault.CodeOf(err) == fault.InvalidRequest { // an empty upload is the client's fault
 		return nil, fault.Wrap(fault.InputRefused, err, "The origin sent an empty body.")
 	}
 	return upload, err

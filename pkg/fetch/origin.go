@@ -18,11 +18,11 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// requestFault is the fault of a request that had no answer.
+// requestFault returns the fault of a request without a response.
 func requestFault(err error) error {
 	var whole *url.Error
 	if errors.As(err, &whole) {
-		err = whole.Err // without the URL: its query may hold a key
+		err = whole.Err // without the URL: its query may contain a key
 	}
 	var (
 		refused     *egress.Refused
@@ -50,7 +50,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// checkStatus turns every status but 200 into a fault.
+// checkStatus returns a fault for every status except 200.
 func checkStatus(response *http.Response) error {
 	switch status := response.StatusCode; {
 	case status == http.StatusOK:
@@ -69,8 +69,8 @@ func checkStatus(response *http.Response) error {
 	}
 }
 
-// body gives the errors of a download as faults, so that they are told apart
-// from those of the spool.
+// body returns read errors of a download as faults, to distinguish them from
+// those of the spool.
 type body struct{ io.Reader }
 
 func (b body) Read(p []byte) (int, error) {

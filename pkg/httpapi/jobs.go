@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// The longest parts of a job's description, bytes. Descriptions are held in
+// Limits on parts of a job description, in bytes. Descriptions are held in
 // memory while their jobs wait.
 const (
 	maxDescription = 64 << 10
@@ -24,7 +24,7 @@ const (
 	maxMetadata    = 4 << 10
 )
 
-// jobRequest is a job as its client describes it.
+// jobRequest is the body of POST /jobs.
 type jobRequest struct {
 	Input      string          `json:"input"`
 	Kind       *string         `json:"kind"`
@@ -33,7 +33,7 @@ type jobRequest struct {
 	Metadata   json.RawMessage `json:"metadata"`
 }
 
-// postJob takes a job that names its picture.
+// postJob accepts a job whose input is a URL or a stored image.
 func (a *api) postJob(w *response, r *http.Request) error {
 	if err := onlyQuery(r); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	return a.answerAccepted(w, r, ticket.Job())
 }
 
-// answerAccepted tells a client the id of its job.
+// answerAccepted responds 202 with the job and its location.
 func (a *api) answerAccepted(w *response, r *http.Request, j job.Job) error {
 	w.Header().Set("Location", "/jobs/"+j.ID)
 	return a.answerJob(w, r, http.StatusAccepted, j)
@@ -129,7 +129,7 @@ func checkInput(input string) error {
 	}
 }
 
-// checkWebhook accepts none, too.
+// checkWebhook also accepts "", which means no webhook.
 func (a *api) checkWebhook(webhook string) error {
 	const name = "webhook_url"
 	if webhook == "" {
@@ -149,8 +149,8 @@ func (a *api) checkWebhook(webhook string) error {
 	return err
 }
 
-// checkURL looks at the form of a URL alone: whether it leads anywhere that is
-// allowed is seen when it is dialled.
+// checkURL checks only the form of a URL; its destination is checked when it is
+// dialed.
 func checkURL(name, s string) error {
 	u, err := url.Parse(s)
 	switch {
@@ -163,7 +163,7 @@ func checkURL(name, s string) error {
 	}
 }
 
-// jsonFault says what is wrong with a JSON body.
+// jsonFault returns a fault that describes an invalid JSON body.
 func jsonFault(err error) error {
 	var f *fault.Error
 	var syntax *json.SyntaxError
@@ -183,7 +183,7 @@ func jsonFault(err error) error {
 	}
 }
 
-// getJob answers with a job; Prefer: wait=N holds the answer until its end.
+// getJob returns a job; with Prefer: wait=N it waits for the end of the job.
 func (a *api) getJob(w *response, r *http.Request) error {
 	id := r.PathValue("id")
 	j, err := a.Jobs.Get(id)

@@ -20,8 +20,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// postImage takes one picture and answers with its manifest, or with the job
-// that will make it.
+// postImage accepts one image and responds with its manifest, or with its job.
 func (a *api) postImage(w *response, r *http.Request) error {
 	if err := onlyQuery(r, "filename", "webhook_url"); err != nil {
 		return err
@@ -93,7 +92,7 @@ func receive(r *http.Request, body io.Reader, expected []byte, into receiveFunc)
 	if err := receiveForm(multipart.NewReader(body, params["boundary"]), into); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // what follows the last part counts for the digest
+	if _, err := io.Copy(io.Discard, body); err != nil { // bytes after the last part count for the digest
 		return err
 	}
 	return verify(expected, hash.Sum(nil))
@@ -106,7 +105,7 @@ func verify(expected, got []byte) error {
 	return nil
 }
 
-// answerUpload waits for the work as long as the client likes and may.
+// answerUpload waits for the job as long as the client prefers, and responds.
 func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, prefer preference, received time.Time) error {
 	if s.Manifest != nil {
 		w.Header().Set("Location", "/v1/images/"+s.Manifest.ID)
@@ -114,7 +113,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 	}
 	j := a.wait(r.Context(), s.Ticket, prefer.wait)
 	if err := r.Context().Err(); err != nil {
-		return err // the work goes on: a repeated upload finds its result
+		return err // the job goes on; a repeated upload finds its result
 	}
 	if !j.Status.Ended() {
 		var err error
@@ -144,8 +143,8 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 	}
 }
 
-// wait returns the job at its end, or as it stands when the time is over or
-// the daemon stops.
+// wait returns the job when it has ended, or its current state when longest has
+// passed or the daemon stops.
 func (a *api) wait(ctx context.Context, t jobs.Ticket, longest time.Duration) job.Job {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
@@ -161,8 +160,8 @@ func (a *api) wait(ctx context.Context, t jobs.Ticket, longest time.Duration) jo
 	return t.Wait(ctx)
 }
 
-// timing tells where the time went: of each stage; and from the last byte to the
-// answer, of the work and in total.
+// timing returns the Server-Timing value: each stage, the work, and the total
+// time from the last byte of the body to the response.
 func timing(j job.Job, received time.Time) string {
 	ms := func(d time.Duration) string {
 		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64)
@@ -176,7 +175,7 @@ func timing(j job.Job, received time.Time) string {
 	return fmt.Sprintf("%swork;dur=%s, total;dur=%s", &stages, ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
 }
 
-// onlyQuery refuses query parameters that nobody would look at.
+// onlyQuery refuses unknown query parameters.
 func onlyQuery(r *http.Request, allowed ...string) error {
 	for key := range r.URL.Query() {
 		if !slices.Contains(allowed, key) {

@@ -10,28 +10,28 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/thumbhash"
 )
 
-// cascade is the rungs of one picture, the largest first. Each is made when it
-// is first asked for, from the nearest rung at least twice its size, or from
-// the top where there is none: that is as good as always from the top, and
-// costs less. A rung's pixels go when nothing needs them any more.
+// cascade is the rungs of one image, largest first. Each is made on first use,
+// from the nearest rung at least twice its size, or from the top rung if there
+// is none: the quality equals that of always resizing the top, at a lower cost.
+// Pixels are freed when nothing needs them any more.
 type cascade struct {
 	rungs []*rung
-	alpha bool // the picture has transparent pixels
+	alpha bool // the image has transparent pixels
 }
 
 type rung struct {
 	size    ladder.Rung
-	from    *rung // nil for the top
+	from    *rung // source rung; nil for the top
 	formats []ladder.Format
 
 	make  sync.Once
-	took  time.Duration // to make it from the larger one
+	took  time.Duration // time to make it from the larger rung
 	image *vipsImage
 	err   error
 	uses  atomic.Int32 // encoders and smaller rungs that still need the pixels
 }
 
-// newCascade takes over the top rung's picture.
+// newCascade takes ownership of the top rung's image.
 func newCascade(top *vipsImage, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
 	c := &cascade{alpha: top.alpha()}
 	for i, size := range sizes {
@@ -54,7 +54,8 @@ func newCascade(top *vipsImage, sizes []ladder.Rung, variants []ladder.Variant) 
 	return c
 }
 
-// sourceOf gives the place of the rung that rung i, not the top, is made from.
+// sourceOf returns the index of the rung that rung i is made from; i is not the
+// top.
 func sourceOf(i int, sizes []ladder.Rung) int {
 	for j := i - 1; j > 0; j-- {
 		if sizes[j].Width >= 2*sizes[i].Width {
@@ -66,8 +67,8 @@ func sourceOf(i int, sizes []ladder.Rung) int {
 
 func (c *cascade) smallest() *rung { return c.rungs[len(c.rungs)-1] }
 
-// pixels makes the rung if it is not made yet. It is called once for each use,
-// and followed by release.
+// pixels returns the rung's pixels and makes them on first use. Each call is
+// one use and must be followed by release.
 func (r *rung) pixels() (*vipsImage, error) {
 	r.make.Do(func() {
 		if r.from == nil {
@@ -85,7 +86,7 @@ func (r *rung) pixels() (*vipsImage, error) {
 	return r.image, r.err
 }
 
-// release ends one use.
+// release ends one use and frees the pixels after the last.
 func (r *rung) release() {
 	if r.uses.Add(-1) == 0 && r.image != nil {
 		r.image.free()
@@ -93,7 +94,7 @@ func (r *rung) release() {
 	}
 }
 
-// free drops what is left of the pixels when nobody works on them any more.
+// free frees all remaining pixels. No other goroutine may use them.
 func (c *cascade) free() {
 	for _, r := range c.rungs {
 		if r.image != nil {
@@ -103,10 +104,10 @@ func (c *cascade) free() {
 	}
 }
 
-// previewSide is the longest side of a picture that ThumbHash takes, pixels.
+// previewSide is the longest side of the preview for ThumbHash, in pixels.
 const previewSide = 100
 
-// summarize reduces the picture to its ThumbHash and its average colour.
+// summarize returns the ThumbHash and the average color of the image.
 func (c *cascade) summarize(background ladder.RGB) ([]byte, ladder.RGB, error) {
 	r := c.smallest()
 	p, err := r.pixels()
@@ -123,7 +124,7 @@ func (c *cascade) summarize(background ladder.RGB) ([]byte, ladder.RGB, error) {
 	return thumbhash.Encode(w, h, rgba), average(rgba, background), nil
 }
 
-// average is the mean of RGBA pixels laid on a background.
+// average returns the mean color of RGBA pixels composited on background.
 func average(rgba []byte, background ladder.RGB) ladder.RGB {
 	var sum [3]float64
 	for i := 0; i < len(rgba); i += 4 {

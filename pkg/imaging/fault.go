@@ -7,9 +7,9 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// Every fault of a picture is made here, so that the sentences that clients
-// read stand together. A decoder that fails has met a damaged file: the
-// settings it runs with are ours and the same for all.
+// All faults about images are created here, so that the texts that clients read
+// are in one place. A decoder that fails has met a damaged file: its settings
+// are ours and always the same.
 
 func unknownFormat() error {
 	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
@@ -27,8 +27,8 @@ func badHeader(format string, cause error) error {
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged: its header cannot be read.", displayName(format))
 }
 
-// badPixels is the fault of a decoder that failed. When it was refused memory,
-// that is the one thing that only its text tells.
+// badPixels returns the fault of a failed decoder. Only libvips' message tells
+// whether memory ran out.
 func badPixels(format string, cause error) error {
 	if outOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s image exceeded the memory limit.", displayName(format))
@@ -69,7 +69,7 @@ func createFault(what string, cause error) error {
 	return fault.Wrap(fault.Internal, cause, "The %s could not be created.", what)
 }
 
-// shown is a format's name as people write it.
+// displayName returns the usual spelling of a format.
 func displayName(format string) string {
 	if format == "webp" {
 		return "WebP"

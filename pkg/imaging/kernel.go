@@ -17,8 +17,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// onThread runs f on a thread of its own use, and then gives back what libvips
-// keeps for each thread that called it.
+// onThread runs f locked to its OS thread, and then frees what libvips keeps
+// for each thread that called it.
 func onThread(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -26,8 +26,8 @@ func onThread(f func()) {
 	f()
 }
 
-// lastError is libvips' text, for the log. The text is one for all threads, so
-// a failure at the same time elsewhere may be in it.
+// lastError returns libvips' error message, for the log. The buffer is shared
+// by all threads and may contain a concurrent failure.
 func lastError() error {
 	text := C.kernel_error()
 	defer C.g_free(C.gpointer(unsafe.Pointer(text)))
@@ -41,8 +41,7 @@ func knows(operation string) bool {
 	return C.kernel_knows(name) != 0
 }
 
-// picture is an image of libvips: a source that was opened, or a rung, which
-// lies in memory.
+// vipsImage is an opened source, or a rung in memory. Its owner must call free.
 type vipsImage struct{ image *C.VipsImage }
 
 func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
@@ -50,12 +49,13 @@ func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image)
 // alpha reports whether a rung has transparent pixels.
 func (p *vipsImage) alpha() bool { return p.image.Bands == 4 }
 
-// open reads the header of a file. At most one picture of a file can be open.
+// open reads the header of a file. Only one image of a file may be open at a
+// time.
 func open(f *os.File, l loader, frames, shrink int) (*vipsImage, error) {
 	opening := C.KernelOpening{loader: l.kernel, frames: C.int(frames), shrink: C.int(shrink)}
 	p := new(vipsImage)
 	result := C.kernel_open(C.int(f.Fd()), &opening, &p.image)
-	runtime.KeepAlive(f) // libvips has its own duplicate from here on
+	runtime.KeepAlive(f) // libvips has duplicated the descriptor
 	if result != 0 {
 		return nil, lastError()
 	}
@@ -79,7 +79,7 @@ func (p *vipsImage) header(l loader) header {
 		subsampled:  c.subsampled != 0,
 		interlaced:  c.interlaced != 0,
 	}
-	switch { // brands do not always tell the two apart
+	switch { // brands do not always distinguish the two
 	case c.av1 != 0:
 		h.format = "avif"
 	case c.hevc != 0:
@@ -94,8 +94,8 @@ func (p *vipsImage) header(l loader) header {
 	return h
 }
 
-// decode makes the top rung of a picture with that header, width × height before
-// it is turned upright, which took so long.
+// decode returns the top rung of an image with header h, width × height before
+// it is turned upright; turned is the time that took.
 func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned time.Duration, err error) {
 	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(h.orientation)}
 	if h.convert() {
@@ -112,7 +112,7 @@ func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned
 	return rung, time.Duration(top.turned) * time.Microsecond, nil
 }
 
-// shaperOf is a profile in the kernel's whole numbers.
+// shaperOf converts a profile to the kernel's fixed-point numbers.
 func shaperOf(m matrixProfile) (s C.Shaper) {
 	for c, curve := range m.curves {
 		for v := range s.linear[c] {
@@ -128,7 +128,7 @@ func shaperOf(m matrixProfile) (s C.Shaper) {
 	return s
 }
 
-// shrink makes a smaller rung from a rung.
+// shrink returns a smaller rung.
 func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
 	rung := new(vipsImage)
 	if C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) != 0 {
@@ -137,8 +137,8 @@ func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
 	return rung, nil
 }
 
-// rgba is the first frame of a rung at another size, 4 bytes a pixel, not
-// premultiplied.
+// rgba returns the first frame of a rung, resized, 4 bytes per pixel, straight
+// alpha.
 func (p *vipsImage) rgba(width, height int) ([]byte, error) {
 	var small vipsImage
 	if C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) != 0 {
@@ -155,7 +155,7 @@ var savers = map[ladder.Format]C.KernelSaver{
 	ladder.AVIF: C.KERNEL_TO_AVIF,
 }
 
-// encode makes a file of a rung.
+// encode encodes a rung.
 func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
 	c := C.KernelEncoding{saver: savers[e.Format], quality: C.int(e.Quality), effort: C.int(e.Effort)}
 	if e.Chroma != ladder.Chroma444 {
@@ -174,7 +174,7 @@ func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, 
 	return out, nil
 }
 
-// encoding is a file in libvips' memory.
+// encoding is an encoded file in C memory. Its owner must call free.
 type encoding struct {
 	buffer unsafe.Pointer
 	length C.size_t
@@ -184,5 +184,5 @@ func (e *encoding) free() { C.g_free(C.gpointer(e.buffer)) }
 
 func (e *encoding) size() int64 { return int64(e.length) }
 
-// bytes is the file where it lies; it ends with free.
+// bytes returns the file in place; it is valid until free.
 func (e *encoding) bytes() []byte { return unsafe.Slice((*byte)(e.buffer), int(e.length)) }

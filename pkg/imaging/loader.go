@@ -11,16 +11,16 @@ import (
 	"github.com/h2non/bimg"
 )
 
-// loader is one of libvips' decoders.
+// loader is a decoder of libvips.
 type loader struct {
 	kernel    C.KernelLoader
 	name      string // of the format, as in ladder.Source
-	operation string // libvips' name of it
-	animated  bool   // the format's frames are wanted, not only the first picture
+	operation string // libvips' name for it
+	animated  bool   // decode all frames, not only the first image
 }
 
-// loaders has AVIF under HEIF: one decoder reads both, and the header tells
-// them apart.
+// loaders maps AVIF to HEIF: one decoder reads both, and the header
+// distinguishes them.
 var loaders = map[bimg.ImageType]loader{
 	bimg.JPEG: {C.KERNEL_JPEG, "jpeg", "jpegload_source", false},
 	bimg.PNG:  {C.KERNEL_PNG, "png", "pngload_source", false},
@@ -31,35 +31,35 @@ var loaders = map[bimg.ImageType]loader{
 	bimg.TIFF: {C.KERNEL_TIFF, "tiff", "tiffload_source", false},
 }
 
-// sniffBytes is how much of a file sniff wants to see.
+// sniffBytes is how much of a file sniff needs.
 const sniffBytes = 512
 
-// sniff finds the decoder by a file's first bytes.
+// sniff selects the decoder by the first bytes of a file.
 func sniff(head []byte) (loader, bool) {
 	l, ok := loaders[bimg.DetermineImageType(head)]
-	C.vips_error_clear() // bimg asks libvips about what it does not know itself
+	C.vips_error_clear() // bimg asks libvips about types it does not know
 	if !ok && isHEIF(head) {
 		return loaders[bimg.HEIF], true
 	}
 	return l, ok
 }
 
-// heifBrands are those of still pictures in HEVC or AV1, and of the files
-// that begin with one.
+// heifBrands are the brands of still images in HEVC or AV1, and of files that
+// start with one.
 var heifBrands = map[string]bool{
 	"heic": true, "heix": true, "heim": true, "heis": true, "hevc": true, "hevx": true,
 	"mif1": true, "msf1": true, "avif": true, "avis": true,
 }
 
-// isHEIF looks for such a brand among all that the file names, since phones
-// put others first, and bimg knows only some that come first.
+// isHEIF searches all brands of the file, since phones put others first, and
+// bimg only knows some major brands.
 func isHEIF(head []byte) bool {
 	if len(head) < 16 || string(head[4:8]) != "ftyp" {
 		return false
 	}
 	end := min(int64(binary.BigEndian.Uint32(head)), int64(len(head)))
 	for at := 8; int64(at+4) <= end; at += 4 {
-		if at != 12 && heifBrands[string(head[at:at+4])] { // at 12 is a version
+		if at != 12 && heifBrands[string(head[at:at+4])] { // at 12 is the minor version
 			return true
 		}
 	}

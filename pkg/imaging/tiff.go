@@ -5,15 +5,15 @@ import (
 	"io"
 )
 
-// The tags of a TIFF that say how its pixels are cut up.
+// TIFF tags that describe the layout of the pixels.
 const (
 	tagRowsPerStrip = 278
 	tagTileLength   = 323
 )
 
-// tiffRowsHeld is how many rows the TIFF decoder holds at once, which libvips
-// does not tell: those of a tile, or of a strip, which may be the whole
-// picture. It is the height of the picture also where the file is unclear.
+// tiffRowsHeld returns how many rows the TIFF decoder holds at once, which
+// libvips does not report: those of a tile, or of a strip, which may be the
+// complete image. If the file is unclear it returns height.
 func tiffRowsHeld(r io.ReaderAt, height int) int {
 	head := make([]byte, 8)
 	if _, err := r.ReadAt(head, 0); err != nil {
@@ -46,7 +46,7 @@ func tiffRowsHeld(r io.ReaderAt, height int) int {
 	return int(min(rows, int64(height)))
 }
 
-// tiffNumber is the value of an entry that holds one whole number.
+// tiffNumber returns the value of an entry with a single integer.
 func tiffNumber(order binary.ByteOrder, entry []byte) int64 {
 	const short = 3
 	if order.Uint16(entry[2:]) == short {

@@ -12,19 +12,18 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// The length of a secret in bytes. The standard asks for at least 24; a
-// receiver's library that makes shorter ones is served too.
+// The length of a secret in bytes. The standard requires at least 24; shorter
+// ones are accepted for receivers whose library generates them.
 const (
 	minSecret = 16
 	maxSecret = 64
 )
 
 // signers sign by the Standard Webhooks scheme, each with its own secret: while
-// a secret is being replaced a receiver may know the old one or the new one.
+// a secret is being replaced, a receiver may know the old or the new one.
 type signers []*standardwebhooks.Webhook
 
-// ValidateSecrets reports what is wrong with webhook.secrets. No part of a
-// secret is in the error.
+// ValidateSecrets validates webhook.secrets. The error never contains a secret.
 func ValidateSecrets(secrets []string) error {
 	_, err := newSigners(secrets)
 	return err

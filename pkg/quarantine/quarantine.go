@@ -1,12 +1,14 @@
-// Package quarantine records images that failed because the codec process died,
-// or ran out of time or memory, at each attempt. The same bytes are then refused
-// at once instead of killing two more processes.
+// Package quarantine records images that crashed the codec, or exceeded its
+// time or memory, in both attempts: the same bytes are refused at once when
+// sent again, instead of crashing two more processes.
 //
-// There is one small JSON file per image, named by its SHA-256. Nothing is kept
-// in memory and nothing is locked, so other processes may list and clear the
-// directory while a daemon uses it, and the daemon sees that at its next upload.
+// The state is one small JSON file per image, named by its digest. Nothing is
+// cached and there is no lock: a file appears by one rename and disappears by
+// one unlink, and Check reads the one file it needs. So other processes may
+// list and clear the directory while a daemon is running, which sees the change
+// at its next upload.
 //
-// The package does not judge failures: package jobs decides what to add.
+// The package does not judge failures: package optimize decides what is added.
 package quarantine
 
 import (
@@ -27,14 +29,14 @@ import (
 // Folder is the name of the directory within storage.dir.
 const Folder = "quarantine"
 
-// Entry is one image.
+// Entry is one quarantined image.
 type Entry struct {
 	SHA256   string         `json:"sha256"` // lower-case hex
 	Filename string         `json:"filename,omitempty"`
 	Bytes    int64          `json:"bytes"`
 	Reason   string         `json:"reason"` // for the operator: how the process ended
 	At       timestamp.Time `json:"at"`
-	Libvips  string         `json:"libvips"` // the version that failed
+	Libvips  string         `json:"libvips"` // version that failed
 
 	// Unreadable is why the file of this entry cannot be read. Only SHA256 and At,
 	// the time of the file, are known then. It is never in a file.
@@ -68,12 +70,12 @@ var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 var format = durable.Format[Entry]{ValidID: hexSHA256.MatchString, Encode: encode, Decode: decode}
 
-// Counts reports whether images of this entry are refused.
+// Counts reports whether the image of this entry is refused.
 func (s *Store) Counts(e Entry) bool { return e.Unreadable == "" && e.Libvips == s.libvips }
 
-// Check returns a fault if the image with this digest is in quarantine, else
-// nil. An unreadable entry does not count: another attempt costs two processes
-// and rewrites the entry, while a refusal would have no reason to give.
+// Check returns a fault if the image with this digest is quarantined. An
+// unreadable entry counts as absent: another attempt costs two processes and
+// rewrites the entry, refusing would be unjustified.
 func (s *Store) Check(sha256 string) error {
 	e, err := s.entries.Read(sha256)
 	if err != nil || !s.Counts(e) {
@@ -85,8 +87,8 @@ func (s *Store) Check(sha256 string) error {
 		e.At.Format("2 January 2006"))
 }
 
-// Add durably adds the entry, or replaces the one of the same image. The version
-// of libvips is the store's.
+// Add durably adds an entry or replaces the one of the same image. Libvips is
+// set to the store's version.
 func (s *Store) Add(e Entry) error {
 	e.Libvips, e.Unreadable = s.libvips, ""
 	err := e.validate(e.SHA256)
@@ -113,7 +115,7 @@ func (s *Store) List() ([]Entry, error) {
 	for _, sha256 := range digests {
 		e, err := s.entries.Read(sha256)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // cleared meanwhile
+			continue // cleared in the meantime
 		}
 		if err != nil {
 			e = Entry{SHA256: sha256, Unreadable: err.Error()}

@@ -7,10 +7,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
-// The lanes, and how often each gets its turn while all of them wait: a single
-// variant that somebody looks for is little work, behind an upload somebody
-// waits, and ladders by URL come in batches. No lane starves, and none takes
-// the turns of another that is empty.
+// The lanes and their weights while all of them have waiting jobs: a single
+// variant is little work and somebody waits for it, as for an upload, and
+// ladders by URL come in batches. No lane starves, and empty lanes lose nothing
+// to the others.
 const (
 	singles = iota
 	uploads
@@ -21,11 +21,11 @@ const (
 
 var weights = [numLanes]int{singles: 4, uploads: 2, ladders: 1}
 
-// aheadOfRender is how many jobs of a lane may be resolved before there is a
-// worker to render them: their pictures take space on the disk.
+// aheadOfRender limits how many jobs of a lane may be resolved before a worker
+// renders them: their sources occupy disk space.
 const aheadOfRender = 16
 
-// lane is a line of jobs for each stage. Queue.mu is held for all of it.
+// lane holds the waiting jobs of each stage. Queue.mu protects it.
 type lane struct {
 	lines     [jobs.NumStages][]*entry
 	credit    [jobs.NumStages]int
@@ -50,7 +50,7 @@ func (e *entry) stage() jobs.Stage {
 	return jobs.Resolve
 }
 
-// push lets a job wait behind the others of its lane.
+// push appends a job to its lane.
 func (q *Queue) push(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = append(*line, e)
@@ -59,7 +59,7 @@ func (q *Queue) push(e *entry) {
 	q.signal(e.stage())
 }
 
-// pushFront lets a job wait before all others of its lane.
+// pushFront inserts a job at the front of its lane.
 func (q *Queue) pushFront(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = slices.Insert(*line, 0, e)
@@ -68,9 +68,9 @@ func (q *Queue) pushFront(e *entry) {
 	q.signal(e.stage())
 }
 
-// pop takes out the next job of a stage, nil if none can go on. The lanes take
-// turns by smooth weighted round robin: each that could go gains its weight,
-// and the one with the most pays for all.
+// pop removes and returns the next job of a stage, or nil if none is ready.
+// Lanes are selected by smooth weighted round robin: each ready lane gains its
+// weight, and the one with the most credit pays the sum.
 func (q *Queue) pop(stage jobs.Stage) *entry {
 	next, at, sum := -1, 0, 0
 	for i := range q.lanes {
@@ -100,8 +100,7 @@ func (q *Queue) pop(stage jobs.Stage) *entry {
 	return e
 }
 
-// ready is the place in the line of the first job that can go on, -1 if none
-// can.
+// ready returns the index of the first job in the lane that may start, or -1.
 func (q *Queue) ready(which int, stage jobs.Stage) int {
 	l := &q.lanes[which]
 	if stage == jobs.Render {
@@ -115,7 +114,8 @@ func (q *Queue) ready(which int, stage jobs.Stage) int {
 	})
 }
 
-// signal wakes one Lease of a stage; each that takes a job passes it on.
+// signal wakes one Lease of a stage; each that takes a job passes the signal
+// on.
 func (q *Queue) signal(stage jobs.Stage) {
 	select {
 	case q.wake[stage] <- struct{}{}:

@@ -19,7 +19,7 @@ type lease struct {
 	e     *entry
 	stage jobs.Stage
 
-	// Of the end:
+	// Set at the end:
 	ended     job.Job
 	folder    records // of its record
 	announced bool    // so it is recorded
@@ -28,7 +28,7 @@ type lease struct {
 // Lease waits for the next job of a stage and takes it into work. It returns
 // jobs.ErrQueueClosed when the queue is closed, the error of ctx, or that of the disk.
 func (q *Queue) Lease(ctx context.Context, stage jobs.Stage) (jobs.Lease, error) {
-	for ctx.Err() == nil { // what is put back at a stop waits for the next start
+	for ctx.Err() == nil { // jobs returned during shutdown wait for the next start
 		l, err := q.tryLease(stage)
 		if err != nil {
 			return nil, err
@@ -41,11 +41,11 @@ func (q *Queue) Lease(ctx context.Context, stage jobs.Stage) (jobs.Lease, error)
 		case <-ctx.Done():
 		}
 	}
-	q.signal(stage) // what this one may have been woken for is another worker's
+	q.signal(stage) // pass on a signal that may have been for another worker
 	return nil, ctx.Err()
 }
 
-// tryLease returns neither a lease nor an error when nothing waits.
+// tryLease returns nil, nil if no job is ready.
 func (q *Queue) tryLease(stage jobs.Stage) (*lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -67,12 +67,12 @@ func (q *Queue) tryLease(stage jobs.Stage) (*lease, error) {
 		q.hosts[e.host]++
 		q.lanes[e.lane()].resolving++
 	}
-	q.signal(stage) // there may be one more
+	q.signal(stage) // there may be another job
 	q.signal(jobs.Resolve)
 	return &lease{q: q, e: e, stage: stage}, nil
 }
 
-// start takes a job into work, unless an earlier stage has. q.mu is held.
+// start starts a job unless an earlier stage has. q.mu must be held.
 func (q *Queue) start(e *entry) error {
 	if e.job.Status == job.Processing {
 		return nil
@@ -86,7 +86,7 @@ func (q *Queue) start(e *entry) error {
 	return e.job.Start(time.Now())
 }
 
-// release is the end of a lease. q.mu is held.
+// release ends the lease. q.mu must be held.
 func (l *lease) release() {
 	q, e := l.q, l.e
 	q.running--
@@ -100,10 +100,10 @@ func (l *lease) release() {
 	q.signal(jobs.Resolve)
 }
 
-// Job is the job as it stands.
+// Job returns the current state of the job.
 func (l *lease) Job() job.Job { return (&ticket{l.q, l.e}).Job() }
 
-// Announced reports whether somebody counts on the job's end being on record.
+// Announced reports whether a client relies on the job's end being recorded.
 func (l *lease) Announced() bool {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
@@ -117,15 +117,15 @@ func (l *lease) SetSource(source job.Source, imageID string) error {
 	return l.e.job.Resolve(source, imageID)
 }
 
-// Took adds what stages of the work have taken.
+// AddTimings adds to the timings of the job's stages.
 func (l *lease) AddTimings(t ladder.Timings) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	l.e.job.AddTimings(t)
 }
 
-// Advance ends the stage Resolve, durably: the job waits for Render. After an
-// error the lease still holds.
+// Advance durably ends the stage Resolve: the job waits for Render. After an
+// error the lease is still held.
 func (l *lease) Advance() error {
 	q, e := l.q, l.e
 	e.record.Lock()
@@ -193,7 +193,7 @@ func (l *lease) Wake() {
 	close(l.e.ended)
 }
 
-// Return puts the job back: it is the next to be leased.
+// Return returns the job to the queue; it is the next to be leased.
 func (l *lease) Return() error {
 	q, e := l.q, l.e
 	q.mu.Lock()

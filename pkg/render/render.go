@@ -95,7 +95,7 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 		r.Width, r.Height, f, f.MaxSide())
 }
 
-// collector is the sink that fills a set.
+// collector is a sink that fills a set.
 type collector struct {
 	set      *publish.Set
 	source   ladder.Source
@@ -115,7 +115,8 @@ func (c *collector) Variant(v ladder.Variant, body io.Reader) error {
 	return err
 }
 
-// manifest describes what was collected, in the order of the plan.
+// manifest returns the manifest of the collected variants, in the order of the
+// plan.
 func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) manifest.Manifest {
 	plan := j.Recipe.Plan(c.source.Width, c.source.Height)
 	place := func(f ladder.Format, width int) int {
@@ -145,8 +146,8 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 	}
 }
 
-// File makes the set of a picture that is a file of the user's, at most
-// maxBytes long. made is false when the set was there already.
+// File makes the set of a local file of at most maxBytes. made is false if the
+// set already existed.
 func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -177,7 +178,7 @@ func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, 
 	return !there && err == nil, set, err
 }
 
-// prefix keeps the first bytes that are written to it.
+// prefix stores the first bytes written to it.
 type prefix []byte
 
 func (p *prefix) Write(b []byte) (int, error) {

@@ -1,12 +1,12 @@
-// Package sandbox takes from a process what decoding pictures does not need:
-// files, the network, other programs and processes, and more than its share of
-// memory.
+// Package sandbox drops the privileges of a process that decoding images does
+// not need: files, the network, other programs and processes, and more than its
+// share of memory.
 //
-// A process shuts itself in, after it has loaded what it needs and before it
-// sees a stranger's byte; there is no way back. The walls do not lean on each
-// other: limits and no-new-privileges hold on every kernel, seccomp on nearly
-// every one, Landlock where it is built in, which Raspberry Pi OS's is not.
-// Which of them hold is in the Report, so that none is taken for granted.
+// A process enters the sandbox after it has loaded what it needs and before it
+// reads untrusted input; there is no way back. The protections are independent:
+// limits and no-new-privileges work on every kernel, seccomp on nearly every
+// one, Landlock where it is compiled in, which Raspberry Pi OS does not do. The
+// Report lists the active ones.
 package sandbox
 
 import (
@@ -17,21 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Report is which walls hold.
+// Report lists the active protections.
 type Report struct {
-	Memory   int64 `json:"memory"`   // bytes of private memory at most; 0 without a limit
+	Memory   int64 `json:"memory"`   // limit on private memory, bytes; 0 for none
 	Seccomp  bool  `json:"seccomp"`  // system calls are filtered
-	Landlock int   `json:"landlock"` // the kernel's ABI; 0 where it has none
+	Landlock int   `json:"landlock"` // ABI version of the kernel; 0 if unsupported
 }
 
-// Enter shuts the process in and lets it take this many bytes of memory on top
-// of what it has now, 0 for as many as it likes. An error means that a wall
-// which the kernel has could not be put up.
+// Enter sandboxes the process and limits its memory to memory bytes more than
+// it has now; 0 sets no limit. It returns an error if a protection that the
+// kernel supports could not be enabled.
 func Enter(memory int64) (r Report, err error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return r, fmt.Errorf("sandbox: no new privileges: %w", err)
 	}
-	if err := limit(unix.RLIMIT_CORE, 0); err != nil { // a dump would hold somebody's picture
+	if err := limit(unix.RLIMIT_CORE, 0); err != nil { // a core dump would contain someone's image
 		return r, err
 	}
 	if err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
@@ -60,10 +60,10 @@ func Enter(memory int64) (r Report, err error) {
 func restrictFiles() (abi int, err error) {
 	abi, err = landlocksys.LandlockGetABIVersion()
 	if err != nil {
-		return 0, nil // a kernel without Landlock says so by an error
+		return 0, nil // the kernel does not support Landlock
 	}
-	// Best effort is about the kernel's age; that there is Landlock at all was
-	// just asked.
+	// Best effort adapts to the kernel's ABI version; that Landlock exists was
+	// just checked.
 	if err := landlock.V8.BestEffort().Restrict(); err != nil {
 		return 0, fmt.Errorf("sandbox: Landlock: %w", err)
 	}

@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxFilename is how much of a client's file name is kept, in bytes.
+// maxFilename is the maximum length of a stored file name, in bytes.
 const maxFilename = 255
 
-// CleanFilename makes a client's file name fit to be shown: no folders, no
+// CleanFilename makes a client's file name safe to display: no directories, no
 // control characters, valid UTF-8. It is never used as a path.
 func CleanFilename(name string) string {
 	name = strings.Map(func(r rune) rune {

@@ -13,9 +13,9 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// memory is the part of the spool that is not on the disk: uploads whose
-// clients wait for the set, and are told nothing before it is published. A
-// source is what of an upload need not be written at all.
+// memory is the part of the spool that is not on disk: uploads whose clients
+// wait for the set and get no id before it is published. The source is the only
+// part of an upload that never has to reach the disk.
 type memory struct {
 	mu   sync.Mutex
 	free int64 // bytes
@@ -26,11 +26,11 @@ type heldSource struct {
 	file  *os.File
 	bytes int64
 
-	disk   sync.Mutex // held by who makes it durable
+	disk   sync.Mutex // held while the source is made durable
 	onDisk bool
 }
 
-// take reserves n bytes, if there are so many.
+// reserve reserves n bytes and reports whether they were available.
 func (m *memory) reserve(n int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,7 +53,7 @@ func (m *memory) get(digest string) *heldSource {
 	return m.held[digest]
 }
 
-// drop forgets a source. Who has it open keeps it.
+// remove deletes a source. Open files of it stay valid.
 func (m *memory) remove(digest string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -66,8 +66,8 @@ func (m *memory) remove(digest string) error {
 	return h.file.Close()
 }
 
-// newMemoryFile is a file that is on no disk, so that a crash leaves nothing of
-// it; this process can open it anew by its name.
+// newMemoryFile creates a file in memory, of which a crash leaves nothing. This
+// process can open it again by its name.
 func newMemoryFile() (*os.File, error) {
 	fd, err := unix.MemfdCreate("upload", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -76,20 +76,20 @@ func newMemoryFile() (*os.File, error) {
 	return os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd)), nil
 }
 
-// ReceiveInMemory is Receive without the disk, as long as Config.Memory has
-// room for all that is held: what has not goes on to the disk.
+// ReceiveInMemory is like Receive, but stores the upload in memory while
+// Config.Memory has room for it, and otherwise on disk.
 func (s *Spool) ReceiveInMemory(body io.Reader, filename string) (*Upload, error) {
 	if s.config.Memory == 0 {
 		return s.Receive(body, filename)
 	}
 	file, err := newMemoryFile()
-	if err != nil { // the disk is there for all that
+	if err != nil { // fall back to the disk
 		return s.Receive(body, filename)
 	}
 	return s.receive(&Upload{Filename: filename, Timings: make(ladder.Timings), spool: s, file: file, inMemory: true}, body)
 }
 
-// content is where the bytes of an upload go.
+// content writes the bytes of an upload to memory or disk.
 type content struct{ *Upload }
 
 func (u content) Write(b []byte) (int, error) {
@@ -105,21 +105,21 @@ func (u content) Write(b []byte) (int, error) {
 	return u.file.Write(b)
 }
 
-// spill moves the upload from memory to the disk.
+// spill moves the upload from memory to disk.
 func (u *Upload) spill() error {
 	file, err := u.spool.newPart()
 	if err != nil {
 		return err
 	}
 	err = copyFile(file, u.file)
-	_ = u.file.Close() // of memory
+	_ = u.file.Close() // of the memory file
 	u.file, u.inMemory = file, false
 	u.spool.memory.unreserve(u.taken)
 	u.taken = 0
 	return err
 }
 
-// copyFile copies a whole file behind what is in the other.
+// copyFile appends the complete content of from to to.
 func copyFile(to, from *os.File) error {
 	info, err := from.Stat()
 	if err != nil {
@@ -129,11 +129,11 @@ func copyFile(to, from *os.File) error {
 	return err
 }
 
-// InMemory reports whether the upload is not on the disk.
+// InMemory reports whether the upload is in memory.
 func (u *Upload) InMemory() bool { return u.inMemory }
 
-// Hold keeps an upload that is in memory under its digest, until Remove. It
-// does not survive this process unless it is made to Persist.
+// Hold stores an in-memory upload under its digest until Remove. It does not
+// survive the process unless Persist is called.
 func (u *Upload) Hold() {
 	m := &u.spool.memory
 	m.mu.Lock()
@@ -144,8 +144,8 @@ func (u *Upload) Hold() {
 	}
 }
 
-// Persist makes a held source durable. One that is on the disk alone is so
-// already; one that is not there at all is os.ErrNotExist.
+// Persist makes a held source durable. It does nothing for a source on disk,
+// and returns os.ErrNotExist for an unknown one.
 func (s *Spool) Persist(digest string) error {
 	h := s.memory.get(digest)
 	if h == nil {
@@ -175,7 +175,7 @@ func (s *Spool) persist(from *os.File, digest string) (err error) {
 		err = durable.Rename(part.Name(), s.path(digest))
 	}
 	if err != nil {
-		_ = os.Remove(part.Name()) // what cannot be removed now is swept at the next start
+		_ = os.Remove(part.Name()) // otherwise swept at the next start
 	}
 	if err = errors.Join(err, part.Close()); err != nil {
 		return fmt.Errorf("persist source: %w", err)
@@ -185,5 +185,5 @@ func (s *Spool) persist(from *os.File, digest string) (err error) {
 
 func (s *Spool) newPart() (*os.File, error) { return os.CreateTemp(s.config.Dir, "*"+partSuffix) }
 
-// open opens a held source anew, so that nobody shares a place in it.
+// open opens a held source with its own file offset.
 func (h *heldSource) open() (*os.File, error) { return os.Open(h.file.Name()) }

@@ -2,11 +2,12 @@ package spool
 
 import "github.com/gabriel-vasile/mimetype"
 
-// HeadSize is how many of the first bytes decide on the format.
+// HeadSize is how many of the first bytes Sniff needs.
 const HeadSize = 3072
 
-// accepted maps the media types that sniffing can give to formats. Whatever is
-// not here is refused, SVG and PDF by design: they are programs, not pictures.
+// accepted maps the media types that sniffing returns to formats. All others
+// are refused; SVG and PDF by design, since they are programs rather than
+// images.
 var accepted = map[string]string{
 	"image/jpeg":             "jpeg",
 	"image/png":              "png",
@@ -21,10 +22,10 @@ var accepted = map[string]string{
 	"image/tiff":             "tiff",
 }
 
-// Sniff names the format of a picture by its first bytes (HeadSize of them are enough):
-// jpeg, png, webp, gif, heic, avif or tiff. A content type or file name that
-// somebody claims counts for nothing. The codec has the last word: it may find
-// AV1 in what calls itself HEIF.
+// Sniff returns the format of an image by its first bytes (HeadSize of them are
+// enough): jpeg, png, webp, gif, heic, avif or tiff. Declared content types and
+// file names are ignored. The codec decides in the end: it may find AV1 in a
+// file that claims to be HEIF.
 func Sniff(head []byte) (format string, ok bool) {
 	format, ok = accepted[mimetype.Detect(head).String()]
 	return format, ok

@@ -31,11 +31,11 @@ import (
 type Config struct {
 	Dir      string // created if missing
 	MaxBytes int64  // of one source
-	MinFree  int64  // bytes that stay free on the disk; 0 is 5 % of it, at most 256 MiB
-	Memory   int64  // bytes of uploads that may be in memory instead
+	MinFree  int64  // bytes that must stay free on the disk; 0 is 5 % of it, at most 256 MiB
+	Memory   int64  // bytes of uploads that may be held in memory
 }
 
-// Spool is the folder of sources.
+// Spool is the directory of sources. It is safe for concurrent use.
 type Spool struct {
 	config Config
 	memory memory
@@ -43,7 +43,7 @@ type Spool struct {
 
 const partSuffix = ".part"
 
-// Open makes the folder and sweeps what an earlier process left half-received.
+// Open creates the directory and deletes partial uploads of an earlier process.
 func Open(config Config) (*Spool, error) {
 	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
@@ -52,7 +52,7 @@ func Open(config Config) (*Spool, error) {
 	return s, s.sweep(func(name string) bool { return !strings.HasSuffix(name, partSuffix) })
 }
 
-// Sweep removes every kept source that needed does not claim by its digest.
+// Sweep deletes every stored source whose digest needed does not claim.
 func (s *Spool) Sweep(needed func(sha256 string) bool) error {
 	return s.sweep(func(name string) bool { return strings.HasSuffix(name, partSuffix) || needed(name) })
 }
@@ -73,8 +73,8 @@ func (s *Spool) sweep(keep func(name string) bool) error {
 	return nil
 }
 
-// Room reports, as a fault, that need more bytes (0 for one more small file)
-// would leave less than the free space that is to stay.
+// CheckSpace returns a fault if need more bytes (0 for one more small file)
+// would leave less than the reserved free space.
 func (s *Spool) CheckSpace(need int64) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
@@ -101,29 +101,29 @@ func (s *Spool) Check(bytes, overhead int64) error {
 	return s.CheckSpace(bytes)
 }
 
-// Upload is a received source that is not kept yet. Its owner ends with Keep
+// Upload is a received source that is not stored yet. Its owner must call Keep
 // or Discard; Discard after Keep does nothing.
 type Upload struct {
 	SHA256   [sha256.Size]byte
 	Bytes    int64
-	Filename string // as the client called it: to be shown, never a path
+	Filename string // the client's name for it: for display, never a path
 	Timings  ladder.Timings
 
 	spool *Spool
-	file  *os.File // the .part file, or one in memory; nil once it is kept or discarded
+	file  *os.File // the .part file, or one in memory; nil after Keep or Discard
 
 	inMemory bool
-	taken    int64 // bytes of memory
+	taken    int64 // reserved bytes of memory
 }
 
-// Path is where the upload lies until it is kept or discarded.
+// Path returns the path of the upload until Keep or Discard.
 func (u *Upload) Path() string { return u.file.Name() }
 
-// Digest is the upload's SHA-256 in hex.
+// Digest returns the upload's SHA-256 in hex.
 func (u *Upload) Digest() string { return hex.EncodeToString(u.SHA256[:]) }
 
-// Receive streams body into the spool. Errors of body that are faults come
-// back as they are; nothing is left behind by a failed call.
+// Receive streams body into the spool. Faults of body are returned unchanged; a
+// failed call leaves nothing behind.
 func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
 	file, err := s.newPart()
 	if err != nil {
@@ -145,7 +145,7 @@ func (u *Upload) receive(body io.Reader) error {
 	var head bytes.Buffer
 	_, err := io.CopyN(&head, body, HeadSize)
 	switch {
-	case err != nil && !errors.Is(err, io.EOF): // a body that is cut short says io.ErrUnexpectedEOF
+	case err != nil && !errors.Is(err, io.EOF): // a truncated body returns io.ErrUnexpectedEOF
 		return fmt.Errorf("receive: %w", err)
 	case head.Len() == 0:
 		return fault.New(fault.InvalidRequest, "The body is empty; send the bytes of one image.")
@@ -165,11 +165,10 @@ func (u *Upload) receive(body io.Reader) error {
 		return err
 	}
 	defer u.Timings.Since(time.Now(), ladder.StageSpool)
-	return u.file.Sync() // here, and not in Keep, for which others wait
+	return u.file.Sync() // here rather than in Keep, which others wait for
 }
 
-// Fits reports, as a fault, that a body of this many bytes (-1 if unknown) is
-// over the size limit.
+// CheckSize returns a fault if length (-1 if unknown) exceeds the size limit.
 func (s *Spool) CheckSize(length int64) error {
 	if length > s.config.MaxBytes {
 		return fault.New(fault.TooLarge, "The image is larger than %s, the limit of this server.", humanize.IBytes(uint64(s.config.MaxBytes)))
@@ -177,8 +176,8 @@ func (s *Spool) CheckSize(length int64) error {
 	return nil
 }
 
-// Keep makes the upload durable under its digest. Equal content that is there
-// already is replaced by itself.
+// Keep makes the upload durable under its digest. Existing equal content is
+// replaced by itself.
 func (u *Upload) Keep() error {
 	defer u.Timings.Since(time.Now(), ladder.StageSpool)
 	if u.inMemory {
@@ -194,13 +193,13 @@ func (u *Upload) Keep() error {
 	return err
 }
 
-// Discard removes an upload that was not kept.
+// Discard deletes an upload that was not stored.
 func (u *Upload) Discard() {
 	if u.file == nil {
 		return
 	}
 	if !u.inMemory {
-		_ = os.Remove(u.file.Name()) // what cannot be removed now is swept at the next start
+		_ = os.Remove(u.file.Name()) // otherwise swept at the next start
 	}
 	_ = u.file.Close()
 	u.file = nil
@@ -208,8 +207,8 @@ func (u *Upload) Discard() {
 	u.taken = 0
 }
 
-// Adopt takes in a file that lies on the spool's file system, by a hard link
-// under its digest, durably.
+// Link durably adds a file from the spool's file system under its digest, as a
+// hard link.
 func (s *Spool) Link(path, digest string) error {
 	if err := os.Link(path, s.path(digest)); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("link source: %w", err)
@@ -219,7 +218,7 @@ func (s *Spool) Link(path, digest string) error {
 
 func (s *Spool) path(digest string) string { return filepath.Join(s.config.Dir, digest) }
 
-// Source opens a kept or held source for reading.
+// Source opens a stored or held source for reading.
 func (s *Spool) Source(digest string) (*os.File, error) {
 	if h := s.memory.get(digest); h != nil {
 		return h.open()
@@ -227,7 +226,7 @@ func (s *Spool) Source(digest string) (*os.File, error) {
 	return os.Open(s.path(digest))
 }
 
-// Remove deletes a kept or held source; one that is not there is no error.
+// Remove deletes a stored or held source; an unknown one is not an error.
 func (s *Spool) Remove(digest string) error {
 	if err := s.memory.remove(digest); err != nil {
 		return fmt.Errorf("remove source: %w", err)

@@ -99,11 +99,11 @@ async function expectAccessible(page: Page): Promise<void> {
 
 test("an empty gallery says so", async () => {
   const page = await openAsVisitor({}, /401/);
-  await page.getByText("There are no pictures here yet.").waitFor();
-  expect(await page.getByLabel("Add pictures").isVisible()).toBe(false);
+  await page.getByText("There are no images yet.").waitFor();
+  expect(await page.getByLabel("Add images").isVisible()).toBe(false);
   await expectAccessible(page);
   await signIn(page);
-  await page.getByText("Drop pictures anywhere").waitFor();
+  await page.getByText("Drop images anywhere").waitFor();
   await screenshot(page, "empty");
 });
 
@@ -116,7 +116,7 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   await keyboard.press("Enter");
   await keyboard.type("not the token");
   await keyboard.press("Enter");
-  await page.getByText("That is not the owner’s token.").waitFor();
+  await page.getByText("This token is not valid.").waitFor();
   // It is selected, to be written over.
   await keyboard.type(ownerToken);
   await keyboard.press("Enter");
@@ -308,7 +308,7 @@ describe("with pictures of many shapes", () => {
     await page.goto(`${site.url}/#${last.id}`);
     await page.locator("#caption").getByText(last.alt).waitFor();
     await page.getByRole("button", { name: "Copy link" }).click();
-    await page.getByText("The link is copied.").waitFor();
+    await page.getByText("Link copied.").waitFor();
     expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${site.url}/#${last.id}`);
     expect(await page.getByRole("button", { name: "Copy HTML" }).isVisible()).toBe(false);
     await page.keyboard.press("Escape");
@@ -318,7 +318,7 @@ describe("with pictures of many shapes", () => {
     await signIn(page);
     await cards(page).first().getByRole("link").click();
     await page.getByRole("button", { name: "Copy HTML" }).click();
-    await page.getByText("The HTML is copied.").waitFor();
+    await page.getByText("HTML copied.").waitFor();
     const html = await page.evaluate(() => navigator.clipboard.readText());
     expect(html.match(/<source type="[^"]+"/g)).toEqual(['<source type="image/avif"', '<source type="image/webp"']);
     for (const [url] of html.matchAll(/http:[^ "]+/g)) {
@@ -346,13 +346,13 @@ describe("with pictures of many shapes", () => {
     await writeFile(large, "");
     await truncate(large, 100_000_001);
     const disguised = join(folder, "<b>disguised.jpg");
-    await writeFile(disguised, "I am not a picture.\n".repeat(100));
+    await writeFile(disguised, "I am not an image.\n".repeat(100));
     // So fast a machine might have it stored before anybody asks.
     const storing = { upload: "", status: "storing", stored: 3, total: 14, image: null, error: null };
     await page.route("**/api/uploads/*", (route) => route.fulfill({ json: storing }), { times: 1 });
     const seen = await watchRows(page);
     await page.locator("#files").setInputFiles([large, disguised, photo("test_square.jpg")]);
-    await row(page, "large.jpg").getByText("This file is too large: 101 MB, and 100 MB is the most.").waitFor();
+    await row(page, "large.jpg").getByText("This file is too large: 101 MB; the limit is 100 MB.").waitFor();
     // The daemon's own words, and the name as it is.
     await row(page, "<b>disguised.jpg")
       .getByText("Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
@@ -369,7 +369,7 @@ describe("with pictures of many shapes", () => {
     const page = await openAsOwner({}, /503/);
     await site.daemon.stop();
     await page.locator("#files").setInputFiles(photo("test.webp"));
-    await row(page, "test.webp").getByText("The optimizer is out of reach; try again in a while.").waitFor();
+    await row(page, "test.webp").getByText("The optimizer is unreachable; try again later.").waitFor();
     await site.daemon.start();
     // Under load one more try has been needed, which the page offers again.
     await expect
@@ -386,7 +386,7 @@ describe("with pictures of many shapes", () => {
     const page = await openAsVisitor({}, /401/);
     await page.getByRole("button", { name: "Sign in" }).waitFor();
     await drop(page, "dropped.txt", "text/plain");
-    await row(page, "dropped.txt").getByText("This is not a picture.").waitFor();
+    await row(page, "dropped.txt").getByText("This is not an image.").waitFor();
     await page.getByText("Only the owner of this gallery can add to it.").waitFor();
     await page.getByLabel("Token").fill(ownerToken);
     await page.keyboard.press("Enter");
@@ -395,7 +395,7 @@ describe("with pictures of many shapes", () => {
     // A session that ends meanwhile is no reason to choose everything again.
     await page.context().clearCookies();
     await page.locator("#files").setInputFiles(photo("test_square.jpg"));
-    await page.getByText("You are signed out. Sign in to go on.").waitFor();
+    await page.getByText("You are signed out. Sign in to continue.").waitFor();
     await page.getByLabel("Token").fill(ownerToken);
     await page.keyboard.press("Enter");
     await row(page, "test_square.jpg").getByText("Added").waitFor();
@@ -448,7 +448,7 @@ describe("with pictures of many shapes", () => {
 
 test("without scripts there is a word of explanation", async () => {
   const page = await openAsVisitor({ javaScriptEnabled: false });
-  expect(await page.locator("noscript").innerText()).toContain("scripts are switched off");
+  expect(await page.locator("noscript").innerText()).toContain("needs JavaScript");
 });
 
 function cdp(page: Page): Promise<CDPSession> {

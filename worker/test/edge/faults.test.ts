@@ -84,7 +84,7 @@ describe("pulling", () => {
     expect(kvWrites()).toBe(1);
   });
 
-  test("a daemon that stays away is given up, and an upload of the same photo mends it", async () => {
+  test("a daemon that stays away is given up, and another upload of the same photo completes it", async () => {
     const bytes = await photo(bird, crypto.randomUUID());
     const { upload } = await worker.upload(bytes);
     const job = await finished(upload);
@@ -393,7 +393,7 @@ describe("deleting", () => {
     expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "deleted" } });
   });
 
-  test("stays deleted when a late webhook comes, and is back when it is uploaded anew", async () => {
+  test("stays deleted when a late webhook comes, and is back when it is uploaded again", async () => {
     const bytes = await photo("test_square.jpg", crypto.randomUUID());
     const job = await finished((await worker.upload(bytes)).upload);
     const { manifest } = job.output as { manifest: Manifest };
@@ -426,7 +426,7 @@ describe("deleting", () => {
     await expect(daemon(`/v1/images/${manifest.id}`)).rejects.toThrow("404");
   });
 
-  test("later does not reach an image that has been uploaded anew", async () => {
+  test("later does not reach an image that has been uploaded again", async () => {
     const manifest = await storedBird(worker);
     await worker.handle({ body: { kind: "forget", image: manifest.id }, attempts: 1, delaySeconds: 0 });
     expect((await daemon<Manifest>(`/v1/images/${manifest.id}`)).id).toBe(manifest.id);

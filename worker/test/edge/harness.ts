@@ -206,7 +206,7 @@ export async function seen(): Promise<string[]> {
   return (await fetch(`${proxyUrl}/test/seen`, { method: "DELETE" })).json();
 }
 
-/** One of bimg's photos. With salt behind its end it is another picture to the daemon. */
+/** One of bimg's photos. With salt behind its end it is another image to the daemon. */
 export async function photo(name: string, salt = ""): Promise<ArrayBuffer> {
   const bytes = await (await fetch(`${proxyUrl}/test/photos/${name}`)).arrayBuffer();
   return new Blob([bytes, salt]).arrayBuffer();
