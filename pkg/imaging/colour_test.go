@@ -26,7 +26,8 @@ func plain(width int) ladder.Recipe {
 
 func TestProfilesBecomeSRGB(t *testing.T) {
 	dir := t.TempDir()
-	photo := sample(t, "northern_cardinal_bird.jpg")
+	photo := filepath.Join(dir, "photo.png")
+	run(t, "vipsthumbnail", sample(t, "northern_cardinal_bird.jpg"), "--size", "640", "-o", photo)
 	proPhoto := file(t, "prophoto.icc", profileOf(t, sample(t, "test_icc_prophoto.jpg")))
 	p3, deep, cmyk := filepath.Join(dir, "p3.png"), filepath.Join(dir, "deep.tif"), filepath.Join(dir, "cmyk.jpg")
 	vips(t, "icc_transform", photo, p3, "p3", "--input-profile", "srgb")

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/h2non/bimg"
 
@@ -114,11 +113,7 @@ func TestTooManyPixelsIsSeenInTheHeader(t *testing.T) {
 		pngSized(t, 20000, 14000),
 	} {
 		before := Memory().Highwater
-		start := time.Now()
 		c := wantFault(t, path, limits, fault.TooManyPixels)
-		if took := time.Since(start); took > 200*time.Millisecond {
-			t.Errorf("%s took %v", filepath.Base(path), took)
-		}
 		if grown := Memory().Highwater - before; grown > 1<<20 {
 			t.Errorf("%s took %d bytes", filepath.Base(path), grown)
 		}

@@ -1,6 +1,7 @@
 package ladder
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -87,32 +88,31 @@ const (
 
 var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
+	var errs []error
 	if len(c.Widths) == 0 {
-		return fmt.Errorf("ladder.widths: must list at least one width")
+		errs = append(errs, fmt.Errorf("ladder.widths: must list at least one width"))
 	}
 	for i, w := range c.Widths {
 		if w < 1 || w > maxWidth {
-			return fmt.Errorf("ladder.widths[%d]: must be from 1 to %d pixels (got %d)", i, maxWidth, w)
-		}
-		if i > 0 && w <= c.Widths[i-1] {
-			return fmt.Errorf("ladder.widths[%d]: must be greater than %d, the width before it (got %d)", i, c.Widths[i-1], w)
+			errs = append(errs, fmt.Errorf("ladder.widths[%d]: must be from 1 to %d pixels (got %d)", i, maxWidth, w))
+		} else if i > 0 && w <= c.Widths[i-1] {
+			errs = append(errs, fmt.Errorf("ladder.widths[%d]: must be greater than %d, the width before it (got %d)", i, c.Widths[i-1], w))
 		}
 	}
 	if len(c.Formats) == 0 {
-		return fmt.Errorf("ladder.formats: must list at least one of %v", formats)
+		errs = append(errs, fmt.Errorf("ladder.formats: must list at least one of %v", formats))
 	}
 	for i, f := range c.Formats {
 		if !f.Valid() {
-			return fmt.Errorf("ladder.formats[%d]: must be one of %v (got %q)", i, formats, f)
-		}
-		if slices.Contains(c.Formats[:i], f) {
-			return fmt.Errorf("ladder.formats[%d]: %q is listed twice", i, f)
+			errs = append(errs, fmt.Errorf("ladder.formats[%d]: must be one of %v (got %q)", i, formats, f))
+		} else if slices.Contains(c.Formats[:i], f) {
+			errs = append(errs, fmt.Errorf("ladder.formats[%d]: %q is listed twice", i, f))
 		}
 	}
 	if n := len(c.Widths) * len(c.Formats); n > maxVariants {
-		return fmt.Errorf("ladder.widths: %d widths in %d formats make %d files, more than the limit of %d", len(c.Widths), len(c.Formats), n, maxVariants)
+		errs = append(errs, fmt.Errorf("ladder.widths: %d widths in %d formats make %d files, more than the limit of %d", len(c.Widths), len(c.Formats), n, maxVariants))
 	}
 	for _, q := range []struct {
 		key string
@@ -125,7 +125,7 @@ func (c Config) Validate() error {
 	} {
 		for _, f := range formats {
 			if n := q.of(f); n < 1 || n > 100 {
-				return fmt.Errorf("%s.%s: must be from 1 to 100 (got %d)", q.key, f, n)
+				errs = append(errs, fmt.Errorf("%s.%s: must be from 1 to 100 (got %d)", q.key, f, n))
 			}
 		}
 	}
@@ -139,16 +139,16 @@ func (c Config) Validate() error {
 		{"ladder.effort.avif", c.Effort.AVIF, 0, 8},
 	} {
 		if r.value < r.lo || r.value > r.hi {
-			return fmt.Errorf("%s: must be from %d to %d (got %d)", r.key, r.lo, r.hi, r.value)
+			errs = append(errs, fmt.Errorf("%s: must be from %d to %d (got %d)", r.key, r.lo, r.hi, r.value))
 		}
 	}
 	if c.ChromaSubsampling != Chroma420 && c.ChromaSubsampling != Chroma444 {
-		return fmt.Errorf("ladder.chroma_subsampling: must be %q or %q (got %q)", Chroma420, Chroma444, c.ChromaSubsampling)
+		errs = append(errs, fmt.Errorf("ladder.chroma_subsampling: must be %q or %q (got %q)", Chroma420, Chroma444, c.ChromaSubsampling))
 	}
 	if !hexColor.MatchString(c.Background) {
-		return fmt.Errorf("ladder.background: must be a color like #ffffff (got %q)", c.Background)
+		errs = append(errs, fmt.Errorf("ladder.background: must be a color like #ffffff (got %q)", c.Background))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Recipe returns the recipe of a valid configuration. Settings that change no

@@ -35,13 +35,13 @@ type failure struct {
 
 // attempt delivers a webhook once and reports whether it stays in the outbox.
 func (o *Outbox) attempt(ctx context.Context, it *item) (stays bool) {
-	e, err := o.read(it.id)
+	e, err := o.entries.Read(it.id)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		o.Log.Warn("webhook file is gone, not sending it", zap.String("webhook_id", it.id))
+		o.log.Warn("webhook file is gone, not sending it", zap.String("webhook_id", it.id))
 		return false
 	case err != nil:
-		o.Log.Error("cannot read webhook", zap.String("webhook_id", it.id), zap.Error(err))
+		o.log.Error("cannot read webhook", zap.String("webhook_id", it.id), zap.Error(err))
 		it.next = time.Now().Add(maxWait)
 		return true
 	}
@@ -57,10 +57,10 @@ func (o *Outbox) attempt(ctx context.Context, it *item) (stays bool) {
 }
 
 func (o *Outbox) delivered(e entry) {
-	log := o.Log.With(e.fields()...)
+	log := o.log.With(e.fields()...)
 	log.Debug("webhook sent")
 	o.count(func(s *Stats) { s.Delivered++ })
-	if err := os.Remove(o.path(e.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if _, err := o.entries.Remove(e.ID); err != nil {
 		log.Error("cannot delete delivered webhook, the next start sends it again", zap.Error(err))
 		return
 	}
@@ -72,7 +72,7 @@ func (o *Outbox) failed(e entry, it *item, r *failure) (stays bool) {
 	e.Attempts++
 	e.LastError = r.reason
 	e.NextAt = timestamp.At(now.Add(max(wait(e.Attempts), min(r.retryAfter, maxWait))))
-	log := o.Log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
+	log := o.log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
 	o.count(func(s *Stats) { s.Failed++ })
 
 	it.failures++
@@ -92,7 +92,7 @@ func (o *Outbox) failed(e entry, it *item, r *failure) (stays bool) {
 	}
 	log.Log(level, "webhook delivery failed, will retry", zap.Stringer("next_at", e.NextAt))
 	it.next = e.NextAt.Time
-	if err := o.write(e); err != nil {
+	if err := o.entries.Write(e.ID, e); err != nil {
 		log.Error("cannot record attempt", zap.Error(err))
 		return true
 	}
@@ -125,12 +125,12 @@ func (o *Outbox) send(ctx context.Context, e entry) *failure {
 	if err := o.signers.sign(req.Header, e.ID, time.Now(), body); err != nil {
 		return &failure{reason: oneLine(err.Error(), e.url())}
 	}
-	resp, err := o.Client.Do(req)
+	resp, err := o.deps.Client.Do(req)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &failure{reason: fmt.Sprintf("no response within %v", attemptTimeout)}
 	case err != nil:
-		return &failure{reason: reason(err, e.url()), permanent: o.Permanent(err)}
+		return &failure{reason: reason(err, e.url()), permanent: o.deps.Permanent(err)}
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // only the status matters
@@ -145,7 +145,7 @@ func (o *Outbox) send(ctx context.Context, e entry) *failure {
 
 // body returns the payload. Its timestamp is that of the event.
 func (o *Outbox) body(j job.Job) ([]byte, error) {
-	data, err := o.Body(j)
+	data, err := o.deps.Body(j)
 	if err != nil {
 		return nil, err
 	}

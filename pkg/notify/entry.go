@@ -4,15 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
@@ -32,9 +31,12 @@ type entry struct {
 	job job.Job // decoded from Job
 }
 
-const suffix = ".json"
+// folder is a directory of webhooks.
+func folder(dir string) durable.Folder[entry] {
+	return durable.OpenFolder(dir, durable.Format[entry]{ValidID: validID.MatchString, Encode: entry.encode, Decode: decode})
+}
 
-func (o *Outbox) path(id string) string { return filepath.Join(o.dir, id+suffix) }
+var validID = regexp.MustCompile(`^msg_[0-9a-hjkmnp-tv-z]{26}(_[0-9]+)?$`)
 
 // webhookID returns an id that stays the same if the job is repeated after a
 // crash, so that the receiver sees one event.
@@ -64,29 +66,9 @@ func (e entry) encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-func (o *Outbox) write(e entry) error {
-	b, err := e.encode()
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(o.path(e.ID), b)
-}
-
-func (o *Outbox) read(id string) (entry, error) {
-	b, err := os.ReadFile(o.path(id))
-	if err != nil {
-		return entry{}, err
-	}
-	e, err := decode(b, id)
-	if err != nil {
-		return entry{}, fmt.Errorf("decode webhook: %w", err)
-	}
-	return e, nil
-}
-
 // decode refuses unknown fields, jobs that have not ended, and ids that do not
 // belong to the job.
-func decode(b []byte, id string) (e entry, err error) {
+func decode(id string, b []byte) (e entry, err error) {
 	if err := strictjson.Unmarshal(b, &e); err != nil {
 		return entry{}, err
 	}

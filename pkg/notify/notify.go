@@ -21,15 +21,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
@@ -62,8 +60,10 @@ const failedDir = "failed"
 // Outbox is the directory of webhooks and their schedule. It is safe for
 // concurrent use.
 type Outbox struct {
-	Deps
-	dir     string
+	deps    Deps
+	log     *zap.Logger
+	entries durable.Folder[entry] // to be delivered
+	givenUp durable.Folder[entry]
 	signers signers
 
 	mu       sync.Mutex
@@ -92,14 +92,15 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 		return nil, err
 	}
 	o := &Outbox{
-		Deps: deps, dir: config.Dir, signers: signers,
+		deps: deps, log: deps.Log, signers: signers,
+		entries: folder(config.Dir), givenUp: folder(filepath.Join(config.Dir, failedDir)),
 		held: make(map[string][]*item), hosts: make(map[string]*host), wake: make(chan struct{}, 1),
 	}
-	if err := os.MkdirAll(filepath.Join(o.dir, failedDir), 0o750); err != nil {
-		return nil, fmt.Errorf("open outbox: %w", err)
-	}
-	for _, dir := range []string{o.dir, filepath.Join(o.dir, failedDir)} {
-		if err := atomicfile.Sweep(dir, ""); err != nil {
+	for _, folder := range []durable.Folder[entry]{o.entries, o.givenUp} {
+		if err := folder.Create(); err != nil {
+			return nil, fmt.Errorf("open outbox: %w", err)
+		}
+		if err := folder.Sweep(); err != nil {
 			return nil, fmt.Errorf("open outbox: %w", err)
 		}
 	}
@@ -112,26 +113,16 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 // load loads and holds every entry. An unreadable one is renamed and logged: it
 // must not prevent startup.
 func (o *Outbox) load() error {
-	files, err := os.ReadDir(o.dir)
+	entries, err := o.entries.Load(func(id string, err error) {
+		o.log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
+	})
 	if err != nil {
 		return err
 	}
 	// A Pi's clock stops while it is off, so right after startup a recorded time
 	// may appear to be months ahead. It must not delay a webhook that long.
 	latest := time.Now().Add(maxWait)
-	for _, f := range files {
-		id, isEntry := strings.CutSuffix(f.Name(), suffix)
-		if !isEntry {
-			continue
-		}
-		e, err := o.read(id)
-		if err != nil {
-			o.Log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
-			if err := os.Rename(o.path(id), o.path(id)+".unreadable"); err != nil {
-				return err
-			}
-			continue
-		}
+	for _, e := range entries {
 		it := e.item()
 		if it.next.After(latest) {
 			it.next = latest
@@ -154,14 +145,14 @@ func (o *Outbox) Recover(ended func(jobID string) bool) error {
 			continue
 		}
 		for _, it := range items {
-			if err := os.Remove(o.path(it.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if _, err := o.entries.Remove(it.id); err != nil {
 				return fmt.Errorf("recover outbox: %w", err)
 			}
 			dropped++
 		}
 	}
 	if len(o.due)+dropped > 0 {
-		o.Log.Info("webhooks recovered", zap.Int("pending", len(o.due)), zap.Int("dropped", dropped))
+		o.log.Info("webhooks recovered", zap.Int("pending", len(o.due)), zap.Int("dropped", dropped))
 	}
 	return nil
 }
@@ -180,12 +171,12 @@ func (o *Outbox) Put(j job.Job) error {
 	var errs []error
 	for target := range j.Webhooks {
 		e := newEntry(j, target, time.Now())
-		if err := o.write(e); err != nil {
+		if err := o.entries.Write(e.ID, e); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		items = append(items, e.item())
-		o.Log.Debug("webhook stored", e.fields()...)
+		o.log.Debug("webhook stored", e.fields()...)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -225,28 +216,20 @@ func (o *Outbox) len() int {
 // Count counts the pending and given up webhooks of an outbox without opening
 // it.
 func Count(dir string) (pending, givenUp int, err error) {
-	if pending, err = count(dir); err == nil {
-		givenUp, err = count(filepath.Join(dir, failedDir))
+	waiting, err := folder(dir).IDs()
+	if err != nil {
+		return 0, 0, fmt.Errorf("count webhooks: %w", err)
 	}
-	return pending, givenUp, err
-}
-
-func count(dir string) (n int, err error) {
-	files, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("read outbox: %w", err)
+	failed, err := folder(filepath.Join(dir, failedDir)).IDs()
+	if err != nil {
+		return 0, 0, fmt.Errorf("count webhooks: %w", err)
 	}
-	for _, f := range files {
-		if strings.HasSuffix(f.Name(), suffix) {
-			n++
-		}
-	}
-	return n, nil
+	return len(waiting), len(failed), nil
 }
 
 // Prune deletes webhooks that were given up more than keep ago.
 func (o *Outbox) Prune(now time.Time, keep time.Duration) error {
-	if err := atomicfile.RemoveOlder(filepath.Join(o.dir, failedDir), now.Add(-keep)); err != nil {
+	if err := o.givenUp.Prune(now.Add(-keep)); err != nil {
 		return fmt.Errorf("prune webhooks: %w", err)
 	}
 	return nil
@@ -255,16 +238,12 @@ func (o *Outbox) Prune(now time.Time, keep time.Duration) error {
 // giveUp moves an entry to failed/. This is not atomic: after a crash in
 // between, the webhook is attempted once more and given up again.
 func (o *Outbox) giveUp(e entry) error {
-	b, err := e.encode()
-	if err != nil {
+	if err := o.givenUp.Write(e.ID, e); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(o.dir, failedDir, e.ID+suffix), b); err != nil {
-		return err
-	}
-	log := o.Log.With(e.fields()...)
+	log := o.log.With(e.fields()...)
 	log.Debug("webhook failure recorded")
-	if err := os.Remove(o.path(e.ID)); err != nil {
+	if _, err := o.entries.Remove(e.ID); err != nil {
 		return err
 	}
 	log.Debug("webhook ended")

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -30,19 +31,22 @@ func ValidateSecrets(secrets []string) error {
 
 func newSigners(secrets []string) (signers, error) {
 	var s signers
+	var errs []error
 	for i, secret := range secrets {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil || len(key) < minSecret || len(key) > maxSecret {
-			return nil, fmt.Errorf("webhook.secrets[%d]: must be whsec_ followed by %d to %d bytes in base64; "+
-				"generate one with: echo whsec_$(openssl rand -base64 32)", i, minSecret, maxSecret)
+			errs = append(errs, fmt.Errorf("webhook.secrets[%d]: must be whsec_ followed by %d to %d bytes in base64; "+
+				"generate one with: echo whsec_$(openssl rand -base64 32)", i, minSecret, maxSecret))
+			continue
 		}
 		signer, err := standardwebhooks.NewWebhookRaw(key)
 		if err != nil {
-			return nil, fmt.Errorf("webhook.secrets[%d]: %w", i, err)
+			errs = append(errs, fmt.Errorf("webhook.secrets[%d]: %w", i, err))
+			continue
 		}
 		s = append(s, signer)
 	}
-	return s, nil
+	return s, errors.Join(errs...)
 }
 
 // sign sets the headers of the scheme.

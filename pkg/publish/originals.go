@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
@@ -96,7 +96,7 @@ func (s *Store) linkOriginal(id, path string) {
 	}
 	err := os.Link(path, s.original(id))
 	if err == nil || errors.Is(err, fs.ErrExist) { // it may not be synced yet
-		err = atomicfile.SyncDir(s.Originals)
+		err = durable.SyncDir(s.Originals)
 	}
 	if err != nil {
 		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))

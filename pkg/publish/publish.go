@@ -27,7 +27,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
@@ -49,7 +49,7 @@ type Config struct {
 type Store struct {
 	Config
 	log   *zap.Logger
-	lock  *atomicfile.Lock // held while the store is open, against a second process
+	lock  *durable.Lock // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
 
 	crashed bool // the previous process did not close the store
@@ -72,7 +72,7 @@ func Open(config Config, log *zap.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open served folder: %w", err)
 	}
 	if err := s.openOriginals(); err != nil {
-		s.lock.Close()
+		_ = s.lock.Close()
 		return nil, fmt.Errorf("open originals: %w", err)
 	}
 	return s, nil
@@ -82,7 +82,7 @@ func (s *Store) open() (err error) {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
 	}
-	if s.lock, err = atomicfile.LockDir(s.Dir); err != nil {
+	if s.lock, err = durable.LockDir(s.Dir); err != nil {
 		return err
 	}
 	staging := filepath.Join(s.Dir, stagingDir)
@@ -206,7 +206,7 @@ func (s *Store) unpublish(id string) (trash string, err error) {
 	if err != nil {
 		return "", err
 	}
-	err = atomicfile.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
+	err = durable.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return trash, err
 	}

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
@@ -121,7 +121,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err := set.sync(); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
-	if err := atomicfile.SyncDir(set.dir); err != nil {
+	if err := durable.SyncDir(set.dir); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	set.Timings.Since(began, ladder.StageSync)
@@ -138,7 +138,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	began = time.Now()
-	if err := atomicfile.Rename(set.dir, place); err != nil {
+	if err := durable.Rename(set.dir, place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
 	}
 	set.Timings.Since(began, ladder.StageSync)

@@ -17,12 +17,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
@@ -40,21 +38,22 @@ type Entry struct {
 	At       timestamp.Time `json:"at"`
 	Libvips  string         `json:"libvips"` // version that failed
 
-	// Unreadable is why the file of this entry cannot be read; only SHA256 and
-	// At, from the file's name and time, are set then. It is never stored.
+	// Unreadable is why the file of this entry cannot be read. Only SHA256 and At,
+	// the time of the file, are known then. It is never in a file.
 	Unreadable string `json:"unreadable,omitempty"`
 }
 
-// Store is the quarantine directory. It is safe for concurrent use, also by
-// several processes.
-type Store struct{ dir, libvips string }
+// Store is the directory. Its methods may be called from several goroutines, and
+// on one directory by several processes.
+type Store struct {
+	entries durable.Folder[Entry]
+	libvips string
+}
 
-const suffix = ".json"
-
-// Open returns the store in dir for a codec with this version of libvips:
-// entries recorded with another version do not count, since the bug may be
-// fixed. Open writes nothing, so that inspecting a data folder does not change
-// it; Add creates the directory.
+// Open returns the store in dir, for a codec with this version of libvips.
+// Entries made with another version do not count, since that version may have
+// fixed the fault. Open writes nothing: Add makes the directory, so that looking
+// at a data directory does not change it.
 func Open(dir, libvips string) (*Store, error) {
 	info, err := os.Stat(dir)
 	switch {
@@ -64,12 +63,12 @@ func Open(dir, libvips string) (*Store, error) {
 	case !info.IsDir():
 		return nil, fmt.Errorf("open quarantine: %s is not a directory", dir)
 	}
-	return &Store{dir, libvips}, nil
+	return &Store{durable.OpenFolder(dir, format), libvips}, nil
 }
 
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-func (s *Store) path(sha256 string) string { return filepath.Join(s.dir, sha256+suffix) }
+var format = durable.Format[Entry]{ValidID: hexSHA256.MatchString, Encode: encode, Decode: decode}
 
 // Counts reports whether the image of this entry is refused.
 func (s *Store) Counts(e Entry) bool { return e.Unreadable == "" && e.Libvips == s.libvips }
@@ -78,9 +77,9 @@ func (s *Store) Counts(e Entry) bool { return e.Unreadable == "" && e.Libvips ==
 // unreadable entry counts as absent: another attempt costs two processes and
 // rewrites the entry, refusing would be unjustified.
 func (s *Store) Check(sha256 string) error {
-	e, err := s.read(sha256)
+	e, err := s.entries.Read(sha256)
 	if err != nil || !s.Counts(e) {
-		return nil
+		return nil //nolint:nilerr // what cannot be read is no reason to refuse
 	}
 	return fault.Wrap(fault.ProcessingFailed, fmt.Errorf("in quarantine since %v: %s", e.At, e.Reason),
 		"This exact file crashed the codec twice on %s and is not processed again. "+
@@ -92,50 +91,36 @@ func (s *Store) Check(sha256 string) error {
 // set to the store's version.
 func (s *Store) Add(e Entry) error {
 	e.Libvips, e.Unreadable = s.libvips, ""
-	if err := e.validate(e.SHA256); err != nil {
-		return fmt.Errorf("add to quarantine: %w", err)
+	err := e.validate(e.SHA256)
+	if err == nil {
+		err = s.entries.Create()
 	}
-	b, err := json.MarshalIndent(e, "", "  ")
+	if err == nil {
+		err = s.entries.Write(e.SHA256, e)
+	}
 	if err != nil {
-		return fmt.Errorf("add to quarantine: %w", err)
-	}
-	if err := s.makeDir(); err != nil {
-		return fmt.Errorf("add to quarantine: %w", err)
-	}
-	if err := atomicfile.Write(s.path(e.SHA256), append(b, '\n')); err != nil {
 		return fmt.Errorf("add to quarantine: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) makeDir() error {
-	if _, err := os.Stat(s.dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(s.dir, 0o750); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(s.dir))
-}
-
 // List returns all entries, newest first, whether they count or not. Unreadable
-// ones are included, so that they can be seen and cleared. Other files are
-// ignored.
+// ones are included, so that they can be seen and cleared.
 func (s *Store) List() ([]Entry, error) {
-	digests, err := s.digests()
+	digests, err := s.entries.IDs()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list quarantine: %w", err)
 	}
 	entries := []Entry{}
 	for _, sha256 := range digests {
-		e, err := s.read(sha256)
+		e, err := s.entries.Read(sha256)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // cleared in the meantime
 		}
 		if err != nil {
 			e = Entry{SHA256: sha256, Unreadable: err.Error()}
-			if info, err := os.Stat(s.path(sha256)); err == nil {
-				e.At = timestamp.At(info.ModTime())
+			if written, err := s.entries.Modified(sha256); err == nil {
+				e.At = timestamp.At(written)
 			}
 		}
 		entries = append(entries, e)
@@ -144,27 +129,12 @@ func (s *Store) List() ([]Entry, error) {
 	return entries, nil
 }
 
-// digests returns the digests of all entries, sorted.
-func (s *Store) digests() ([]string, error) {
-	files, err := os.ReadDir(s.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list quarantine: %w", err)
-	}
-	var digests []string
-	for _, f := range files {
-		if sha256, ok := strings.CutSuffix(f.Name(), suffix); ok && hexSHA256.MatchString(sha256) {
-			digests = append(digests, sha256)
-		}
-	}
-	return digests, nil
-}
-
-// Clear deletes the entries of these images, or all entries if none is given,
-// and returns the number of deleted ones.
+// Clear removes the entries of these images, or all entries if it is given none,
+// and returns how many there were.
 func (s *Store) Clear(sha256s ...string) (n int, err error) {
 	if len(sha256s) == 0 {
-		if sha256s, err = s.digests(); err != nil {
-			return 0, err
+		if sha256s, err = s.entries.IDs(); err != nil {
+			return 0, fmt.Errorf("clear quarantine: %w", err)
 		}
 	}
 	for _, sha256 := range sha256s {
@@ -173,37 +143,28 @@ func (s *Store) Clear(sha256s ...string) (n int, err error) {
 		}
 	}
 	for _, sha256 := range sha256s {
-		err := os.Remove(s.path(sha256))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		removed, err := s.entries.Remove(sha256)
 		if err != nil {
 			return n, fmt.Errorf("clear quarantine: %w", err)
 		}
-		n++
+		if removed {
+			n++
+		}
 	}
 	if n > 0 {
-		return n, atomicfile.SyncDir(s.dir)
+		return n, s.entries.Sync()
 	}
 	return n, nil
 }
 
-// read returns the entry of an image; the error is fs.ErrNotExist if there is
-// none.
-func (s *Store) read(sha256 string) (Entry, error) {
-	if !hexSHA256.MatchString(sha256) {
-		return Entry{}, fs.ErrNotExist
-	}
-	b, err := os.ReadFile(s.path(sha256))
-	if err != nil {
-		return Entry{}, err
-	}
-	return decode(b, sha256)
+func encode(e Entry) ([]byte, error) {
+	b, err := json.MarshalIndent(e, "", "  ")
+	return append(b, '\n'), err
 }
 
-// decode refuses unknown fields, trailing data, incomplete entries and those of
-// another image.
-func decode(b []byte, sha256 string) (Entry, error) {
+// decode refuses unknown fields, anything after the entry, an incomplete entry
+// and that of another image.
+func decode(sha256 string, b []byte) (Entry, error) {
 	var e Entry
 	if err := strictjson.Unmarshal(b, &e); err != nil {
 		return Entry{}, fmt.Errorf("decode entry: %w", err)

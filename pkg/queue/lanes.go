@@ -3,17 +3,8 @@ package queue
 import (
 	"slices"
 	"time"
-)
 
-// Stage is what a job waits for.
-type Stage int
-
-// The stages.
-const (
-	Resolve Stage = iota // its source has to be fetched, or linked from the originals
-	Render               // its source is in the spool
-
-	numStages
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
 // The lanes and their weights while all of them have waiting jobs: a single
@@ -36,9 +27,9 @@ const aheadOfRender = 16
 
 // lane holds the waiting jobs of each stage. Queue.mu protects it.
 type lane struct {
-	lines     [numStages][]*entry
-	credit    [numStages]int
-	resolving int // leased for Resolve
+	lines     [jobs.NumStages][]*entry
+	credit    [jobs.NumStages]int
+	resolving int // leased for jobs.Resolve
 }
 
 func (e *entry) lane() int {
@@ -52,11 +43,11 @@ func (e *entry) lane() int {
 	}
 }
 
-func (e *entry) stage() Stage {
+func (e *entry) stage() jobs.Stage {
 	if e.job.Resolved() {
-		return Render
+		return jobs.Render
 	}
-	return Resolve
+	return jobs.Resolve
 }
 
 // push appends a job to its lane.
@@ -80,7 +71,7 @@ func (q *Queue) pushFront(e *entry) {
 // pop removes and returns the next job of a stage, or nil if none is ready.
 // Lanes are selected by smooth weighted round robin: each ready lane gains its
 // weight, and the one with the most credit pays the sum.
-func (q *Queue) pop(stage Stage) *entry {
+func (q *Queue) pop(stage jobs.Stage) *entry {
 	next, at, sum := -1, 0, 0
 	for i := range q.lanes {
 		place := q.ready(i, stage)
@@ -110,22 +101,22 @@ func (q *Queue) pop(stage Stage) *entry {
 }
 
 // ready returns the index of the first job in the lane that may start, or -1.
-func (q *Queue) ready(which int, stage Stage) int {
+func (q *Queue) ready(which int, stage jobs.Stage) int {
 	l := &q.lanes[which]
-	if stage == Render {
-		return min(len(l.lines[Render]), 1) - 1
+	if stage == jobs.Render {
+		return min(len(l.lines[jobs.Render]), 1) - 1
 	}
-	if l.resolving+len(l.lines[Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
+	if l.resolving+len(l.lines[jobs.Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
 		return -1
 	}
-	return slices.IndexFunc(l.lines[Resolve], func(e *entry) bool {
+	return slices.IndexFunc(l.lines[jobs.Resolve], func(e *entry) bool {
 		return e.host == "" || q.hosts[e.host] < q.config.maxShare()
 	})
 }
 
 // signal wakes one Lease of a stage; each that takes a job passes the signal
 // on.
-func (q *Queue) signal(stage Stage) {
+func (q *Queue) signal(stage jobs.Stage) {
 	select {
 	case q.wake[stage] <- struct{}{}:
 	default:

@@ -22,8 +22,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -32,10 +32,11 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
 // Config holds the settings of the queue.
@@ -50,9 +51,7 @@ type Config struct {
 // except that of single variants: slow ones must not delay the others.
 func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
 
-// ErrClosed is returned by Lease after Close.
-var ErrClosed = errors.New("queue: closed")
-
+// The directories of the folder; a record moves from one to the next.
 const (
 	pendingDir = "pending"
 	runningDir = "running"
@@ -60,12 +59,29 @@ const (
 	failedDir  = "failed"
 )
 
+// records is one directory of jobs.
+type records = durable.Folder[job.Job]
+
+func openRecords(dir string) records {
+	return durable.OpenFolder(dir, durable.Format[job.Job]{ValidID: job.ValidID, Encode: job.Job.Encode, Decode: decode})
+}
+
+func decode(id string, data []byte) (job.Job, error) {
+	j, err := job.Decode(data)
+	if err == nil && j.ID != id {
+		err = fmt.Errorf("it is the record of %s", j.ID)
+	}
+	return j, err
+}
+
 // Queue is the directory and the jobs that have not ended. It is safe for
 // concurrent use.
 type Queue struct {
 	config Config
 	log    *zap.Logger
-	lock   *atomicfile.Lock // held while the queue is open, against a second daemon
+	lock   *durable.Lock // held while the queue is open, against a second daemon
+
+	pendingJobs, runningJobs, doneJobs, failedJobs records
 
 	mu       sync.Mutex
 	active   map[string]*entry // jobs that have not ended
@@ -75,9 +91,8 @@ type Queue struct {
 	running  int            // leased jobs
 	reserved int            // places reserved for jobs not put yet
 
-	unsettled []*Lease // jobs whose end is not recorded
-	closed    bool
-	wake      [numStages]chan struct{} // capacity 1: a job may be waiting, or the queue is closed
+	closed bool
+	wake   [jobs.NumStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
 }
 
 // entry is a job that has not ended, or still has waiting clients.
@@ -103,49 +118,61 @@ func newEntry(j job.Job, announced bool) *entry {
 // Open creates the directories, takes the lock and moves running jobs of an
 // earlier process back to pending.
 func Open(config Config, log *zap.Logger) (*Queue, error) {
-	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
-		if err := os.MkdirAll(filepath.Join(config.Dir, state), 0o750); err != nil {
+	in := func(state string) records { return openRecords(filepath.Join(config.Dir, state)) }
+	q := &Queue{
+		config: config, log: log, active: make(map[string]*entry), hosts: make(map[string]int),
+		pendingJobs: in(pendingDir), runningJobs: in(runningDir), doneJobs: in(doneDir), failedJobs: in(failedDir),
+	}
+	for _, folder := range q.folders() {
+		if err := folder.Create(); err != nil {
 			return nil, fmt.Errorf("open queue: %w", err)
 		}
 	}
-	lock, err := atomicfile.LockDir(config.Dir)
+	lock, err := durable.LockDir(config.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	q := &Queue{config: config, log: log, lock: lock, active: make(map[string]*entry), hosts: make(map[string]int)}
+	q.lock = lock
 	for stage := range q.wake {
 		q.wake[stage] = make(chan struct{}, 1)
 	}
 	if err := q.recover(); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, err
 	}
 	return q, nil
 }
 
-func (q *Queue) path(state, id string) string { return filepath.Join(q.config.Dir, state, id+".json") }
+func (q *Queue) folders() []records {
+	return []records{q.pendingJobs, q.runningJobs, q.doneJobs, q.failedJobs}
+}
+
+// endedJobs are the folders in which a job can be found after its end.
+func (q *Queue) endedJobs() []records { return []records{q.doneJobs, q.failedJobs} }
 
 // recover reads the records of an earlier process. No client waits for them any
 // more, so all of them count as announced.
 func (q *Queue) recover() error {
-	if err := q.sweep(); err != nil {
-		return err
+	for _, folder := range q.folders() {
+		if err := folder.Sweep(); err != nil {
+			return fmt.Errorf("recover queue: %w", err)
+		}
 	}
-	running, err := q.unended(runningDir)
+	running, err := q.unended(q.runningJobs)
 	if err != nil {
 		return err
 	}
 	for _, j := range running {
 		j.Attempts++ // it was running when the process ended
 		j.Status, j.StartedAt = job.Pending, nil
-		if err := os.Rename(q.path(runningDir, j.ID), q.path(pendingDir, j.ID)); err != nil {
+		if err := q.runningJobs.MoveTo(q.pendingJobs, j.ID); err != nil {
 			return fmt.Errorf("recover queue: %w", err)
 		}
-		if err := q.write(pendingDir, j); err != nil { // a full disk must not prevent startup
+		if err := q.pendingJobs.Write(j.ID, j); err != nil { // a full disk must not keep the daemon from starting
 			q.log.Warn("cannot record attempt", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
-	pending, err := q.unended(pendingDir)
+	pending, err := q.unended(q.pendingJobs)
 	if err != nil {
 		return err
 	}
@@ -164,18 +191,20 @@ func (q *Queue) recover() error {
 // unended reads a directory and deletes the records of jobs that have ended: a
 // crash came before their deletion, or a power cut undid the unsynced rename
 // from pending to running.
-func (q *Queue) unended(state string) ([]job.Job, error) {
-	jobs, err := q.read(state)
+func (q *Queue) unended(folder records) ([]job.Job, error) {
+	all, err := folder.Load(func(id string, err error) {
+		q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("recover queue: %w", err)
 	}
 	var left []job.Job
-	for _, j := range jobs {
+	for _, j := range all {
 		if !q.hasEnded(j.ID) {
 			left = append(left, j)
 			continue
 		}
-		if err := os.Remove(q.path(state, j.ID)); err != nil {
+		if _, err := folder.Remove(j.ID); err != nil {
 			return nil, fmt.Errorf("recover queue: %w", err)
 		}
 	}
@@ -183,95 +212,33 @@ func (q *Queue) unended(state string) ([]job.Job, error) {
 }
 
 func (q *Queue) hasEnded(id string) bool {
-	for _, state := range []string{doneDir, failedDir} {
-		if _, err := os.Stat(q.path(state, id)); err == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(q.endedJobs(), func(folder records) bool { return folder.Has(id) })
 }
 
-// sweep deletes partially written records of an earlier process, whose ids were
-// never returned.
-func (q *Queue) sweep() error {
-	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
-		if err := atomicfile.Sweep(filepath.Join(q.config.Dir, state), "job_"); err != nil {
-			return fmt.Errorf("sweep queue: %w", err)
-		}
-	}
-	return nil
-}
-
-// read decodes every record of a directory. An unreadable one is renamed and
-// logged: it must not prevent startup.
-func (q *Queue) read(state string) ([]job.Job, error) {
-	entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
-	if err != nil {
-		return nil, fmt.Errorf("read queue: %w", err)
-	}
-	var jobs []job.Job
-	for _, e := range entries {
-		id, isRecord := strings.CutSuffix(e.Name(), ".json")
-		if !isRecord || !job.ValidID(id) {
-			continue
-		}
-		j, err := q.readRecord(state, id)
-		if err != nil {
-			q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
-			if err := os.Rename(q.path(state, id), q.path(state, id)+".unreadable"); err != nil {
-				return nil, fmt.Errorf("read queue: %w", err)
-			}
-			continue
-		}
-		jobs = append(jobs, j)
-	}
-	return jobs, nil
-}
-
-func (q *Queue) readRecord(state, id string) (job.Job, error) {
-	b, err := os.ReadFile(q.path(state, id))
-	if err != nil {
-		return job.Job{}, err
-	}
-	j, err := job.Decode(b)
-	if err == nil && j.ID != id {
-		err = fmt.Errorf("record belongs to %s", j.ID)
-	}
-	return j, err
-}
-
-func (q *Queue) write(state string, j job.Job) error {
-	b, err := j.Encode()
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(q.path(state, j.ID), b)
-}
-
-// Place is the right to put one job, held while its bytes are received. Its
-// owner must call Put or Release; Release after Put does nothing.
-type Place struct {
+// place is the right to put one job, held while its bytes come in. Its owner
+// ends with Put or Release; Release after Put does nothing.
+type place struct {
 	q    *Queue
 	once sync.Once
 }
 
 // Reserve takes a place. It does not block: it returns a QueueFull fault, or
 // ShuttingDown if the queue is closed.
-func (q *Queue) Reserve() (*Place, error) {
+func (q *Queue) Reserve() (jobs.Place, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.check(); err != nil {
 		return nil, err
 	}
 	q.reserved++
-	return &Place{q: q}, nil
+	return &place{q: q}, nil
 }
 
 // check returns why there is no place, or nil. q.mu must be held.
 func (q *Queue) check() error {
 	switch {
 	case q.closed:
-		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
+		return fault.Stopping()
 	case q.waiting+q.reserved >= q.config.MaxPending:
 		return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", q.waiting+q.reserved)
 	default:
@@ -280,7 +247,7 @@ func (q *Queue) check() error {
 }
 
 // Release returns the place.
-func (p *Place) Release() {
+func (p *place) Release() {
 	p.once.Do(func() {
 		p.q.mu.Lock()
 		p.q.reserved--
@@ -291,9 +258,9 @@ func (p *Place) Release() {
 // Put makes the job durable and makes it available to the workers. It also
 // works on a closed queue: the bytes were accepted before, and the job is done
 // after the next start.
-func (p *Place) Put(j job.Job) (*Ticket, error) {
+func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q := p.q
-	if err := q.write(pendingDir, j); err != nil {
+	if err := q.pendingJobs.Write(j.ID, j); err != nil {
 		return nil, err
 	}
 	return p.put(newEntry(j, j.Promised())), nil
@@ -301,13 +268,13 @@ func (p *Place) Put(j job.Job) (*Ticket, error) {
 
 // Hold makes a job available to the workers without a record: it does not
 // survive the process unless its ticket's Record is called.
-func (p *Place) Hold(j job.Job) *Ticket {
+func (p *place) Hold(j job.Job) jobs.Ticket {
 	e := newEntry(j, false)
 	e.recorded = false
 	return p.put(e)
 }
 
-func (p *Place) put(e *entry) *Ticket {
+func (p *place) put(e *entry) *ticket {
 	q := p.q
 	q.log.Debug("job accepted", zap.String("job_id", e.job.ID)) // logged first, before what a worker logs
 	q.mu.Lock()
@@ -315,18 +282,18 @@ func (p *Place) put(e *entry) *Ticket {
 	q.push(e)
 	q.mu.Unlock()
 	p.Release()
-	return &Ticket{q, e}
+	return &ticket{q, e}
 }
 
-// Ticket is a client's reference to a job.
-type Ticket struct {
+// ticket is one client's hold on a job.
+type ticket struct {
 	q *Queue
 	e *entry
 }
 
 // Wait blocks until the job or ctx has ended, and returns the current state of
 // the job.
-func (t *Ticket) Wait(ctx context.Context) job.Job {
+func (t *ticket) Wait(ctx context.Context) job.Job {
 	select {
 	case <-t.e.ended:
 	case <-ctx.Done():
@@ -335,7 +302,7 @@ func (t *Ticket) Wait(ctx context.Context) job.Job {
 }
 
 // Job returns the current state of the job.
-func (t *Ticket) Job() job.Job {
+func (t *ticket) Job() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	return t.e.job
@@ -344,7 +311,7 @@ func (t *Ticket) Job() job.Job {
 // Announce guarantees that the job's end will be recorded, and returns the job,
 // which must be recorded by now. If the job has ended already, no record
 // remains and the caller must not return its id.
-func (t *Ticket) Announce() job.Job {
+func (t *ticket) Announce() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	t.e.announced = true
@@ -355,8 +322,9 @@ func (t *Ticket) Announce() job.Job {
 // but space in its record and in the outbox.
 const maxWebhooks = 16
 
-// Notify durably adds a webhook to the job; ok is false if the job has ended.
-func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
+// AddWebhook adds a receiver that is told of the job's end, durably; ok is false
+// when the job has ended already.
+func (t *ticket) AddWebhook(webhook job.Webhook) (ok bool, err error) {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
@@ -381,7 +349,7 @@ func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
 }
 
 // Recorded reports whether the job survives the process.
-func (t *Ticket) Recorded() bool {
+func (t *ticket) Recorded() bool {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	return t.e.recorded
@@ -389,7 +357,7 @@ func (t *Ticket) Recorded() bool {
 
 // Record makes a held job durable; its source must be durable already. It does
 // nothing if the job has ended.
-func (t *Ticket) Record() error {
+func (t *ticket) Record() error {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
@@ -409,21 +377,21 @@ func (t *Ticket) Record() error {
 // is stored as the next start must find it: pending, without this attempt.
 func (q *Queue) rewrite(j job.Job) error {
 	if j.Status == job.Pending {
-		return q.write(pendingDir, j)
+		return q.pendingJobs.Write(j.ID, j)
 	}
 	if err := j.Return(); err != nil {
 		return err
 	}
 	j.Attempts--
-	return q.write(runningDir, j)
+	return q.runningJobs.Write(j.ID, j)
 }
 
 // Ticket returns a ticket for a job that has not ended; ok is false otherwise.
-func (q *Queue) Ticket(id string) (t *Ticket, ok bool) {
+func (q *Queue) Ticket(id string) (t jobs.Ticket, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e, ok := q.active[id]
-	return &Ticket{q, e}, ok
+	return &ticket{q, e}, ok
 }
 
 // Get returns a job, ended or not, or a NotFound fault.
@@ -434,9 +402,9 @@ func (q *Queue) Get(id string) (job.Job, error) {
 	if t, ok := q.Ticket(id); ok {
 		return t.Job(), nil
 	}
-	for _, state := range []string{doneDir, failedDir} {
-		j, err := q.readRecord(state, id)
-		if !errors.Is(err, os.ErrNotExist) {
+	for _, folder := range q.endedJobs() {
+		j, err := folder.Read(id)
+		if !errors.Is(err, fs.ErrNotExist) {
 			return j, err
 		}
 	}
@@ -449,11 +417,11 @@ var errNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jo
 func (q *Queue) Active() []job.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	jobs := make([]job.Job, 0, len(q.active))
+	active := make([]job.Job, 0, len(q.active))
 	for _, e := range q.active {
-		jobs = append(jobs, e.job)
+		active = append(active, e.job)
 	}
-	return jobs
+	return active
 }
 
 // Depth returns the number of waiting and running jobs.
@@ -475,8 +443,8 @@ func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	for stage := range numStages {
-		q.signal(stage)
+	for stage := range jobs.NumStages {
+		q.signal(jobs.Stage(stage))
 	}
 }
 
@@ -485,8 +453,8 @@ func (q *Queue) Unlock() error { return q.lock.Close() }
 
 // Prune deletes jobs that ended longer ago than the configured time.
 func (q *Queue) Prune(now time.Time) error {
-	for _, state := range []string{doneDir, failedDir} {
-		if err := atomicfile.RemoveOlder(filepath.Join(q.config.Dir, state), now.Add(-q.config.Keep)); err != nil {
+	for _, folder := range q.endedJobs() {
+		if err := folder.Prune(now.Add(-q.config.Keep)); err != nil {
 			return fmt.Errorf("prune jobs: %w", err)
 		}
 	}

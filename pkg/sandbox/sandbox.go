@@ -10,9 +10,7 @@
 package sandbox
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	landlocksys "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -25,9 +23,6 @@ type Report struct {
 	Seccomp  bool  `json:"seccomp"`  // system calls are filtered
 	Landlock int   `json:"landlock"` // ABI version of the kernel; 0 if unsupported
 }
-
-// maxFiles is more descriptors than a socket, a source and the Go runtime need.
-const maxFiles = 64
 
 // Enter sandboxes the process and limits its memory to memory bytes more than
 // it has now; 0 sets no limit. It returns an error if a protection that the
@@ -42,10 +37,17 @@ func Enter(memory int64) (r Report, err error) {
 	if err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
 		return r, err
 	}
+	if err := limitThreads(); err != nil {
+		return r, err
+	}
+	dieFirst()
 	if memory > 0 {
 		if r.Memory, err = limitMemory(memory); err != nil {
 			return r, err
 		}
+	}
+	if err := dropCapabilities(); err != nil {
+		return r, err
 	}
 	if r.Landlock, err = restrictFiles(); err != nil {
 		return r, err
@@ -54,32 +56,7 @@ func Enter(memory int64) (r Report, err error) {
 	return r, err
 }
 
-func limit(resource int, value uint64) error {
-	if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
-		return fmt.Errorf("sandbox: limit resource %d: %w", resource, err)
-	}
-	return nil
-}
-
-// limitMemory limits private writable memory. Unlike RLIMIT_AS, RLIMIT_DATA
-// does not count address space that Go only reserves; unlike monitoring the
-// RSS, it fails the allocation itself. It works without the memory cgroup.
-func limitMemory(more int64) (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, fmt.Errorf("sandbox: %w", err)
-	}
-	var kilobytes int64
-	_, line, _ := bytes.Cut(status, []byte("\nVmData:"))
-	if _, err := fmt.Fscan(bytes.NewReader(line), &kilobytes); err != nil {
-		return 0, fmt.Errorf("sandbox: no VmData in /proc/self/status: %w", err)
-	}
-	total := kilobytes<<10 + more
-	return total, limit(unix.RLIMIT_DATA, uint64(total))
-}
-
-// restrictFiles denies all paths, ports, and signals to other processes with
-// Landlock.
+// closeFiles has Landlock refuse every path, every port, and signals to others.
 func restrictFiles() (abi int, err error) {
 	abi, err = landlocksys.LandlockGetABIVersion()
 	if err != nil {

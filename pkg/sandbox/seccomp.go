@@ -64,12 +64,13 @@ func filterSyscalls() (on bool, err error) {
 		{"tgkill", 0, seccomp.CompareEqual, []uint64{self}},                        // Go preempts its threads this way
 		{"kill", 0, seccomp.CompareEqual, []uint64{self}},                          // abort
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
-		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go labels its memory
-		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // get, not set
-		// Shared anonymous memory would not count towards the limit.
-		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE, unix.MAP_PRIVATE}},
-		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS, 0}},
-		// Not F_SETOWN, which makes the kernel send signals.
+		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
+		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to ask, not to set
+		// RLIMIT_DATA counts neither shared memory of no file nor memory that
+		// grows like a stack.
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE | unix.MAP_GROWSDOWN, unix.MAP_PRIVATE}},
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS | unix.MAP_GROWSDOWN, 0}},
+		// Not F_SETOWN, which has the kernel send signals.
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD_CLOEXEC}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFD}},

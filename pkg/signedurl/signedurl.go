@@ -18,7 +18,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 )
 
 // Query parameters.
@@ -37,7 +37,7 @@ func LoadKey(path string) (Key, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		var k Key
 		_, _ = rand.Read(k[:]) // never fails
-		return k, atomicfile.WritePrivate(path, k[:])
+		return k, durable.WritePrivate(path, k[:])
 	}
 	if err != nil {
 		return Key{}, fmt.Errorf("read key: %w", err)
@@ -57,16 +57,19 @@ func (k Key) Sign(path string, exp time.Time) string {
 // Signed reports whether a query contains a signature.
 func Signed(query url.Values) bool { return query.Has(sigParam) }
 
-// Verify reports whether query is a valid signature of path that has not
-// expired.
-func (k Key) Verify(path string, query url.Values, now time.Time) bool {
+// Verify reports whether query is a signature of path that has not expired, and
+// how long it will still be valid.
+func (k Key) Verify(path string, query url.Values, now time.Time) (left time.Duration, ok bool) {
 	seconds := query.Get(expParam)
 	exp, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil || now.Unix() >= exp {
-		return false
+		return 0, false
 	}
 	sig, err := base64.RawURLEncoding.DecodeString(query.Get(sigParam))
-	return err == nil && hmac.Equal(sig, k.mac(path, seconds))
+	if err != nil || !hmac.Equal(sig, k.mac(path, seconds)) {
+		return 0, false
+	}
+	return time.Duration(exp-now.Unix()) * time.Second, true
 }
 
 func (k Key) mac(path, exp string) []byte {

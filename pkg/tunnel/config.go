@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -36,26 +37,27 @@ func DefaultConfig() Config {
 // connector.
 const maxConnections = 4
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
+	var errs []error
 	if modes := []Mode{Off, Embedded, External}; !slices.Contains(modes, c.Mode) {
-		return fmt.Errorf("tunnel.mode: must be one of %v (got %q)", modes, c.Mode)
+		errs = append(errs, fmt.Errorf("tunnel.mode: must be one of %v (got %q)", modes, c.Mode))
 	}
 	if c.Connections < 1 || c.Connections > maxConnections {
-		return fmt.Errorf("tunnel.connections: must be from 1 to %d (got %d)", maxConnections, c.Connections)
+		errs = append(errs, fmt.Errorf("tunnel.connections: must be from 1 to %d (got %d)", maxConnections, c.Connections))
 	}
 	if !filepath.IsAbs(c.Socket) {
-		return fmt.Errorf("tunnel.socket: must be an absolute path (got %q)", c.Socket)
+		errs = append(errs, fmt.Errorf("tunnel.socket: must be an absolute path (got %q)", c.Socket))
 	}
 	if c.EdgeRoots != "" { // the system's take time and memory to load
 		if _, err := edgeRoots(c.EdgeRoots); err != nil {
-			return fmt.Errorf("tunnel.edge_roots: %w", err)
+			errs = append(errs, fmt.Errorf("tunnel.edge_roots: %w", err))
 		}
 	}
 	for i, a := range c.EdgeAddresses {
 		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
-			return fmt.Errorf("tunnel.edge_addresses[%d]: must be HOST:PORT (got %q)", i, a)
+			errs = append(errs, fmt.Errorf("tunnel.edge_addresses[%d]: must be HOST:PORT (got %q)", i, a))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -153,8 +153,8 @@ func (t *Tunnel) maintain(ctx context.Context, index int) {
 		}
 		failed++
 		pause := waits.after(err)
+		t.logFailure(index, failed, pause, err) // first, so that whoever sees the state finds the reason in the log
 		t.state.failed(index, err)
-		t.logFailure(index, failed, pause, err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -58,6 +58,8 @@ const (
 	maxStreams    = math.MaxInt32
 	linkBuffer    = 4 << 20   // bytes
 	requestBuffer = 512 << 10 // bytes; 25 MB/s on a path of 20 ms
+
+	maxHeaderBytes = 32 << 10 // of one request
 )
 
 // Deps are the dependencies of a Tunnel.
@@ -181,6 +183,7 @@ func (t *Tunnel) newServer() *http.Server {
 			MaxReceiveBufferPerConnection: linkBuffer, MaxReceiveBufferPerStream: requestBuffer,
 		},
 		ReadHeaderTimeout: registerTime, // for the edge's first bytes
+		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, linkKey{}, c)
 		},

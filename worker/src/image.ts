@@ -41,7 +41,10 @@ export function validateManifest(manifest: Manifest): string | null {
 export function describe(manifest: Manifest): ImageEntry {
   const { id, width, height, placeholder, created_at, variants } = manifest;
   const formats: Partial<Record<Format, number[]>> = {};
-  for (const variant of variants) (formats[variant.format] ??= []).push(variant.width);
+  for (const variant of variants) {
+    formats[variant.format] ??= [];
+    formats[variant.format]?.push(variant.width);
+  }
   const srcset: Partial<Record<Format, string>> = {};
   for (const [format, widths] of Object.entries(formats) as [Format, number[]][]) {
     widths.sort((a, b) => a - b);

@@ -1,7 +1,7 @@
 // The list of uploads in the corner, one row per file.
 
 import { announce, find, icon, make } from "./page";
-import { type Queue, type Upload } from "./upload";
+import type { Queue, Upload } from "./upload";
 import { late, size } from "./words";
 
 interface Row {
@@ -90,7 +90,9 @@ export class Tray {
     const failed = uploads.filter(({ state }) => state.step === "failed").length;
     const done = uploads.filter(({ state }) => state.step === "done").length;
     if (open > 0) this.#title.textContent = `Adding ${uploads.length - open + 1} of ${uploads.length}`;
-    else this.#title.textContent = [done && `${done} added`, failed && `${failed} failed`].filter(Boolean).join(", ") || "Uploads";
+    else
+      this.#title.textContent =
+        [done && `${done} added`, failed && `${failed} failed`].filter(Boolean).join(", ") || "Uploads";
     this.#close.hidden = open > 0;
   }
 

@@ -90,7 +90,9 @@ async function expectAccessible(page: Page): Promise<void> {
   await page.evaluate(axe.source);
   const violations = await page.evaluate(async () => {
     const { violations } = await window.axe.run();
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
+    );
   });
   expect(violations).toEqual([]);
 }
@@ -148,7 +150,9 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   expect(await cards(page).count()).toBe(2);
 
   // Newest first. What has the focus is opened, and has it again.
-  const names = await cards(page).locator("img").evaluateAll((imgs) => imgs.map((img) => img.getAttribute("alt")));
+  const names = await cards(page)
+    .locator("img")
+    .evaluateAll((imgs) => imgs.map((img) => img.getAttribute("alt")));
   expect(names).toEqual(["test square", "northern cardinal bird"]);
   const name = () => page.evaluate(() => document.activeElement?.closest("a")?.querySelector("img")?.alt);
   while ((await name()) !== names[0]) await keyboard.press("Tab");
@@ -193,12 +197,16 @@ describe("with pictures of many shapes", () => {
         const types = new Map<string, string | undefined>();
         page.on("response", (response) => types.set(response.url(), response.headers()["content-type"]));
         // As in a browser that cannot decode these: <picture> passes over them.
-        await (await cdp(page)).send("Emulation.setDisabledImageTypes", { imageTypes: disabled as ("avif" | "webp")[] });
+        await (await cdp(page)).send("Emulation.setDisabledImageTypes", {
+          imageTypes: disabled as ("avif" | "webp")[],
+        });
         await page.goto(site.url);
         await settle(page);
-        const drawn = await page.locator(".frame.loaded img").evaluateAll((imgs) =>
-          (imgs as HTMLImageElement[]).map(({ currentSrc, alt, offsetWidth }) => ({ currentSrc, alt, offsetWidth })),
-        );
+        const drawn = await page
+          .locator(".frame.loaded img")
+          .evaluateAll((imgs) =>
+            (imgs as HTMLImageElement[]).map(({ currentSrc, alt, offsetWidth }) => ({ currentSrc, alt, offsetWidth })),
+          );
         expect(drawn.length).toBeGreaterThan(2);
         let ofFormat = 0;
         for (const { currentSrc, alt, offsetWidth } of drawn) {
@@ -206,9 +214,13 @@ describe("with pictures of many shapes", () => {
           const widths = formats.jpeg ?? [];
           const width = widths.find((width) => width >= offsetWidth * options.deviceScaleFactor) ?? widths.at(-1) ?? 0;
           // What would be no smaller in a format is not stored in it.
-          const stored = (["avif", "webp", "jpeg"] as const).filter((known) => !disabled.includes(known)).find((known) => formats[known]?.includes(width));
+          const stored = (["avif", "webp", "jpeg"] as const)
+            .filter((known) => !disabled.includes(known))
+            .find((known) => formats[known]?.includes(width));
           const { search } = new URL(currentSrc);
-          expect(`${alt}: ${search} is ${types.get(currentSrc)}`).toBe(`${alt}: ?w=${width}&f=${stored} is image/${stored}`);
+          expect(`${alt}: ${search} is ${types.get(currentSrc)}`).toBe(
+            `${alt}: ?w=${width}&f=${stored} is image/${stored}`,
+          );
           if (stored === format) ofFormat++;
         }
         expect(ofFormat).toBeGreaterThan(drawn.length / 2);
@@ -223,7 +235,9 @@ describe("with pictures of many shapes", () => {
       await beOwner(page);
       await page.addInitScript(() => {
         window.shifts = [];
-        new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((entry) => JSON.stringify(entry)))).observe({
+        new PerformanceObserver((list) =>
+          window.shifts.push(...list.getEntries().map((entry) => JSON.stringify(entry))),
+        ).observe({
           type: "layout-shift",
           buffered: true,
         });
@@ -340,7 +354,9 @@ describe("with pictures of many shapes", () => {
     await page.locator("#files").setInputFiles([large, disguised, photo("test_square.jpg")]);
     await row(page, "large.jpg").getByText("This file is too large: 101 MB; the limit is 100 MB.").waitFor();
     // The daemon's own words, and the name as it is.
-    await row(page, "<b>disguised.jpg").getByText("Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.").waitFor();
+    await row(page, "<b>disguised.jpg")
+      .getByText("Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
+      .waitFor();
     await row(page, "test_square.jpg").getByText("Added").waitFor();
     expect((await seen()).texts).toContain("Storing 3 of 14");
     expect(await page.getByRole("button", { name: /Try again/ }).count()).toBe(0);
@@ -442,13 +458,19 @@ function cdp(page: Page): Promise<CDPSession> {
 async function throttle(page: Page, uploadThroughput: number): Promise<void> {
   const network = await cdp(page);
   await network.send("Network.enable");
-  await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
+  await network.send("Network.emulateNetworkConditions", {
+    offline: false,
+    latency: 0,
+    downloadThroughput: -1,
+    uploadThroughput,
+  });
 }
 
 /** Keeps every state that the rows go through. The answer: where the first bar stood, and what all rows said. */
 async function watchRows(page: Page): Promise<() => Promise<Seen>> {
   await page.locator("#tray-rows").evaluate((rows) => {
-    const seen: Seen = (window.seen = { values: [], texts: [] });
+    const seen: Seen = { values: [], texts: [] };
+    window.seen = seen;
     new MutationObserver(() => {
       const bar = rows.querySelector<HTMLProgressElement>("li:first-child[data-step=sending] progress[value]");
       if (bar && bar.value !== seen.values.at(-1)) seen.values.push(bar.value);

@@ -212,7 +212,10 @@ describe("the webhook", () => {
     const { upload, job, manifest } = await ended("test_square.jpg");
     const other = {
       ...manifest,
-      variants: manifest.variants.map((variant) => ({ ...variant, key: variant.key.replace(/^./, (c) => (c === "x" ? "y" : "x")) })),
+      variants: manifest.variants.map((variant) => ({
+        ...variant,
+        key: variant.key.replace(/^./, (c) => (c === "x" ? "y" : "x")),
+      })),
     };
     const response = await worker.webhook({ ...job, output: { manifest: other, url: "http://x/" } });
     expect(response.status).toBe(204);

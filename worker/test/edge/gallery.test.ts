@@ -127,7 +127,7 @@ test("the gallery is newest first, over all its pages, one list call each", asyn
   await fill(150);
   const images: Image[] = [];
   const sizes: number[] = [];
-  for (let cursor: string | null = ""; cursor !== null;) {
+  for (let cursor: string | null = ""; cursor !== null; ) {
     const page: ImageList = await (await worker.fetch(`/api/images?cursor=${encodeURIComponent(cursor)}`)).json();
     images.push(...page.images);
     sizes.push(page.images.length);

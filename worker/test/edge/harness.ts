@@ -180,7 +180,7 @@ export function report(invocations: Invocation[]): string {
 export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T> {
   const response = await fetch(proxyUrl + path, {
     ...init,
-    headers: { ...(init.headers as object), Authorization: "Bearer test-token" },
+    headers: { ...(init.headers as object), Authorization: "Bearer a-token-of-the-tests-alone" },
   });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   return (response.status === 204 ? null : await response.json()) as T;

@@ -91,8 +91,9 @@ export class Proxy {
     if (fault === "chunked") delete headers["content-length"];
     response.writeHead(answer.statusCode ?? 502, headers);
     const body = Buffer.concat(await answer.toArray());
-    if (fault === "flip") body[body.length >> 1]! ^= 1;
-    if (fault === "cut") response.write(body.subarray(0, body.length >> 1), () => response.destroy());
+    const middle = body.length >> 1;
+    if (fault === "flip") body.writeUInt8(body.readUInt8(middle) ^ 1, middle);
+    if (fault === "cut") response.write(body.subarray(0, middle), () => response.destroy());
     else response.end(body);
   }
 
