@@ -33,7 +33,7 @@ var plainWords = []plainWord{
 	instead("hush(es|ed)?", "stop"),
 	instead("as ever", "as usual"),
 	instead("knock(s|ed|ing)? (at|on)", "reach"),
-	instead("(un)?told", "deliver, report or print"),
+	instead("telling|(un)?told", "deliver, report or print"),
 	instead("colour(s|ed|ing|ful|less)?", "color"),
 }
 
