@@ -12,15 +12,15 @@ import (
 )
 
 var (
-	codeBlock = regexp.MustCompile("(?ms)^```.*?^```|`[^`\n\\]]*`")
+	codeBlock = regexp.MustCompile("(?ms)^```.*?^```")
 	mdLink    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	mdHeading = regexp.MustCompile(`(?m)^#+ (.+)$`)
 )
 
-// anchors returns the anchors of a page's headings, as the site of its
+// anchors returns the anchors of a page's headings, as the site of the
 // repository makes them.
 func anchors(page string) (found []string) {
-	for _, heading := range mdHeading.FindAllStringSubmatch(regexp.MustCompile("(?ms)^```.*?^```").ReplaceAllString(page, ""), -1) {
+	for _, heading := range mdHeading.FindAllStringSubmatch(codeBlock.ReplaceAllString(page, ""), -1) {
 		found = append(found, strings.Map(func(r rune) rune {
 			switch {
 			case r == ' ':
