@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 )
 
 // Every fault of a picture is made here, so that the sentences that clients
@@ -13,6 +14,10 @@ import (
 
 func unknownFormat() error {
 	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF picture.")
+}
+
+func unsupportedKind(kind *imagefile.Unsupported) error {
+	return fault.New(fault.UnsupportedFormat, "%s is not supported.", kind.Kind)
 }
 
 func noDecoder(format string) error {
@@ -25,6 +30,10 @@ func noEncoder(format string) error {
 
 func badHeader(format string, cause error) error {
 	return fault.Wrap(fault.CorruptImage, cause, "The %s picture is damaged: its header cannot be read.", shown(format))
+}
+
+func cutShort(format string) error {
+	return fault.New(fault.CorruptImage, "The %s picture is cut short: a part of its pixels is missing.", shown(format))
 }
 
 // badPixels is the fault of a decoder that failed. When it was refused memory,

@@ -145,7 +145,9 @@ kernel_open(int fd, const KernelOpening *opening, VipsImage **out)
 		vips_error_system(errno, "kernel", "unable to rewind");
 		return -1;
 	}
-	if (!(source = vips_source_new_from_descriptor(fd)))
+	if (!(source = opening->edit.size > 0
+					? source_edited(fd, &opening->edit)
+					: vips_source_new_from_descriptor(fd)))
 		return -1;
 	result = load(source, opening, out);
 	g_object_unref(source);
@@ -298,7 +300,7 @@ colour_bands(VipsImage *in)
  * one band beside its colours.
  */
 static int
-tidy(VipsImage *in, VipsImage **out)
+tidy(VipsImage *in, gboolean opaque, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
@@ -312,7 +314,7 @@ tidy(VipsImage *in, VipsImage **out)
 	}
 	if (vips_copy(in, &t[1], "interpretation", interpretation(in), NULL))
 		goto done;
-	wanted = colour_bands(t[1]) + (vips_image_hasalpha(t[1]) ? 1 : 0);
+	wanted = colour_bands(t[1]) + (vips_image_hasalpha(t[1]) && !opaque ? 1 : 0);
 	result = vips_extract_band(t[1], out, 0, "n", VIPS_MIN(wanted, in->Bands), NULL);
 
 done:
@@ -343,11 +345,11 @@ done:
 }
 
 static int
-colours_to_srgb(VipsImage *in, gboolean icc, VipsInterpretation space, VipsImage **out)
+colours_to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsInterpretation space, VipsImage **out)
 {
 	if (icc) {
 		if (!vips_icc_transform(in, out, "srgb",
-				"embedded", TRUE, "intent", VIPS_INTENT_RELATIVE, "depth", 8, NULL))
+				"embedded", TRUE, "intent", intent, "depth", 8, NULL))
 			return 0;
 		vips_error_clear(); /* a profile that cannot be used spoils no picture */
 	}
@@ -360,6 +362,17 @@ alpha_to_uchar(VipsImage *in, VipsImage **out)
 {
 	double most = 255;
 
+	if (in->BandFmt == VIPS_FORMAT_SHORT) {
+		/* Beside Lab, where 16 bits have no sign but are called signed. */
+		VipsImage *plain;
+		int result;
+
+		if (vips_copy(in, &plain, "format", VIPS_FORMAT_USHORT, NULL))
+			return -1;
+		result = alpha_to_uchar(plain, out);
+		g_object_unref(plain);
+		return result;
+	}
 	if (in->BandFmt == VIPS_FORMAT_USHORT)
 		most = 65535;
 	else if (in->Type == VIPS_INTERPRETATION_scRGB)
@@ -379,7 +392,7 @@ is_srgb(VipsImage *in, gboolean icc)
  * of it: it is no colour.
  */
 static int
-to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
+to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 4);
@@ -391,12 +404,12 @@ to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
 		goto done;
 	}
 	if (!vips_image_hasalpha(in)) {
-		result = colours_to_srgb(in, icc,
+		result = colours_to_srgb(in, icc, intent,
 			in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, out);
 		goto done;
 	}
 	if (vips_extract_band(in, &t[0], 0, "n", last, NULL) ||
-		colours_to_srgb(t[0], icc, VIPS_INTERPRETATION_sRGB, &t[1]) ||
+		colours_to_srgb(t[0], icc, intent, VIPS_INTERPRETATION_sRGB, &t[1]) ||
 		vips_extract_band(in, &t[2], last, NULL) ||
 		alpha_to_uchar(t[2], &t[3]))
 		goto done;
@@ -560,7 +573,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	gboolean shaped;
 	int result = -1;
 
-	if (tidy(in, &t[0]))
+	if (tidy(in, top->opaque, &t[0]))
 		goto done;
 	if (t[0]->BandFmt == VIPS_FORMAT_UCHAR) {
 		pass(t[0], &t[1]);
@@ -570,7 +583,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 			goto done;
 	}
 	else {
-		if (to_srgb(t[0], icc, &t[1]))
+		if (to_srgb(t[0], icc, top->intent, &t[1]))
 			goto done;
 		icc = FALSE;
 	}
@@ -587,7 +600,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	}
 	if (shrink(t[2], top->width, top->height, &t[3]) ||
 		unpremultiply(t[3], &t[4]) ||
-		to_srgb(t[4], icc, &t[5]) ||
+		to_srgb(t[4], icc, top->intent, &t[5]) ||
 		premultiply(t[5], &t[6]))
 		goto done;
 	result = to_memory(t[6], top->height, out);

@@ -14,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -50,11 +51,26 @@ func (p *picture) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image)))
 // alpha reports whether a rung has transparent pixels.
 func (p *picture) alpha() bool { return p.image.Bands == 4 }
 
+// opening is how a file is read.
+type opening struct {
+	loader loader
+	frames int             // 1, or -1 for all of an animation
+	shrink int             // by the decoder itself, 1 for none
+	edit   *imagefile.Edit // nil for none
+}
+
 // open reads the header of a file. At most one picture of a file can be open.
-func open(f *os.File, l loader, frames, shrink int) (*picture, error) {
-	opening := C.KernelOpening{loader: l.kernel, frames: C.int(frames), shrink: C.int(shrink)}
+func open(f *os.File, o opening) (*picture, error) {
+	c := C.KernelOpening{
+		loader: o.loader.kernel,
+		frames: C.int(o.frames),
+		shrink: C.int(o.shrink),
+	}
+	if o.edit != nil {
+		c.edit = editOf(o.edit)
+	}
 	p := new(picture)
-	result := C.kernel_open(C.int(f.Fd()), &opening, &p.image)
+	result := C.kernel_open(C.int(f.Fd()), &c, &p.image)
 	runtime.KeepAlive(f) // libvips has its own duplicate from here on
 	if result != 0 {
 		return nil, lastError()
@@ -98,8 +114,12 @@ func (p *picture) header(l loader) header {
 // it is turned upright, which took so long.
 func (p *picture) decode(h header, width, height int) (rung *picture, turned time.Duration, err error) {
 	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(h.orientation)}
+	if h.opaque {
+		top.opaque = 1
+	}
 	if h.convert() {
 		top.icc = 1
+		top.intent = intents[profileIntent(h.profile)]
 		if m, ok := parseMatrixProfile(h.profile); ok {
 			top.shaped = 1
 			top.shaper = shaperOf(m)
@@ -110,6 +130,12 @@ func (p *picture) decode(h header, width, height int) (rung *picture, turned tim
 		return nil, 0, lastError()
 	}
 	return rung, time.Duration(top.turned) * time.Microsecond, nil
+}
+
+var intents = map[intent]C.VipsIntent{
+	perceptual: C.VIPS_INTENT_PERCEPTUAL,
+	relative:   C.VIPS_INTENT_RELATIVE,
+	saturation: C.VIPS_INTENT_SATURATION,
 }
 
 // shaperOf is a profile in the kernel's whole numbers.

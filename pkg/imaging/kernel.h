@@ -12,6 +12,7 @@
 #include <vips/vector.h>
 
 #include "shaper.h"
+#include "source.h"
 
 typedef enum {
 	KERNEL_JPEG,
@@ -26,6 +27,7 @@ typedef struct {
 	KernelLoader loader;
 	int frames; /* 1, or -1 for all of an animation */
 	int shrink; /* the whole factor by which the decoder itself shrinks, 1 for none */
+	Edit edit;  /* how the file is to read; with a size of 0, as it is */
 } KernelOpening;
 
 /* What is known of a picture before any of its pixels is decoded. The
@@ -54,6 +56,8 @@ typedef struct {
 	int height;      /* of one frame, before it is turned upright */
 	int orientation; /* EXIF, 1 to 8 */
 	gboolean icc;    /* convert by the embedded profile */
+	VipsIntent intent; /* one that the profile has */
+	gboolean opaque; /* drop the bands beside the colours */
 	gboolean shaped; /* which shaper says, too */
 	Shaper shaper;
 	gint64 turned;   /* out: microseconds that turning it upright took */

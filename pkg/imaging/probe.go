@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -20,43 +21,67 @@ type header struct {
 	sampleBytes int  // of one sample of one band
 	alpha       bool // a band may be transparent
 	cmyk        bool
-	progressive bool   // a JPEG in many scans
-	subsampled  bool   // a JPEG with less chroma than luma
-	interlaced  bool   // a PNG in seven passes
-	rowsHeld    int    // a TIFF: rows that its decoder holds at once
+	progressive bool // a JPEG in many scans
+	subsampled  bool // a JPEG with less chroma than luma
+	interlaced  bool // a PNG in seven passes
+	rowsHeld    int  // a TIFF: rows that its decoder holds at once
+	opaque      bool // a TIFF whose bands beside the colors are no alpha
+	noEnd       bool // a JPEG that lacks its end marker
+	edit        *imagefile.Edit
 	profile     []byte // ICC; nil for none
 }
 
 // probe reads the header of a file.
 func (e *Engine) probe(src *os.File) (loader, header, error) {
-	head := make([]byte, sniffBytes)
+	head := make([]byte, imagefile.HeadSize)
 	n, err := src.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return loader{}, header{}, unreadable(err)
 	}
-	l, ok := sniff(head[:n])
+	format, ok := imagefile.Sniff(head[:n])
 	if !ok {
 		return loader{}, header{}, unknownFormat()
 	}
+	l := loaders[format]
 	if !knows(l.operation) {
 		return loader{}, header{}, noDecoder(l.name)
 	}
-	p, err := open(src, l, 1, 1)
+	info, err := inspect(src, format)
+	if err != nil {
+		return loader{}, header{}, err
+	}
+	p, err := open(src, opening{loader: l, frames: 1, shrink: 1, edit: info.Edit})
 	if err != nil {
 		return loader{}, header{}, badHeader(l.name, err)
 	}
 	defer p.free()
 	h := p.header(l)
+	h.orientation, h.rowsHeld, h.opaque = info.Orientation, info.RowsHeld, info.Opaque
+	h.noEnd, h.edit = info.NoEnd, info.Edit
 	if !slices.Contains(e.versions.Inputs, h.format) {
 		return loader{}, header{}, noDecoder(h.format)
 	}
 	if h.frames > 1 {
 		h.orientation = 1 // no program turns the frames of an animation
 	}
-	if h.format == "tiff" {
-		h.rowsHeld = tiffRowsHeld(src, h.height)
-	}
 	return l, h, nil
+}
+
+// inspect reads what a file says of itself besides what libvips is asked for.
+func inspect(src *os.File, format string) (imagefile.Info, error) {
+	stat, err := src.Stat()
+	if err != nil {
+		return imagefile.Info{}, unreadable(err)
+	}
+	info, err := imagefile.Inspect(src, stat.Size(), format)
+	var unsupported *imagefile.Unsupported
+	switch {
+	case errors.As(err, &unsupported):
+		return info, unsupportedKind(unsupported)
+	case err != nil:
+		return info, badHeader(format, err)
+	}
+	return info, nil
 }
 
 // source is the header as the rest of the project sees it.

@@ -96,7 +96,10 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 		frames = -1
 	}
 	began := time.Now()
-	p, err := open(src, l, frames, shrink)
+	if h.noEnd && !jpegIsComplete(src, h.edit) {
+		return nil, cutShort(h.format)
+	}
+	p, err := open(src, opening{loader: l, frames: frames, shrink: shrink, edit: h.edit})
 	if err != nil {
 		return nil, badHeader(h.format, err)
 	}

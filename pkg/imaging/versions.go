@@ -11,6 +11,7 @@ import (
 
 	"github.com/h2non/bimg"
 
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -51,8 +52,10 @@ func selfTest(test func(part string) bool) Versions {
 		}
 		return ok
 	}
-	for _, t := range []bimg.ImageType{bimg.JPEG, bimg.PNG, bimg.WEBP, bimg.GIF, bimg.HEIF, bimg.AVIF, bimg.TIFF} {
-		l := loaders[t]
+	for _, format := range []string{
+		imagefile.JPEG, imagefile.PNG, imagefile.WebP, imagefile.GIF, imagefile.HEIC, imagefile.AVIF, imagefile.TIFF,
+	} {
+		l := loaders[format]
 		if try("read "+l.name, func() bool { return knows(l.operation) && decodes(l.name) }) {
 			v.Inputs = append(v.Inputs, l.name)
 		}
