@@ -67,7 +67,7 @@ func (o *options) bench(ctx context.Context, args []string, all bool) (r bench.R
 		defer func() { err = errors.Join(err, photo.Close()) }()
 		files = append(files, bench.File{Name: "a generated picture", Path: photo.Name()})
 	}
-	options := bench.Options{Config: c, Pictures: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
+	options := bench.Options{Config: c, Images: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
 			progressbar.OptionSetDescription("measuring"), progressbar.OptionClearOnFinish())

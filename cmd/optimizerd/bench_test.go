@@ -18,8 +18,8 @@ func TestBenchMeasuresAndProposes(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 || stderr != "" {
 		t.Fatalf("status %d, %v\n%s%s", status, err, stdout, stderr)
 	}
-	if len(r.Pictures) != 1 || r.Pictures[0].Width != 1680 || r.Pictures[0].Bytes != int64(len(read(t, testdata(t)+"/test.jpg"))) {
-		t.Errorf("pictures: %+v", r.Pictures)
+	if len(r.Images) != 1 || r.Images[0].Width != 1680 || r.Images[0].Bytes != int64(len(read(t, testdata(t)+"/test.jpg"))) {
+		t.Errorf("pictures: %+v", r.Images)
 	}
 	if len(r.Throughput) == 0 || r.Throughput[0].Processes != 1 || r.Throughput[0].Threads != 1 {
 		t.Errorf("throughput: %+v", r.Throughput)

@@ -57,6 +57,6 @@ func screen(out any) doctor.Style {
 	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 		style.Width = min(width, 120)
 	}
-	style.Colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	style.Color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return style
 }

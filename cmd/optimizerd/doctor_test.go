@@ -34,8 +34,8 @@ func TestDoctorAsksTheCodecAndTheDaemon(t *testing.T) {
 	for check, want := range map[string]string{
 		"codec":       "libvips 8.",
 		"formats":     "reads jpeg",
-		"port":        "an optimizerd runs there, and is ready",
-		"data folder": dir + " can be written",
+		"port":        "optimizerd is running and ready",
+		"data folder": dir + " is writable",
 		"quarantine":  "refused: 0",
 	} {
 		if f := checks[check]; f.Status != doctor.OK || !strings.Contains(f.Found, want) {

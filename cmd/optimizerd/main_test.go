@@ -299,7 +299,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		t.Errorf("the example: status %d, %s%s", status, stdout, stderr)
 	}
 	_, stderr, status = run(t, "check", "--set", "codec.path=/nowhere")
-	if status != 1 || !strings.Contains(stderr, "codec.path: no program at [/nowhere]") {
+	if status != 1 || !strings.Contains(stderr, "codec.path: no executable at [/nowhere]") {
 		t.Errorf("a missing codec: status %d, %s", status, stderr)
 	}
 }

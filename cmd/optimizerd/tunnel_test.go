@@ -61,16 +61,16 @@ func TestSettingsOfTheTunnelThatCannotBe(t *testing.T) {
 		{[]string{"tunnel.mode=external"}, "tunnel.mode: everybody on the internet"},
 		{[]string{token, "tunnel.mode=embedded"}, "tunnel.token_file: must name a file"},
 		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + dir + "/none"}, "tunnel.token_file: open"},
-		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + bad}, "tunnel.token_file: this is not a tunnel's token"},
+		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + bad}, "tunnel.token_file: not a tunnel token"},
 		{[]string{token, "tunnel.connections=0"}, "tunnel.connections: must be from 1 to 4"},
 		{[]string{token, "tunnel.edge_addresses=here"}, "tunnel.edge_addresses[0]: must be HOST:PORT"},
 		{[]string{token, "tunnel.socket=http.sock"}, "tunnel.socket: must be an absolute path"},
-		{[]string{token, "tunnel.mode=external", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.audiences: must have the AUD tag"},
+		{[]string{token, "tunnel.mode=external", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.audiences: must list the AUD tag"},
 		{[]string{token, "tunnel.access.audiences=x", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access: guards what comes through the tunnel"},
 		{[]string{token, "tunnel.mode=external", "tunnel.access.audiences=x", "tunnel.access.team_domain=https://t.cloudflareaccess.com/?x"}, "tunnel.access.team_domain: must be like"},
-		{[]string{token, "tunnel.edge_roots=" + bad}, "tunnel.edge_roots: there is no certificate"},
+		{[]string{token, "tunnel.edge_roots=" + bad}, "tunnel.edge_roots: no certificate"},
 		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + two}, "tunnel.token_file: there are 2 tokens"},
-		{[]string{token, "tunnel.access.audiences=x"}, "tunnel.access.team_domain: must be set"},
+		{[]string{token, "tunnel.access.audiences=x"}, "tunnel.access.team_domain: required with"},
 		{[]string{token, "tunnel.mode=external", "tunnel.access.audiences=x", "tunnel.access.team_domain=http://t.cloudflareaccess.com"}, "tunnel.access.team_domain: must be like"},
 	} {
 		args := []string{"check"}
@@ -102,7 +102,7 @@ func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
 	}
 	_, said, status := run(t, "serve", "--set", "http.listen=127.0.0.1:0", "--set", "storage.dir="+dir+"/b",
 		"--set", sets[0], "--set", sets[1], "--set", sets[2])
-	if status == 0 || !strings.Contains(said, "tunnel.socket") || !strings.Contains(said, "another program listens there") {
+	if status == 0 || !strings.Contains(said, "tunnel.socket") || !strings.Contains(said, "another program is listening there") {
 		t.Errorf("a second daemon ended with %d: %s", status, said)
 	}
 	if err := s.Process.Kill(); err != nil {

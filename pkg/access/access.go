@@ -1,9 +1,9 @@
-// Package access holds requests against Cloudflare Access: who it has let in
-// carries a signed token in a header, which the edge has put there.
+// Package access verifies the token that Cloudflare Access adds to each request
+// it allows: a signed JWT in a header set by the edge.
 //
-// Where the tunnel is all that leads to the daemon, that is a second lock
-// beside the API's own tokens, and it holds even if the tunnel's hostname is
-// left open at Cloudflare by mistake. It is the only importer of go-oidc.
+// With the tunnel as the only way in, this is a second check besides the API's
+// own tokens. It holds even if the tunnel's hostname is published without an
+// Access policy by mistake. It is the only importer of go-oidc.
 package access
 
 import (
@@ -25,11 +25,11 @@ import (
 
 // Config holds the settings of Access.
 type Config struct {
-	TeamDomain string   `mapstructure:"team_domain"` // https://TEAM.cloudflareaccess.com, which signs; "" turns it off
-	Audiences  []string `mapstructure:"audiences"`   // the AUD tags of the applications that may come
+	TeamDomain string   `mapstructure:"team_domain"` // issuer, https://TEAM.cloudflareaccess.com; "" disables the check
+	Audiences  []string `mapstructure:"audiences"`   // AUD tags of the accepted applications
 }
 
-// DefaultConfig asks for nothing.
+// DefaultConfig disables Access.
 func DefaultConfig() Config { return Config{Audiences: []string{}} }
 
 // Validate reports the first setting that is out of range, by its key.
@@ -38,9 +38,9 @@ func (c Config) Validate() error {
 	case c.TeamDomain == "" && len(c.Audiences) == 0:
 		return nil
 	case c.TeamDomain == "":
-		return errors.New("tunnel.access.team_domain: must be set where there are audiences, like https://TEAM.cloudflareaccess.com")
+		return errors.New("tunnel.access.team_domain: required with tunnel.access.audiences, for example https://TEAM.cloudflareaccess.com")
 	case len(c.Audiences) == 0 || slices.Contains(c.Audiences, ""):
-		return errors.New("tunnel.access.audiences: must have the AUD tag of the application; its overview at Cloudflare shows it")
+		return errors.New("tunnel.access.audiences: must list the AUD tag of the Access application, shown in its overview at Cloudflare")
 	}
 	u, err := url.Parse(c.TeamDomain)
 	if err != nil || (u.Scheme != "https" && !loopback(u)) || strings.TrimSuffix(c.TeamDomain, "/") != u.Scheme+"://"+strings.ToLower(u.Host) || u.Host == "" {
@@ -49,80 +49,82 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// loopback reports whether keys need no TLS on their way: tests have them.
+// loopback reports whether u is http to a loopback address, which only tests
+// use.
 func loopback(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
 	return u.Scheme == "http" && ip != nil && ip.IsLoopback()
 }
 
 const (
-	header   = "Cf-Access-Jwt-Assertion"
-	keysPath = "/cdn-cgi/access/certs"
-	keysTime = 10 * time.Second // to fetch the keys
+	header      = "Cf-Access-Jwt-Assertion"
+	keysPath    = "/cdn-cgi/access/certs"
+	keysTimeout = 10 * time.Second // timeout for fetching the signing keys
 )
 
-// Keys are fetched when a token is signed by one that is not known, since they
-// change; a stranger's nonsense must not have them fetched for each request.
+// Keys rotate, so they are fetched again when a token names an unknown key. The
+// rate is limited, since anyone can send such a token.
 const (
 	keysEvery = 10 * time.Second
 	keysBurst = 3
 )
 
-// Verifier knows the keys of one team, and which applications may come.
+// Verifier verifies tokens of one team for a set of applications. It is safe
+// for concurrent use.
 type Verifier struct {
 	audiences []string
 	tokens    *oidc.IDTokenVerifier
 	client    *http.Client
 }
 
-// New fetches nothing yet.
+// New returns a Verifier. Keys are fetched on first use.
 func New(c Config) *Verifier {
 	issuer := strings.TrimSuffix(c.TeamDomain, "/")
-	client := &http.Client{Timeout: keysTime, Transport: &paced{http.DefaultTransport.(*http.Transport).Clone(), rate.NewLimiter(rate.Every(keysEvery), keysBurst)}}
+	client := &http.Client{Timeout: keysTimeout, Transport: &rateLimited{http.DefaultTransport.(*http.Transport).Clone(), rate.NewLimiter(rate.Every(keysEvery), keysBurst)}}
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), client), issuer+keysPath)
 	return &Verifier{
 		audiences: c.Audiences,
-		tokens:    oidc.NewVerifier(issuer, keys, &oidc.Config{SkipClientIDCheck: true}), // there are several: Check looks at them
+		tokens:    oidc.NewVerifier(issuer, keys, &oidc.Config{SkipClientIDCheck: true}), // Check compares against several audiences
 		client:    client,
 	}
 }
 
-// Close lets go of the connection to where the keys are.
+// Close closes idle connections.
 func (v *Verifier) Close() { v.client.CloseIdleConnections() }
 
-var errAudience = errors.New("the token is for another application")
+var errAudience = errors.New("token is for another application")
 
-// Check is a fault.Forbidden unless Access has let the request in, to one of
-// the applications. What the token says of who it is changes nothing here.
+// Check returns a fault.Forbidden unless r has a valid Access token for one of
+// the applications. The identity in the token is ignored.
 func (v *Verifier) Check(r *http.Request) error {
 	raw := r.Header.Get(header)
 	if raw == "" {
-		return fault.New(fault.Forbidden, "This server takes only what Cloudflare Access has let in, and this request has none of its tokens.")
+		return fault.New(fault.Forbidden, "Cloudflare Access is required and the request has no Access token.")
 	}
 	token, err := v.tokens.Verify(r.Context(), raw)
 	if err == nil && !slices.ContainsFunc(token.Audience, func(a string) bool { return slices.Contains(v.audiences, a) }) {
 		err = errAudience
 	}
 	if err != nil {
-		return fault.Wrap(fault.Forbidden, err, "The token of Cloudflare Access does not hold for this server.")
+		return fault.Wrap(fault.Forbidden, err, "The Cloudflare Access token is not valid for this server.")
 	}
 	return nil
 }
 
-// paced lets only so many requests through.
-type paced struct {
+// rateLimited is a RoundTripper that fails requests above its limit.
+type rateLimited struct {
 	http.RoundTripper
 	limit *rate.Limiter
 }
 
-func (p *paced) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !p.limit.Allow() {
-		return nil, errors.New("the keys were fetched a moment ago")
+func (t *rateLimited) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !t.limit.Allow() {
+		return nil, errors.New("signing keys were fetched moments ago")
 	}
-	return p.RoundTripper.RoundTrip(r)
+	return t.RoundTripper.RoundTrip(r)
 }
 
-// CloseIdleConnections is for http.Client.
-func (p *paced) CloseIdleConnections() {
-	p.RoundTripper.(*http.Transport).CloseIdleConnections()
+// CloseIdleConnections implements the method that http.Client looks for.
+func (t *rateLimited) CloseIdleConnections() {
+	t.RoundTripper.(*http.Transport).CloseIdleConnections()
 }

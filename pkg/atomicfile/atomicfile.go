@@ -1,9 +1,8 @@
-// Package atomicfile writes and renames files so that a power cut leaves the
-// old state or the new one, never half of either.
+// Package atomicfile writes and renames files so that a power cut leaves either
+// the old state or the new one.
 //
-// The steps are the classic ones: write beside the target, fsync the file,
-// rename it over the target, fsync the folder, since a rename is only in the
-// folder's data. google/renameio does the first three; the last is ours.
+// It writes a temporary file beside the target, fsyncs it, renames it over the
+// target and fsyncs the directory. google/renameio does the first three steps.
 package atomicfile
 
 import (
@@ -16,11 +15,11 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Write replaces the file at path by data, durably. Readers see the old
-// content or all of the new.
+// Write durably replaces the file at path with data. Readers see either the old
+// or the new content.
 func Write(path string, data []byte) error { return write(path, data, 0o640) }
 
-// WritePrivate is Write for a secret: nobody else can read it.
+// WritePrivate is like Write, but only the owner can read the file.
 func WritePrivate(path string, data []byte) error { return write(path, data, 0o600) }
 
 func write(path string, data []byte, perm os.FileMode) error {
@@ -30,8 +29,8 @@ func write(path string, data []byte, perm os.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// Rename moves a file or folder within one file system, durably: the folders
-// on both sides are synced.
+// Rename durably moves a file or directory within one file system and syncs
+// both parent directories.
 func Rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
@@ -45,7 +44,7 @@ func Rename(from, to string) error {
 	return SyncDir(filepath.Dir(from))
 }
 
-// SyncDir makes the names in a folder durable.
+// SyncDir makes the entries of a directory durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -53,13 +52,12 @@ func SyncDir(dir string) error {
 	}
 	defer d.Close()
 	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync folder %s: %w", filepath.Base(dir), err)
+		return fmt.Errorf("sync directory %s: %w", filepath.Base(dir), err)
 	}
 	return nil
 }
 
-// RemoveOlder removes the files of a folder that were last written at then, or
-// before.
+// RemoveOlder deletes the files in dir last modified at or before then.
 func RemoveOlder(dir string, then time.Time) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -77,15 +75,15 @@ func RemoveOlder(dir string, then time.Time) error {
 	return nil
 }
 
-// Sweep removes from a folder what a process that died had begun to Write, to
-// files whose names begin with prefix. Nobody was told of it.
+// Sweep deletes temporary files that an interrupted Write left in dir, for
+// files whose names start with prefix.
 func Sweep(dir, prefix string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "."+prefix) || !e.Type().IsRegular() { // as renameio calls them
+		if !strings.HasPrefix(e.Name(), "."+prefix) || !e.Type().IsRegular() { // renameio's naming
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {

@@ -1,9 +1,8 @@
-// Package bench measures what this machine makes of pictures, through the real
-// codec processes: ladders a minute, memory, and what the efforts of WebP and
-// AVIF cost and save. Propose turns that into settings.
+// Package bench measures this machine with real codec processes: ladders per
+// minute, memory, and the cost and savings of the WebP and AVIF efforts.
+// Propose turns the results into settings.
 //
-// It writes nothing to any disk: the files of the ladders are counted and
-// dropped.
+// It writes nothing to disk: encoded files are counted and discarded.
 package bench
 
 import (
@@ -25,73 +24,73 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Options are what to measure.
+// Options configure a measurement.
 type Options struct {
 	Config   config.Config
-	Pictures []File // at least one
+	Images   []File // at least one
 	Log      *zap.Logger
-	All      bool               // go on to efforts that cost many times the lowest
+	All      bool               // also measure efforts that cost many times the lowest
 	Progress func(done, of int) // called after each step; may be nil
 }
 
-// File is a picture to measure with, which is opened anew for each ladder:
-// processes that work at once must not share their place in it.
+// File is an input image. It is opened once per ladder, so that concurrent
+// processes do not share a file offset.
 type File struct{ Name, Path string }
 
-// Report is what was measured.
+// Report is the result of a measurement.
 type Report struct {
 	Cores      int          `json:"cores"`
-	Memory     int64        `json:"memory"` // bytes; 0 if it cannot be known
+	Memory     int64        `json:"memory"` // bytes; 0 if unknown
 	Libvips    string       `json:"libvips"`
-	Pictures   []Picture    `json:"pictures"`
+	Images     []Image      `json:"pictures"`
 	Throughput []Throughput `json:"throughput"`
 	Efforts    []Effort     `json:"efforts"` // by format, ascending
 	Proposal   Proposal     `json:"proposal"`
 }
 
-// Picture is one that was measured with.
-type Picture struct {
+// Image describes an input image.
+type Image struct {
 	Name   string `json:"name"`
 	Bytes  int64  `json:"bytes"`
 	Width  int    `json:"width"`
 	Height int    `json:"height"`
 }
 
-// Throughput is what the configured ladder takes with so many processes and
-// threads.
+// Throughput is the result for the configured ladder with a number of processes
+// and threads.
 type Throughput struct {
 	Processes        int     `json:"processes"`
 	Threads          int     `json:"threads"`
 	LaddersPerMinute float64 `json:"ladders_per_minute"`
-	CPUSeconds       float64 `json:"cpu_seconds"` // of the codec, for one ladder
-	Peak             int64   `json:"peak"`        // of the largest codec process, bytes
+	CPUSeconds       float64 `json:"cpu_seconds"` // CPU time of the codec per ladder
+	Peak             int64   `json:"peak"`        // RSS of the largest codec process, bytes
 }
 
-// Effort is what the configured widths take in one format alone, for all
-// pictures together.
+// Effort is the result for the configured widths in one format and effort, for
+// all images together.
 type Effort struct {
 	Format     ladder.Format `json:"format"`
 	Effort     int           `json:"effort"`
 	CPUSeconds float64       `json:"cpu_seconds"`
-	Bytes      int64         `json:"bytes"`    // of the files
-	TooSlow    bool          `json:"too_slow"` // a picture took longer than codec.timeout: higher ones were not tried
+	Bytes      int64         `json:"bytes"`    // total size of the files
+	TooSlow    bool          `json:"too_slow"` // an image exceeded codec.timeout; higher efforts were skipped
 }
 
-// efforts are the highest that each format has.
+// efforts lists the highest effort of each format.
 var efforts = []struct {
 	format ladder.Format
 	most   int
 }{{ladder.WebP, 6}, {ladder.JPEG, 1}, {ladder.AVIF, 8}}
 
-// bench is a measurement on its way.
+// bench is a running measurement.
 type bench struct {
 	Options
-	idle time.Duration // processor time of a codec process that does nothing
+	idle time.Duration // CPU time of a codec process that renders nothing
 	done int
 	of   int
 }
 
-// Run measures, which takes minutes on a small machine.
+// Run measures. It takes minutes on a small machine.
 func Run(ctx context.Context, o Options) (Report, error) {
 	b := bench{Options: o}
 	r := Report{Cores: runtime.GOMAXPROCS(0), Memory: codec.AvailableMemory()}
@@ -107,7 +106,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			b.of += e.most + 1
 		}
 	}
-	if r.Pictures, err = b.look(ctx); err != nil {
+	if r.Images, err = b.probe(ctx); err != nil {
 		return r, err
 	}
 	for _, c := range candidates {
@@ -121,7 +120,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		if !slices.Contains(about.Outputs, e.format) {
 			continue
 		}
-		rows, err := b.climb(ctx, e.format, e.most)
+		rows, err := b.tryEfforts(ctx, e.format, e.most)
 		if err != nil {
 			return r, err
 		}
@@ -131,11 +130,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	return r, nil
 }
 
-// setup is a number of processes, and of threads in each.
+// setup is a number of processes, and of threads per process.
 type setup struct{ processes, threads int }
 
-// candidates are the setups that are tried on so many cores, with memory for at
-// most fit processes: first one thread, then all cores in different ways.
+// candidates returns the setups to try on a number of cores, with memory for at
+// most fit processes: one thread first, then all cores in different ways.
 func candidates(cores, fit int) []setup {
 	all := []setup{{1, 1}, {1, cores}, {max(1, cores/2), cores}, {cores, 1}}
 	var some []setup
@@ -147,7 +146,7 @@ func candidates(cores, fit int) []setup {
 	return some
 }
 
-// start learns of the codec, and what a process takes that does nothing else.
+// start queries the codec and measures the CPU time of an idle process.
 func (b *bench) start(ctx context.Context) (codec.About, error) {
 	pool, err := codec.NewPool(ctx, b.Config.CodecConfig(), b.Log)
 	if err != nil {
@@ -158,22 +157,22 @@ func (b *bench) start(ctx context.Context) (codec.About, error) {
 	b.idle = pool.Usage().CPU
 	for _, f := range b.Config.Ladder.Formats {
 		if !slices.Contains(about.Outputs, f) {
-			return about, fmt.Errorf("ladder.formats: %v is wanted, and libvips %s on this machine writes %v", b.Config.Ladder.Formats, about.Libvips, about.Outputs)
+			return about, fmt.Errorf("ladder.formats: %v is configured, but libvips %s on this machine writes only %v", b.Config.Ladder.Formats, about.Libvips, about.Outputs)
 		}
 	}
 	return about, nil
 }
 
-// look has each picture made small once: one that cannot be read is told of
-// before the long part.
-func (b *bench) look(ctx context.Context) ([]Picture, error) {
+// probe renders each image once at a small size, so that an unreadable one
+// fails before the long part.
+func (b *bench) probe(ctx context.Context) ([]Image, error) {
 	pool, err := codec.NewPool(ctx, b.Config.CodecConfig(), b.Log)
 	if err != nil {
 		return nil, err
 	}
 	defer pool.Close()
-	var pictures []Picture
-	for _, f := range b.Pictures {
+	var images []Image
+	for _, f := range b.Images {
 		c, err := b.render(ctx, pool, f, b.Config.Ladder.Single(ladder.Box{Width: 64}, ladder.JPEG))
 		if err != nil {
 			return nil, err
@@ -182,9 +181,9 @@ func (b *bench) look(ctx context.Context) ([]Picture, error) {
 		if err != nil {
 			return nil, err
 		}
-		pictures = append(pictures, Picture{f.Name, info.Size(), c.source.Width, c.source.Height})
+		images = append(images, Image{f.Name, info.Size(), c.source.Width, c.source.Height})
 	}
-	return pictures, nil
+	return images, nil
 }
 
 func (b *bench) render(ctx context.Context, pool *codec.Pool, f File, recipe ladder.Recipe) (c counter, err error) {
@@ -199,14 +198,14 @@ func (b *bench) render(ctx context.Context, pool *codec.Pool, f File, recipe lad
 	return c, nil
 }
 
-// cost is what a number of ladders took.
+// cost is the total cost of a number of ladders.
 type cost struct {
 	wall, cpu time.Duration
 	peak      int64
 	bytes     int64
 }
 
-// measure makes the ladder of each picture, rounds times, with fresh processes.
+// measure renders the ladder of each image, rounds times, with fresh processes.
 func (b *bench) measure(ctx context.Context, s setup, recipe ladder.Recipe, rounds int) (cost, error) {
 	c := b.Config.CodecConfig()
 	c.Processes, c.Threads = s.processes, s.threads
@@ -219,7 +218,7 @@ func (b *bench) measure(ctx context.Context, s setup, recipe ladder.Recipe, roun
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(pool.Size())
 	for range rounds {
-		for _, f := range b.Pictures {
+		for _, f := range b.Images {
 			group.Go(func() error {
 				c, err := b.render(ctx, pool, f, recipe)
 				bytes.Add(c.bytes)
@@ -231,7 +230,7 @@ func (b *bench) measure(ctx context.Context, s setup, recipe ladder.Recipe, roun
 	wall := time.Since(began)
 	pool.Close()
 	used := pool.Usage()
-	cpu := max(time.Millisecond, used.CPU-b.idle*time.Duration(pool.Stats().Started)) // one start differs from another
+	cpu := max(time.Millisecond, used.CPU-b.idle*time.Duration(pool.Stats().Started)) // startup time varies
 	b.step()
 	return cost{wall, cpu, used.Peak, bytes.Load()}, err
 }
@@ -243,12 +242,13 @@ func (b *bench) step() {
 	}
 }
 
-// throughput measures the configured ladder. Every process gets two pictures
-// at least, so that starting it and the end, when not all are busy, count less.
+// throughput measures the configured ladder. Every process gets at least two
+// images, to reduce the weight of startup and of the end, when not all are
+// busy.
 func (b *bench) throughput(ctx context.Context, processes, threads int) (Throughput, error) {
-	rounds := (2*processes-1)/len(b.Pictures) + 1
+	rounds := (2*processes-1)/len(b.Images) + 1
 	c, err := b.measure(ctx, setup{processes, threads}, b.Config.Ladder.Recipe(), rounds)
-	ladders := rounds * len(b.Pictures)
+	ladders := rounds * len(b.Images)
 	return Throughput{
 		Processes: processes, Threads: threads,
 		LaddersPerMinute: float64(ladders) / c.wall.Minutes(),
@@ -257,13 +257,14 @@ func (b *bench) throughput(ctx context.Context, processes, threads int) (Through
 	}, err
 }
 
-// tooCostly is how many times the lowest effort one may cost for a higher one to
-// be tried: it would have to save a fifth of the bytes to be proposed.
-const tooCostly = 10
+// maxCostFactor is the highest cost of an effort, relative to the lowest one,
+// for higher efforts to be tried: it would have to save a fifth of the bytes to
+// be proposed.
+const maxCostFactor = 10
 
-// climb measures the efforts of a format from the lowest on, until one is so
-// slow that the daemon would not wait for it.
-func (b *bench) climb(ctx context.Context, f ladder.Format, most int) (rows []Effort, err error) {
+// tryEfforts measures the efforts of a format in ascending order, until one
+// exceeds codec.timeout.
+func (b *bench) tryEfforts(ctx context.Context, f ladder.Format, most int) (rows []Effort, err error) {
 	l := b.Config.Ladder
 	l.Formats = []ladder.Format{f}
 	for effort := range most + 1 {
@@ -278,7 +279,7 @@ func (b *bench) climb(ctx context.Context, f ladder.Format, most int) (rows []Ef
 			return nil, err
 		}
 		rows = append(rows, Effort{Format: f, Effort: effort, CPUSeconds: c.cpu.Seconds(), Bytes: c.bytes})
-		if !b.All && c.cpu.Seconds() > tooCostly*rows[0].CPUSeconds {
+		if !b.All && c.cpu.Seconds() > maxCostFactor*rows[0].CPUSeconds {
 			b.of -= most - effort
 			return rows, nil
 		}
@@ -286,7 +287,7 @@ func (b *bench) climb(ctx context.Context, f ladder.Format, most int) (rows []Ef
 	return rows, nil
 }
 
-// counter is a sink that keeps no file.
+// counter is a sink that counts bytes and discards them.
 type counter struct {
 	source ladder.Source
 	bytes  int64

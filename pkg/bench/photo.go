@@ -12,25 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The size of the picture that is measured with when none is named: that of a
-// phone's 12 megapixels.
+// The size of the generated image: a phone's 12 megapixels.
 const (
 	photoWidth  = 4000
 	photoHeight = 3000
 )
 
-// Photo makes a JPEG that costs about what a photo costs, in memory alone: dead
-// leaves, discs of all sizes that hide each other, which have the edges and the
-// spectrum of photos, with a wave and a grain on them. It is the same picture
-// each time. This process can open the file anew by its name.
+// Photo generates a JPEG, in memory, that costs about as much as a photo. It
+// uses the dead leaves model, overlapping discs of all sizes, which has the
+// edges and the spectrum of photos, plus a wave and grain. The image is always
+// the same. The file can be opened again by its name within this process.
 func Photo() (*os.File, error) {
-	fd, err := unix.MemfdCreate("picture", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("image", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("make a picture: %w", err)
+		return nil, fmt.Errorf("make test image: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err := jpeg.Encode(file, paint(), &jpeg.Options{Quality: 92}); err != nil {
-		return nil, fmt.Errorf("make a picture: %w", errors.Join(err, file.Close()))
+		return nil, fmt.Errorf("make test image: %w", errors.Join(err, file.Close()))
 	}
 	return file, nil
 }
@@ -51,18 +50,18 @@ func paint() image.Image {
 
 const (
 	leaves    = 20000
-	grainMask = 7 // the grain is the sum of two random numbers up to this
+	grainMask = 7 // maximum of each of the two random numbers that make up the grain
 )
 
-// leaf is a disc with a wave of brightness across it.
+// leaf is a disc with a brightness wave across it.
 type leaf struct {
 	x, y, radius float64
 	luma, cb, cr float64
-	waveX, waveY float64 // radians a pixel
+	waveX, waveY float64 // radians per pixel
 }
 
-// randomLeaf draws a radius by the power law of sizes in photos, an inverse
-// cube.
+// randomLeaf draws a leaf. Radii follow an inverse cube law, like the sizes of
+// objects in photos.
 func randomLeaf(r *rand.Rand) leaf {
 	const smallest, largest = 8, 700
 	u := r.Float64()
@@ -76,8 +75,8 @@ func randomLeaf(r *rand.Rand) leaf {
 	}
 }
 
-// soft is how many pixels an edge is wide, as lenses make them.
-const soft = 6
+// edgeWidth is the width of the soft edge of a leaf, in pixels.
+const edgeWidth = 6
 
 func paintLeaf(p *image.YCbCr, l leaf) {
 	top, bottom := max(0, int(l.y-l.radius)), min(photoHeight-1, int(l.y+l.radius))
@@ -88,7 +87,7 @@ func paintLeaf(p *image.YCbCr, l leaf) {
 			if fromEdge <= 0 {
 				continue
 			}
-			cover := min(1, fromEdge/soft)
+			cover := min(1, fromEdge/edgeWidth)
 			luma := l.luma + 12*math.Sin(l.waveX*float64(x)+l.waveY*float64(y))
 			blend(&p.Y[p.YOffset(x, y)], luma, cover)
 			if x%2 == 0 && y%2 == 0 {
@@ -100,7 +99,7 @@ func paintLeaf(p *image.YCbCr, l leaf) {
 	}
 }
 
-// blend leaves room for the grain.
+// blend mixes value into sample and leaves headroom for the grain.
 func blend(sample *uint8, value, cover float64) {
 	mixed := value*cover + float64(*sample)*(1-cover)
 	*sample = uint8(min(240, max(1, mixed)))

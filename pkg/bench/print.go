@@ -10,8 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Print writes the report for a person, with the proposal as a piece of the
-// configuration file at its end.
+// Print writes the report as text, followed by the proposal as YAML.
 func (r Report) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	memory := "memory unknown"
@@ -19,17 +18,17 @@ func (r Report) Print(w io.Writer) error {
 		memory = humanize.IBytes(uint64(r.Memory)) + " of memory"
 	}
 	fmt.Fprintf(t, "%d cores, %s, libvips %s\n", r.Cores, memory, r.Libvips)
-	for _, p := range r.Pictures {
+	for _, p := range r.Images {
 		fmt.Fprintf(t, "%s: %d × %d pixels, %s\n", p.Name, p.Width, p.Height, humanize.IBytes(uint64(p.Bytes)))
 	}
-	fmt.Fprint(t, "\nThe ladder as configured, of one picture after the other:\n")
+	fmt.Fprint(t, "\nConfigured ladder, one image after another:\n")
 	fmt.Fprint(t, "processes\tthreads\tladders/min\tCPU s/ladder\tpeak/process\t\n")
 	for _, p := range r.Throughput {
 		fmt.Fprintf(t, "%d\t%d\t%.1f\t%.2f\t%s\t\n", p.Processes, p.Threads, p.LaddersPerMinute, p.CPUSeconds, humanize.IBytes(uint64(p.Peak)))
 	}
 	base := make(map[ladder.Format]Effort)
 	if len(r.Efforts) > 0 {
-		fmt.Fprint(t, "\nIts widths in one format alone:\n")
+		fmt.Fprint(t, "\nThe same widths in a single format:\n")
 		fmt.Fprint(t, "format\teffort\tCPU s\tbytes\tCPU\tbytes\t\n")
 	}
 	for _, e := range r.Efforts {
@@ -47,6 +46,6 @@ func (r Report) Print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nProposed for this machine, to be put into the configuration file:\n\n%s", r.Proposal.YAML())
+	_, err := fmt.Fprintf(w, "\nProposed settings for this machine, to copy into the configuration file:\n\n%s", r.Proposal.YAML())
 	return err
 }

@@ -10,20 +10,20 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Proposal is the settings that follow from a report.
+// Proposal is a set of settings derived from a report.
 type Proposal struct {
 	Processes int                   `json:"processes"`  // codec.processes
 	Threads   int                   `json:"threads"`    // codec.threads
-	MaxMemory int64                 `json:"max_memory"` // limits.max_memory, bytes; 0 if the memory is not known
-	Effort    map[ladder.Format]int `json:"effort"`     // ladder.effort, of the formats that were measured
+	MaxMemory int64                 `json:"max_memory"` // limits.max_memory, bytes; 0 if memory is unknown
+	Effort    map[ladder.Format]int `json:"effort"`     // ladder.effort, for each measured format
 }
 
-// Propose derives settings from what was measured.
+// Propose derives settings from a report.
 func Propose(r Report) Proposal {
 	p := Proposal{Effort: make(map[ladder.Format]int)}
 	var best Throughput
 	for _, t := range r.Throughput {
-		if best.Processes == 0 || t.LaddersPerMinute > best.LaddersPerMinute*worthwhile(best, t) {
+		if best.Processes == 0 || t.LaddersPerMinute > best.LaddersPerMinute*requiredSpeedup(best, t) {
 			best = t
 		}
 	}
@@ -34,7 +34,7 @@ func Propose(r Report) Proposal {
 		if e.TooSlow || e.CPUSeconds <= 0 || e.Bytes <= 0 {
 			continue
 		}
-		cost := math.Log(e.CPUSeconds) + worth*math.Log(float64(e.Bytes))
+		cost := math.Log(e.CPUSeconds) + byteWeight*math.Log(float64(e.Bytes))
 		if least, ok := lowest[e.Format]; !ok || cost < least {
 			lowest[e.Format], p.Effort[e.Format] = cost, e.Effort
 		}
@@ -42,35 +42,37 @@ func Propose(r Report) Proposal {
 	return p
 }
 
-// worth says what a byte is worth in processor time: one percent fewer bytes,
-// which are kept and sent for years, so many percent more time, once.
-const worth = 10
+// byteWeight is the weight of bytes against CPU time: saving 1 % of the bytes,
+// which are stored and sent for years, is worth 10 % more CPU time, which is
+// spent once.
+const byteWeight = 10
 
-// worthwhile is how much faster a setup must be to be preferred: one with more
-// processes takes more memory, and measurements vary.
-func worthwhile(than, t Throughput) float64 {
+// requiredSpeedup is how much faster a setup must be to be preferred: more
+// processes take more memory, and measurements vary.
+func requiredSpeedup(than, t Throughput) float64 {
 	if t.Processes > than.Processes {
 		return 1.05
 	}
 	return 1
 }
 
-// share is what the systemd unit lets daemon and codec have of the memory.
-const share = 0.7
+// memoryShare is the share of memory that the systemd unit grants daemon and
+// codec.
+const memoryShare = 0.7
 
-// maxMemory is the most memory for one picture with which all processes can be
-// at their largest at once; bytes, a multiple of 32 MiB. With less than the
-// least of them a phone's photo would be refused.
+// maxMemory returns the highest limits.max_memory, in bytes and a multiple of
+// 32 MiB, with which all processes can be at their peak at once. The lower
+// bound is what a phone's photo needs.
 func maxMemory(memory int64, processes int) int64 {
 	const step, least, most = 32 << 20, 128 << 20, 1 << 30
 	if memory == 0 {
 		return 0
 	}
-	each := (int64(share*float64(memory))-config.DaemonMemory)/int64(max(1, processes)) - codec.IdleChild - config.ChildSlack
+	each := (int64(memoryShare*float64(memory))-config.DaemonMemory)/int64(max(1, processes)) - codec.IdleChild - config.ChildSlack
 	return min(most, max(least, each/step*step))
 }
 
-// YAML is the proposal as a piece of the configuration file.
+// YAML returns the proposal as a part of the configuration file.
 func (p Proposal) YAML() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "codec:\n  processes: %d\n  threads: %d\n", p.Processes, p.Threads)

@@ -1,14 +1,15 @@
-// Package buildinfo says which build this is. Both binaries ask it, so that
-// they can tell whether they belong together.
+// Package buildinfo identifies the build, so that both binaries can check that
+// they match.
 package buildinfo
 
 import "runtime/debug"
 
-// version is set by the linker for a release that is built outside git:
-// -ldflags "-X github.com/optimizerd/optimizerd/pkg/buildinfo.version=1.2.3".
+// version is set by the linker for release builds outside git: -ldflags "-X
+// github.com/optimizerd/optimizerd/pkg/buildinfo.version=1.2.3".
 var version string
 
-// Version is the release, or what the go command knows of the commit.
+// Version returns the release, or the module version recorded by the go
+// command.
 func Version() string {
 	if version != "" {
 		return version
@@ -19,7 +20,7 @@ func Version() string {
 	return "(devel)"
 }
 
-// Dependency is the version of a module that is linked in, or "".
+// Dependency returns the version of a linked module, or "".
 func Dependency(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

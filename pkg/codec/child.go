@@ -14,23 +14,22 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// socketFD is where a child finds its end of the pair: the first descriptor
-// after the standard three.
+// socketFD is the descriptor of a child's end of the socket pair.
 const socketFD = 3
 
-// outOfTime is the exit status of a child that has used up its processor time.
-const outOfTime = 3
+// exitOutOfTime is the exit status of a child that exceeded its CPU time limit.
+const exitOutOfTime = 3
 
-// Start makes a child's engine and has it test itself. It calls test before
-// each part of that, such as "read heic", so that the parent knows what the
-// child was at should it die; a part for which test returns false is left out,
-// because an earlier child died of it. An empty part
-// says that the test is over.
+// Start creates a child's engine and runs its self-test. It calls test before
+// each part of the self-test, such as "read heic", so that the parent knows
+// which part a child died in. If test returns false the part is skipped,
+// because an earlier child died in it. An empty part marks the end of the
+// self-test.
 type Start func(test func(part string) bool) (Engine, About, error)
 
-// Serve is the life of a child: it starts the engine, greets the parent and
-// renders what it is asked to, one source at a time, until the parent closes
-// the socket. off names the parts that are not to be tested.
+// Serve runs a child: it starts the engine, sends the greeting and renders
+// requests one at a time until the parent closes the socket. off lists the
+// parts of the self-test to skip.
 func Serve(start Start, off []string) error {
 	conn, err := parentConn()
 	if err != nil {
@@ -39,7 +38,7 @@ func Serve(start Start, off []string) error {
 	defer conn.Close()
 	exitOnCPULimit()
 	engine, about, err := start(func(part string) bool {
-		// A broken socket shows at the greeting.
+		// A broken socket is detected when the greeting is sent.
 		_ = send(conn, reply{Testing: &part})
 		return !slices.Contains(off, part)
 	})
@@ -66,14 +65,13 @@ func Serve(start Start, off []string) error {
 	}
 }
 
-// exitOnCPULimit ends the process when the parent's limit is reached: Go lets
-// the signal pass unheard otherwise.
+// exitOnCPULimit makes SIGXCPU end the process; Go ignores it otherwise.
 func exitOnCPULimit() {
 	exceeded := make(chan os.Signal, 1)
 	signal.Notify(exceeded, syscall.SIGXCPU)
 	go func() {
 		<-exceeded
-		os.Exit(outOfTime)
+		os.Exit(exitOutOfTime)
 	}()
 }
 
@@ -81,7 +79,7 @@ func parentConn() (*net.UnixConn, error) {
 	f := os.NewFile(socketFD, "parent")
 	conn, err := net.FileConn(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s is started by optimizerd, with a socket as descriptor %d: %w", program, socketFD, err)
+		return nil, fmt.Errorf("%s must be started by optimizerd, with a socket as descriptor %d: %w", program, socketFD, err)
 	}
 	f.Close()
 	unix, ok := conn.(*net.UnixConn)
@@ -108,7 +106,7 @@ func send(w io.Writer, m reply) error {
 	return err
 }
 
-// socketSink forwards what the engine makes.
+// socketSink sends the engine's output to the parent.
 type socketSink struct{ conn *net.UnixConn }
 
 func (s socketSink) Opened(src ladder.Source) error { return send(s.conn, reply{Opened: &src}) }

@@ -1,16 +1,16 @@
-// Package codec is the wall around the picture decoders, which take bytes
-// from strangers and are written in C.
+// Package codec isolates the image decoders, which are written in C and process
+// untrusted input.
 //
-// An Engine runs only in child processes of a binary of its own. The daemon
-// holds a Pool of them: warm, one job at a time each, replaced when they die.
-// Parent and child speak over one inherited socket (see wire.go): the child
-// gets the source as a read-only descriptor and sends pictures back as bytes,
-// so it needs no right to open any file, and every name on disk is the
-// parent's choice.
+// An Engine runs only in child processes of a separate binary. The daemon holds
+// a Pool of them: warm, one job at a time each, replaced when they die. Parent
+// and child communicate over one inherited socket (see wire.go): the child
+// receives the source as a read-only descriptor and returns variants as bytes,
+// so it needs no right to open any file, and the parent chooses every name on
+// disk.
 //
-// The package knows nothing of libvips: cmd/optimizerd-codec hands Serve the
-// engine of package imaging. It keeps nothing on disk and tries nothing twice:
-// what a crash means for a job is package optimize's to say.
+// The package does not know libvips: cmd/optimizerd-codec passes the engine of
+// package imaging to Serve. It stores nothing and retries nothing: package
+// optimize decides what a crash means for a job.
 package codec
 
 import (
@@ -23,41 +23,40 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Protocol is the version of the words on the socket.
+// Protocol is the version of the wire protocol.
 const Protocol = 2
 
-// Engine makes the ladder of one source: every planned variant goes to the
-// sink, in any order, as soon as it is made. Errors are faults. Render may
-// read src from anywhere but does not close it.
+// Engine renders the ladder of one source: it passes every planned variant to
+// the sink, in any order, as soon as it is encoded. Errors are faults. Render
+// may read src from any offset and does not close it.
 type Engine interface {
 	Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error)
 }
 
-// A pool is an engine, behind a wall.
 var _ Engine = (*Pool)(nil)
 
-// About is how a child introduces itself.
+// About describes a child, as sent in its greeting.
 type About struct {
 	Protocol int             `json:"protocol"`
 	Engine   int             `json:"engine"`  // ladder.EngineVersion
-	Version  string          `json:"version"` // of the binary
+	Version  string          `json:"version"` // version of the binary
 	Bimg     string          `json:"bimg"`
-	Libvips  string          `json:"libvips"` // the library at run time
+	Libvips  string          `json:"libvips"` // libvips version at run time
 	Inputs   []string        `json:"inputs"`
 	Outputs  []ladder.Format `json:"outputs"`
-	Off      []string        `json:"off"`    // what its self-test switched off: "read heic", "write avif"
+	Off      []string        `json:"off"`    // features that failed the self-test: "read heic", "write avif"
 	Vector   bool            `json:"vector"` // libvips uses vector instructions
 	Sandbox  Sandbox         `json:"sandbox"`
 }
 
-// Sandbox is which walls hold around a child, by its own word.
+// Sandbox describes the active protections of a child, as reported by it.
 type Sandbox struct {
-	Memory   int64 `json:"memory"`   // bytes of private memory at most; 0 without a limit
+	Memory   int64 `json:"memory"`   // limit on private memory, bytes; 0 for none
 	Seccomp  bool  `json:"seccomp"`  // system calls are filtered
-	Landlock int   `json:"landlock"` // the kernel's ABI; 0 where it has none
+	Landlock int   `json:"landlock"` // ABI version of the kernel; 0 if unsupported
 }
 
-// check refuses a child of another build than the parent's.
+// check reports whether the child is from another build than the parent.
 func (a About) check(version string) error {
 	switch {
 	case a.Protocol != Protocol || a.Engine != ladder.EngineVersion:
@@ -71,11 +70,11 @@ func (a About) check(version string) error {
 
 func released(version string) bool { return version != "" && version != "(devel)" }
 
-// program is the name of the child's program.
+// program is the file name of the child's binary.
 const program = "optimizerd-codec"
 
-// Find returns the path of the child's program: the configured one, or that
-// beside the running program or in the libexec folder of its prefix.
+// Find returns the path of the child's binary: the configured one, or one next
+// to the running binary or in the libexec directory of its prefix.
 func Find(configured string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -91,7 +90,7 @@ func Find(configured string) (string, error) {
 		return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 	})
 	if i < 0 {
-		return "", fmt.Errorf("codec.path: no program at %v: build it with 'make build', or set codec.path", candidates)
+		return "", fmt.Errorf("codec.path: no executable at %v: build it with 'make build', or set codec.path", candidates)
 	}
 	return candidates[i], nil
 }

@@ -6,15 +6,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// lineLog writes each line of a child's standard error to the log.
+// lineLog logs each line of a child's standard error.
 type lineLog struct {
 	log   *zap.Logger
 	line  []byte
-	lines int // so far
+	lines int // lines so far
 }
 
-// maxLine bounds how much of one line is kept, maxLines how many of a child
-// are: a library that complains of every row would fill the card.
+// maxLine limits the bytes logged of one line, maxLines the lines of one child:
+// a library that complains about every row would fill the disk.
 const (
 	maxLine  = 2 << 10
 	maxLines = 200
@@ -26,7 +26,7 @@ func (l *lineLog) Write(p []byte) (int, error) {
 		l.line = append(l.line, line[:min(len(line), maxLine-len(l.line))]...)
 		if ended {
 			if l.lines++; l.lines <= maxLines {
-				l.log.Warn("codec says", zap.ByteString("line", l.line))
+				l.log.Warn("codec output", zap.ByteString("line", l.line))
 			}
 			l.line = l.line[:0]
 		}

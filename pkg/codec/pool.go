@@ -22,19 +22,19 @@ import (
 
 // Config holds the settings of the pool.
 type Config struct {
-	Path      string        `mapstructure:"path"`      // of optimizerd-codec; "" looks where Find says
-	Processes int           `mapstructure:"processes"` // children at once; 0 is half the cores, if memory allows
-	Threads   int           `mapstructure:"threads"`   // encoders at once in a child; 0 is one a core
-	Timeout   time.Duration `mapstructure:"timeout"`   // for one source, then the child is killed
-	Memory    int64         `mapstructure:"memory"`    // bytes that a child may take for its work; 0 follows limits.max_memory
-	MaxJobs   int           `mapstructure:"max_jobs"`  // then a child is replaced by a fresh one
-	Version   string        `mapstructure:"-"`         // of this build, to hold the child's against
+	Path      string        `mapstructure:"path"`      // path of optimizerd-codec; "" searches as Find does
+	Processes int           `mapstructure:"processes"` // number of children; 0 is half the cores, if memory allows
+	Threads   int           `mapstructure:"threads"`   // parallel encoders per child; 0 is one per core
+	Timeout   time.Duration `mapstructure:"timeout"`   // per source; the child is killed after it
+	Memory    int64         `mapstructure:"memory"`    // bytes a child may use for its work; 0 follows limits.max_memory
+	MaxJobs   int           `mapstructure:"max_jobs"`  // sources per child before it is replaced
+	Version   string        `mapstructure:"-"`         // version of this build, to compare with the child's
 }
 
-// DefaultConfig leaves the numbers to the machine.
+// DefaultConfig sizes the pool by the machine.
 func DefaultConfig() Config { return Config{Timeout: time.Minute, MaxJobs: 500} }
 
-// minMemory is what a child needs for the smallest picture.
+// minMemory is what a child needs for the smallest image.
 const minMemory = 64 << 20
 
 // Validate reports the first setting that is out of range, by its key.
@@ -54,13 +54,13 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// maxResident is how large an idle child may be. glibc gives back little of
-// what a large picture took; a fresh process gives back all.
+// maxResident is the largest RSS of an idle child, in bytes. glibc returns
+// little of the memory of a large image; a fresh process returns all of it.
 const maxResident = 256 << 20
 
-// withDefaults fills in what the machine decides.
+// withDefaults replaces zero values by values for this machine.
 func (c Config) withDefaults() Config {
-	cores := runtime.GOMAXPROCS(0) // it knows the cgroup's share
+	cores := runtime.GOMAXPROCS(0) // respects the cgroup's CPU quota
 	if c.Processes == 0 {
 		c.Processes = processesFor(cores, AvailableMemory(), c.Memory)
 	}
@@ -70,52 +70,52 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// What an idle child takes, and what the daemon and the rest of a small system
-// do; bytes.
+// Memory of an idle child, and memory reserved for the daemon and the rest of a
+// small system; bytes.
 const (
 	IdleChild = 32 << 20
-	others    = 192 << 20
+	reserved  = 192 << 20
 )
 
-// processesFor is a child for every two cores, since each uses them all for
-// most of a picture, but no more than can be at their largest at once.
+// processesFor returns one child per two cores, since each child uses all cores
+// for most of a render, limited to the number that fits into memory at peak.
 func processesFor(cores int, memory, child int64) int {
 	return max(1, min(cores/2, Fit(memory, child)))
 }
 
-// Fit is how many children can be at their largest at once where so much memory
-// is, each with so much for its work; bytes.
-func Fit(memory, child int64) int { return int((memory - others) / (child + IdleChild)) }
+// Fit returns how many children fit into memory at their peak, each with child
+// bytes for its work.
+func Fit(memory, child int64) int { return int((memory - reserved) / (child + IdleChild)) }
 
-// AvailableMemory is that of the machine, or of the cgroup where that has less;
-// 0 if neither can be known.
+// AvailableMemory returns the memory of the machine or the limit of its cgroup,
+// whichever is less, in bytes; 0 if unknown.
 func AvailableMemory() int64 {
 	memory, err := memlimit.FromSystem()
 	if limit, limitErr := memlimit.FromCgroup(); limitErr == nil && (err != nil || limit < memory) {
 		memory, err = limit, nil
 	}
 	if err != nil {
-		return 0 // unknown: be careful
+		return 0 // unknown: callers fall back to the minimum
 	}
 	return int64(min(memory, math.MaxInt64))
 }
 
-// Pool is an Engine made of child processes. Its zero value is not usable.
+// Pool is an Engine backed by child processes. Use NewPool to create one. It is
+// safe for concurrent use.
 type Pool struct {
 	config  Config
 	log     *zap.Logger
-	slots   chan *process // as many as processes; nil for a child that is not running
+	slots   chan *process // one slot per child; nil if the child is not running
 	about   About
-	alone   sync.Mutex // held by who collects all slots
-	nursery *nursery
+	alone   sync.Mutex // held while collecting all slots
+	spawner *spawner
 	started atomic.Int64
 	crashed atomic.Int64
-	broken  atomic.Pointer[error] // why the last child did not start; nil if it did
+	broken  atomic.Pointer[error] // error of the last failed start; nil after a successful one
 }
 
-// NewPool starts the first child, so that a codec that is missing or of
-// another build is known at once, and what its self-test says; the others
-// start when there is work.
+// NewPool starts the first child, so that a missing codec, another build or a
+// failed self-test is known at once. The other children start on demand.
 func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error) {
 	path, err := Find(config.Path)
 	if err != nil {
@@ -123,10 +123,10 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	}
 	config = config.withDefaults()
 	config.Path = path
-	p := &Pool{config: config, log: log, slots: make(chan *process, config.Processes), nursery: newNursery(config, log)}
+	p := &Pool{config: config, log: log, slots: make(chan *process, config.Processes), spawner: newSpawner(config, log)}
 	first, err := p.start(ctx)
 	if err != nil {
-		p.nursery.close()
+		p.spawner.close()
 		return nil, err
 	}
 	p.about = first.about
@@ -137,9 +137,9 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	return p, nil
 }
 
-// start runs one more child; a child that cannot start is nil.
+// start starts one child.
 func (p *Pool) start(ctx context.Context) (*process, error) {
-	child, err := p.nursery.start(ctx)
+	child, err := p.spawner.start(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = &Unavailable{err}
 		p.broken.Store(&err)
@@ -153,43 +153,44 @@ func (p *Pool) start(ctx context.Context) (*process, error) {
 	return child, nil
 }
 
-// About is how the children introduced themselves.
+// About returns the greeting of the first child.
 func (p *Pool) About() About { return p.about }
 
-// Check reports why children do not start, or nil.
+// Check returns a fault if the last start of a child failed.
 func (p *Pool) Check() error {
 	if err := p.broken.Load(); err != nil {
-		return fault.Wrap(fault.Internal, *err, "The codec process does not start; the log of the daemon says why.")
+		return fault.Wrap(fault.Internal, *err, "The codec process does not start. See the server log.")
 	}
 	return nil
 }
 
-// Size is how many sources can be rendered at once.
+// Size returns how many sources can be rendered concurrently.
 func (p *Pool) Size() int { return p.config.Processes }
 
-// Stats counts children since the start of the pool.
+// Stats counts children since the pool was created.
 type Stats struct{ Started, Crashed int64 }
 
-// Stats returns the counts so far.
+// Stats returns the current counts.
 func (p *Pool) Stats() Stats { return Stats{p.started.Load(), p.crashed.Load()} }
 
-// Usage is what children have taken from the system, their start and their
-// self-test included.
+// Usage is the resource usage of children, including startup and self-test.
 type Usage struct {
-	CPU  time.Duration // of all of them together
-	Peak int64         // resident memory of the one that took most, bytes
+	CPU  time.Duration // total CPU time
+	Peak int64         // largest RSS of any child, bytes
 }
 
-// Usage sums up the children that have ended: after Close, all.
+// Usage returns the usage of the children that have exited; after Close, of
+// all.
 func (p *Pool) Usage() Usage {
-	p.nursery.counts.Lock()
-	defer p.nursery.counts.Unlock()
-	return p.nursery.usage
+	p.spawner.counts.Lock()
+	defer p.spawner.counts.Unlock()
+	return p.spawner.usage
 }
 
-// Render implements Engine. It waits for a free child, and kills that child
-// when ctx ends or the configured time has passed. An error is a fault of the
-// child's telling, a *Crash, the sink's own error, or ctx's.
+// Render implements Engine. It blocks until a child is free, and kills the
+// child when ctx ends or the configured timeout has passed. The error is a
+// fault reported by the child, a *Crash, an *Unavailable, the sink's own error,
+// or ctx's.
 func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
 	var child *process
 	select {
@@ -197,9 +198,9 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	case <-ctx.Done():
 		return ladder.Summary{}, ctx.Err()
 	}
-	defer func() { p.slots <- p.worthKeeping(child) }()
+	defer func() { p.slots <- p.reusable(child) }()
 	if child != nil && !child.alive() {
-		child.kill() // it died idle; what is left of it goes
+		child.kill() // it died while idle; this reaps it
 		child = nil
 	}
 	if child == nil {
@@ -211,9 +212,9 @@ func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	return p.render(ctx, child, src, request{recipe, limits}, sink)
 }
 
-// Alone is the pool as an engine that gives each source a fresh child, which
-// works while no other does: the last try for a source that was at hand when a
-// child died, and may have had to do with it or not.
+// Alone returns the pool as an engine that renders each source in a fresh child
+// while no other child works: the retry in isolation for a source that was in
+// progress when a child crashed.
 func (p *Pool) Alone() Engine { return alone{p} }
 
 type alone struct{ p *Pool }
@@ -254,7 +255,7 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	case ctx.Err() != nil:
 		return ladder.Summary{}, ctx.Err()
 	case work.Err() != nil:
-		err = &Crash{fmt.Sprintf("it ran longer than %v", p.config.Timeout)}
+		err = &Crash{fmt.Sprintf("exceeded codec.timeout (%v)", p.config.Timeout)}
 	}
 	var crash *Crash
 	if errors.As(err, &crash) {
@@ -264,9 +265,9 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	return ladder.Summary{}, err
 }
 
-// worthKeeping is the child, or nil for one that is dead, worn out or has
-// grown.
-func (p *Pool) worthKeeping(child *process) *process {
+// reusable returns child, or nil after closing it if it is dead, has reached
+// MaxJobs or has grown too large.
+func (p *Pool) reusable(child *process) *process {
 	if child == nil || !child.alive() {
 		return nil
 	}
@@ -279,121 +280,122 @@ func (p *Pool) worthKeeping(child *process) *process {
 	return nil
 }
 
-// Close ends the children, after the work that they have at hand.
+// Close ends the children once they are idle. It blocks until all have exited.
 func (p *Pool) Close() {
 	for range cap(p.slots) {
 		if child := <-p.slots; child != nil {
 			child.close()
 		}
 	}
-	p.nursery.close()
+	p.spawner.close()
 }
 
-// traits are what a child is started with beside the configuration, because an
-// earlier one died without it.
-type traits struct {
+// workarounds are start options that earlier crashes made necessary.
+type workarounds struct {
 	noVector bool
-	off      []string // parts of the self-test, and so formats, that are left out
+	off      []string // parts of the self-test to skip, which disables their formats
 }
 
-// nursery starts children, all on one thread of its own: the kernel kills a
-// child when the thread that started it ends, which must be at the end of the
-// daemon and not whenever Go lets a thread go.
-type nursery struct {
+// spawner starts all children on one locked OS thread: with Pdeathsig the
+// kernel kills a child when the thread that started it exits, which must not
+// happen before the daemon exits.
+type spawner struct {
 	config Config
 	log    *zap.Logger
 	spawn  chan func()
 
-	mu      sync.Mutex
-	traits  traits
-	suspect string // the part of the self-test for which vector code was switched off
-	settled bool   // a child has greeted, so these are the traits that this machine needs
+	mu          sync.Mutex
+	workarounds workarounds
+	suspect     string // part of the self-test for which vector code was disabled
+	settled     bool   // a child has greeted: the workarounds are final
 
 	counts sync.Mutex
-	usage  Usage // of the children that have ended
+	usage  Usage // of the children that have exited
 }
 
-func newNursery(config Config, log *zap.Logger) *nursery {
-	n := &nursery{config: config, log: log, spawn: make(chan func())}
+func newSpawner(config Config, log *zap.Logger) *spawner {
+	s := &spawner{config: config, log: log, spawn: make(chan func())}
 	go func() {
-		runtime.LockOSThread() // and never unlocked: it ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		lowerPriority()
-		for f := range n.spawn {
+		for f := range s.spawn {
 			f()
 		}
 	}()
-	return n
+	return s
 }
 
-func (n *nursery) close() { close(n.spawn) }
+func (s *spawner) close() { close(s.spawn) }
 
-// startTries is how many children may die before they greet with nothing to be
-// learnt from it: a kernel short of memory kills as it likes.
-const startTries = 5
+// maxStarts is how many children may die before their greeting without a new
+// workaround, for example because the kernel is out of memory.
+const maxStarts = 5
 
-// start runs a child to its greeting. One that dies in its self-test is started
-// again without vector code, a known fault of libvips on some boards; when that
-// does not help, with vector code but without the part that it died of.
-func (n *nursery) start(ctx context.Context) (*process, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for try := 1; ; {
-		child, err := n.spawnOne()
+// start starts a child and waits for its greeting. If the child dies in its
+// self-test, start disables vector code, which is a known fault of libvips on
+// some boards. If that does not help, it enables vector code again and skips
+// the part of the self-test that failed.
+func (s *spawner) start(ctx context.Context) (*process, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for starts := 1; ; {
+		child, err := s.spawnOne()
 		if err != nil {
 			return nil, err
 		}
-		err = child.greet(ctx, n.config.Version)
+		err = child.greet(ctx, s.config.Version)
 		if err == nil {
-			n.settled = true
+			s.settled = true
 			return child, nil
 		}
 		var crash *selfTestCrash
 		if ctx.Err() != nil || !errors.As(err, &crash) {
 			return nil, err
 		}
-		if n.learn(crash) {
+		if s.adapt(crash) {
 			continue
 		}
-		if try++; try > startTries {
+		if starts++; starts > maxStarts {
 			return nil, err
 		}
-		n.log.Warn("codec died before it greeted: starting another", zap.Error(crash))
+		s.log.Warn("codec died before its greeting, starting another", zap.Error(crash))
 	}
 }
 
-// learn changes the traits after a crash; false is that there is nothing to
-// change. What an earlier child could do stays on: the others were told of it.
-func (n *nursery) learn(crash *selfTestCrash) bool {
+// adapt changes the workarounds after a crash and reports whether it did. Once
+// a child has greeted they are final, since its capabilities have been
+// published.
+func (s *spawner) adapt(crash *selfTestCrash) bool {
 	switch {
-	case n.settled || crash.part == "" || slices.Contains(n.traits.off, crash.part):
+	case s.settled || crash.part == "" || slices.Contains(s.workarounds.off, crash.part):
 		return false
-	case n.suspect != crash.part:
-		n.log.Warn("codec died in its self-test: trying without vector code", zap.Error(crash))
-		n.traits.noVector, n.suspect = true, crash.part
+	case s.suspect != crash.part:
+		s.log.Warn("codec died in its self-test, retrying without vector code", zap.Error(crash))
+		s.workarounds.noVector, s.suspect = true, crash.part
 	default:
-		n.log.Error("codec died in its self-test: this is switched off", zap.String("off", crash.part), zap.Error(crash))
-		n.traits.noVector, n.suspect = false, ""
-		n.traits.off = append(n.traits.off, crash.part)
+		s.log.Error("codec died in its self-test, disabling the feature", zap.String("off", crash.part), zap.Error(crash))
+		s.workarounds.noVector, s.suspect = false, ""
+		s.workarounds.off = append(s.workarounds.off, crash.part)
 	}
 	return true
 }
 
-func (n *nursery) spawnOne() (child *process, err error) {
+func (s *spawner) spawnOne() (child *process, err error) {
 	done := make(chan struct{})
-	n.spawn <- func() {
-		child, err = spawn(n.config, n.traits, n.log, n.count)
+	s.spawn <- func() {
+		child, err = spawn(s.config, s.workarounds, s.log, s.count)
 		close(done)
 	}
 	<-done
 	return child, err
 }
 
-// count adds up what an ended child took.
-func (n *nursery) count(ended *os.ProcessState) {
-	n.counts.Lock()
-	defer n.counts.Unlock()
-	n.usage.CPU += ended.UserTime() + ended.SystemTime()
+// count adds the resource usage of an exited child.
+func (s *spawner) count(ended *os.ProcessState) {
+	s.counts.Lock()
+	defer s.counts.Unlock()
+	s.usage.CPU += ended.UserTime() + ended.SystemTime()
 	if r, ok := ended.SysUsage().(*syscall.Rusage); ok {
-		n.usage.Peak = max(n.usage.Peak, r.Maxrss<<10)
+		s.usage.Peak = max(s.usage.Peak, r.Maxrss<<10)
 	}
 }

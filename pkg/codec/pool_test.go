@@ -212,15 +212,15 @@ func TestAFaultOfThePictureLeavesTheChildAlive(t *testing.T) {
 func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.Timeout = time.Second })
 	for script, reason := range map[string]string{
-		"panic":        "it ended (exit status 2)",
-		"die half-way": "it ended (signal: killed)",
-		"hang":         "it ran longer than 1s",
-		"stop":         "it ran longer than 1s",
+		"panic":        "ended (exit status 2)",
+		"die half-way": "ended (signal: killed)",
+		"hang":         "exceeded codec.timeout (1s)",
+		"stop":         "exceeded codec.timeout (1s)",
 		"no memory":    "it ran out of memory",
-		"masquerade":   "what it sent as 320.webp is none",
-		"early":        "it spoke out of turn",
-		"unplanned":    `it sent "641.webp" of 100000 bytes, which is not planned`,
-		"silent":       "it left out 320.webp without a word",
+		"masquerade":   "320.webp does not start with its format's signature",
+		"early":        "unexpected message",
+		"unplanned":    `unplanned variant "641.webp" of 100000 bytes`,
+		"silent":       "neither variant nor omission of 320.webp",
 	} {
 		t.Run(script, func(t *testing.T) {
 			_, err := p.Render(t.Context(), source(t, script), recipe, ladder.Limits{}, &basket{})

@@ -23,55 +23,54 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Crash is the error of a job whose child died, ran out of memory or time, or
-// spoke out of turn. It says nothing about the picture: another try may
+// Crash is the error of a render whose child died, exceeded its memory or time,
+// or violated the protocol. It does not blame the image: another attempt may
 // succeed.
 type Crash struct{ Reason string }
 
 func (c *Crash) Error() string { return "codec process: " + c.Reason }
 
-// Unavailable is the error of a job for which no child would start: nothing was
-// tried, and later it may work.
+// Unavailable is the error of a render for which no child could be started.
+// Nothing was attempted; it may succeed later.
 type Unavailable struct{ Cause error }
 
 func (u *Unavailable) Error() string { return u.Cause.Error() }
 
-// Unwrap returns why the child did not start.
+// Unwrap returns the cause.
 func (u *Unavailable) Unwrap() error { return u.Cause }
 
 const (
-	helloTimeout = 15 * time.Second // for libvips to start, and for each part of its self-test: all take 0.1 s, on a busy Pi some seconds
-	exitTimeout  = 2 * time.Second  // from closing the socket of an idle child to its end
+	helloTimeout = 15 * time.Second // for libvips to start, and for each part of its self-test: 0.1 s in total, some seconds on a busy Pi
+	exitTimeout  = 2 * time.Second  // from closing the socket of an idle child to its exit
 )
 
-// process is one child, as its parent sees it.
+// process is the parent's view of one child.
 type process struct {
 	cmd    *exec.Cmd
 	conn   *net.UnixConn
 	in     input
-	r      *bufio.Reader // of in
+	r      *bufio.Reader // buffers in
 	about  About
-	jobs   int           // that it has rendered
-	exited chan struct{} // closed when it is reaped
+	jobs   int           // number of renders
+	exited chan struct{} // closed once the child is reaped
 }
 
-// spawn runs a child. It is called on a thread that lives as long as the pool:
-// the kernel kills the child when that thread ends. reaped is called when the
-// child has ended.
-func spawn(c Config, t traits, log *zap.Logger, reaped func(*os.ProcessState)) (*process, error) {
+// spawn starts a child. It must run on a thread that outlives the child,
+// because of Pdeathsig. It calls reaped when the child has exited.
+func spawn(c Config, w workarounds, log *zap.Logger, reaped func(*os.ProcessState)) (*process, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	cmd := exec.Command(c.Path, "-threads", strconv.Itoa(c.Threads), "-memory", strconv.FormatInt(c.Memory, 10), "-off", strings.Join(t.off, ","))
+	cmd := exec.Command(c.Path, "-threads", strconv.Itoa(c.Threads), "-memory", strconv.FormatInt(c.Memory, 10), "-off", strings.Join(w.off, ","))
 	cmd.Args[0] = program
-	cmd.Env = childEnv(t.noVector)
+	cmd.Env = childEnv(w.noVector)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = &lineLog{log: log}
 	cmd.WaitDelay = exitTimeout
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid:   true, // Ctrl-C is the parent's to handle
+		Setpgid:   true, // the parent handles Ctrl-C
 		Pdeathsig: syscall.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
@@ -81,20 +80,20 @@ func spawn(c Config, t traits, log *zap.Logger, reaped func(*os.ProcessState)) (
 	p := &process{cmd: cmd, conn: ours, in: input{r: ours}, exited: make(chan struct{})}
 	p.r = bufio.NewReader(&p.in)
 	go func() {
-		_ = cmd.Wait() // cmd.ProcessState says how it ended
+		_ = cmd.Wait() // the result is in cmd.ProcessState
 		reaped(cmd.ProcessState)
 		close(p.exited)
 	}()
 	return p, nil
 }
 
-// selfTestCrash is the end of a child that had not greeted yet.
+// selfTestCrash is the error of a child that died before its greeting.
 type selfTestCrash struct {
 	Crash
-	part string // of the self-test that it was at; "" before the first
+	part string // part of the self-test in progress; "" before the first
 }
 
-// greet hears the child's self-test and its greeting. After an error it is
+// greet reads the child's self-test and greeting. After an error the child is
 // dead.
 func (p *process) greet(ctx context.Context, version string) error {
 	stop := context.AfterFunc(ctx, p.kill)
@@ -102,13 +101,13 @@ func (p *process) greet(ctx context.Context, version string) error {
 	defer func() { _ = p.conn.SetReadDeadline(time.Time{}) }()
 	part := ""
 	for {
-		_ = p.conn.SetReadDeadline(time.Now().Add(helloTimeout)) // a socket has deadlines
+		_ = p.conn.SetReadDeadline(time.Now().Add(helloTimeout)) // sockets support deadlines
 		m, err := readReply(p.r)
 		switch {
 		case err != nil:
 			crash := &selfTestCrash{part: part, Crash: *p.crash(err)}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				crash.Reason = fmt.Sprintf("it said nothing for %v", helloTimeout)
+				crash.Reason = fmt.Sprintf("no message for %v", helloTimeout)
 			}
 			return crash
 		case m.Testing != nil:
@@ -122,7 +121,7 @@ func (p *process) greet(ctx context.Context, version string) error {
 			return nil
 		default:
 			p.kill()
-			return &Crash{"it spoke out of turn before its greeting"}
+			return &Crash{"unexpected message before its greeting"}
 		}
 	}
 }
@@ -131,21 +130,21 @@ func (c *selfTestCrash) Error() string {
 	if c.part == "" {
 		return c.Crash.Error()
 	}
-	return fmt.Sprintf("%s while it tested whether it can %s", c.Crash.Error(), c.part)
+	return fmt.Sprintf("%s in its self-test (%s)", c.Crash.Error(), c.part)
 }
 
-// render has the child make one ladder. After any error but a fault that the
-// child itself reports, the child is dead.
+// render makes the child render one source. After any error except a fault
+// reported by the child, the child is dead.
 func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
 	p.jobs++
 	if err := sendRequest(p.conn, m, src); err != nil {
 		return ladder.Summary{}, p.crash(err)
 	}
-	t := turn{recipe: m.Recipe}
+	state := replyState{recipe: m.Recipe}
 	for {
 		got, err := readReply(p.r)
 		if err == nil {
-			err = t.allow(got)
+			err = state.validate(got)
 		}
 		if err != nil {
 			return ladder.Summary{}, p.crash(err)
@@ -163,7 +162,7 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 		case got.Done != nil:
 			return *got.Done, nil
 		}
-		if err != nil { // the sink's own error, or that of a child that died while it read
+		if err != nil { // the sink's error, or that of a child that died while the sink was reading
 			var crash *Crash
 			if p.in.err != nil && !errors.As(err, &crash) {
 				err = p.crash(p.in.err)
@@ -174,8 +173,8 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 	}
 }
 
-// input is what the child says. It remembers why it ended, however far that
-// error travels.
+// input reads from the child and records the first error, which a sink may have
+// wrapped or dropped.
 type input struct {
 	r   io.Reader
 	err error
@@ -189,29 +188,29 @@ func (in *input) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// variant passes a file on, if it begins like one of its format.
+// variant passes a file to the sink if it starts with its format's signature.
 func (p *process) variant(v ladder.Variant, sink ladder.Sink) error {
 	head, err := p.r.Peek(int(min(magicSize, v.Bytes)))
 	if err != nil {
 		return err
 	}
 	if !hasMagic(v.Format, head) {
-		return &Crash{fmt.Sprintf("what it sent as %s is none", v.Name())}
+		return &Crash{fmt.Sprintf("%s does not start with its format's signature", v.Name())}
 	}
 	body := &io.LimitedReader{R: p.r, N: v.Bytes}
 	if err := sink.Variant(v, body); err != nil {
 		return err
 	}
 	if body.N > 0 {
-		return fmt.Errorf("%d bytes of %s were not taken", body.N, v.Name())
+		return fmt.Errorf("%d bytes of %s were not read", body.N, v.Name())
 	}
 	return nil
 }
 
-// magicSize is how many bytes hasMagic wants.
+// magicSize is the number of bytes that hasMagic needs.
 const magicSize = 12
 
-// hasMagic reports whether a file begins like one of the format.
+// hasMagic reports whether head starts with the signature of format f.
 func hasMagic(f ladder.Format, head []byte) bool {
 	is := func(at int, want string) bool {
 		return len(head) >= at+len(want) && string(head[at:at+len(want)]) == want
@@ -228,68 +227,68 @@ func hasMagic(f ladder.Format, head []byte) bool {
 	}
 }
 
-// turn is what a child may say next.
-type turn struct {
+// replyState tracks which replies a child may send next.
+type replyState struct {
 	recipe  ladder.Recipe
 	opened  bool
-	planned []ladder.Variant // and not yet sent
+	planned []ladder.Variant // variants not yet sent
 }
 
-// allow reports what is wrong with a reply at this point. A child can only
-// send the variants that follow from the recipe and the size that it claims.
-func (t *turn) allow(m reply) error {
+// validate returns an error if m is not allowed in the current state. A child
+// can only send the variants that follow from the recipe and the size it
+// reported.
+func (s *replyState) validate(m reply) error {
 	switch {
 	case m.Failed != nil:
 		if !slices.Contains(ownFaults, m.Failed.Code) {
-			return fmt.Errorf("it failed with %.40q, which is not its to say", m.Failed.Code)
+			return fmt.Errorf("child reported %.40q, a code it may not use", m.Failed.Code)
 		}
 		return nil
 	case m.Opened != nil:
-		if t.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 || !slices.Contains(inputs, m.Opened.Format) {
-			return fmt.Errorf("it opened a %.10q of %d × %d out of turn", m.Opened.Format, m.Opened.Width, m.Opened.Height)
+		if s.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 || !slices.Contains(inputs, m.Opened.Format) {
+			return fmt.Errorf("unexpected source: %.10q of %d × %d", m.Opened.Format, m.Opened.Width, m.Opened.Height)
 		}
-		t.opened = true
-		t.planned = t.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
+		s.opened = true
+		s.planned = s.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
 		return nil
-	case m.Variant != nil && t.opened:
+	case m.Variant != nil && s.opened:
 		v := *m.Variant
-		i := slices.IndexFunc(t.planned, func(p ladder.Variant) bool {
+		i := slices.IndexFunc(s.planned, func(p ladder.Variant) bool {
 			return p.Format == v.Format && p.Width == v.Width && p.Height == v.Height
 		})
 		if i < 0 || v.Bytes < 1 || v.Bytes > maxVariant {
-			return fmt.Errorf("it sent %.40q of %d bytes, which is not planned", v.Name(), v.Bytes)
+			return fmt.Errorf("unplanned variant %.40q of %d bytes", v.Name(), v.Bytes)
 		}
-		t.planned = slices.Delete(t.planned, i, i+1)
+		s.planned = slices.Delete(s.planned, i, i+1)
 		return nil
-	case m.Done != nil && t.opened:
+	case m.Done != nil && s.opened:
 		for _, o := range m.Done.Omitted {
-			i := slices.IndexFunc(t.planned, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
+			i := slices.IndexFunc(s.planned, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
 			if i < 0 || o.Reason != ladder.NotSmaller {
-				return fmt.Errorf("it left out %.10q of %d pixels, which is not planned or came", o.Format, o.Width)
+				return fmt.Errorf("unplanned omission of %.10q at %d pixels", o.Format, o.Width)
 			}
-			t.planned = slices.Delete(t.planned, i, i+1)
+			s.planned = slices.Delete(s.planned, i, i+1)
 		}
 		if len(m.Done.ThumbHash) > maxThumbHash {
-			return fmt.Errorf("it sent a ThumbHash of %d bytes", len(m.Done.ThumbHash))
+			return fmt.Errorf("ThumbHash of %d bytes is too long", len(m.Done.ThumbHash))
 		}
-		for s, took := range m.Done.Timings {
-			if !slices.Contains(timed, s) || took < 0 {
-				return fmt.Errorf("it sent %v as the time for %.20q", took, s)
+		for stage, took := range m.Done.Timings {
+			if !slices.Contains(timed, stage) || took < 0 {
+				return fmt.Errorf("invalid time %v for stage %.20q", took, stage)
 			}
 		}
-		if len(t.planned) > 0 {
-			return fmt.Errorf("it left out %s without a word", t.planned[0].Name())
+		if len(s.planned) > 0 {
+			return fmt.Errorf("neither variant nor omission of %s", s.planned[0].Name())
 		}
 		return nil
 	default:
-		return fmt.Errorf("it spoke out of turn")
+		return fmt.Errorf("unexpected message")
 	}
 }
 
-// inputs are the formats that a child may open, timed the stages that are its
-// work, and ownFaults the codes that are its to say: by any other it could have
-// the daemon wait for space on the disk, or refuse a client, who has done
-// nothing wrong.
+// inputs are the source formats a child may report, timed the stages it may
+// time. ownFaults are the codes a child may report; any other would let it
+// stall the daemon or blame a client.
 var (
 	inputs = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
 	timed  = []ladder.Stage{
@@ -300,26 +299,27 @@ var (
 	}
 )
 
-// maxThumbHash is the longest that there is, bytes.
+// maxThumbHash is the maximum length of a ThumbHash, in bytes.
 const maxThumbHash = 25
 
-// maxVariant is larger than any honest file: a child must not fill the disk.
+// maxVariant is larger than any valid file, in bytes. It keeps a child from
+// filling the disk.
 const maxVariant = 256 << 20
 
-// crash ends the child and says why it was in no state to go on.
+// crash kills the child and returns why it failed.
 func (p *process) crash(cause error) *Crash {
 	died := p.ended()
 	p.kill()
 	if !died {
 		return &Crash{cause.Error()}
 	}
-	if p.cmd.ProcessState.ExitCode() == outOfTime {
-		return &Crash{"it used more processor time than it may"}
+	if p.cmd.ProcessState.ExitCode() == exitOutOfTime {
+		return &Crash{"exceeded its CPU time limit"}
 	}
-	return &Crash{fmt.Sprintf("it ended (%s)", p.cmd.ProcessState)}
+	return &Crash{fmt.Sprintf("ended (%s)", p.cmd.ProcessState)}
 }
 
-// alive reports whether the child has not been reaped.
+// alive reports whether the child has not been reaped yet.
 func (p *process) alive() bool {
 	select {
 	case <-p.exited:
@@ -329,8 +329,8 @@ func (p *process) alive() bool {
 	}
 }
 
-// ended reports whether the child ended by itself. A broken socket is seen
-// before the end of the process that held it, so it waits a little.
+// ended reports whether the child exited by itself. The socket may break
+// shortly before the process exits, so it waits up to 100 ms.
 func (p *process) ended() bool {
 	select {
 	case <-p.exited:
@@ -340,14 +340,14 @@ func (p *process) ended() bool {
 	}
 }
 
-// kill ends the child at once and reaps it. It may be called again.
+// kill kills and reaps the child. It may be called more than once.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may be gone already
+	_ = p.cmd.Process.Kill() // it may have exited already
 	<-p.exited
 	p.conn.Close()
 }
 
-// close lets an idle child end by itself.
+// close closes the socket and waits for an idle child to exit.
 func (p *process) close() {
 	p.conn.Close()
 	select {
@@ -357,7 +357,7 @@ func (p *process) close() {
 	}
 }
 
-// stat is what the kernel says of the child.
+// stat returns the child's /proc/PID/stat.
 func (p *process) stat() (procfs.ProcStat, error) {
 	proc, err := procfs.NewProc(p.cmd.Process.Pid)
 	if err != nil {
@@ -366,9 +366,8 @@ func (p *process) stat() (procfs.ProcStat, error) {
 	return proc.Stat()
 }
 
-// limitCPU gives the child this much processor time from now on. It bounds
-// what a child takes that has stopped listening, beside the clock that ends
-// its job; a system that forbids setting it has the clock alone.
+// limitCPU grants the child more CPU time from now on, besides the wall-clock
+// timeout. Errors are ignored: the timeout still applies.
 func (p *process) limitCPU(more time.Duration) {
 	stat, err := p.stat()
 	if err != nil {
@@ -378,9 +377,8 @@ func (p *process) limitCPU(more time.Duration) {
 	_ = unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: unix.RLIM_INFINITY}, nil)
 }
 
-// lowerPriority makes this thread, and the children that it starts, give way
-// to the daemon that answers clients. A system that forbids it has rules of its
-// own.
+// lowerPriority lowers the CPU and I/O priority of this thread and of the
+// children it starts, so that the daemon stays responsive. Errors are ignored.
 func lowerPriority() {
 	const (
 		process    = 1 // IOPRIO_WHO_PROCESS
@@ -388,16 +386,16 @@ func lowerPriority() {
 		idle       = 3
 		lowest     = 7
 	)
-	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // which gives 20 minus the nice value
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-now+lower)
+	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // the raw system call returns 20 minus the nice value
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-now+niceIncrement)
 	}
 	if class, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, process, 0, 0); errno == 0 && class>>13 != idle {
 		_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, process, 0, bestEffort|lowest)
 	}
 }
 
-// lower is by how much children are nicer than the daemon.
-const lower = 5
+// niceIncrement is added to the daemon's nice value for children.
+const niceIncrement = 5
 
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -415,16 +413,16 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-// childEnv is all of the environment that a child gets: none of the daemon's
-// secrets are in it.
+// childEnv returns the complete environment of a child. It contains none of the
+// daemon's secrets.
 func childEnv(noVector bool) []string {
 	env := []string{
-		// glibc reads its settings only at the start of a process.
+		// glibc reads these only at process start.
 		"MALLOC_ARENA_MAX=2",             // halves the peak
-		"MALLOC_MMAP_THRESHOLD_=1048576", // what a picture took is given back when it is freed
-		"MALLOC_TRIM_THRESHOLD_=8388608", // and not in the middle of the work, which costs 4 % of it
+		"MALLOC_MMAP_THRESHOLD_=1048576", // return the memory of an image when it is freed
+		"MALLOC_TRIM_THRESHOLD_=8388608", // but do not trim during a render, which costs 4 % of its time
 		"MALLOC_TOP_PAD_=1048576",
-		"VIPS_DISC_THRESHOLD=100g", // never spill a decode to the SD card: the limits bound it
+		"VIPS_DISC_THRESHOLD=100g", // never spill a decode to disk: the limits bound it
 	}
 	if noVector {
 		env = append(env, "VIPS_NOVECTOR=1")

@@ -15,10 +15,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// Both sides of a connected pair of stream sockets send frames: a length of
-// four bytes, big-endian, and that many bytes of JSON. A request carries the
-// descriptor of its source beside its first byte. A reply that announces a
-// variant is followed by the variant's bytes.
+// Both ends of a connected pair of stream sockets exchange frames: a length of
+// four bytes, big-endian, followed by that many bytes of JSON. A request
+// carries the descriptor of its source with its first byte. A reply that
+// announces a variant is followed by the variant's bytes.
 //
 //	parent                            child
 //	  ◄────────────────── testing … ×n
@@ -29,7 +29,8 @@ import (
 //	  ◄────────────────── done, or failed
 //	request …
 
-// maxFrame bounds what one side lets the other put into its memory at once.
+// maxFrame limits the size of a frame, in bytes, and so the memory a peer can
+// claim.
 const maxFrame = 64 << 10
 
 // request asks for the ladder of the source whose descriptor it carries.
@@ -38,17 +39,17 @@ type request struct {
 	Limits ladder.Limits `json:"limits"`
 }
 
-// reply is one step of a child's answer. Exactly one field is set.
+// reply is one message of a child. Exactly one field is set.
 type reply struct {
-	Testing *string         `json:"testing,omitempty"` // the part of the self-test that comes next
+	Testing *string         `json:"testing,omitempty"` // the next part of the self-test
 	Hello   *About          `json:"hello,omitempty"`
 	Opened  *ladder.Source  `json:"opened,omitempty"`
-	Variant *ladder.Variant `json:"variant,omitempty"` // its Bytes follow the frame
+	Variant *ladder.Variant `json:"variant,omitempty"` // followed by its Bytes
 	Done    *ladder.Summary `json:"done,omitempty"`
 	Failed  *failure        `json:"failed,omitempty"`
 }
 
-// failure is a fault in transit: the cause has become text for the log.
+// failure is a serialized fault; the cause is text for the log.
 type failure struct {
 	Code   fault.Code `json:"code"`
 	Detail string     `json:"detail"`
@@ -71,24 +72,24 @@ func (f *failure) fault() *fault.Error {
 	return fault.Wrap(f.Code, errors.New(f.Cause), "%s", f.Detail)
 }
 
-// encodeFrame is message as a whole frame.
+// encodeFrame returns message as a frame.
 func encodeFrame(message any) ([]byte, error) {
 	body, err := json.Marshal(message)
 	if err != nil {
 		return nil, fmt.Errorf("encode frame: %w", err)
 	}
 	if len(body) > maxFrame {
-		return nil, fmt.Errorf("encode frame: %d bytes are more than %d", len(body), maxFrame)
+		return nil, fmt.Errorf("encode frame: %d bytes exceed the limit of %d", len(body), maxFrame)
 	}
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...), nil
 }
 
-// readFrame reads the frame whose four bytes of length are in head and
-// decodes it into message; unknown fields are errors.
+// readFrame reads the body of a frame with the given header and decodes it into
+// message. Unknown fields are errors.
 func readFrame(r io.Reader, head [4]byte, message any) error {
 	n := binary.BigEndian.Uint32(head[:])
 	if n > maxFrame {
-		return fmt.Errorf("read frame: %d bytes are more than %d", n, maxFrame)
+		return fmt.Errorf("read frame: %d bytes exceed the limit of %d", n, maxFrame)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {
@@ -100,8 +101,8 @@ func readFrame(r io.Reader, head [4]byte, message any) error {
 	return nil
 }
 
-// readReply reads the child's next frame. io.EOF means that it closed the
-// socket between two frames.
+// readReply reads the child's next frame. It returns io.EOF if the child closed
+// the socket between two frames.
 func readReply(r io.Reader) (reply, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -123,7 +124,7 @@ func readReply(r io.Reader) (reply, error) {
 	return m, nil
 }
 
-// sendRequest sends the request with src's descriptor.
+// sendRequest sends m with src's descriptor.
 func sendRequest(conn *net.UnixConn, m request, src *os.File) error {
 	frame, err := encodeFrame(m)
 	if err != nil {
@@ -139,8 +140,8 @@ func sendRequest(conn *net.UnixConn, m request, src *os.File) error {
 	return err
 }
 
-// receiveRequest is the child's side of sendRequest; the caller closes the
-// file. io.EOF means that the parent is gone or wants no more.
+// receiveRequest receives what sendRequest sent. The caller closes the file. It
+// returns io.EOF if the parent closed the socket.
 func receiveRequest(conn *net.UnixConn) (request, *os.File, error) {
 	var head [4]byte
 	oob := make([]byte, syscall.CmsgSpace(4))
@@ -166,15 +167,15 @@ func receiveRequest(conn *net.UnixConn) (request, *os.File, error) {
 	return m, src, nil
 }
 
-// fileOf is the one descriptor in a control message.
+// fileOf returns the single descriptor in a control message.
 func fileOf(oob []byte) (*os.File, error) {
 	messages, err := syscall.ParseSocketControlMessage(oob)
 	if err != nil || len(messages) != 1 {
-		return nil, fmt.Errorf("receive request: no descriptor with it")
+		return nil, fmt.Errorf("receive request: no descriptor attached")
 	}
 	fds, err := syscall.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return nil, fmt.Errorf("receive request: %d descriptors with it", len(fds))
+		return nil, fmt.Errorf("receive request: %d descriptors attached", len(fds))
 	}
 	syscall.CloseOnExec(fds[0])
 	return os.NewFile(uintptr(fds[0]), "source"), nil

@@ -104,7 +104,7 @@ func underFire(t *testing.T, next *atomic.Int64, k *killing) {
 	}
 	k.mu.Lock()
 	k.crashes += int(p.series("optimizerd_codec_crashes_total"))
-	k.unborn += bytes.Count(readFile(t, p.log), []byte("codec died before it greeted"))
+	k.unborn += bytes.Count(readFile(t, p.log), []byte("codec died before its greeting"))
 	k.mu.Unlock()
 	// The quarantine holds pictures that nothing is wrong with. Cleared, they
 	// are made like all others.

@@ -1,5 +1,5 @@
-// Package daemon assembles the parts into a running service. Nothing imports
-// it but cmd/optimizerd.
+// Package daemon assembles the parts into a running service. Only
+// cmd/optimizerd imports it.
 //
 //	tunnel ─┐
 //	client ─► httpapi ─► intake ─► queue ─► optimize ─► publish ─► files/<id>/…
@@ -7,8 +7,8 @@
 //	                     a URL                │   └──► notify ─► a webhook
 //	                                      codec pool ═► optimizerd-codec × N
 //
-// It owns what no part does alone: listeners, the order of starting and
-// stopping, metrics, the log, and the talk with systemd.
+// It owns what belongs to no single part: listeners, the order of startup and
+// shutdown, metrics, the log and systemd notifications.
 package daemon
 
 import (
@@ -47,45 +47,45 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// Daemon is the assembled service. New starts it listening, Run serves.
+// Daemon is the assembled service. New starts listening, Run serves.
 type Daemon struct {
-	config    config.Config
-	log       *zap.Logger
-	queue     *queue.Queue
-	store     *publish.Store
-	pool      *codec.Pool
-	service   *optimize.Service
-	outbox    *notify.Outbox
-	fetcher   *intake.Fetcher
-	governor  *thermal.Governor
-	receivers *http.Client // for webhooks
-	listener  net.Listener
-	socket    net.Listener // for a cloudflared beside the daemon; nil unless the tunnel is external
-	server    *http.Server
-	tunnel    *tunnel.Tunnel   // nil unless it is embedded
-	access    *access.Verifier // nil if Cloudflare Access is not asked
-	lastLocal atomic.Int64     // when a request last came over the socket, Unix seconds
-	metrics   *metrics
-	admin     net.Listener  // nil when it is off
-	stopping  chan struct{} // closed when the daemon begins to stop
+	config            config.Config
+	log               *zap.Logger
+	queue             *queue.Queue
+	store             *publish.Store
+	pool              *codec.Pool
+	service           *optimize.Service
+	outbox            *notify.Outbox
+	fetcher           *intake.Fetcher
+	governor          *thermal.Governor
+	receivers         *http.Client // for webhooks
+	listener          net.Listener
+	socket            net.Listener // for an external cloudflared; nil otherwise
+	server            *http.Server
+	tunnel            *tunnel.Tunnel   // nil unless embedded
+	access            *access.Verifier // nil without Cloudflare Access
+	lastSocketRequest atomic.Int64     // time of the last request over the socket, Unix seconds
+	metrics           *metrics
+	admin             net.Listener  // nil if disabled
+	stopping          chan struct{} // closed when shutdown begins
 }
 
-// The longest that each step of stopping may take. systemd's TimeoutStopSec is
-// longer than their sum.
+// Limits for the phases of shutdown. systemd's TimeoutStopSec is longer than
+// their sum.
 const (
-	drainTime  = 15 * time.Second // of the requests at hand
-	giveUpTime = 10 * time.Second // of the jobs at hand; then they go back to the queue
+	drainTime  = 15 * time.Second // for requests in progress
+	giveUpTime = 10 * time.Second // for jobs in progress; then they are returned to the queue
 )
 
-// readHeaderTimeout cuts off clients that send no request; idleTimeout those
-// that send no further one.
+// readHeaderTimeout and idleTimeout cut off connections that send no request or
+// no further request.
 const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 )
 
-// New builds every part, takes the folders, starts the first codec process and
-// listens. An error names the setting to look at.
+// New creates every part, locks the directories, starts the first codec process
+// and starts listening. Errors name the setting at fault.
 func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err error) {
 	if err := c.Servable(); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
-	// Opening the spool sweeps it: not before the queue's lock is ours.
+	// intake.Open sweeps the spool, so the queue's lock must be held.
 	spool, err := intake.Open(intake.Config{
 		Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree, Memory: c.Storage.UploadMemory,
 	})
@@ -121,7 +121,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	}
 	about := d.pool.About()
 	if !about.Sandbox.Seccomp || about.Sandbox.Memory == 0 {
-		log.Warn("the codec is not shut in: optimizerd doctor says what is missing", zap.Any("sandbox", about.Sandbox))
+		log.Warn("codec sandbox incomplete; run 'optimizerd doctor'", zap.Any("sandbox", about.Sandbox))
 	}
 	if err := d.dropFormats(about); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
 	views := httpapi.Views{Store: d.store, PublicURL: c.HTTP.PublicURL, URLTTL: c.Files.URLTTL}
-	if !c.Files.Public && len(c.Auth.Tokens) > 0 { // else anybody can read them anyway
+	if !c.Files.Public && len(c.Auth.Tokens) > 0 { // otherwise files are readable without a signature
 		key, err := signedurl.LoadKey(d.path("url-key"))
 		if err != nil {
 			return nil, fmt.Errorf("storage.dir: %w", err)
@@ -139,7 +139,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		views.Key = &key
 	}
 	rules := c.Fetch.Rules()
-	rules.AllowHosts = nil // those are for pictures; receivers are named by who holds a token
+	rules.AllowHosts = nil // AllowHosts applies to images; receivers are named by token holders
 	if err := d.openOutbox(views, rules); err != nil {
 		return nil, err
 	}
@@ -161,15 +161,15 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Log:        log.Named("optimize"),
 		Ended:      d.metrics.ended,
 		Stopping:   d.stopping,
-		Brake:      d.governor,
+		Throttle:   d.governor,
 	})
 	if err != nil {
 		return nil, err
 	}
-	var letIn func(*http.Request) error
+	var checkAccess func(*http.Request) error
 	if c.Tunnel.Access.TeamDomain != "" {
 		d.access = access.New(c.Tunnel.Access)
-		letIn = d.access.Check
+		checkAccess = d.access.Check
 	}
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
 		Optimize:    d.service,
@@ -179,12 +179,12 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		Views:       views,
 		Receivers:   receivers(c, rules),
 		Tokens:      c.TokenStrings(),
-		Access:      letIn,
+		Access:      checkAccess,
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
 			"queue":  func() (string, error) { return "", d.queue.Check() },
-			"disk":   func() (string, error) { return "", spool.Room(0) },
-			"codec":  func() (string, error) { return switchedOff(about), d.pool.Check() },
+			"disk":   func() (string, error) { return "", spool.CheckSpace(0) },
+			"codec":  func() (string, error) { return unavailableFormats(about), d.pool.Check() },
 			"tunnel": d.tunnelCheck(),
 		},
 		Stopping: d.stopping,
@@ -197,7 +197,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := d.openTunnel(handler); err != nil {
 		return nil, err
 	}
-	d.server = &http.Server{Handler: d.byEntrance(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(log.Named("http"))}
+	d.server = &http.Server{Handler: d.markTunnelRequests(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(log.Named("http"))}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
@@ -207,7 +207,8 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	return d, nil
 }
 
-// openOutbox takes over what an earlier process left to tell.
+// openOutbox opens the outbox and recovers the webhooks that an earlier process
+// left.
 func (d *Daemon) openOutbox(views httpapi.Views, rules egress.Rules) (err error) {
 	d.receivers = egress.NewClient(rules, 0)
 	d.outbox, err = notify.Open(notify.Config{Dir: d.path(notify.Folder), Secrets: d.config.WebhookSecrets()}, notify.Deps{
@@ -228,7 +229,8 @@ func (d *Daemon) openOutbox(views httpapi.Views, rules egress.Rules) (err error)
 	})
 }
 
-// receivers judges where a webhook may go, if any can be signed.
+// receivers returns the check for webhook URLs, or nil if there is no signing
+// secret.
 func receivers(c config.Config, rules egress.Rules) func(string) error {
 	if len(c.Webhook.Secrets) == 0 {
 		return nil
@@ -242,19 +244,19 @@ func receivers(c config.Config, rules egress.Rules) func(string) error {
 	}
 }
 
-// switchedOff says which formats the codec does without, if any.
-func switchedOff(about codec.About) string {
+// unavailableFormats returns a sentence about the features the codec lacks, or
+// "".
+func unavailableFormats(about codec.About) string {
 	if len(about.Off) == 0 {
 		return ""
 	}
 	return "This machine cannot " + strings.Join(about.Off, ", ") + "."
 }
 
-// dropFormats takes from the ladder what the codec cannot write, so that the
-// other formats are made.
+// dropFormats removes the formats that the codec cannot write from the ladder.
 func (d *Daemon) dropFormats(about codec.About) error {
-	if off := switchedOff(about); off != "" {
-		d.log.Warn("formats are missing: optimizerd doctor says what to do", zap.String("codec", off))
+	if off := unavailableFormats(about); off != "" {
+		d.log.Warn("some formats are unavailable; run 'optimizerd doctor'", zap.String("codec", off))
 	}
 	wanted := d.config.Ladder.Formats
 	missing := func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }
@@ -264,15 +266,15 @@ func (d *Daemon) dropFormats(about codec.About) error {
 	case 0:
 		return fmt.Errorf("ladder.formats: libvips %s on this machine can write none of %v", about.Libvips, wanted)
 	default:
-		d.log.Error("ladder.formats: some of them are switched off", zap.Any("wanted", wanted), zap.Any("made", d.config.Ladder.Formats))
+		d.log.Error("some of ladder.formats are disabled", zap.Any("wanted", wanted), zap.Any("made", d.config.Ladder.Formats))
 	}
 	return nil
 }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.config.Storage.Dir, name) }
 
-// listen opens the listeners. The operator's is a convenience: a port that is
-// taken must not keep the service down.
+// listen opens the listeners. A failure of the admin listener is only logged:
+// metrics must not keep the service down.
 func (d *Daemon) listen() (err error) {
 	if d.listener, err = net.Listen("tcp", d.config.HTTP.Listen); err != nil {
 		return fmt.Errorf("http.listen: %w", explain(err))
@@ -286,7 +288,7 @@ func (d *Daemon) listen() (err error) {
 		return nil
 	}
 	if d.admin, err = net.Listen("tcp", d.config.Admin.Listen); err != nil {
-		d.log.Warn("no metrics: admin.listen", zap.Error(explain(err)))
+		d.log.Warn("metrics disabled: cannot listen on admin.listen", zap.Error(explain(err)))
 	}
 	return nil
 }
@@ -294,18 +296,18 @@ func (d *Daemon) listen() (err error) {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another program listens there; stop it, or choose another port", err)
+		return fmt.Errorf("%w: another program is listening there; stop it, or choose another port", err)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: ports below 1024 are for root; choose another one", err)
+		return fmt.Errorf("%w: ports below 1024 require root; choose another port", err)
 	default:
 		return err
 	}
 }
 
-// URL is where the API can be reached.
+// URL returns the URL of the API.
 func (d *Daemon) URL() string { return "http://" + d.listener.Addr().String() }
 
-// AdminURL is where the operator's listener can be reached, or "".
+// AdminURL returns the URL of the admin listener, or "".
 func (d *Daemon) AdminURL() string {
 	if d.admin == nil {
 		return ""
@@ -313,8 +315,8 @@ func (d *Daemon) AdminURL() string {
 	return "http://" + d.admin.Addr().String()
 }
 
-// Run serves until ctx ends, then stops in order. What was accepted is done,
-// or durable for the next start.
+// Run serves until ctx ends, then shuts down in order. Accepted work is
+// finished, or durable for the next start.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.release()
 	giveUp, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -325,9 +327,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.socket != nil {
 		group.Go(func() error { return serve(d.server, d.socket) })
 	}
-	tunnelled := make(chan struct{})
+	tunnelDone := make(chan struct{})
 	group.Go(func() error {
-		defer close(tunnelled)
+		defer close(tunnelDone)
 		if d.tunnel == nil {
 			return nil
 		}
@@ -337,23 +339,23 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if d.admin != nil {
 		group.Go(func() error { return serve(admin, d.admin) })
 	}
-	worked := make(chan struct{})
+	workersDone := make(chan struct{})
 	group.Go(func() error {
-		defer close(worked)
+		defer close(workersDone)
 		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size())
 	})
-	telling, hush := context.WithCancel(giveUp)
-	defer hush()
-	group.Go(func() error { return d.outbox.Run(telling) })
+	deliverCtx, stopDelivery := context.WithCancel(giveUp)
+	defer stopDelivery()
+	group.Go(func() error { return d.outbox.Run(deliverCtx) })
 	group.Go(func() error { return d.governor.Run(broken) })
-	group.Go(func() error { return d.keepHouse(broken) })
+	group.Go(func() error { return d.housekeeping(broken) })
 	group.Go(func() error { return d.feedWatchdog(broken) })
 	d.notify("READY=1")
 
 	<-broken.Done()
-	d.stop(tunnelled, worked, cancel)
-	hush()            // what is in flight ends; what is not told yet is in the outbox
-	_ = admin.Close() // only now: the operator can watch the stopping
+	d.stop(tunnelDone, workersDone, cancel)
+	stopDelivery()    // deliveries in flight end; the others stay in the outbox
+	_ = admin.Close() // last, so that the shutdown can be observed
 	return group.Wait()
 }
 
@@ -364,10 +366,10 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
-// stop is the order of stopping: not ready, the tunnel takes no new request,
-// requests drain, the queue hands out no more, the jobs at hand end or go back.
-// The codec processes are ended by release, when nothing needs them.
-func (d *Daemon) stop(tunnelled, worked <-chan struct{}, giveUp context.CancelFunc) {
+// stop shuts down in order: not ready, the tunnel takes no new requests,
+// requests drain, the queue is closed, running jobs end or return to the queue.
+// release ends the codec processes.
+func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.CancelFunc) {
 	d.log.Info("stopping")
 	d.notify("STOPPING=1")
 	close(d.stopping)
@@ -375,29 +377,29 @@ func (d *Daemon) stop(tunnelled, worked <-chan struct{}, giveUp context.CancelFu
 	drain, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if err := d.server.Shutdown(drain); err != nil {
-		d.log.Warn("some requests are cut off", zap.Error(err))
-		_ = d.server.Close() // its error is that of a listener closed before
+		d.log.Warn("requests cut off at shutdown", zap.Error(err))
+		_ = d.server.Close() // the listener may be closed already
 	}
-	<-tunnelled // it began to stop with ctx: to unregister takes 5 s at most, and then it drains as long
+	<-tunnelDone // it began to stop with ctx: unregistering takes at most 5 s, then it drains as long
 	d.queue.Close()
 	select {
-	case <-worked:
+	case <-workersDone:
 	case <-time.After(giveUpTime):
 		giveUp()
-		<-worked
+		<-workersDone
 	}
 	pending, _ := d.queue.Depth()
 	d.log.Info("stopped", zap.Int("jobs_for_the_next_start", pending))
 }
 
-// release gives back what New took; parts that were not made are nil.
+// release frees what New acquired; parts that were not created are nil.
 func (d *Daemon) release() {
 	if d.pool != nil {
 		d.pool.Close()
 	}
 	for _, l := range []net.Listener{d.listener, d.socket, d.admin} {
 		if l != nil {
-			_ = l.Close() // closed already by its server
+			_ = l.Close() // the server may have closed it
 		}
 	}
 	if d.fetcher != nil {
@@ -410,10 +412,10 @@ func (d *Daemon) release() {
 		d.receivers.CloseIdleConnections()
 	}
 	if d.store != nil {
-		d.warn("close served folder", d.store.Close())
+		d.warn("cannot close served directory", d.store.Close())
 	}
 	if d.queue != nil {
-		d.warn("close queue", d.queue.Unlock())
+		d.warn("cannot close queue", d.queue.Unlock())
 	}
 }
 
@@ -423,12 +425,13 @@ func (d *Daemon) warn(what string, err error) {
 	}
 }
 
-// houseTime is how often old sets and jobs are looked for.
-const houseTime = 10 * time.Minute
+// housekeepingInterval is the time between two prunings of sets, jobs and
+// webhooks.
+const housekeepingInterval = 10 * time.Minute
 
-// keepHouse deletes what retention and jobs.keep say.
-func (d *Daemon) keepHouse(ctx context.Context) error {
-	ticker := time.NewTicker(houseTime)
+// housekeeping prunes by retention and jobs.keep until ctx ends.
+func (d *Daemon) housekeeping(ctx context.Context) error {
+	ticker := time.NewTicker(housekeepingInterval)
 	defer ticker.Stop()
 	for {
 		d.prune()
@@ -441,14 +444,14 @@ func (d *Daemon) keepHouse(ctx context.Context) error {
 }
 
 func (d *Daemon) prune() {
-	d.warn("record ended jobs", d.queue.Settle())
-	d.warn("prune jobs", d.queue.Prune(time.Now()))
-	d.warn("prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
+	d.warn("cannot record ended jobs", d.queue.Settle())
+	d.warn("cannot prune jobs", d.queue.Prune(time.Now()))
+	d.warn("cannot prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
 	if d.config.Retention == (publish.Retention{}) {
 		return
 	}
 	deleted, err := d.store.Prune(d.config.Retention, time.Now())
-	d.warn("prune images", err)
+	d.warn("cannot prune images", err)
 	if deleted > 0 {
 		d.log.Info("images deleted by retention", zap.Int("deleted", deleted))
 	}

@@ -135,7 +135,7 @@ func TestAJobThatWasPromisedWaitsForSpace(t *testing.T) {
 	s.working(1, 0)
 	d.fill(1 << 20)
 	thaw()
-	eventually(t, "the job waits for space", func() bool { return s.logged("job waits until this has passed") > 0 })
+	eventually(t, "the job waits for space", func() bool { return s.logged("job requeued after a temporary failure") > 0 })
 	if got := s.get("/jobs/"+j.ID).job(t, http.StatusOK); got.FinishedAt != nil {
 		t.Errorf("the job ended as %s", got.Status)
 	}

@@ -82,7 +82,7 @@ func TestAJobThatDoesNotEndGoesBackToTheQueueAtTheStop(t *testing.T) {
 	j := s.submit(small(t, 53))
 	s.working(1, 0)
 	s.stop()
-	if n := s.logged("job goes back to the queue"); n != 1 {
+	if n := s.logged("job returned to the queue"); n != 1 {
 		t.Errorf("%d jobs went back to the queue, want 1", n)
 	}
 	if left := s.names("files"); len(left) > 0 {
@@ -143,7 +143,7 @@ func TestAPortThatIsTakenIsAClearError(t *testing.T) {
 	defer taken.Close()
 	refused := prepare(t, func(c *config.Config) { c.HTTP.Listen = taken.Addr().String() })
 	err = refused.launch()
-	if err == nil || !strings.Contains(err.Error(), "http.listen") || !strings.Contains(err.Error(), "another program listens there") {
+	if err == nil || !strings.Contains(err.Error(), "http.listen") || !strings.Contains(err.Error(), "another program is listening there") {
 		t.Fatalf("got %v, want an error that names http.listen and another program", err)
 	}
 	for _, pid := range refused.codecs() {
@@ -184,7 +184,7 @@ func TestHalfMadeThingsAreSweptAtTheStart(t *testing.T) {
 	id := strings.Repeat("b", 26)
 	for name, content := range map[string]string{
 		"spool/123.part": "half", "spool/" + strings.Repeat("0", 64): "whole, of no job", "files/.staging/" + id + "-1/64.webp": "half",
-		"files/" + id + "/64.webp": "a set without a manifest", "queue/pending/job_01arz3ndektsv4rrffq69g5fav.json": "{broken", "queue/pending/.tmp": "x",
+		"files/" + id + "/64.webp": "ignoring image set without a manifest", "queue/pending/job_01arz3ndektsv4rrffq69g5fav.json": "{broken", "queue/pending/.tmp": "x",
 	} {
 		if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
 			t.Fatal(err)
@@ -204,7 +204,7 @@ func TestHalfMadeThingsAreSweptAtTheStart(t *testing.T) {
 	if got := again.get("/v1/images/"+m.ID).manifestOf(t, http.StatusOK); got.Variants[0].Key != strings.TrimPrefix(path, "/files/") {
 		t.Errorf("the whole set is now %+v", got)
 	}
-	if n := again.logged("job record put aside"); n != 1 {
+	if n := again.logged("unreadable job record set aside"); n != 1 {
 		t.Errorf("%d lines about the broken job record, want 1", n)
 	}
 	again.serves()

@@ -12,16 +12,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 )
 
-// Of lines that say the same, but for their fields, logLines are written in
-// logTime, and the next line after that time tells how many were left out: who
-// sends refused requests all day must not wear out an SD card.
+// Of log lines with the same level and message, logLines per logTime are
+// written; the next line after that reports how many were suppressed. A client
+// that sends refused requests all day must not wear out an SD card.
 const (
 	logLines = 120
 	logTime  = time.Minute
 )
 
-// NewLogger writes to f, standard error in a daemon: JSON, or for a person at
-// a terminal. At the level debug nothing is left out.
+// NewLogger returns a logger that writes to f: JSON, or text for a terminal. At
+// level debug no lines are suppressed.
 func NewLogger(c config.Log, f *os.File) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
@@ -55,8 +55,8 @@ func bounded(core zapcore.Core) zapcore.Core {
 				return
 			}
 			if n := leftOut.Swap(0); n > 0 {
-				told := zapcore.Entry{Level: zapcore.WarnLevel, Time: e.Time, Message: "lines were left out here, for there were too many like them"}
-				_ = core.Write(told, []zapcore.Field{zap.Int64("lines", n)}) // a log that cannot be written has nobody to tell
+				told := zapcore.Entry{Level: zapcore.WarnLevel, Time: e.Time, Message: "similar log lines suppressed"}
+				_ = core.Write(told, []zapcore.Field{zap.Int64("lines", n)}) // a failing log has nowhere to report to
 			}
 		}))
 }

@@ -39,7 +39,7 @@ func TestTheLogIsBoundedAndSaysWhatItLeftOut(t *testing.T) {
 	if n := strings.Count(log, `"msg":"request"`); n != 120 {
 		t.Errorf("%d of 10,000 equal lines are in the log, want 120", n)
 	}
-	if !strings.Contains(log, `too many like them","lines":9880}`) || !strings.Contains(log, `"msg":"stopping"`) {
+	if !strings.Contains(log, `similar log lines suppressed","lines":9880}`) || !strings.Contains(log, `"msg":"stopping"`) {
 		t.Errorf("the end of the log is\n%s", log[len(log)-400:])
 	}
 }

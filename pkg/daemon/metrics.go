@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// metrics turns the facts that parts report into Prometheus series.
+// metrics holds the Prometheus collectors.
 type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
@@ -32,25 +32,25 @@ func newMetrics(d *Daemon) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "optimizerd_http_requests_total", Help: "Answered requests.",
+			Name: "optimizerd_http_requests_total", Help: "Requests answered.",
 		}, []string{"route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "optimizerd_http_request_seconds", Help: "From the header to the end of the answer.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+			Name: "optimizerd_http_request_seconds", Help: "Time from the request header to the end of the response.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}, []string{"route"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "optimizerd_http_bytes_total", Help: "Bytes of bodies, in and out.",
+			Name: "optimizerd_http_bytes_total", Help: "Bytes of request bodies (in) and response bodies (out).",
 		}, []string{"direction"}),
 		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "optimizerd_jobs_total", Help: "Ended jobs, by the fault's code or ok.",
+			Name: "optimizerd_jobs_total", Help: "Jobs that ended, by error code or ok.",
 		}, []string{"result"}),
 		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "optimizerd_job_wait_seconds", Help: "From accepting a job to its start.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+			Name: "optimizerd_job_wait_seconds", Help: "Time from accepting a job to its start.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}),
 		worked: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "optimizerd_job_work_seconds", Help: "From the start of a job to its end.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 11),
+			Name: "optimizerd_job_work_seconds", Help: "Time from the start of a job to its end.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 11),
 		}),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "optimizerd_stage_seconds", Help: "What the stages of a job took; threads that do one at once are added up.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+			Name: "optimizerd_stage_seconds", Help: "Time spent in each stage of a job, summed over threads.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 		}, []string{"stage"}),
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
@@ -63,34 +63,34 @@ func newMetrics(d *Daemon) *metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.requests, m.seconds, m.bytes, m.jobs, m.waited, m.worked, m.stages,
-		gauge("optimizerd_jobs_pending", "Jobs that wait.", func() float64 { pending, _ := d.queue.Depth(); return float64(pending) }),
-		gauge("optimizerd_jobs_running", "Jobs in work.", func() float64 { _, running := d.queue.Depth(); return float64(running) }),
-		gauge("optimizerd_hot", "1 while workers are held back, for the board is too hot or slowed down.", func() float64 {
+		gauge("optimizerd_jobs_pending", "Jobs waiting.", func() float64 { pending, _ := d.queue.Depth(); return float64(pending) }),
+		gauge("optimizerd_jobs_running", "Jobs running.", func() float64 { _, running := d.queue.Depth(); return float64(running) }),
+		gauge("optimizerd_hot", "1 while workers are throttled because the board is hot or undervolted.", func() float64 {
 			if d.governor.Hot() {
 				return 1
 			}
 			return 0
 		}),
-		gauge("optimizerd_images", "Published sets.", func() float64 { return float64(d.store.Len()) }),
-		gauge("optimizerd_webhooks_pending", "Webhooks to be delivered.", func() float64 { return float64(d.outbox.Stats().Pending) }),
-		count("optimizerd_webhooks_delivered_total", "Webhooks that were answered 2xx.", func() float64 { return float64(d.outbox.Stats().Delivered) }),
-		count("optimizerd_webhook_failures_total", "Tries to deliver a webhook that failed.", func() float64 { return float64(d.outbox.Stats().Failed) }),
-		count("optimizerd_webhooks_given_up_total", "Webhooks that are not tried again.", func() float64 { return float64(d.outbox.Stats().GivenUp) }),
+		gauge("optimizerd_images", "Published image sets.", func() float64 { return float64(d.store.Len()) }),
+		gauge("optimizerd_webhooks_pending", "Webhooks waiting for delivery.", func() float64 { return float64(d.outbox.Stats().Pending) }),
+		count("optimizerd_webhooks_delivered_total", "Webhooks delivered (answered 2xx).", func() float64 { return float64(d.outbox.Stats().Delivered) }),
+		count("optimizerd_webhook_failures_total", "Failed webhook delivery attempts.", func() float64 { return float64(d.outbox.Stats().Failed) }),
+		count("optimizerd_webhooks_given_up_total", "Webhooks given up.", func() float64 { return float64(d.outbox.Stats().GivenUp) }),
 		count("optimizerd_codec_processes_started_total", "Codec processes started.", func() float64 { return float64(d.pool.Stats().Started) }),
-		count("optimizerd_codec_crashes_total", "Codec processes that died at work.", func() float64 { return float64(d.pool.Stats().Crashed) }),
+		count("optimizerd_codec_crashes_total", "Codec processes that died while rendering.", func() float64 { return float64(d.pool.Stats().Crashed) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "optimizerd_build_info", Help: "Always 1.",
+			Name: "optimizerd_build_info", Help: "Build information; always 1.",
 			ConstLabels: prometheus.Labels{"version": buildinfo.Version(), "libvips": d.pool.About().Libvips},
 		}, func() float64 { return 1 }),
 	)
 	if d.config.Tunnel.Mode == tunnel.Embedded {
 		m.registry.MustRegister(
 			tunnelLocations{d},
-			gauge("optimizerd_tunnel_connections", "Connections to Cloudflare's edge.", func() float64 { return float64(len(d.tunnel.Stats().Locations)) }),
-			count("optimizerd_tunnel_registrations_total", "Connections that the edge took.", func() float64 { return float64(d.tunnel.Stats().Registered) }),
-			count("optimizerd_tunnel_lost_total", "Connections to the edge that ended by themselves.", func() float64 { return float64(d.tunnel.Stats().Lost) }),
-			gauge("optimizerd_tunnel_last_failure_timestamp_seconds", "When a connection to the edge last failed or was lost; 0 if none did.", func() float64 { return unixSeconds(d.tunnel.Stats().Failure) }),
-			count("optimizerd_tunnel_failures_total", "Tries to connect to the edge that failed.", func() float64 { return float64(d.tunnel.Stats().Failed) }),
+			gauge("optimizerd_tunnel_connections", "Registered connections to Cloudflare's edge.", func() float64 { return float64(len(d.tunnel.Stats().Locations)) }),
+			count("optimizerd_tunnel_registrations_total", "Connections registered with the edge.", func() float64 { return float64(d.tunnel.Stats().Registered) }),
+			count("optimizerd_tunnel_lost_total", "Registered connections that were lost.", func() float64 { return float64(d.tunnel.Stats().Lost) }),
+			gauge("optimizerd_tunnel_last_failure_timestamp_seconds", "Time of the last failed or lost connection to the edge; 0 if none.", func() float64 { return unixSeconds(d.tunnel.Stats().Failure) }),
+			count("optimizerd_tunnel_failures_total", "Failed attempts to connect to the edge.", func() float64 { return float64(d.tunnel.Stats().Failed) }),
 		)
 	}
 	return m
@@ -103,10 +103,10 @@ func unixSeconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// tunnelLocations counts the connections to the edge by its location.
+// tunnelLocations collects the number of connections to the edge by location.
 type tunnelLocations struct{ d *Daemon }
 
-var tunnelLocation = prometheus.NewDesc("optimizerd_tunnel_edge_connections", "Connections to Cloudflare's edge by location.", []string{"location"}, nil)
+var tunnelLocation = prometheus.NewDesc("optimizerd_tunnel_edge_connections", "Registered connections to Cloudflare's edge by location.", []string{"location"}, nil)
 
 // Describe implements prometheus.Collector.
 func (tunnelLocations) Describe(c chan<- *prometheus.Desc) { c <- tunnelLocation }
@@ -142,8 +142,8 @@ func (m *metrics) ended(j job.Job) {
 	}
 }
 
-// adminHandler is what the operator sees, without a token: it listens on
-// loopback, and the tunnel never reaches it.
+// adminHandler serves metrics and pprof without a token. It is for a loopback
+// listener; the tunnel never reaches it.
 func adminHandler(m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))

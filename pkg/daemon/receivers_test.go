@@ -222,14 +222,14 @@ func TestAReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
 	if got := s.end(j.ID); got.Status != "completed" {
 		t.Errorf("the job is %s, want completed", got.Status)
 	}
-	eventually(t, "it was tried", func() bool { return s.logged("webhook's try on record") == 1 })
+	eventually(t, "it was tried", func() bool { return s.logged("webhook attempt recorded") == 1 })
 	s.refusedWith(j.ID, "", 1, "an address that this server does not connect to")
 	s.stop()
 
 	// What the rules refuse by the URL is not tried again.
 	s = start(t, s.sameFolder, atHome, func(c *config.Config) { c.Fetch.AllowPrivate = false })
 	eventually(t, "it is given up", func() bool { return s.logged("webhook ended") == 1 })
-	s.refusedWith(j.ID, "failed", 2, "takes https alone")
+	s.refusedWith(j.ID, "failed", 2, "accepts https only")
 	if left := s.names("outbox"); !slices.Equal(left, []string{"failed"}) || len(r.got) > 0 {
 		t.Errorf("the outbox holds %v, and %d webhooks came", left, len(r.got))
 	}

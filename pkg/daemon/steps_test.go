@@ -59,13 +59,13 @@ type life struct {
 
 // Steps that are resumed at.
 const (
-	inWork   = "job in work"
+	inWork   = "job started"
 	staged   = "variant staged"
 	failed   = "job failed"
-	put      = "webhook put in the outbox"
+	put      = "webhook stored"
 	sent     = "webhook sent"
 	givenUp  = "webhook given up"
-	tryLater = "webhook not delivered, it is tried again"
+	tryLater = "webhook delivery failed, will retry"
 )
 
 // Parts of lives.
@@ -76,11 +76,11 @@ var (
 	}
 	byUpload = slices.Concat([]step{
 		{"source received", "+spool/PART", ""}, // nobody was told
-		{"source kept", "-spool/PART +spool/SOURCE", ""},
+		{"source stored", "-spool/PART +spool/SOURCE", ""},
 	}, accepted)
 	byURL = slices.Concat(accepted, []step{
 		{"source received", "+spool/PART", inWork},
-		{"source kept", "-spool/PART +spool/SOURCE", inWork},
+		{"source stored", "-spool/PART +spool/SOURCE", inWork},
 		{"job resolved", "", staged}, // on its record
 	})
 	madePublic = []step{
@@ -100,9 +100,9 @@ var (
 	}, madePublic)
 	completed = []step{
 		{put, "+outbox/WEBHOOK", put},
-		{"job's end on record", "+queue/done/JOB", sent},
+		{"job end recorded", "+queue/done/JOB", sent},
 		{"job ended", "-queue/running/JOB", sent},
-		{"source removed", "-spool/SOURCE", sent},
+		{"source deleted", "-spool/SOURCE", sent},
 	}
 	delivered = []step{
 		{sent, "", sent},
@@ -130,28 +130,28 @@ var lives = []life{
 		steps: slices.Concat(accepted, []step{
 			{failed, "", inWork}, // not on its record yet
 			{put, "+outbox/WEBHOOK", inWork},
-			{"job's end on record", "+queue/failed/JOB", sent},
+			{"job end recorded", "+queue/failed/JOB", sent},
 			{"job ended", "-queue/running/JOB", sent},
 		}, delivered),
 	},
 	{
 		name: "a damaged upload", source: damaged, begin: upload, code: "corrupt_image",
-		only: []string{failed, put, "job's end on record", "job ended", "source removed"},
+		only: []string{failed, put, "job end recorded", "job ended", "source deleted"},
 		steps: slices.Concat(byUpload, []step{
 			{failed, "", failed},
 			{put, "+outbox/WEBHOOK", failed},
-			{"job's end on record", "+queue/failed/JOB", sent},
+			{"job end recorded", "+queue/failed/JOB", sent},
 			{"job ended", "-queue/running/JOB", sent},
-			{"source removed", "-spool/SOURCE", sent},
+			{"source deleted", "-spool/SOURCE", sent},
 		}, delivered),
 	},
 	{
 		name: "a variant of an image that is here", source: smallOne, change: keepOriginals, before: firstSet,
 		disk:  "+files/IMAGE/VARIANT +files/IMAGE/manifest.json +originals/IMAGE",
 		begin: func(w *world) error { return w.order("image:"+w.first, `{"width":40,"format":"jpeg"}`) },
-		only:  []string{"source kept", "job resolved", "original kept"},
+		only:  []string{"source stored", "job resolved", "original kept"},
 		steps: slices.Concat(accepted, []step{
-			{"source kept", "+spool/SOURCE", inWork},
+			{"source stored", "+spool/SOURCE", inWork},
 			{"job resolved", "", staged},
 			{staged, "+files/.staging/SET/VARIANT", staged},
 			{"set staged", "+files/.staging/SET/manifest.json", staged},
@@ -166,10 +166,10 @@ var lives = []life{
 			}
 			return http.StatusNoContent
 		},
-		only: []string{tryLater, "webhook's try on record"},
+		only: []string{tryLater, "webhook attempt recorded"},
 		steps: slices.Concat(byUpload, oneVariant, completed, []step{
 			{tryLater, "", sent}, // not on its record yet: tried again at once
-			{"webhook's try on record", "", sent},
+			{"webhook attempt recorded", "", sent},
 		}, delivered),
 	},
 	{
@@ -178,7 +178,7 @@ var lives = []life{
 		begin: func(*world) error { return nil },
 		steps: []step{
 			{givenUp, "", givenUp},
-			{"webhook's end on record", "+outbox/failed/WEBHOOK", givenUp},
+			{"webhook failure recorded", "+outbox/failed/WEBHOOK", givenUp},
 			{"webhook ended", "-outbox/WEBHOOK", ""},
 		},
 	},
@@ -288,7 +288,7 @@ func firstSet(t *testing.T, w *world) {
 // which its receiver is forbidden.
 func forbidden(t *testing.T, w *world) {
 	t.Helper()
-	anUpload.killAfter(t, w, anUpload.at("source removed"))
+	anUpload.killAfter(t, w, anUpload.at("source deleted"))
 	w.config.Fetch.AllowPrivate = false
 }
 
@@ -487,7 +487,7 @@ func cutOff(err error) bool {
 func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
 	t.Helper()
 	attempts, fetches, webhooks := 1, 0, 0
-	if killed >= l.at(inWork) && killed < l.at("job's end on record") {
+	if killed >= l.at(inWork) && killed < l.at("job end recorded") {
 		attempts = 2
 	}
 	if l.at("job accepted") == 0 && w.first == "" {

@@ -8,15 +8,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// notify tells systemd, where it is there to be told.
+// notify sends a state to systemd, if it supervises this process.
 func (d *Daemon) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		d.log.Warn("systemd is not told", zap.String("state", state), zap.Error(err))
+		d.log.Warn("sd_notify failed", zap.String("state", state), zap.Error(err))
 	}
 }
 
-// feedWatchdog tells systemd twice in its interval that the daemon is alive:
-// that whoever holds the queue's lock gives it back.
+// feedWatchdog notifies the watchdog twice per interval until ctx ends. Reading
+// the queue's depth first proves that its lock is not stuck.
 func (d *Daemon) feedWatchdog(ctx context.Context) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {

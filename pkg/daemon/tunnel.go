@@ -11,7 +11,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// openTunnel makes the embedded tunnel, if there is to be one. Run connects it.
+// openTunnel creates the embedded tunnel, if configured. Run connects it.
 func (d *Daemon) openTunnel(handler http.Handler) (err error) {
 	c := d.config.Tunnel
 	if c.Mode != tunnel.Embedded {
@@ -23,13 +23,13 @@ func (d *Daemon) openTunnel(handler http.Handler) (err error) {
 	return err
 }
 
-// byEntrance tells what comes over the unix socket, where only cloudflared is,
-// from what comes over the network.
-func (d *Daemon) byEntrance(handler http.Handler) http.Handler {
+// markTunnelRequests marks requests that arrive over the unix socket, which
+// only cloudflared uses, as coming through the tunnel.
+func (d *Daemon) markTunnelRequests(handler http.Handler) http.Handler {
 	tunnelled := httpapi.ThroughTunnel(handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
-			d.lastLocal.Store(time.Now().Unix())
+			d.lastSocketRequest.Store(time.Now().Unix())
 			tunnelled.ServeHTTP(w, r)
 			return
 		}
@@ -37,7 +37,8 @@ func (d *Daemon) byEntrance(handler http.Handler) http.Handler {
 	})
 }
 
-// tunnelCheck is the tunnel's part of /readyz.
+// tunnelCheck returns the readiness check of the tunnel, or nil if there is
+// none.
 func (d *Daemon) tunnelCheck() func() (string, error) {
 	switch d.config.Tunnel.Mode {
 	case tunnel.Embedded:
@@ -49,11 +50,11 @@ func (d *Daemon) tunnelCheck() func() (string, error) {
 	}
 }
 
-// socketDetail is all that the daemon knows of a cloudflared beside it.
+// socketDetail describes an external tunnel for /readyz.
 func (d *Daemon) socketDetail() string {
-	last := d.lastLocal.Load()
+	last := d.lastSocketRequest.Load()
 	if last == 0 {
-		return "Nothing has come from cloudflared yet: 'systemctl status cloudflared' says whether it runs, 'optimizerd tunnel check FILE' where its rules lead."
+		return "No request from cloudflared yet. Check it with 'systemctl status cloudflared', and its ingress rules with 'optimizerd tunnel check FILE'."
 	}
-	return fmt.Sprintf("The last request from cloudflared came at %s.", time.Unix(last, 0).UTC().Format(time.RFC3339))
+	return fmt.Sprintf("Last request from cloudflared at %s.", time.Unix(last, 0).UTC().Format(time.RFC3339))
 }

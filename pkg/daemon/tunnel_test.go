@@ -152,7 +152,7 @@ func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
 	}
 	e.Refuse(edgetest.Unauthorized)
 	e.Drop()
-	eventually(t, "the tunnel is down", tunnelIs("not_ready", "refuses the tunnel's token"))
+	eventually(t, "the tunnel is down", tunnelIs("not_ready", "rejected the tunnel's token"))
 	if got := s.metric("optimizerd_tunnel_lost_total"); got != 2 {
 		t.Errorf("%v connections were lost, want 2", got)
 	}
@@ -533,7 +533,7 @@ func (u *tunnelled) aRefusedToken() {
 }
 
 func (u *tunnelled) aWrongAuthority() {
-	u.edge.AwaitStrangers(2)
+	u.edge.AwaitFailedHandshakes(2)
 	u.stop() // some connectors try again without a pause
 	u.makes(small(u.t, 98))
 	if n := len(u.edge.Registrations()) + u.edge.Refusals(); n != 0 {

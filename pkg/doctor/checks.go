@@ -28,20 +28,20 @@ func checkConfiguration(f Facts) []Finding {
 	s := f.Settings
 	from := s.File
 	if from == "" {
-		from = "no file, but defaults and the environment"
+		from = "no file, defaults and environment"
 	}
 	findings := one(check, OK, "valid: "+from, "")
 	if s.Config == nil {
 		findings = one(check, Fail, s.Problem.Error(),
-			"Mend it first: what depends on it was not looked at. config.example.yaml has every setting.")
+			"Fix this first; checks that need a valid configuration were skipped. config.example.yaml lists every setting.")
 	}
 	for _, w := range s.Warnings {
-		findings = append(findings, Finding{check, Warn, w, "Look for a slip in its name; config.example.yaml has every setting."})
+		findings = append(findings, Finding{check, Warn, w, "Check its spelling; config.example.yaml lists every setting."})
 	}
 	return findings
 }
 
-// greeted reports whether a codec process has told of itself.
+// greeted reports whether a codec process has sent its greeting.
 func (f Facts) greeted() bool { return f.Settings.Config != nil && f.Codec.Problem == nil }
 
 func checkCodec(f Facts) []Finding {
@@ -51,13 +51,13 @@ func checkCodec(f Facts) []Finding {
 	}
 	if err := f.Codec.Problem; err != nil {
 		return one(check, Fail, err.Error(),
-			"Install both binaries from one build, and libvips; 'optimizerd version' shows what the codec writes when it starts.")
+			"Install both binaries from one build, and libvips. 'optimizerd version' shows what the codec prints when it starts.")
 	}
 	a := f.Codec.About
 	return one(check, OK, fmt.Sprintf("%s %s, libvips %s, bimg %s", f.Codec.Path, a.Version, a.Libvips, a.Bimg), "")
 }
 
-// inputs are the formats that the contract promises to take.
+// inputs are the source formats that the HTTP contract promises.
 var inputs = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
 
 func checkFormats(f Facts) []Finding {
@@ -73,14 +73,14 @@ func checkFormats(f Facts) []Finding {
 	for _, format := range f.Settings.Config.Ladder.Formats {
 		if !writes(format) {
 			findings = append(findings, Finding{
-				check, Fail, fmt.Sprintf("ladder.formats wants %s, which this libvips cannot write", format),
-				fmt.Sprintf("Take %s out of ladder.formats, or install what libvips needs for it.", format) + plugins(string(format)),
+				check, Fail, fmt.Sprintf("ladder.formats lists %s, which this libvips cannot write", format),
+				fmt.Sprintf("Remove %s from ladder.formats, or install the libraries that libvips needs for it.", format) + plugins(string(format)),
 			})
 		}
 	}
 	if len(a.Off) > 0 {
 		findings = append(findings, Finding{
-			check, Warn, "switched off, for the self-test of the codec failed: " + strings.Join(a.Off, ", "),
+			check, Warn, "disabled because the codec's self-test failed: " + strings.Join(a.Off, ", "),
 			"Update libvips and its libraries." + plugins(strings.Join(a.Off, " ")),
 		})
 	}
@@ -92,8 +92,8 @@ func checkFormats(f Facts) []Finding {
 	}
 	if len(missing) > 0 {
 		findings = append(findings, Finding{
-			check, Warn, "cannot be read by this libvips: " + strings.Join(missing, ", "),
-			"Uploads of it are refused as unsupported." + plugins(strings.Join(missing, " ")),
+			check, Warn, "this libvips cannot read: " + strings.Join(missing, ", "),
+			"Uploads in these formats are refused as unsupported." + plugins(strings.Join(missing, " ")),
 		})
 	}
 	if len(findings) > 0 {
@@ -102,7 +102,7 @@ func checkFormats(f Facts) []Finding {
 	return one(check, OK, fmt.Sprintf("reads %s; writes %v", strings.Join(a.Inputs, " "), a.Outputs), "")
 }
 
-// plugins says what Debian keeps apart from libvips.
+// plugins returns advice on the packages that Debian 13 separates from libvips.
 func plugins(formats string) string {
 	if strings.Contains(formats, "heic") || strings.Contains(formats, "avif") {
 		return " On Debian 13: apt install libheif-plugin-libde265 libheif-plugin-dav1d libheif-plugin-aomenc."
@@ -118,8 +118,8 @@ func checkVector(f Facts) []Finding {
 	case f.Codec.About.Vector:
 		return one(check, OK, "libvips uses vector instructions", "")
 	default:
-		return one(check, Warn, "libvips does without vector instructions, so resizing is slower",
-			"If VIPS_NOVECTOR is not set, the self-test has found them faulty: update libvips.")
+		return one(check, Warn, "libvips runs without vector instructions, so resizing is slower",
+			"Unless VIPS_NOVECTOR is set, the self-test found them faulty: update libvips.")
 	}
 }
 
@@ -131,8 +131,8 @@ func checkSeccomp(f Facts) []Finding {
 	case f.Codec.About.Sandbox.Seccomp:
 		return one(check, OK, "the codec's system calls are filtered", "")
 	default:
-		return one(check, Fail, "the codec's system calls are not filtered: a flaw in a decoder is a way into this machine",
-			"Use a kernel with CONFIG_SECCOMP_FILTER, as those of Debian and Raspberry Pi OS are.")
+		return one(check, Fail, "the codec's system calls are not filtered: a vulnerability in a decoder exposes this machine",
+			"Use a kernel with CONFIG_SECCOMP_FILTER, such as those of Debian and Raspberry Pi OS.")
 	}
 }
 
@@ -142,22 +142,22 @@ func checkLandlock(f Facts) []Finding {
 		return nil
 	}
 	if abi := f.Codec.About.Sandbox.Landlock; abi > 0 {
-		return one(check, OK, fmt.Sprintf("the codec can open no file (ABI %d)", abi), "")
+		return one(check, OK, fmt.Sprintf("the codec cannot open any file (ABI %d)", abi), "")
 	}
-	found := "the kernel has none; the codec's system call filter still holds"
+	found := "not in this kernel; the codec's system call filter still applies"
 	if !f.Codec.About.Sandbox.Seccomp {
-		found = "the kernel has none, and no filter of system calls holds either"
+		found = "not in this kernel, and no system call filter applies either"
 	}
 	if f.Machine.raspberryPi() {
-		return one(check, Warn, found, "Nothing can be set: Raspberry Pi OS builds its kernel without it. Debian's own kernel has it.")
+		return one(check, Warn, found, "No setting enables it: Raspberry Pi OS builds its kernel without Landlock. Debian's own kernel has it.")
 	}
-	return one(check, Warn, found, "Debian's kernels have it; elsewhere CONFIG_SECURITY_LANDLOCK, and 'landlock' in lsm= on the kernel's command line.")
+	return one(check, Warn, found, "Debian's kernels have it; elsewhere enable CONFIG_SECURITY_LANDLOCK and add 'landlock' to lsm= on the kernel command line.")
 }
 
 func (m Machine) raspberryPi() bool { return strings.Contains(m.Model, "Raspberry Pi") }
 
-// codecNeed is the most that daemon and children can take together, 0 if
-// nothing bounds it.
+// codecNeed returns the most memory that daemon and codec processes can use
+// together, in bytes; 0 if unlimited.
 func (f Facts) codecNeed() int64 {
 	if !f.greeted() || f.Codec.About.Sandbox.Memory == 0 {
 		return 0
@@ -172,13 +172,13 @@ func checkCodecMemory(f Facts) []Finding {
 	}
 	need := f.codecNeed()
 	if need == 0 {
-		return one(check, Warn, "nothing limits a codec process: one picture can take all memory",
-			"Look into the log of the daemon for why; limits.max_memory and the unit's MemoryMax are what is left.")
+		return one(check, Warn, "codec processes have no memory limit: one image can use all memory",
+			"The daemon's log says why. Until then only limits.max_memory and the unit's MemoryMax apply.")
 	}
-	found := fmt.Sprintf("codec processes: %d, of at most %s each", f.Codec.Processes, size(f.Codec.About.Sandbox.Memory))
+	found := fmt.Sprintf("codec processes: %d, at most %s each", f.Codec.Processes, size(f.Codec.About.Sandbox.Memory))
 	if total := f.Machine.Total; total > 0 && need > total {
 		return one(check, Warn, fmt.Sprintf("%s; with the daemon %s, more than this machine's %s", found, size(need), size(total)),
-			"Lower codec.processes, or limits.max_memory with the codec's own limit.")
+			"Lower codec.processes, or limits.max_memory together with codec.memory.")
 	}
 	return one(check, OK, found, "")
 }
@@ -191,10 +191,10 @@ func checkPageSize(f Facts) []Finding {
 	case 4 << 10:
 		return one(check, OK, "4 KiB", "")
 	case 16 << 10:
-		return one(check, OK, "16 KiB, as on a Raspberry Pi 5: all parts work with it",
-			"Do not preload a jemalloc that was built for 4 KiB; if some other program needs it, kernel=kernel8.img in config.txt has 4 KiB.")
+		return one(check, OK, "16 KiB, as on a Raspberry Pi 5; every component supports it",
+			"Do not preload a jemalloc built for 4 KiB pages. If another program needs 4 KiB, set kernel=kernel8.img in config.txt.")
 	default:
-		return one(check, Warn, size(int64(n))+", which optimizerd was never tried with", "Report how it works.")
+		return one(check, Warn, size(int64(n))+", not tested with optimizerd", "Please report how it works.")
 	}
 }
 
@@ -202,12 +202,12 @@ func checkMemory(f Facts) []Finding {
 	const check = "memory"
 	m := f.Machine
 	if m.Total == 0 {
-		return one(check, OK, "its size is not known here", "")
+		return one(check, OK, "size unknown", "")
 	}
-	found := fmt.Sprintf("%s, %s of it available", size(m.Total), size(m.Available))
+	found := fmt.Sprintf("%s, %s available", size(m.Total), size(m.Available))
 	if c := f.Settings.Config; c != nil && !f.Port.Running && m.Available < c.Limits.MaxMemory {
-		return one(check, Warn, fmt.Sprintf("%s, less than limits.max_memory (%s) lets one picture take", found, size(c.Limits.MaxMemory)),
-			"End other programs, or lower limits.max_memory: larger pictures are then refused instead of swapped.")
+		return one(check, Warn, fmt.Sprintf("%s, less than limits.max_memory (%s) allows for one image", found, size(c.Limits.MaxMemory)),
+			"Stop other programs, or lower limits.max_memory so that larger images are refused instead of swapped.")
 	}
 	return one(check, OK, found, "")
 }
@@ -217,23 +217,23 @@ func checkCgroup(f Facts) []Finding {
 	g := f.Machine.Cgroup
 	switch {
 	case !g.Known:
-		return one(check, OK, "what limits hold cannot be seen here", "")
+		return one(check, OK, "the limits in force cannot be read here", "")
 	case !g.Memory:
-		found := "the kernel limits no memory: MemoryMax of a systemd unit is accepted, and not enforced"
+		found := "the kernel does not limit memory: MemoryMax of a systemd unit is accepted but not enforced"
 		if g.Disabled {
-			found += " (cgroup_disable=memory on its command line)"
+			found += " (cgroup_disable=memory on the kernel command line)"
 		}
-		line := "the kernel's command line (on a Raspberry Pi the one line of /boot/firmware/cmdline.txt)"
+		line := "the kernel command line (on a Raspberry Pi the single line of /boot/firmware/cmdline.txt)"
 		if f.Machine.raspberryPi() {
-			line = "the one line of /boot/firmware/cmdline.txt, where Raspberry Pi OS does not have it by default"
+			line = "the single line of /boot/firmware/cmdline.txt, where Raspberry Pi OS omits it by default"
 		}
-		return one(check, Warn, found, "Add cgroup_enable=memory to "+line+" and restart. Until then the codec's own limit is what holds.")
+		return one(check, Warn, found, "Add cgroup_enable=memory to "+line+" and restart. Until then only the codec's own limit applies.")
 	case g.Max == 0:
 		return one(check, OK, "no limit for "+g.Name, "")
 	}
-	found := fmt.Sprintf("%s may take %s", g.Name, size(g.Max))
+	found := fmt.Sprintf("%s is limited to %s", g.Name, size(g.Max))
 	if need := f.codecNeed(); need > g.Max {
-		return one(check, Warn, fmt.Sprintf("%s, and daemon and codec can want %s: the kernel then kills one of them", found, size(need)),
+		return one(check, Warn, fmt.Sprintf("%s, but daemon and codec may need %s: the kernel would kill one of them", found, size(need)),
 			"Raise MemoryMax, or lower codec.processes.")
 	}
 	return one(check, OK, found, "")
@@ -246,8 +246,8 @@ func checkHeat(f Facts) []Finding {
 	case !r.Known():
 		return nil // as in most virtual machines
 	case r.Hot():
-		return one(check, Warn, r.String()+": one picture is worked at a time",
-			"Give the board air, a heat sink or a fan, and the power supply that it was made for.")
+		return one(check, Warn, r.String()+": only one image is processed at a time",
+			"Improve cooling (airflow, a heat sink or a fan), and use the recommended power supply.")
 	default:
 		return one(check, OK, r.String(), "")
 	}
@@ -263,30 +263,30 @@ func checkData(f Facts) []Finding {
 		found := fmt.Sprintf("%s: %v", d.Dir, reason(err))
 		switch {
 		case errors.Is(err, fs.ErrPermission) && d.Exists:
-			return one(check, Fail, found, fmt.Sprintf("This is user %d, and it belongs to user %d. Run this as the daemon's user, or change the owner with chown.", d.User, d.Owner))
+			return one(check, Fail, found, fmt.Sprintf("You are user %d; the folder belongs to user %d. Run doctor as the daemon's user, or change the owner with chown.", d.User, d.Owner))
 		case errors.Is(err, fs.ErrPermission):
-			return one(check, Fail, found, "Run this as the daemon's user; if it is that, make the folder with sudo and give it to this user, or set storage.dir to another.")
+			return one(check, Fail, found, "Run doctor as the daemon's user. If you did, create the folder with sudo and chown it to this user, or change storage.dir.")
 		case errors.Is(err, syscall.EROFS):
-			return one(check, Fail, found, "Set storage.dir to a folder on a file system that can be written; one that has become read-only is often a dying SD card: look at 'dmesg'.")
+			return one(check, Fail, found, "Set storage.dir to a folder on a writable file system. One that turned read-only is often a failing SD card: check 'dmesg'.")
 		case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-			return one(check, Fail, found, "Free space, or set storage.dir to a folder on a larger disk.")
+			return one(check, Fail, found, "Free space, or move storage.dir to a larger disk.")
 		default:
-			return one(check, Fail, found, "Set storage.dir to a folder that the daemon can write.")
+			return one(check, Fail, found, "Set storage.dir to a folder that the daemon can write to.")
 		}
 	}
 	switch {
 	case !d.Exists:
-		return one(check, OK, d.Dir+" is not there yet, and serve can make it", "")
+		return one(check, OK, d.Dir+" does not exist yet; serve will create it", "")
 	case d.Mode.Perm()&0o002 != 0:
-		return one(check, Warn, fmt.Sprintf("%s can be written by everybody (%v)", d.Dir, d.Mode.Perm()), "chmod o-w "+d.Dir)
+		return one(check, Warn, fmt.Sprintf("%s is writable by everyone (%v)", d.Dir, d.Mode.Perm()), "chmod o-w "+d.Dir)
 	case d.User == 0 && d.Owner != 0:
-		return one(check, OK, fmt.Sprintf("%s of user %d can be written by root", d.Dir, d.Owner), "Run this as the daemon's user to know of that one.")
+		return one(check, OK, fmt.Sprintf("%s of user %d is writable by root", d.Dir, d.Owner), "Run doctor as the daemon's user to check that user's access.")
 	default:
-		return one(check, OK, d.Dir+" can be written", "")
+		return one(check, OK, d.Dir+" is writable", "")
 	}
 }
 
-// reason is the last part of a file error, without the names that it repeats.
+// reason returns err without the operation and path of a file error.
 func reason(err error) error {
 	var e *fs.PathError
 	if errors.As(err, &e) {
@@ -303,16 +303,16 @@ func checkSpace(f Facts) []Finding {
 	}
 	floor := f.Settings.Config.Storage.MinFree
 	if floor == 0 {
-		floor = min(256<<20, d.Total/20) // as package intake has it
+		floor = min(256<<20, d.Total/20) // as in package intake
 	}
-	found := fmt.Sprintf("%s of %s, and %s stay free", size(d.Free), size(d.Total), size(floor))
+	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {
-	case d.Most > 0 && d.FreeFiles == 0:
-		return one(check, Fail, "the file system can hold no more files", "Remove files: du --inodes finds where they are.")
+	case d.MaxFiles > 0 && d.FreeFiles == 0:
+		return one(check, Fail, "the file system has no free inodes", "Delete files; 'du --inodes' shows where they are.")
 	case d.Free < floor:
 		return one(check, Fail, found+": every upload is refused", "Free space, move storage.dir, set retention.max_bytes, or lower storage.min_free.")
 	case d.Free < 2*floor:
-		return one(check, Warn, found, "Uploads will be refused before long: free space, or set retention.max_bytes.")
+		return one(check, Warn, found, "Uploads will be refused soon: free space, or set retention.max_bytes.")
 	default:
 		return one(check, OK, found, "")
 	}
@@ -333,16 +333,16 @@ func checkDevice(f Facts) []Finding {
 	}
 	switch d.FileSystem {
 	case "tmpfs", "ramfs":
-		return one(check, Warn, found+": in memory, and lost at the next restart", "Set storage.dir to a folder on a disk.")
+		return one(check, Warn, found+": in memory, and lost at the next reboot", "Set storage.dir to a folder on a disk.")
 	case "overlay", "aufs":
-		return one(check, Warn, found+": part of a container, and lost with it", "Mount a volume there, or set storage.dir to one.")
+		return one(check, Warn, found+": part of a container, and lost with it", "Mount a volume there, or point storage.dir to one.")
 	case "nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs":
-		return one(check, Warn, found+": on another machine, whose word it is that a synced file survives a power cut", "Keep storage.dir on a disk of this machine.")
+		return one(check, Warn, found+": on another machine, which may not sync files as durably as it reports", "Keep storage.dir on a local disk.")
 	case "vfat", "exfat", "msdos", "fuseblk":
-		return one(check, Warn, found+": a file system without owners and rights, and maybe without a journal", "Use ext4 for storage.dir.")
+		return one(check, Warn, found+": a file system without owners and permissions, and possibly without a journal", "Use ext4 for storage.dir.")
 	}
 	if d.Device.Kind == SDCard || d.Device.Kind == Stick {
-		return one(check, OK, found, "It is slow to sync and wears out: an SSD on USB makes accepted uploads faster and lives longer.")
+		return one(check, OK, found, "It syncs slowly and wears out; an SSD on USB is faster and lasts longer.")
 	}
 	return one(check, OK, found, "")
 }
@@ -354,44 +354,44 @@ func checkQuarantine(f Facts) []Finding {
 	case f.Settings.Config == nil:
 		return nil
 	case q.Problem != nil && f.Data.Problem != nil:
-		return nil // it goes with the data folder
+		return nil // reported with the data folder
 	case q.Problem != nil:
-		return one(check, Warn, q.Problem.Error(), "Sources that kill the codec are tried each time they come; mend the folder, or remove it.")
+		return one(check, Warn, q.Problem.Error(), "Images that crash the codec are processed again each time; repair the folder or delete it.")
 	}
-	found := fmt.Sprintf("sources refused: %d", q.Counting)
+	found := fmt.Sprintf("images refused: %d", q.Counting)
 	if q.Old > 0 {
-		found += fmt.Sprintf("; %d more are of another libvips and do not count", q.Old)
+		found += fmt.Sprintf("; %d more are from another libvips and do not count", q.Old)
 	}
 	switch {
 	case q.Unreadable > 0:
-		return one(check, Warn, fmt.Sprintf("%s; %d more cannot be read and do not count", found, q.Unreadable), "'optimizerd quarantine list' shows them, 'clear' removes them.")
+		return one(check, Warn, fmt.Sprintf("%s; %d more are unreadable and do not count", found, q.Unreadable), "'optimizerd quarantine list' shows them, 'clear' deletes them.")
 	case q.Counting > 0:
-		return one(check, OK, found, "'optimizerd quarantine list' says which and why.")
+		return one(check, OK, found, "'optimizerd quarantine list' shows which and why.")
 	default:
 		return one(check, OK, found, "")
 	}
 }
 
-// No machine that runs this is in a year outside of these.
+// A clock outside these years is wrong.
 const firstYear, lastYear = 2025, 2100
 
 func checkClock(f Facts) []Finding {
 	const check = "clock"
 	m := f.Machine
 	found := m.Now.UTC().Format("2006-01-02 15:04:05 UTC")
-	const set = "Turn on network time: timedatectl set-ntp true."
+	const set = "Enable network time: timedatectl set-ntp true."
 	switch {
 	case m.Now.Year() < firstYear || m.Now.Year() > lastYear:
-		return one(check, Fail, found+", which cannot be: certificates will not hold, and retention deletes by time", set)
+		return one(check, Fail, found+", which is implausible: certificates will be rejected, and retention deletes by time", set)
 	case m.Synced == nil:
-		return one(check, OK, found+"; whether it is kept in step cannot be seen here", "")
+		return one(check, OK, found+"; cannot tell whether it is synchronized", "")
 	case !*m.Synced && !m.RTC:
-		return one(check, Warn, found+", not in step with network time, and this machine has no clock that runs without power",
-			set+" If it is on, give it a minute after a start.")
+		return one(check, Warn, found+", not synchronized with network time, and this machine has no battery-backed clock",
+			set+" If it is enabled, allow a minute after boot.")
 	case !*m.Synced:
-		return one(check, Warn, found+", not in step with network time", set)
+		return one(check, Warn, found+", not synchronized with network time", set)
 	default:
-		return one(check, OK, found+", in step with network time", "")
+		return one(check, OK, found+", synchronized with network time", "")
 	}
 }
 
@@ -409,10 +409,10 @@ func checkAddress(f Facts) []Finding {
 	case c == nil:
 		return nil
 	case reachable(c.HTTP.Listen):
-		return one(check, OK, c.HTTP.Listen+" can be reached by other machines, without encryption",
-			"Tokens and pictures can be read on the way: use it in a network that you trust, or put a tunnel or a proxy with TLS before it.")
+		return one(check, OK, c.HTTP.Listen+" is reachable from other machines, unencrypted",
+			"Tokens and images can be intercepted: use it only on a trusted network, or put a tunnel or a TLS proxy in front of it.")
 	default:
-		return one(check, OK, c.HTTP.Listen+" is for this machine alone", "")
+		return one(check, OK, c.HTTP.Listen+" is reachable from this machine only", "")
 	}
 }
 
@@ -421,8 +421,8 @@ func checkAdmin(f Facts) []Finding {
 	if c == nil || c.Admin.Listen == "" || !reachable(c.Admin.Listen) {
 		return nil
 	}
-	return one("admin address", Warn, "admin.listen "+c.Admin.Listen+" can be reached by other machines, and pprof and metrics ask for no token",
-		"Set admin.listen to 127.0.0.1:9180, or to nothing.")
+	return one("admin address", Warn, "admin.listen "+c.Admin.Listen+" is reachable from other machines, and pprof and metrics require no token",
+		"Set admin.listen to 127.0.0.1:9180, or leave it empty.")
 }
 
 func checkPort(f Facts) []Finding {
@@ -435,19 +435,19 @@ func checkPort(f Facts) []Finding {
 		advice := "Choose another http.listen."
 		switch {
 		case errors.Is(p.Problem, syscall.EADDRINUSE):
-			advice = "Another program listens there ('ss -ltnp' names it): stop it, or choose another http.listen."
+			advice = "Another program is listening there ('ss -ltnp' shows it): stop it, or choose another http.listen."
 		case errors.Is(p.Problem, fs.ErrPermission):
-			advice = "Ports below 1024 are for root; choose another http.listen."
+			advice = "Ports below 1024 require root; choose another http.listen."
 		case errors.Is(p.Problem, syscall.EADDRNOTAVAIL):
-			advice = "No interface of this machine has this address now: 'ip address' lists what there is."
+			advice = "No interface of this machine has this address; 'ip address' lists them."
 		}
 		return one(check, Fail, "http.listen: "+p.Problem.Error(), advice)
 	case len(p.NotReady) > 0:
-		return one(check, Warn, "an optimizerd runs there, and takes no uploads now: "+strings.Join(p.NotReady, "; "), "Its log says more: journalctl -u optimizerd.")
+		return one(check, Warn, "optimizerd is running, but not ready: "+strings.Join(p.NotReady, "; "), "See its log: journalctl -u optimizerd.")
 	case p.Running:
-		return one(check, OK, "an optimizerd runs there, and is ready", "")
+		return one(check, OK, "optimizerd is running and ready", "")
 	default:
-		return one(check, OK, "free; no optimizerd runs there", "")
+		return one(check, OK, "free; optimizerd is not running", "")
 	}
 }
 
@@ -458,39 +458,39 @@ func checkTunnel(f Facts) []Finding {
 	case c == nil:
 		return nil
 	case c.Tunnel.Mode == tunnel.Off:
-		return one(check, OK, "off: nothing comes from Cloudflare but to http.listen", "")
+		return one(check, OK, "off: requests arrive at http.listen only", "")
 	case f.Tunnel.OpenToken:
-		return one(check, Fail, c.Tunnel.TokenFile+" can be read by everybody on this machine, and whoever has the token can answer in the place of this daemon",
-			"chmod 600 "+c.Tunnel.TokenFile+", and have Cloudflare make a new token.")
+		return one(check, Fail, c.Tunnel.TokenFile+" is readable by everyone on this machine, and whoever has the token can impersonate this daemon",
+			"chmod 600 "+c.Tunnel.TokenFile+", and rotate the token at Cloudflare.")
 	case f.Tunnel.Edge != nil:
 		return one(check, Fail, fault.From(f.Tunnel.Edge).Detail, edgeAdvice)
 	case f.Port.Tunnel.Down:
-		return one(check, Fail, "nothing comes through it now. "+f.Port.Tunnel.Detail, edgeAdvice+" The daemon's log says more: journalctl -u optimizerd.")
+		return one(check, Fail, "not connected. "+f.Port.Tunnel.Detail, edgeAdvice+" See the daemon's log: journalctl -u optimizerd.")
 	case c.Tunnel.Mode == tunnel.External:
 		return one(check, OK, strings.TrimSpace("external, at "+c.Tunnel.Socket+". "+f.Port.Tunnel.Detail), "")
 	case !f.Port.Running:
-		return one(check, OK, "embedded; Cloudflare's edge can be reached", "")
+		return one(check, OK, "embedded; Cloudflare's edge is reachable", "")
 	default:
 		return one(check, OK, strings.TrimSpace("embedded. "+f.Port.Tunnel.Detail), "")
 	}
 }
 
-const edgeAdvice = "The edge is reached from inside, by DNS and by TCP to port 7844: no port has to be opened, but a firewall may not close these."
+const edgeAdvice = "The tunnel dials out: it needs DNS and outgoing TCP to port 7844. No port has to be opened, but a firewall must not block these."
 
-// checkServable is whether the daemon would start with what is to be seen here.
-// Credentials of the service are not: one that runs has what it needs.
+// checkServable checks whether the daemon would start with the configuration as
+// seen here. systemd credentials are not visible; a running daemon has them.
 func checkServable(f Facts) []Finding {
 	c := f.Settings.Config
 	if c == nil || f.Port.Running {
 		return nil
 	}
 	if err := c.Servable(); err != nil {
-		return one("secrets", Warn, err.Error(), "What systemd gives to the service as a credential cannot be seen from here; 'systemctl start optimizerd' and its log tell.")
+		return one("secrets", Warn, err.Error(), "Credentials that systemd passes to the service are not visible here; check with 'systemctl start optimizerd' and its log.")
 	}
 	return nil
 }
 
-// weakToken is a token that is shorter: it can be guessed.
+// weakToken is the length below which a token is considered guessable.
 const weakToken = 16
 
 func checkTokens(f Facts) []Finding {
@@ -505,12 +505,12 @@ func checkTokens(f Facts) []Finding {
 			weak++
 		}
 	}
-	found := fmt.Sprintf("set: %d", len(tokens))
+	found := fmt.Sprintf("configured: %d", len(tokens))
 	switch {
 	case len(tokens) == 0:
-		return one(check, OK, "none: every program on this machine can use the API", "Set auth.tokens before a tunnel or a proxy lets others in.")
+		return one(check, OK, "none: any program on this machine can use the API", "Set auth.tokens before a tunnel or a proxy exposes the API.")
 	case weak > 0:
-		return one(check, Warn, fmt.Sprintf("%s; %d of them shorter than %d characters", found, weak, weakToken), "Make new ones: openssl rand -hex 32.")
+		return one(check, Warn, fmt.Sprintf("%s; %d shorter than %d characters", found, weak, weakToken), "Generate new ones: openssl rand -hex 32.")
 	default:
 		return one(check, OK, found, "")
 	}
@@ -522,7 +522,7 @@ func checkOpenFiles(f Facts) []Finding {
 	case n == 0:
 		return nil
 	case n < enough:
-		return one(check, Warn, fmt.Sprintf("at most %d, and each connection takes one", n), "Raise it: LimitNOFILE= in the unit, or ulimit -n.")
+		return one(check, Warn, fmt.Sprintf("at most %d, and each connection needs one", n), "Raise it: LimitNOFILE= in the unit, or ulimit -n.")
 	default:
 		return one(check, OK, fmt.Sprintf("at most %d", n), "")
 	}
@@ -535,16 +535,16 @@ func checkWebhooks(f Facts) []Finding {
 	case f.Settings.Config == nil:
 		return nil
 	case w.Problem != nil && f.Data.Problem != nil:
-		return nil // it goes with the data folder
+		return nil // reported with the data folder
 	case w.Problem != nil:
-		return one(check, Warn, w.Problem.Error(), "Webhooks cannot be kept until they are delivered; mend the folder, or remove it.")
+		return one(check, Warn, w.Problem.Error(), "Webhooks cannot be stored until they are delivered; repair the folder or delete it.")
 	}
-	found := fmt.Sprintf("to be delivered: %d", w.Pending)
+	found := fmt.Sprintf("pending: %d", w.Pending)
 	switch {
 	case w.GivenUp > 0:
-		return one(check, Warn, fmt.Sprintf("%s; given up: %d", found, w.GivenUp), "The files in outbox/failed/ say whom and why; they go by themselves after jobs.keep.")
+		return one(check, Warn, fmt.Sprintf("%s; given up: %d", found, w.GivenUp), "The files in outbox/failed/ name the receiver and the error; they are deleted after jobs.keep.")
 	case len(f.Settings.Config.Webhook.Secrets) == 0:
-		return one(check, OK, found, "There is no secret to sign with, so webhook_url is refused; set webhook.secrets to change that.")
+		return one(check, OK, found, "No secret is configured, so webhook_url is refused; set webhook.secrets to accept it.")
 	default:
 		return one(check, OK, found, "")
 	}
@@ -556,7 +556,7 @@ func checkFetching(f Facts) []Finding {
 	case c == nil:
 		return nil
 	case c.Fetch.AllowPrivate:
-		return one(check, Warn, "URLs may lead to this machine and to the network it is in", "Set fetch.allow_private to false, unless you trust whoever has a token with your router and printer.")
+		return one(check, Warn, "URLs may point to this machine and its local network", "Set fetch.allow_private to false, unless you trust every token holder with access to your router and printer.")
 	case len(c.Fetch.AllowHosts) > 0:
 		return one(check, OK, "from "+strings.Join(c.Fetch.AllowHosts, ", "), "")
 	default:
@@ -570,8 +570,8 @@ func checkCertificates(f Facts) []Finding {
 	case f.Settings.Config == nil:
 		return nil
 	case f.Machine.NoRoots:
-		return one(check, Fail, "no authority is known that signs them: nothing can be fetched by https, and no webhook be sent", "sudo apt install ca-certificates")
+		return one(check, Fail, "no trusted certificate authorities: https downloads and webhooks fail", "sudo apt install ca-certificates")
 	default:
-		return one(check, OK, "those who sign them are known", "")
+		return one(check, OK, "trusted certificate authorities are installed", "")
 	}
 }

@@ -1,42 +1,41 @@
-// Package doctor looks at a machine and its configuration, and says what
-// would keep the daemon from working well and what to do about it.
+// Package doctor examines a machine and its configuration, and reports what
+// would keep the daemon from working well and how to fix it.
 //
-// Gather collects facts: it reads files of /proc and /sys, asks one codec
-// process for its greeting, and writes nothing but a probe file that it
-// removes. Examine judges them and touches nothing, so that every judgement
-// can be had without the machine that it is about.
+// Gather collects facts: it reads /proc and /sys, starts one codec process for
+// its greeting, and writes nothing except a probe file that it deletes. Examine
+// judges the facts and touches nothing, so every judgment can be tested without
+// the machine.
 //
-// It mends nothing, and it is no part of the daemon: what the daemon itself
-// must not start with, config and daemon refuse.
+// It fixes nothing and is not part of the daemon: settings that the daemon must
+// not start with are refused by config and daemon.
 package doctor
 
-// Status is how bad a finding is.
+// Status is the severity of a finding.
 type Status string
 
-// The grades, from good to bad.
+// The statuses, in ascending severity.
 const (
-	OK   Status = "ok"   // its advice, if any, is a hint
-	Warn Status = "warn" // it works, less well or less safely than it could
-	Fail Status = "fail" // it does not work, or data or secrets are in danger
+	OK   Status = "ok"   // advice, if any, is a hint
+	Warn Status = "warn" // works, but less well or less safely than possible
+	Fail Status = "fail" // does not work, or data or secrets are at risk
 )
 
-// Finding is what one check has found.
+// Finding is the result of one check.
 type Finding struct {
 	Check  string `json:"check"`
 	Status Status `json:"status"`
 	Found  string `json:"found"`
-	Advice string `json:"advice"` // what to do; "" for nothing
+	Advice string `json:"advice"` // how to fix it; "" for nothing to do
 }
 
-// Report is all findings under the worst status of them.
+// Report contains all findings and the worst status of them.
 type Report struct {
 	Status   Status    `json:"status"`
 	Findings []Finding `json:"findings"`
 }
 
-// checks are what is looked at, in the order of the report. One that has
-// nothing to say, for want of facts that another has reported missing, returns
-// no finding.
+// checks are the checks, in the order of the report. A check whose facts are
+// missing, which another check reports, returns no finding.
 var checks = []func(Facts) []Finding{
 	checkConfiguration,
 	checkCodec, checkFormats, checkVector, checkSeccomp, checkLandlock, checkCodecMemory,
@@ -46,7 +45,7 @@ var checks = []func(Facts) []Finding{
 	checkAddress, checkAdmin, checkPort, checkTunnel, checkServable, checkTokens, checkFetching, checkCertificates, checkOpenFiles,
 }
 
-// Examine judges the facts.
+// Examine runs all checks on the facts.
 func Examine(f Facts) Report {
 	r := Report{Status: OK, Findings: []Finding{}}
 	for _, check := range checks {
@@ -67,7 +66,7 @@ func worse(a, b Status) Status {
 	return OK
 }
 
-// count is how many findings have the status.
+// count returns the number of findings with status s.
 func (r Report) count(s Status) (n int) {
 	for _, f := range r.Findings {
 		if f.Status == s {

@@ -51,7 +51,7 @@ func healthy() doctor.Facts {
 		},
 		Data: doctor.Data{
 			Dir: c.Storage.Dir, Exists: true, Mode: fs.ModeDir | 0o700, Owner: 990, User: 990,
-			Free: 50 << 30, Total: 100 << 30, FreeFiles: 1e6, Most: 2e6,
+			Free: 50 << 30, Total: 100 << 30, FreeFiles: 1e6, MaxFiles: 2e6,
 			FileSystem: "ext4", Device: doctor.Device{Name: "sda", Kind: doctor.SSD},
 		},
 		Port: doctor.Port{Running: true},
@@ -81,17 +81,17 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 	}{
 		{"a slip in an environment variable", func(f *doctor.Facts) {
 			f.Settings.Warnings = []string{"environment variable OPTIMIZERD_HTTP_LISTN is not a setting and is ignored"}
-		}, doctor.Warn, "configuration", "OPTIMIZERD_HTTP_LISTN", "slip"},
+		}, doctor.Warn, "configuration", "OPTIMIZERD_HTTP_LISTN", "spelling"},
 		{"no codec", func(f *doctor.Facts) {
-			f.Codec = doctor.Codec{Problem: errors.New("codec.path: no program at [/nowhere]")}
+			f.Codec = doctor.Codec{Problem: errors.New("codec.path: no executable at [/nowhere]")}
 		}, doctor.Fail, "codec", "/nowhere", "Install both binaries"},
 		{"a format that is wanted and missing", func(f *doctor.Facts) {
 			f.Settings.Config.Ladder.Formats = []ladder.Format{ladder.AVIF, ladder.JPEG}
 			f.Codec.About.Outputs = []ladder.Format{ladder.WebP, ladder.JPEG}
-		}, doctor.Fail, "formats", "avif", "Take avif out of ladder.formats"},
+		}, doctor.Fail, "formats", "avif", "Remove avif from ladder.formats"},
 		{"a format that is wanted and off", func(f *doctor.Facts) {
 			f.Codec.About.Off = []string{"write webp"}
-		}, doctor.Fail, "formats", "webp", "Take webp out"},
+		}, doctor.Fail, "formats", "webp", "Remove webp from"},
 		{"a format that is off and not wanted", func(f *doctor.Facts) {
 			f.Codec.About.Off = []string{"read heic", "write avif"}
 		}, doctor.Warn, "formats", "read heic, write avif", "libheif-plugin-aomenc"},
@@ -101,7 +101,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		{"no vector code", func(f *doctor.Facts) { f.Codec.About.Vector = false }, doctor.Warn, "vector code", "slower", "VIPS_NOVECTOR"},
 		{"a tunnel's token that everybody can read", func(f *doctor.Facts) {
 			f.Settings.Config.Tunnel.Mode, f.Settings.Config.Tunnel.TokenFile, f.Tunnel.OpenToken = tunnel.Embedded, "/etc/optimizerd/tunnel-token", true
-		}, doctor.Fail, "tunnel", "read by everybody", "chmod 600 /etc/optimizerd/tunnel-token"},
+		}, doctor.Fail, "tunnel", "readable by everyone", "chmod 600 /etc/optimizerd/tunnel-token"},
 		{"an edge that is out of reach", func(f *doctor.Facts) {
 			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
 			f.Tunnel.Edge = fault.New(fault.Internal, "DNS does not answer.")
@@ -112,65 +112,65 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		}, doctor.Fail, "tunnel", "The token is refused", "journalctl"},
 		{"a secret that only the service can see", func(f *doctor.Facts) {
 			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
-		}, doctor.Warn, "secrets", "tunnel.token_file", "credential"},
+		}, doctor.Warn, "secrets", "tunnel.token_file", "Credentials"},
 		{"no seccomp", func(f *doctor.Facts) { f.Codec.About.Sandbox.Seccomp = false }, doctor.Fail, "seccomp", "not filtered", "CONFIG_SECCOMP_FILTER"},
-		{"no Landlock on a Pi", func(f *doctor.Facts) { f.Codec.About.Sandbox.Landlock = 0 }, doctor.Warn, "landlock", "filter still holds", "Raspberry Pi OS builds its kernel without"},
+		{"no Landlock on a Pi", func(f *doctor.Facts) { f.Codec.About.Sandbox.Landlock = 0 }, doctor.Warn, "landlock", "filter still applies", "Raspberry Pi OS builds its kernel without"},
 		{"no Landlock elsewhere", func(f *doctor.Facts) {
 			f.Machine.Model, f.Codec.About.Sandbox = "", codec.Sandbox{Memory: 1 << 20}
-		}, doctor.Warn, "landlock", "no filter of system calls holds either", "CONFIG_SECURITY_LANDLOCK"},
-		{"no limit of a child", func(f *doctor.Facts) { f.Codec.About.Sandbox.Memory = 0 }, doctor.Warn, "codec memory", "nothing limits", "limits.max_memory"},
+		}, doctor.Warn, "landlock", "no system call filter applies either", "CONFIG_SECURITY_LANDLOCK"},
+		{"no limit of a child", func(f *doctor.Facts) { f.Codec.About.Sandbox.Memory = 0 }, doctor.Warn, "codec memory", "no memory limit", "limits.max_memory"},
 		{"too many children", func(f *doctor.Facts) { f.Codec.Processes = 8 }, doctor.Warn, "codec memory", "4.1 GiB, more than this machine's 4.0 GiB", "codec.processes"},
 		{"16 KiB pages", func(f *doctor.Facts) { f.Machine.PageSize = 16384 }, doctor.OK, "page size", "16 KiB", "jemalloc"},
-		{"64 KiB pages", func(f *doctor.Facts) { f.Machine.PageSize = 65536 }, doctor.Warn, "page size", "64 KiB", "Report"},
+		{"64 KiB pages", func(f *doctor.Facts) { f.Machine.PageSize = 65536 }, doctor.Warn, "page size", "64 KiB", "report"},
 		{"little memory", func(f *doctor.Facts) {
 			f.Machine.Available, f.Port = 100<<20, doctor.Port{}
-		}, doctor.Warn, "memory", "100 MiB of it available, less than limits.max_memory (384 MiB)", "limits.max_memory"},
+		}, doctor.Warn, "memory", "100 MiB available, less than limits.max_memory (384 MiB)", "limits.max_memory"},
 		{"a hot board", func(f *doctor.Facts) { f.Machine.Heat.Celsius = 83 }, doctor.Warn, "heat", "83 °C", "heat sink"},
-		{"a weak power supply", func(f *doctor.Facts) { f.Machine.Heat.Throttled = []string{"the voltage is too low"} }, doctor.Warn, "heat", "voltage", "power supply"},
+		{"a weak power supply", func(f *doctor.Facts) { f.Machine.Heat.Throttled = []string{"undervoltage"} }, doctor.Warn, "heat", "voltage", "power supply"},
 		{"no memory cgroup on a Pi", func(f *doctor.Facts) {
 			f.Machine.Cgroup = doctor.Cgroup{Known: true, Disabled: true}
-		}, doctor.Warn, "memory cgroup", "not enforced (cgroup_disable=memory", "cgroup_enable=memory to the one line of /boot/firmware/cmdline.txt"},
+		}, doctor.Warn, "memory cgroup", "not enforced (cgroup_disable=memory", "cgroup_enable=memory to the single line of /boot/firmware/cmdline.txt"},
 		{"a limit below what the children may take", func(f *doctor.Facts) {
 			f.Machine.Cgroup.Max = 512 << 20
-		}, doctor.Warn, "memory cgroup", "may take 512 MiB, and daemon and codec can want 1.1 GiB", "MemoryMax"},
+		}, doctor.Warn, "memory cgroup", "limited to 512 MiB, but daemon and codec may need 1.1 GiB", "MemoryMax"},
 		{"a data folder of another user", func(f *doctor.Facts) {
 			f.Data.User, f.Data.Problem = 1000, &fs.PathError{Op: "open", Path: "/var/lib/optimizerd/.doctor-1", Err: syscall.EACCES}
-		}, doctor.Fail, "data folder", "/var/lib/optimizerd: permission denied", "This is user 1000, and it belongs to user 990"},
+		}, doctor.Fail, "data folder", "/var/lib/optimizerd: permission denied", "You are user 1000; the folder belongs to user 990"},
 		{"a data folder that cannot be made", func(f *doctor.Facts) {
-			f.Data.Exists, f.Data.Problem = false, fmt.Errorf("it is not there, and cannot be made in /var/lib: %w", syscall.EACCES)
-		}, doctor.Fail, "data folder", "cannot be made in /var/lib", "sudo"},
-		{"a read-only disk", func(f *doctor.Facts) { f.Data.Problem = syscall.EROFS }, doctor.Fail, "data folder", "read-only", "dying SD card"},
+			f.Data.Exists, f.Data.Problem = false, fmt.Errorf("does not exist, and cannot be created in /var/lib: %w", syscall.EACCES)
+		}, doctor.Fail, "data folder", "cannot be created in /var/lib", "sudo"},
+		{"a read-only disk", func(f *doctor.Facts) { f.Data.Problem = syscall.EROFS }, doctor.Fail, "data folder", "read-only", "failing SD card"},
 		{"a full disk", func(f *doctor.Facts) { f.Data.Problem = syscall.ENOSPC }, doctor.Fail, "data folder", "no space", "Free space"},
-		{"a data folder for everybody", func(f *doctor.Facts) { f.Data.Mode |= 0o077 }, doctor.Warn, "data folder", "by everybody", "chmod o-w /var/lib/optimizerd"},
+		{"a data folder for everybody", func(f *doctor.Facts) { f.Data.Mode |= 0o077 }, doctor.Warn, "data folder", "by everyone", "chmod o-w /var/lib/optimizerd"},
 		{"root looks", func(f *doctor.Facts) { f.Data.User = 0 }, doctor.OK, "data folder", "user 990", "as the daemon's user"},
-		{"below the floor", func(f *doctor.Facts) { f.Data.Free = 200 << 20 }, doctor.Fail, "free space", "200 MiB of 100 GiB, and 256 MiB stay free", "storage.min_free"},
-		{"below the floor that is set", func(f *doctor.Facts) { f.Settings.Config.Storage.MinFree = 60 << 30 }, doctor.Fail, "free space", "60 GiB stay free", "retention.max_bytes"},
-		{"close to the floor", func(f *doctor.Facts) { f.Data.Free = 300 << 20 }, doctor.Warn, "free space", "300 MiB", "before long"},
-		{"no more files", func(f *doctor.Facts) { f.Data.FreeFiles = 0 }, doctor.Fail, "free space", "no more files", "du --inodes"},
+		{"below the floor", func(f *doctor.Facts) { f.Data.Free = 200 << 20 }, doctor.Fail, "free space", "200 MiB of 100 GiB free, 256 MiB reserved", "storage.min_free"},
+		{"below the floor that is set", func(f *doctor.Facts) { f.Settings.Config.Storage.MinFree = 60 << 30 }, doctor.Fail, "free space", "60 GiB reserved", "retention.max_bytes"},
+		{"close to the floor", func(f *doctor.Facts) { f.Data.Free = 300 << 20 }, doctor.Warn, "free space", "300 MiB", "soon"},
+		{"no more files", func(f *doctor.Facts) { f.Data.FreeFiles = 0 }, doctor.Fail, "free space", "no free inodes", "du --inodes"},
 		{"an SD card", func(f *doctor.Facts) {
 			f.Data.Device = doctor.Device{Name: "mmcblk0", Kind: doctor.SDCard}
 		}, doctor.OK, "storage", "ext4 on mmcblk0, SD card", "SSD"},
 		{"memory for a disk", func(f *doctor.Facts) {
 			f.Data.FileSystem, f.Data.Device = "tmpfs", doctor.Device{}
-		}, doctor.Warn, "storage", "lost at the next restart", "on a disk"},
+		}, doctor.Warn, "storage", "lost at the next reboot", "on a disk"},
 		{"a container's layer", func(f *doctor.Facts) { f.Data.FileSystem = "overlay" }, doctor.Warn, "storage", "container", "volume"},
-		{"a network share", func(f *doctor.Facts) { f.Data.FileSystem = "nfs4" }, doctor.Warn, "storage", "another machine", "this machine"},
+		{"a network share", func(f *doctor.Facts) { f.Data.FileSystem = "nfs4" }, doctor.Warn, "storage", "another machine", "local disk"},
 		{"a camera's card", func(f *doctor.Facts) { f.Data.FileSystem = "vfat" }, doctor.Warn, "storage", "without owners", "ext4"},
 		{"refused sources", func(f *doctor.Facts) {
 			f.Data.Quarantine = doctor.Quarantine{Counting: 3, Old: 2}
-		}, doctor.OK, "quarantine", "refused: 3; 2 more are of another libvips", "quarantine list"},
-		{"a damaged quarantine", func(f *doctor.Facts) { f.Data.Quarantine.Unreadable = 1 }, doctor.Warn, "quarantine", "1 more cannot be read", "quarantine list"},
-		{"webhooks that were given up", func(f *doctor.Facts) { f.Data.Webhooks = doctor.Webhooks{Pending: 2, GivenUp: 1} }, doctor.Warn, "webhooks", "delivered: 2; given up: 1", "outbox/failed/"},
-		{"no secret for webhooks", func(f *doctor.Facts) { f.Settings.Config.Webhook.Secrets = nil }, doctor.OK, "webhooks", "delivered: 0", "webhook.secrets"},
-		{"a damaged outbox", func(f *doctor.Facts) { f.Data.Webhooks.Problem = syscall.ENOTDIR }, doctor.Warn, "webhooks", "not a directory", "mend the folder"},
-		{"a way into the home network", func(f *doctor.Facts) { f.Settings.Config.Fetch.AllowPrivate = true }, doctor.Warn, "fetching", "network it is in", "fetch.allow_private"},
-		{"no certificates", func(f *doctor.Facts) { f.Machine.NoRoots = true }, doctor.Fail, "certificates", "no authority", "ca-certificates"},
-		{"no time", func(f *doctor.Facts) { f.Machine.Now = time.Unix(0, 0) }, doctor.Fail, "clock", "1970-01-01 00:00:00 UTC, which cannot be", "timedatectl"},
-		{"no network time", func(f *doctor.Facts) { f.Machine.Synced = &unsynced }, doctor.Warn, "clock", "not in step", "timedatectl"},
+		}, doctor.OK, "quarantine", "refused: 3; 2 more are from another libvips", "quarantine list"},
+		{"a damaged quarantine", func(f *doctor.Facts) { f.Data.Quarantine.Unreadable = 1 }, doctor.Warn, "quarantine", "1 more are unreadable", "quarantine list"},
+		{"webhooks that were given up", func(f *doctor.Facts) { f.Data.Webhooks = doctor.Webhooks{Pending: 2, GivenUp: 1} }, doctor.Warn, "webhooks", "pending: 2; given up: 1", "outbox/failed/"},
+		{"no secret for webhooks", func(f *doctor.Facts) { f.Settings.Config.Webhook.Secrets = nil }, doctor.OK, "webhooks", "pending: 0", "webhook.secrets"},
+		{"a damaged outbox", func(f *doctor.Facts) { f.Data.Webhooks.Problem = syscall.ENOTDIR }, doctor.Warn, "webhooks", "not a directory", "repair the folder"},
+		{"a way into the home network", func(f *doctor.Facts) { f.Settings.Config.Fetch.AllowPrivate = true }, doctor.Warn, "fetching", "its local network", "fetch.allow_private"},
+		{"no certificates", func(f *doctor.Facts) { f.Machine.NoRoots = true }, doctor.Fail, "certificates", "certificate authorities", "ca-certificates"},
+		{"no time", func(f *doctor.Facts) { f.Machine.Now = time.Unix(0, 0) }, doctor.Fail, "clock", "1970-01-01 00:00:00 UTC, which is implausible", "timedatectl"},
+		{"no network time", func(f *doctor.Facts) { f.Machine.Synced = &unsynced }, doctor.Warn, "clock", "not synchronized", "timedatectl"},
 		{"no network time on a Pi", func(f *doctor.Facts) {
 			f.Machine.Synced, f.Machine.RTC = &unsynced, false
-		}, doctor.Warn, "clock", "no clock that runs without power", "give it a minute"},
-		{"an open address", func(f *doctor.Facts) { f.Settings.Config.HTTP.Listen = ":8080" }, doctor.OK, "address", "by other machines, without encryption", "TLS"},
+		}, doctor.Warn, "clock", "no battery-backed clock", "allow a minute"},
+		{"an open address", func(f *doctor.Facts) { f.Settings.Config.HTTP.Listen = ":8080" }, doctor.OK, "address", "from other machines, unencrypted", "TLS"},
 		{"an open admin address", func(f *doctor.Facts) { f.Settings.Config.Admin.Listen = "0.0.0.0:9180" }, doctor.Warn, "admin address", "pprof", "127.0.0.1:9180"},
 		{"a taken port", func(f *doctor.Facts) {
 			f.Port = doctor.Port{Problem: fmt.Errorf("listen tcp 127.0.0.1:8080: %w", syscall.EADDRINUSE)}
@@ -178,12 +178,12 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		{"a port of root's", func(f *doctor.Facts) { f.Port = doctor.Port{Problem: syscall.EACCES} }, doctor.Fail, "port", "denied", "below 1024"},
 		{"an address of another machine", func(f *doctor.Facts) { f.Port = doctor.Port{Problem: syscall.EADDRNOTAVAIL} }, doctor.Fail, "port", "assign", "ip address"},
 		{"a daemon that is not ready", func(f *doctor.Facts) {
-			f.Port.NotReady = []string{"disk: The disk has 1 MiB free."}
-		}, doctor.Warn, "port", "disk: The disk has 1 MiB free.", "journalctl"},
-		{"no token", func(f *doctor.Facts) { f.Settings.Config.Auth.Tokens = nil }, doctor.OK, "tokens", "every program", "auth.tokens"},
+			f.Port.NotReady = []string{"disk: Not enough disk space: 1 MiB free."}
+		}, doctor.Warn, "port", "disk: Not enough disk space: 1 MiB free.", "journalctl"},
+		{"no token", func(f *doctor.Facts) { f.Settings.Config.Auth.Tokens = nil }, doctor.OK, "tokens", "any program", "auth.tokens"},
 		{"a weak token", func(f *doctor.Facts) {
 			f.Settings.Config.Auth.Tokens = append(f.Settings.Config.Auth.Tokens, "hunter2")
-		}, doctor.Warn, "tokens", "set: 2; 1 of them shorter than 16", "openssl rand"},
+		}, doctor.Warn, "tokens", "configured: 2; 1 shorter than 16", "openssl rand"},
 		{"few files", func(f *doctor.Facts) { f.Machine.OpenFiles = 256 }, doctor.Warn, "open files", "at most 256", "LimitNOFILE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -265,15 +265,15 @@ warn  storage  in memory, and lost at the
 fail  port     taken by ]0;evil
                → Stop it.
 
-fail  to mend: 1, to know: 1
+fail  1 failure, 1 warning
 `
 	if got := text(t, r, doctor.Style{Width: 42}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	coloured := text(t, r, doctor.Style{Width: 42, Colour: true})
-	plain := coloured
+	colored := text(t, r, doctor.Style{Width: 42, Color: true})
+	plain := colored
 	for _, code := range []string{"\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"} {
-		if !strings.Contains(coloured, code) {
+		if !strings.Contains(colored, code) {
 			t.Errorf("no %q in it", code)
 		}
 		plain = strings.ReplaceAll(plain, code, "")

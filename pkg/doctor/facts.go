@@ -9,8 +9,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
-// Facts are what there is to judge. The zero value of a field means that it is
-// not known, if nothing else is said.
+// Facts are the input of Examine. The zero value of a field means unknown,
+// unless documented otherwise.
 type Facts struct {
 	Settings Settings
 	Codec    Codec   // with a configuration only
@@ -20,58 +20,58 @@ type Facts struct {
 	Tunnel   Tunnel  // with a configuration only
 }
 
-// Settings are the configuration, or why there is none.
+// Settings is the configuration, or the reason there is none.
 type Settings struct {
-	File     string         // "" if none was named
-	Config   *config.Config // nil if it cannot be used
-	Problem  error          // why it cannot
-	Warnings []string       // about what in it is not used
+	File     string         // "" if none was given
+	Config   *config.Config // nil if invalid
+	Problem  error          // why Config is nil
+	Warnings []string       // unused settings
 }
 
-// Codec is what one child said of itself.
+// Codec is the greeting of one child.
 type Codec struct {
 	Path      string
 	Problem   error // why there was no greeting
 	About     codec.About
-	Processes int // children at once
+	Processes int // size of the pool
 }
 
-// Machine is what the kernel tells.
+// Machine is what the kernel reports.
 type Machine struct {
-	Model     string // of a board with a device tree: "Raspberry Pi 5 Model B Rev 1.0"
+	Model     string // of boards with a device tree: "Raspberry Pi 5 Model B Rev 1.0"
 	PageSize  int
-	Total     int64 // bytes of memory
-	Available int64 // of them without swapping
+	Total     int64 // memory, bytes
+	Available int64 // memory available without swapping, bytes
 	Cgroup    Cgroup
-	OpenFiles uint64 // the most descriptors the daemon can have
-	NoRoots   bool   // it knows no authority that signs certificates
+	OpenFiles uint64 // descriptor limit
+	NoRoots   bool   // no certificate authorities are installed
 	Heat      thermal.Reading
 
 	Now    time.Time
-	Synced *bool // the kernel's clock is kept in step with others
-	RTC    bool  // there is a clock that runs without power
+	Synced *bool // the kernel's clock is synchronized
+	RTC    bool  // there is a battery-backed clock
 }
 
-// Cgroup is whether and how groups of processes are limited in memory.
+// Cgroup describes the memory limits of a control group.
 type Cgroup struct {
 	Known    bool
 	Memory   bool   // the kernel has the memory controller
-	Disabled bool   // by its command line
-	Name     string // of the group that was looked at
-	Max      int64  // the least limit above it, bytes; 0 for none
+	Disabled bool   // by the kernel command line
+	Name     string // of the examined group
+	Max      int64  // the lowest limit above it, bytes; 0 for none
 }
 
-// Data is the data folder and what it lies on.
+// Data describes the data folder and its storage.
 type Data struct {
 	Dir     string
 	Exists  bool
 	Mode    fs.FileMode // if it exists
 	Owner   int         // if it exists
-	User    int         // who looks
-	Problem error       // why no file can be made in it, or it cannot be made
+	User    int         // effective user id of this process
+	Problem error       // why no file can be created in it, or why it cannot be created
 
-	Free, Total     int64  // bytes; Total 0 if not known
-	FreeFiles, Most uint64 // files; Most 0 if there is no bound
+	Free, Total         int64  // bytes; Total is 0 if unknown
+	FreeFiles, MaxFiles uint64 // inodes; MaxFiles is 0 if unlimited
 
 	FileSystem string
 	Device     Device
@@ -80,13 +80,13 @@ type Data struct {
 	Webhooks   Webhooks
 }
 
-// Device is what the data folder's bytes end on.
+// Device is the disk below the data folder.
 type Device struct {
-	Name string // of the whole disk
+	Name string // of the disk, not the partition
 	Kind Kind
 }
 
-// Kind is a kind of device, in words for people.
+// Kind is a kind of device, as shown to users.
 type Kind string
 
 // The kinds of devices.
@@ -99,37 +99,37 @@ const (
 	Virtual  Kind = "virtual disk"
 )
 
-// Quarantine is how many sources are refused.
+// Quarantine counts the quarantined images.
 type Quarantine struct {
 	Problem    error
 	Counting   int
-	Old        int // made with another libvips: they do not count
+	Old        int // recorded with another libvips: not in effect
 	Unreadable int
 }
 
-// Webhooks are how many lie in the outbox.
+// Webhooks counts the webhooks in the outbox.
 type Webhooks struct {
 	Problem error
 	Pending int
 	GivenUp int
 }
 
-// Port is what is found at http.listen.
+// Port describes http.listen.
 type Port struct {
-	Problem  error    // it is neither free nor optimizerd's
-	Running  bool     // an optimizerd answers there
-	NotReady []string // the parts of it that are not, but for its tunnel
+	Problem  error    // the port is taken by another program or unusable
+	Running  bool     // optimizerd answers there
+	NotReady []string // parts that are not ready, except the tunnel
 	Tunnel   TunnelState
 }
 
-// Tunnel is what can be seen of the way from Cloudflare.
+// Tunnel describes the configured tunnel.
 type Tunnel struct {
-	OpenToken bool  // everybody on this machine can read the token's file
-	Edge      error // why Cloudflare's edge cannot be reached; looked at where it matters, and no daemon runs
+	OpenToken bool  // the token file is readable by everyone
+	Edge      error // why Cloudflare's edge cannot be reached; only checked if no daemon is running
 }
 
-// TunnelState is what a running daemon says of its tunnel, without which it
-// takes uploads all the same.
+// TunnelState is a running daemon's tunnel state. The daemon accepts uploads
+// without it.
 type TunnelState struct {
 	Down   bool
 	Detail string

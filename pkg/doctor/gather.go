@@ -25,11 +25,11 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// Options are what Gather looks at.
+// Options configure Gather.
 type Options struct {
-	File string   // of the configuration, as for config.Load
-	Sets []string // as for config.Load
-	Root string   // where proc and sys are; "" is "/"
+	File string   // configuration file, as for config.Load
+	Sets []string // overrides, as for config.Load
+	Root string   // directory that contains proc and sys; "" is "/"
 }
 
 func (o Options) root() root {
@@ -39,8 +39,8 @@ func (o Options) root() root {
 	return root(o.Root)
 }
 
-// Gather collects the facts. Whatever cannot be had is a fact too, so that it
-// has no error.
+// Gather collects the facts. Missing facts are facts too, so it returns no
+// error.
 func Gather(ctx context.Context, o Options) Facts {
 	r := o.root()
 	f := Facts{Settings: Settings{File: o.File}, Machine: machine(r)}
@@ -51,11 +51,11 @@ func Gather(ctx context.Context, o Options) Facts {
 		return f
 	}
 	f.Settings.Config = &c
-	f.Codec = askCodec(ctx, c.CodecConfig())
+	f.Codec = probeCodec(ctx, c.CodecConfig())
 	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
-	f.Port = askPort(ctx, c.HTTP.Listen)
+	f.Port = probePort(ctx, c.HTTP.Listen)
 	if c.Tunnel.Mode == tunnel.Embedded {
-		info, err := os.Stat(c.Tunnel.TokenFile) // there is none if systemd has the token
+		info, err := os.Stat(c.Tunnel.TokenFile) // missing if systemd provides the token
 		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
 		if !f.Port.Running {
 			f.Tunnel.Edge = probeEdge(ctx, c.Tunnel.Config)
@@ -64,25 +64,25 @@ func Gather(ctx context.Context, o Options) Facts {
 	return f
 }
 
-// edgeTime is how long the look-up of the edge and a connection to it may take.
-const edgeTime = 15 * time.Second
+// edgeTimeout limits the lookup of the edge and a connection to it.
+const edgeTimeout = 15 * time.Second
 
 func probeEdge(ctx context.Context, c tunnel.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, edgeTime)
+	ctx, cancel := context.WithTimeout(ctx, edgeTimeout)
 	defer cancel()
 	return tunnel.Probe(ctx, c)
 }
 
-// MemoryCgroup is the finding about the memory cgroup alone, for the log of a
-// daemon that starts: systemd accepts a limit that nothing enforces without a
-// word.
+// MemoryCgroup returns the finding about the memory cgroup alone, for the log
+// of a starting daemon: systemd silently accepts a limit that the kernel does
+// not enforce.
 func MemoryCgroup(o Options) Finding {
 	r := o.root()
 	return checkCgroup(Facts{Machine: Machine{Model: r.model(), Cgroup: r.cgroup()}})[0]
 }
 
-// askCodec starts one child for its greeting.
-func askCodec(ctx context.Context, c codec.Config) Codec {
+// probeCodec starts one child for its greeting.
+func probeCodec(ctx context.Context, c codec.Config) Codec {
 	path, err := codec.Find(c.Path)
 	if err != nil {
 		return Codec{Problem: err}
@@ -96,7 +96,7 @@ func askCodec(ctx context.Context, c codec.Config) Codec {
 	return Codec{Path: path, About: pool.About(), Processes: pool.Size()}
 }
 
-// data looks at a folder, or at the one in which it would be made.
+// data examines a directory, or the existing one in which it would be created.
 func data(r root, dir, libvips string) Data {
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
@@ -114,12 +114,12 @@ func data(r root, dir, libvips string) Data {
 	case err == nil:
 		d.Problem = syscall.ENOTDIR
 	case errors.Is(err, fs.ErrNotExist):
-		base = above(dir)
+		base = existingParent(dir)
 		if err := unix.Access(base, unix.W_OK|unix.X_OK); err != nil {
-			d.Problem = fmt.Errorf("it is not there, and cannot be made in %s: %w", base, err)
+			d.Problem = fmt.Errorf("does not exist, and cannot be created in %s: %w", base, err)
 		}
 	default:
-		d.Problem, base = err, above(dir)
+		d.Problem, base = err, existingParent(dir)
 	}
 	if real, err := filepath.EvalSymlinks(base); err == nil {
 		base = real
@@ -127,7 +127,7 @@ func data(r root, dir, libvips string) Data {
 	var s unix.Statfs_t
 	if err := unix.Statfs(base, &s); err == nil {
 		d.Free, d.Total = int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize)
-		d.FreeFiles, d.Most = s.Ffree, s.Files
+		d.FreeFiles, d.MaxFiles = s.Ffree, s.Files
 	}
 	if info, err := os.ReadFile(r.path("proc/self/mountinfo")); err == nil {
 		m := mountOf(info, base)
@@ -139,8 +139,8 @@ func data(r root, dir, libvips string) Data {
 	return d
 }
 
-// above is the nearest folder that exists.
-func above(dir string) string {
+// existingParent returns the nearest existing directory above dir.
+func existingParent(dir string) string {
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
 		if _, err := os.Stat(dir); err == nil {
@@ -150,13 +150,13 @@ func above(dir string) string {
 	return dir
 }
 
-// probe makes a file, writes to it, and removes it.
+// probe creates a file in dir, writes to it and deletes it.
 func probe(dir string) error {
 	file, err := os.CreateTemp(dir, ".doctor-*")
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString("This file can be removed.\n")
+	_, err = file.WriteString("This file can be deleted.\n")
 	return errors.Join(err, file.Close(), os.Remove(file.Name()))
 }
 
@@ -173,7 +173,7 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 		switch {
 		case e.Unreadable != "":
 			q.Unreadable++
-		case libvips == "" || store.Counts(e): // if the codec is silent, as it was
+		case libvips == "" || store.Counts(e): // without a codec, count all of them
 			q.Counting++
 		default:
 			q.Old++
@@ -182,21 +182,22 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 	return q
 }
 
-// askPort takes the address for a moment, or asks who has it.
-func askPort(ctx context.Context, address string) Port {
+// probePort listens on the address for a moment, or queries the daemon that
+// holds it.
+func probePort(ctx context.Context, address string) Port {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
 		_ = listener.Close() // nothing was accepted
 		return Port{}
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && answers(ctx, address) {
-		return askDaemon(ctx, address)
+		return queryDaemon(ctx, address)
 	}
 	return Port{Problem: err}
 }
 
-// askTime is how long the one who has the port may take to answer.
-const askTime = 3 * time.Second
+// queryTimeout limits a query of a running daemon.
+const queryTimeout = 3 * time.Second
 
 // answers reports whether an optimizerd is alive at the address.
 func answers(ctx context.Context, address string) bool {
@@ -204,8 +205,8 @@ func answers(ctx context.Context, address string) bool {
 	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
 }
 
-// askDaemon has a running daemon tell of its parts.
-func askDaemon(ctx context.Context, address string) Port {
+// queryDaemon asks a running daemon for its readiness.
+func queryDaemon(ctx context.Context, address string) Port {
 	p := Port{Running: true}
 	var ready struct {
 		Parts map[string]struct{ Status, Detail string }
@@ -226,11 +227,11 @@ func askDaemon(ctx context.Context, address string) Port {
 	return p
 }
 
-// maxAnswer is more than the answers asked for have.
+// maxAnswer limits the size of a response, in bytes.
 const maxAnswer = 64 << 10
 
 func get(ctx context.Context, address, path string, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -243,7 +244,7 @@ func get(ctx context.Context, address, path string, v any) error {
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy of the environment
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without a proxy from the environment
 	answer, err := client.Do(r)
 	if err != nil {
 		return err

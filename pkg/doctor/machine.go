@@ -16,18 +16,18 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
-// root is the folder under which proc and sys are: "/", but for tests.
+// root is the directory that contains proc and sys: "/", except in tests.
 type root string
 
-// text is the content of a file without the white space around it; "" if it
-// cannot be read. Files of the kernel are missing for many good reasons: an
-// older one, a container, systemd's ProcSubset.
+// text returns the content of a file without surrounding white space, or "" if
+// it cannot be read. Kernel files are missing for many harmless reasons: an
+// older kernel, a container, systemd's ProcSubset.
 func (r root) text(path ...string) string {
 	b, err := os.ReadFile(r.path(path...))
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(strings.TrimRight(string(b), "\x00")) // a device tree ends its strings so
+	return strings.TrimSpace(strings.TrimRight(string(b), "\x00")) // device tree strings end with NUL
 }
 
 func (r root) path(path ...string) string {
@@ -60,13 +60,14 @@ func machine(r root) Machine {
 
 func (r root) model() string { return r.text("proc/device-tree/model") }
 
-// roots reports whether any are installed.
+// roots reports whether certificate authorities are installed.
 func roots() bool {
 	pool, err := x509.SystemCertPool()
 	return err == nil && !pool.Equal(x509.NewCertPool())
 }
 
-// synced asks the kernel, which the program that keeps time tells.
+// synced reports whether the kernel considers its clock synchronized; nil if
+// unknown.
 func synced() *bool {
 	var t unix.Timex
 	if _, err := unix.Adjtimex(&t); err != nil {
@@ -93,12 +94,13 @@ func (r root) memory() (total, available int64) {
 	return total, available
 }
 
-// service is where systemd has the daemon, if it runs as the unit that comes
-// with it. Its limit is of more interest than that of whoever asks.
+// service is the cgroup of the daemon under the shipped unit. Its limit matters
+// more than that of the caller.
 const service = "system.slice/optimizerd.service"
 
-// cgroup finds the memory controller and the least limit on the way up from a
-// group: the service's if it runs, else our own.
+// cgroup finds the memory controller and the lowest limit between a group and
+// the root. The group is the service's if it is running, otherwise this
+// process's.
 func (r root) cgroup() Cgroup {
 	own := r.text("proc/self/cgroup")
 	if own == "" {
@@ -112,15 +114,15 @@ func (r root) cgroup() Cgroup {
 			continue
 		}
 		switch {
-		case fields[1] == "memory": // version 1 has a tree for each controller
+		case fields[1] == "memory": // version 1 has one hierarchy per controller
 			mount, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
 			group, g.Memory = fields[2], true
 		case fields[0] == "0" && !g.Memory:
 			group = fields[2]
 		}
 	}
-	// Only groups below the first have the file, and a kernel without the
-	// controller has it nowhere.
+	// The root group has no memory.max, and a kernel without the controller has
+	// none at all.
 	g.Memory = g.Memory || strings.Contains(" "+r.text(mount, "cgroup.controllers")+" ", " memory ")
 	g.Name = "this session"
 	if r.has(mount, service) {
@@ -129,7 +131,7 @@ func (r root) cgroup() Cgroup {
 	for dir := filepath.Clean("/" + group); ; dir = filepath.Dir(dir) {
 		if text := r.text(mount, dir, file); text != "" {
 			g.Memory = true
-			// "max", or in version 1 a number close to the largest, is no limit.
+			// "max", or a number close to MaxInt64 in version 1, means unlimited.
 			if n, err := strconv.ParseInt(text, 10, 64); err == nil && n < math.MaxInt64/2 && (g.Max == 0 || n < g.Max) {
 				g.Max = n
 			}
@@ -140,11 +142,11 @@ func (r root) cgroup() Cgroup {
 	}
 }
 
-// mount is one line of mountinfo.
+// mount is one entry of mountinfo.
 type mount struct{ device, point, fileSystem, source string }
 
-// mountOf returns the mount that a folder is on: the last of those with the
-// longest path above it, since a later one hides an earlier.
+// mountOf returns the mount that contains dir: the last one with the longest
+// mount point above it, since later mounts hide earlier ones.
 func mountOf(mountinfo []byte, dir string) (found mount) {
 	for line := range bytes.Lines(mountinfo) {
 		before, after, ok := strings.Cut(strings.TrimSpace(string(line)), " - ")
@@ -164,13 +166,13 @@ func within(dir, point string) bool {
 	return point == "/" || dir == point || strings.HasPrefix(dir, point+"/")
 }
 
-// unescape undoes the octal numbers that stand for white space.
+// unescape decodes the octal escapes of mountinfo.
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// device follows a mount to the disk below it. File systems like btrfs have
-// device numbers of their own; their source then names it.
+// device returns the disk of a mount. File systems such as btrfs have their own
+// device numbers; for them the mount's source names the device.
 func (r root) device(m mount) Device {
 	dir := r.path("sys/dev/block", m.device)
 	if name, ok := strings.CutPrefix(m.source, "/dev/"); ok && !r.has("sys/dev/block", m.device) {
@@ -183,10 +185,11 @@ func (r root) device(m mount) Device {
 	return disk(dir)
 }
 
-// depth is how far down device mapper, encryption and RAID are looked through.
+// depth limits how many layers of device mapper, encryption and RAID are
+// followed.
 const depth = 8
 
-// disk is the whole disk that a block device, by its folder in sys, lies on.
+// disk returns the disk below a block device, given by its sysfs directory.
 func disk(dir string) Device {
 	for range depth {
 		r := root(dir)

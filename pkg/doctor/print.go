@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// Style is how a report is printed for a person.
+// Style controls how a report is printed.
 type Style struct {
-	Colour bool
-	Width  int // columns; 0 does not break lines
+	Color bool
+	Width int // columns; 0 disables wrapping
 }
 
-var colours = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m"}
+var colors = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[31m"}
 
-// Print writes the report for a person: a line a finding, what to do about it
-// below, and the sum.
+// Print writes the report as text: one line per finding, its advice below, and
+// a summary at the end.
 func (r Report) Print(w io.Writer, style Style) error {
 	const gap = 2
 	name := 0
@@ -28,8 +28,8 @@ func (r Report) Print(w io.Writer, style Style) error {
 	var b strings.Builder
 	mark := func(s Status) string {
 		padded := fmt.Sprintf("%-*s", len(Warn), s)
-		if style.Colour {
-			return colours[s] + padded + "\x1b[0m"
+		if style.Color {
+			return colors[s] + padded + "\x1b[0m"
 		}
 		return padded
 	}
@@ -57,17 +57,24 @@ func (r Report) sum() string {
 	warnings, failures := r.count(Warn), r.count(Fail)
 	switch {
 	case failures > 0:
-		return fmt.Sprintf("to mend: %d, to know: %d", failures, warnings)
+		return plural(failures, "failure") + ", " + plural(warnings, "warning")
 	case warnings > 0:
-		return fmt.Sprintf("it will work; to know: %d", warnings)
+		return "OK, " + plural(warnings, "warning")
 	default:
-		return "all is well"
+		return "no problems found"
 	}
 }
 
-// wrap breaks text into lines at spaces. A width that is too small for
-// anything breaks nothing. What could steer a terminal is left out: some of
-// the text is what other programs say.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// wrap breaks text into lines at spaces; it does not break at widths that are
+// too small. Unprintable characters are removed, since parts of the text come
+// from other programs and could control the terminal.
 func wrap(text string, width int) []string {
 	const least = 20
 	text = strings.Map(func(r rune) rune {

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// public lets through what is on the public internet: no IPv4 address of
-// IANA's registry of special purposes, and of IPv6 only global unicast without
-// the parts that are special or hold an IPv4 address within.
-var public = ssrf.New(ssrf.WithAnyPort()) // the port is checked with the URL
+// public allows the public internet: no IPv4 address from IANA's
+// special-purpose registry, and of IPv6 only global unicast without the special
+// parts and those that embed an IPv4 address.
+var public = ssrf.New(ssrf.WithAnyPort()) // ports are checked with the URL
 
-// private lets through what a machine at home can have besides. Multicast,
-// broadcast and "this network" stay refused: no server has such an address.
+// private additionally allows addresses of a home network. Multicast, broadcast
+// and "this network" stay refused: no server has such an address.
 var private = ssrf.New(ssrf.WithAnyPort(),
 	ssrf.WithAllowedV4Prefixes(
 		netip.MustParsePrefix("10.0.0.0/8"),
@@ -38,20 +38,20 @@ func (r Rules) checkAddr(addr netip.Addr) error {
 	if r.AllowPrivate {
 		guardian = private
 	}
-	if guardian.SafeAddr(addr) == nil && (r.AllowPrivate || !neighbour(addr)) {
+	if guardian.SafeAddr(addr) == nil && (r.AllowPrivate || !neighbor(addr)) {
 		return nil
 	}
-	// The address is for the log; the sentence is for everybody.
-	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL leads to an address that this server does not connect to.", Address: true})
+	// The address is for the log, the reason for the client.
+	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL points to an address that this server does not connect to.", Address: true})
 }
 
-// neighbour reports whether an address is this machine's own, or in the same
-// IPv6 network: at home every device has a public IPv6 address, and is no more
-// the public's for that. Connecting a datagram socket sends nothing; it asks
-// the kernel which address it would send from.
-func neighbour(addr netip.Addr) bool {
+// neighbor reports whether addr belongs to this machine or to the same IPv6
+// network: at home every device has a public IPv6 address, which does not make
+// it public. Connecting a datagram socket sends nothing; the kernel reports the
+// source address it would use.
+func neighbor(addr netip.Addr) bool {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 9)))
-	if err != nil { // without a route there is no connection either; else it cannot be known
+	if err != nil { // without a route there is no connection; other errors leave it unknown
 		return !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) &&
 			!errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.EAFNOSUPPORT)
 	}

@@ -16,27 +16,26 @@ import (
 )
 
 const (
-	dialTimeout   = 10 * time.Second // with the look-up
+	dialTimeout   = 10 * time.Second // including the lookup
 	tlsTimeout    = 10 * time.Second
-	headerTimeout = 20 * time.Second // from the request to the header of the answer
+	headerTimeout = 20 * time.Second // from the request to the response header
 	maxHeader     = 64 << 10
-	maxIdle       = 8 // connections kept for the next request
+	maxIdle       = 8 // idle connections kept for reuse
 	idleTimeout   = 30 * time.Second
 )
 
 var userAgent = "optimizerd/" + buildinfo.Version() + " (+https://github.com/optimizerd/optimizerd)"
 
-// ErrRedirects is in the client's error when there were more redirects than
-// it follows.
+// ErrRedirects is wrapped in the client's error after too many redirects.
 var ErrRedirects = errors.New("too many redirects")
 
-// NewClient returns a client that keeps to the rules and follows so many
-// redirects; with 0 a redirect is an answer like any other. The deadline of a
-// whole request is that of its context.
+// NewClient returns a client that enforces the rules and follows at most
+// redirects redirects; with 0, redirects are returned as responses. The
+// request's context sets the overall deadline.
 func NewClient(rules Rules, redirects int) *http.Client {
 	return &http.Client{
 		Transport: &guard{rules, &http.Transport{
-			Proxy:                  nil, // it would be the proxy's address that is checked
+			Proxy:                  nil, // a proxy's address would be checked instead
 			DialContext:            rules.dial,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true,
@@ -53,13 +52,13 @@ func NewClient(rules Rules, redirects int) *http.Client {
 			case len(earlier) > redirects:
 				return ErrRedirects
 			}
-			next.Header.Del("Referer") // the query of the URL before may hold a key
+			next.Header.Del("Referer") // the previous URL's query may contain a key
 			return nil
 		},
 	}
 }
 
-// guard checks every request by its URL: the client sends each hop through it.
+// guard checks the URL of every request, including redirects.
 type guard struct {
 	rules Rules
 	*http.Transport
@@ -80,14 +79,14 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if _, err := response.Location(); err != nil {
-		response.Header.Del("Location") // if it is no URL, the client would quote it in an error, secrets and all
+		response.Header.Del("Location") // an invalid one would be quoted in the client's error, including secrets
 	}
 	return response, nil
 }
 
-// dial connects to a host all of whose addresses the rules allow. A name with
-// one address outside and one at home is refused whole, whichever would have
-// answered first.
+// dial connects to a host if the rules allow all of its addresses. A name with
+// one public and one private address is refused, whichever would be tried
+// first.
 func (r Rules) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -104,12 +103,12 @@ func (r Rules) dial(ctx context.Context, network, address string) (net.Conn, err
 			return nil, err
 		}
 	}
-	// The dialler looks the name up again, and may be told something else.
+	// The dialer resolves the name again and may get another answer.
 	dialer := net.Dialer{Resolver: r.Resolver, Control: r.control}
 	return dialer.DialContext(ctx, network, address)
 }
 
-// control is called with the very address that the kernel is to connect to.
+// control is called with the address that the kernel is about to connect to.
 func (r Rules) control(_, address string, _ syscall.RawConn) error {
 	addrPort, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -118,8 +117,8 @@ func (r Rules) control(_, address string, _ syscall.RawConn) error {
 	return r.checkAddr(addrPort.Addr())
 }
 
-// RetryAfter is how long an answer asks to be left alone, by seconds or by a
-// date, or 0.
+// RetryAfter returns the Retry-After duration of a response, given in seconds
+// or as a date, or 0.
 func RetryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {

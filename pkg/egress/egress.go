@@ -1,8 +1,8 @@
-// Package egress is the way out: HTTP to addresses that strangers name.
+// Package egress sends HTTP requests to addresses that clients name.
 //
-// Every request, the first one and each redirect, is held against the Rules by
-// its URL. The check that counts comes later, on the address itself when it is
-// about to be dialled, so that a name which changes its answer gains nothing.
+// The URL of every request, including each redirect, is checked against the
+// Rules. The decisive check comes later, on the address that is about to be
+// dialed, so a name that changes its answer gains nothing.
 package egress
 
 import (
@@ -16,66 +16,64 @@ import (
 	"unicode/utf8"
 )
 
-// Rules say where requests may go.
+// Rules define the allowed destinations.
 type Rules struct {
-	AllowPrivate bool          // private and loopback addresses too, by http, on any port
-	AllowHTTP    bool          // http beside https
-	AllowHosts   []string      // if there are any, these alone: a name, an address, or *.example.com for all names below
-	Ports        []int         // none means 80 and 443
+	AllowPrivate bool          // also private and loopback addresses, over http, on any port
+	AllowHTTP    bool          // http besides https
+	AllowHosts   []string      // if set, the only allowed hosts: a name, an address, or *.example.com for all subdomains
+	Ports        []int         // empty means 80 and 443
 	Resolver     *net.Resolver // nil is the system's
 }
 
-// Refused is the error of a request that the rules do not let out. errors.As
-// finds it in what the client returns.
+// Refused is the error of a request that the rules forbid. Use errors.As to
+// find it in the client's error.
 type Refused struct {
-	// Reason is one sentence for the person who named the URL. It tells
-	// nothing of what a name resolved to or where a redirect led.
+	// Reason is a sentence for the client that named the URL. It does not reveal
+	// what a name resolved to or where a redirect led.
 	Reason string
-	// Address says that it was about an address, which a name may not have
-	// tomorrow, and not about the URL.
+	// Address reports that the address was refused, which may differ tomorrow,
+	// and not the URL.
 	Address bool
 }
 
 func (r *Refused) Error() string { return r.Reason }
 
-// Check holds a URL against the rules, as far as that goes without looking a
-// name up.
+// Check checks a URL as far as possible without resolving its host.
 func (r Rules) Check(u *url.URL) error {
 	var port string
 	switch u.Scheme {
 	case "https":
 		port = cmp.Or(u.Port(), "443")
 	case "http":
-		if !r.AllowHTTP && !r.AllowPrivate { // this stops the step down from https by a redirect, too
-			return &Refused{Reason: "The URL is http, and this server takes https alone."}
+		if !r.AllowHTTP && !r.AllowPrivate { // also prevents redirects from https to http
+			return &Refused{Reason: "The URL uses http; this server accepts https only."}
 		}
 		port = cmp.Or(u.Port(), "80")
 	default:
-		return &Refused{Reason: "The URL is neither https nor http."}
+		return &Refused{Reason: "The URL scheme must be https or http."}
 	}
 	host := canonical(u.Hostname())
 	addr, notAddr := netip.ParseAddr(host)
 	switch {
 	case u.User != nil:
-		return &Refused{Reason: "The URL holds a user name or a password."}
+		return &Refused{Reason: "The URL must not contain a user name or password."}
 	case strings.Contains(host, "%"):
-		return &Refused{Reason: "The host of the URL names a network zone."}
+		return &Refused{Reason: "The URL host must not contain a network zone."}
 	case strings.ContainsFunc(host, func(c rune) bool { return c >= utf8.RuneSelf }):
-		return &Refused{Reason: "The host of the URL is not ASCII: write it in its xn-- form."}
+		return &Refused{Reason: "The URL host is not ASCII; use its xn-- form."}
 	case notAddr != nil && numeric(host):
-		return &Refused{Reason: "The host of the URL is neither a name nor an address in its usual form."}
+		return &Refused{Reason: "The URL host is neither a name nor an address in standard form."}
 	case !r.AllowPrivate && !r.portAllowed(port):
-		return &Refused{Reason: "The port of the URL is not one that this server connects to."}
+		return &Refused{Reason: "This server does not connect to the port of this URL."}
 	case !r.hostAllowed(host):
-		return &Refused{Reason: "The host of the URL is not one that this server connects to."}
+		return &Refused{Reason: "This server does not connect to the host of this URL."}
 	case notAddr == nil:
 		return r.checkAddr(addr)
 	}
 	return nil
 }
 
-// HostOf is the host and port that a URL leads to, in the one form in which
-// equal ones are equal.
+// HostOf returns the host and port of a URL in canonical form.
 func HostOf(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -84,11 +82,11 @@ func HostOf(u *url.URL) string {
 	return net.JoinHostPort(canonical(u.Hostname()), port)
 }
 
-// canonical is the one form in which hosts are compared.
+// canonical returns a host in lower case without a trailing dot.
 func canonical(host string) string { return strings.TrimSuffix(strings.ToLower(host), ".") }
 
 // numeric reports whether a host ends in a number, as no name does. Resolvers
-// differ on what 127.1, 0x7f.1 and 2130706433 are; many take them for addresses.
+// disagree on 127.1, 0x7f.1 and 2130706433; many treat them as addresses.
 func numeric(host string) bool {
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	if hex, ok := strings.CutPrefix(last, "0x"); ok {

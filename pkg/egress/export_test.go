@@ -2,5 +2,5 @@ package egress
 
 var (
 	CheckAddr = Rules.checkAddr
-	Neighbour = neighbour
+	Neighbor  = neighbor
 )

@@ -290,8 +290,8 @@ func TestTheMachinesOwnNetworkIsNotPublic(t *testing.T) {
 		want["::1"] = true
 	}
 	for addr, want := range want {
-		if got := egress.Neighbour(netip.MustParseAddr(addr)); got != want {
-			t.Errorf("%s is a neighbour: %v", addr, got)
+		if got := egress.Neighbor(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s is a neighbor: %v", addr, got)
 		}
 	}
 }

@@ -1,10 +1,10 @@
-// Package fault gives errors a stable code and a public text, apart from
-// their cause.
+// Package fault provides errors with a stable code and a public text, separate
+// from their cause.
 //
-// A fault says three things to three readers: its Code to a program, its
-// Detail to the person at the other end, its cause to the operator's log.
-// The detail never holds a path, a stack or a library's raw text. Faults know
-// nothing of HTTP: package httpapi owns the one table from code to status.
+// A fault has three readers: its Code is for programs, its Detail for the
+// client, its cause for the operator's log. The detail never contains a path, a
+// stack trace or a library's message. Faults are independent of HTTP: package
+// httpapi maps codes to statuses.
 package fault
 
 import (
@@ -13,42 +13,42 @@ import (
 	"syscall"
 )
 
-// Code is the stable, machine-readable name of a kind of failure. Codes are
-// part of the HTTP contract: they are added, never renamed.
+// Code is the stable name of a kind of failure. Codes are part of the HTTP
+// contract: they may be added, but never renamed.
 type Code string
 
 // The codes of the contract.
 const (
 	InvalidRequest      Code = "invalid_request"       // the request itself is malformed
-	DigestMismatch      Code = "digest_mismatch"       // the bytes are not those the client digested
+	DigestMismatch      Code = "digest_mismatch"       // the body does not match the client's digest
 	Unauthorized        Code = "unauthorized"          // no valid token
-	Forbidden           Code = "forbidden"             // Cloudflare Access has not let the request in
+	Forbidden           Code = "forbidden"             // Cloudflare Access did not allow the request
 	NotFound            Code = "not_found"             // no such image, job, file or route
 	MethodNotAllowed    Code = "method_not_allowed"    // the route exists, the method does not
 	UploadTimeout       Code = "upload_timeout"        // the body came too slowly or stopped
 	TooLarge            Code = "too_large"             // more bytes than limits.max_bytes
-	UnsupportedFormat   Code = "unsupported_format"    // not a picture of an accepted format
+	UnsupportedFormat   Code = "unsupported_format"    // not an image in a supported format
 	RangeNotSatisfiable Code = "range_not_satisfiable" // no byte of the file is in the range
-	PreconditionFailed  Code = "precondition_failed"   // If-Match or the like does not hold
+	PreconditionFailed  Code = "precondition_failed"   // If-Match or If-Unmodified-Since does not match
 	CorruptImage        Code = "corrupt_image"         // an accepted format, but damaged
 	TooManyPixels       Code = "too_many_pixels"       // over the pixel or decoded-memory limit
 	TooManyFrames       Code = "too_many_frames"       // an animation longer than limits.max_frames
-	ProcessingFailed    Code = "processing_failed"     // the codec process died or ran out of time, twice
-	InvalidOptions      Code = "invalid_options"       // well-formed, but no picture can be made so: too wide, or more than the format holds
-	InputForbidden      Code = "input_forbidden"       // the rules of this server refuse the URL, or an address it leads to
-	InputNotFound       Code = "input_not_found"       // the origin says that there is nothing at the URL
-	InputRefused        Code = "input_refused"         // the origin will not give it: a 4xx, or too many redirects
-	InputUnavailable    Code = "input_unavailable"     // the origin was not reached, was too slow, or answered 5xx, several times
-	QueueFull           Code = "queue_full"            // no place in the queue; try later
-	ShuttingDown        Code = "shutting_down"         // the daemon is stopping; try later
-	InsufficientStorage Code = "insufficient_storage"  // the disk is full; try later
-	Internal            Code = "internal"              // a fault of ours; the log has its cause
+	ProcessingFailed    Code = "processing_failed"     // the codec process died or timed out, twice
+	InvalidOptions      Code = "invalid_options"       // well-formed, but not possible: too wide, or too large for the format
+	InputForbidden      Code = "input_forbidden"       // this server's rules forbid the URL, or an address it resolves to
+	InputNotFound       Code = "input_not_found"       // the origin has nothing at the URL
+	InputRefused        Code = "input_refused"         // the origin refused: a 4xx, or too many redirects
+	InputUnavailable    Code = "input_unavailable"     // the origin was unreachable, too slow or answered 5xx, several times
+	QueueFull           Code = "queue_full"            // the queue is full; retry later
+	ShuttingDown        Code = "shutting_down"         // the daemon is stopping; retry later
+	InsufficientStorage Code = "insufficient_storage"  // the disk is full; retry later
+	Internal            Code = "internal"              // our fault; the cause is in the log
 )
 
-// Error is a failure with a code. Build one with New or Wrap.
+// Error is a failure with a code. Use New or Wrap to create one.
 type Error struct {
 	Code   Code
-	Detail string // one sentence for the person at the other end
+	Detail string // one sentence for the client
 	cause  error
 }
 
@@ -57,13 +57,13 @@ func New(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Wrap returns a fault with a cause, which goes to the log and to errors.Is
-// but never to a client.
+// Wrap returns a fault with a cause. The cause is logged and found by
+// errors.Is, but never sent to a client.
 func Wrap(code Code, cause error, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...), cause: cause}
 }
 
-// Error is the operator's text: code, detail and cause.
+// Error returns code, detail and cause, for the operator.
 func (e *Error) Error() string {
 	if e.cause == nil {
 		return string(e.Code) + ": " + e.Detail
@@ -71,12 +71,12 @@ func (e *Error) Error() string {
 	return string(e.Code) + ": " + e.Detail + ": " + e.cause.Error()
 }
 
-// Unwrap returns the cause, if there is one.
+// Unwrap returns the cause, or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
-// From returns err as a fault. A full disk is InsufficientStorage wherever it
-// was met; any other error without a code is Internal, with a detail that
-// gives nothing away.
+// From returns err as a fault. A full disk becomes InsufficientStorage; any
+// other error without a code becomes Internal, with a detail that reveals
+// nothing.
 func From(err error) *Error {
 	var e *Error
 	switch {
@@ -87,7 +87,7 @@ func From(err error) *Error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return Wrap(InsufficientStorage, err, "The disk is full.")
 	default:
-		return Wrap(Internal, err, "An unexpected error occurred; the log of the daemon has it under this request's id.")
+		return Wrap(Internal, err, "Internal error. See the server log for this request id.")
 	}
 }
 
@@ -99,8 +99,7 @@ func CodeOf(err error) Code {
 	return From(err).Code
 }
 
-// Temporary reports whether the same request may succeed later with nothing
-// changed but the state of the machine.
+// Temporary reports whether the same request may succeed later without changes.
 func (c Code) Temporary() bool {
 	switch c {
 	case QueueFull, ShuttingDown, InsufficientStorage:

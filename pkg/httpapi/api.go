@@ -1,11 +1,11 @@
-// Package httpapi is the HTTP contract: routes, authentication, problem
-// details, and the one map from fault to status.
+// Package httpapi implements the HTTP contract: routes, authentication, problem
+// details, and the mapping from faults to statuses.
 //
-// Handlers return an error or write an answer, never both; one wrapper gives
-// each request its id, writes the log line and turns errors and panics into
-// problem details. The package decides nothing about pictures or jobs: it
-// reads requests, asks the packages below, and writes what they say. It opens
-// no listener: daemon does.
+// Handlers either return an error or write a response. One wrapper assigns
+// request ids, writes the log line and turns errors and panics into problem
+// details. The package makes no decisions about images or jobs: it parses
+// requests, calls the packages below, and writes their results. It opens no
+// listener; package daemon does.
 package httpapi
 
 import (
@@ -28,14 +28,14 @@ import (
 // Config holds the settings of the API.
 type Config struct {
 	Listen         string        `mapstructure:"listen"`          // HOST:PORT
-	PublicURL      string        `mapstructure:"public_url"`      // base of the URLs in manifests; "" takes the request's own
-	SyncWait       time.Duration `mapstructure:"sync_wait"`       // how long an upload's answer may wait for the work
-	BodyIdle       time.Duration `mapstructure:"body_idle"`       // longest pause within a body
-	BodyRate       int64         `mapstructure:"body_rate"`       // bytes a second that a body must keep up on average
-	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host and Cf-Connecting-Ip are believed
+	PublicURL      string        `mapstructure:"public_url"`      // base URL in manifests; "" uses the request's scheme and host
+	SyncWait       time.Duration `mapstructure:"sync_wait"`       // the longest an upload's response waits for the work
+	BodyIdle       time.Duration `mapstructure:"body_idle"`       // the longest pause within a body
+	BodyRate       int64         `mapstructure:"body_rate"`       // minimum average rate of a body, bytes per second
+	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto, X-Forwarded-Host and Cf-Connecting-Ip are trusted
 }
 
-// DefaultConfig serves this machine only.
+// DefaultConfig listens on loopback only.
 func DefaultConfig() Config {
 	return Config{
 		Listen:         "127.0.0.1:8080",
@@ -78,28 +78,28 @@ func (c Config) proxies() ([]netip.Prefix, error) {
 	return prefixes, nil
 }
 
-// Deps are what the API works with.
+// Deps are the dependencies of the API.
 type Deps struct {
 	Optimize    *optimize.Service
 	Queue       *queue.Queue
 	Spool       *intake.Spool
 	Store       *publish.Store
 	Views       Views
-	Receivers   func(url string) error    // says why a webhook may not go there; nil takes no webhooks at all
-	Tokens      []string                  // any of them lets a client in; none lets everybody in
-	Access      func(*http.Request) error // says why a request through the tunnel may not come in; nil lets all in
+	Receivers   func(url string) error    // returns why a webhook must not be sent to url; nil disables webhooks
+	Tokens      []string                  // accepted bearer tokens; none disables authentication
+	Access      func(*http.Request) error // returns why a request through the tunnel is refused; nil accepts all
 	PublicFiles bool                      // GET /files/… needs no token
 	Checks      Checks
-	Stopping    <-chan struct{}   // closed when the daemon begins to stop
-	Observe     func(Observation) // told of every answered request; may be nil
+	Stopping    <-chan struct{}   // closed when shutdown begins
+	Observe     func(Observation) // called for every response; may be nil
 	Log         *zap.Logger
 }
 
-// Checks are the parts of /readyz: no error from a check is ready, with a
-// detail if there is one to tell; a part without a check is off.
+// Checks are the parts of /readyz. A check returns an error if its part is not
+// ready, and an optional detail otherwise. A part whose check is nil is off.
 type Checks map[string]func() (detail string, err error)
 
-// Observation is one answered request, for metrics.
+// Observation describes one response, for metrics.
 type Observation struct {
 	Route    string // the pattern, "POST /v1/images", or "none"
 	Status   int
@@ -115,7 +115,7 @@ type api struct {
 	proxies []netip.Prefix
 }
 
-// New returns the handler of the whole contract.
+// New returns the handler of the complete API.
 func New(c Config, d Deps) (http.Handler, error) {
 	proxies, err := c.proxies()
 	if err != nil {
@@ -128,7 +128,7 @@ func New(c Config, d Deps) (http.Handler, error) {
 	return a.routes(), nil
 }
 
-// routes is the flat list of what there is. HEAD goes where GET does.
+// routes registers all routes. HEAD is handled by the GET handlers.
 func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
 	files := a.private
@@ -161,7 +161,7 @@ func (a *api) private(h handler) http.Handler {
 	})
 }
 
-// signed lets in who has a token, or a link that has not expired.
+// signed accepts requests with a token or a valid URL signature.
 func (a *api) signed(h handler) http.Handler {
 	return handler(func(w *response, r *http.Request) error {
 		query := r.URL.Query()
@@ -173,7 +173,7 @@ func (a *api) signed(h handler) http.Handler {
 		case err == nil:
 			return h(w, r)
 		case signedurl.Signed(query):
-			return fault.New(fault.Unauthorized, "This link has expired or is not whole; whoever gave it can ask for a new one.")
+			return fault.New(fault.Unauthorized, "This signed URL has expired or is incomplete; request a new one.")
 		default:
 			return err
 		}

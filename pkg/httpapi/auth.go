@@ -9,8 +9,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// authenticator knows tokens by their digests, which have one length, so that
-// comparing them takes the same time whatever was sent.
+// authenticator compares tokens by their digests, which have equal length, so
+// that a comparison takes constant time.
 type authenticator struct{ digests [][sha256.Size]byte }
 
 func newAuthenticator(tokens []string) *authenticator {
@@ -28,7 +28,7 @@ func (a *authenticator) check(r *http.Request) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	sent := sha256.Sum256([]byte(token))
 	known := 0
-	for _, d := range a.digests { // all of them: which one it was takes no longer
+	for _, d := range a.digests { // compare all, so that timing does not reveal which one matched
 		known |= subtle.ConstantTimeCompare(d[:], sent[:])
 	}
 	if !strings.EqualFold(scheme, "Bearer") || known == 0 {

@@ -14,61 +14,62 @@ import (
 // paceGrace is how long a body may be slower than its rate at the start.
 const paceGrace = 10 * time.Second
 
-// pacedBody is a body that may take its time but must keep coming: a slow
-// phone gets through a tunnel, a dead one is cut off. There is no limit to the
-// whole time. Its errors are faults.
+// pacedBody reads a request body that may be slow but must keep arriving: a
+// slow phone gets through a tunnel, a dead one is cut off. The total time is
+// unlimited. Its errors are faults.
 type pacedBody struct {
-	body  io.Reader
-	most  int // bytes that one read asks for
-	conn  *http.ResponseController
-	idle  time.Duration
-	rate  int64
-	fits  func(n int64) error // so many bytes, in all
-	began time.Time
-	n     int64
+	body      io.Reader
+	maxRead   int // bytes per read
+	conn      *http.ResponseController
+	idle      time.Duration
+	rate      int64
+	checkSize func(n int64) error // checks the total size
+	began     time.Time
+	n         int64
 }
 
-// chunkRead is how much is asked for at once of a body without a length:
-// net/http comes back only when it has all of it, and each read has one
-// deadline.
+// chunkRead is the read size for bodies without a length: net/http returns only
+// when it has all bytes, and each read has one deadline.
 const chunkRead = 4 << 10
 
-// paced reads the request's body so. The caller ends with release.
+// paced returns the request's body as a pacedBody. The caller must call release
+// at the end.
 func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
-	b := &pacedBody{body: r.Body, most: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, fits: a.bodyFits, began: time.Now()}
+	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: a.checkBodySize, began: time.Now()}
 	if r.ContentLength < 0 {
-		b.most = chunkRead
+		b.maxRead = chunkRead
 	}
 	return b
 }
 
 func (b *pacedBody) Read(p []byte) (int, error) {
-	// Not every connection has deadlines; then its owner bounds the pauses.
+	// Some connections do not support deadlines; then their owner limits the
+	// pauses.
 	_ = b.conn.SetReadDeadline(time.Now().Add(b.idle))
-	n, err := b.body.Read(p[:min(len(p), b.most)])
+	n, err := b.body.Read(p[:min(len(p), b.maxRead)])
 	if err == nil {
-		b.release() // over HTTP/2 it would end the body while what came is being written
+		b.release() // over HTTP/2 the deadline would abort the body while the data is being written
 	}
 	b.n += int64(n)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return n, fault.Wrap(fault.UploadTimeout, err, "Nothing came for %v; send the picture again.", b.idle)
+		return n, fault.Wrap(fault.UploadTimeout, err, "No data arrived for %v; send the image again.", b.idle)
 	case err != nil && !errors.Is(err, io.EOF):
-		return n, fault.Wrap(fault.InvalidRequest, err, "The body ended before its declared end.")
+		return n, fault.Wrap(fault.InvalidRequest, err, "The body is shorter than declared; send it again.")
 	}
-	if tooLong := b.fits(b.n); tooLong != nil { // the last bytes may come with io.EOF
+	if tooLong := b.checkSize(b.n); tooLong != nil { // the last bytes may arrive together with io.EOF
 		return n, tooLong
 	}
 	if late := time.Since(b.began) - paceGrace; err == nil && late > 0 && b.n < b.rate*int64(late/time.Second) {
-		return n, fault.New(fault.UploadTimeout, "The body came at less than %d bytes a second; send the picture again.", b.rate)
+		return n, fault.New(fault.UploadTimeout, "The body arrived at less than %d bytes per second; send the image again.", b.rate)
 	}
 	return n, err
 }
 
-// bodyFits is the size limit with what a form may add: a body without a length
-// is bounded as it comes, whatever of it reaches the spool.
-func (a *api) bodyFits(n int64) error { return a.Spool.Fits(n - formSlack) }
+// checkBodySize applies the size limit, plus the overhead of a form, to a body
+// whose length is unknown.
+func (a *api) checkBodySize(n int64) error { return a.Spool.CheckSize(n - formSlack) }
 
-// release takes the deadline off the connection: it would end the request
-// while the work goes on.
+// release clears the read deadline, which would abort the request while the
+// work goes on.
 func (b *pacedBody) release() { _ = b.conn.SetReadDeadline(time.Time{}) }

@@ -17,9 +17,9 @@ import (
 func TestABodyIsMeasuredToItsLastByte(t *testing.T) {
 	for length, want := range map[int]fault.Code{4: "", 5: fault.TooLarge} {
 		b := &pacedBody{
-			body: iotest.DataErrReader(strings.NewReader(strings.Repeat("x", length))), most: math.MaxInt,
+			body: iotest.DataErrReader(strings.NewReader(strings.Repeat("x", length))), maxRead: math.MaxInt,
 			conn: http.NewResponseController(httptest.NewRecorder()), began: time.Now(),
-			fits: func(n int64) error {
+			checkSize: func(n int64) error {
 				if n > 4 {
 					return fault.New(fault.TooLarge, "too large")
 				}

@@ -8,8 +8,9 @@ import (
 
 type tunnelKey struct{}
 
-// ThroughTunnel gives a handler of New what has come through Cloudflare's
-// tunnel: there the edge's word counts, for nobody else can have put it there.
+// ThroughTunnel wraps a handler of New for requests that arrive through
+// Cloudflare's tunnel. There the edge's headers are trusted, since nobody else
+// can set them.
 func ThroughTunnel(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tunnelKey{}, true)))
@@ -18,20 +19,20 @@ func ThroughTunnel(h http.Handler) http.Handler {
 
 func throughTunnel(r *http.Request) bool { return r.Context().Value(tunnelKey{}) != nil }
 
-// letIn is why a request may not come in at all, by its way here.
-func (a *api) letIn(r *http.Request) error {
+// checkAccess returns why Cloudflare Access refuses a request, or nil.
+func (a *api) checkAccess(r *http.Request) error {
 	if a.Access == nil || !throughTunnel(r) {
 		return nil
 	}
 	return a.Access(r)
 }
 
-// base is the scheme and host of the URLs in an answer.
+// base returns the base of the URLs in a response.
 func (a *api) base(r *http.Request) string { return a.Views.Base(a.ownBase(r)) }
 
-// ownBase is the scheme and host that the client used. The edge says by which
-// scheme; a host in a header it passes on from whoever wrote it, so that one
-// counts from a configured proxy alone.
+// ownBase returns the scheme and host the client used. The edge sets the
+// scheme; it passes on X-Forwarded-Host from visitors, so that header is
+// trusted only from a configured proxy.
 func (a *api) ownBase(r *http.Request) string {
 	scheme, host := "http", r.Host
 	if r.TLS != nil {
@@ -47,8 +48,8 @@ func (a *api) ownBase(r *http.Request) string {
 	return scheme + "://" + host
 }
 
-// client is the address of who sent the request, for the log: as the edge
-// tells it, or of the connection's other end.
+// client returns the address of the client for the log: from the edge's or
+// proxy's header, otherwise the peer's.
 func (a *api) client(r *http.Request) string {
 	if throughTunnel(r) || a.fromProxy(r) {
 		if ip, err := netip.ParseAddr(r.Header.Get("Cf-Connecting-Ip")); err == nil {
@@ -64,7 +65,7 @@ func (a *api) client(r *http.Request) string {
 // fromProxy reports whether the request came from a configured proxy.
 func (a *api) fromProxy(r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || throughTunnel(r) { // the other end is the edge, or none
+	if err != nil || throughTunnel(r) { // the peer is the edge, or a unix socket
 		return false
 	}
 	for _, p := range a.proxies {

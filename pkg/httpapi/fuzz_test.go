@@ -121,7 +121,7 @@ func FuzzMultipart(f *testing.F) {
 		var p problem
 		d := json.NewDecoder(w.Body)
 		d.DisallowUnknownFields()
-		if err := d.Decode(&p); err != nil || p.Status != w.Code || kinds[p.Code].status != w.Code || !slices.Contains(refusals, p.Code) {
+		if err := d.Decode(&p); err != nil || p.Status != w.Code || statusByCode[p.Code].status != w.Code || !slices.Contains(refusals, p.Code) {
 			t.Errorf("the answer is %d %+v (%v)", w.Code, p, err)
 		}
 		if !utf8.ValidString(p.Detail) || strings.Contains(p.Detail, dir) {

@@ -20,30 +20,31 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// handler answers a request or returns why not.
+// handler writes a response or returns an error.
 type handler func(w *response, r *http.Request) error
 
-// ServeHTTP is called by the mux, with what wrap has made.
+// ServeHTTP is called by the mux with the response that wrap created.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rw := w.(*response)
 	rw.err = h(rw, r)
 }
 
-// response is the writer of one answer, and what is to be known of it.
+// response wraps the ResponseWriter of one response and records what the log
+// needs.
 type response struct {
 	http.ResponseWriter
 	requestID string
 	status    int // 0 until the header is written
 	bytes     int64
-	err       error // why the handler did not answer
+	err       error // error of the handler
 }
 
-// statusClientGone is logged, never sent: nobody is there to read it.
+// statusClientGone is logged, but never sent: the client is gone.
 const statusClientGone = 499
 
 var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]{1,128}$`)
 
-// wrap is around every request.
+// wrap wraps the mux with request ids, error handling, logging and metrics.
 func (a *api) wrap(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		began := time.Now()
@@ -55,33 +56,33 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		body := &countingBody{ReadCloser: r.Body}
 		r.Body = body
-		if r.ContentLength != 0 && r.ProtoMajor == 1 { // a body that no handler reads, net/http does; one that does has its own deadlines
+		if r.ContentLength != 0 && r.ProtoMajor == 1 { // net/http reads a body that no handler reads; handlers that do set their own deadlines
 			_ = http.NewResponseController(rw).SetReadDeadline(began.Add(drainTime))
 		}
 
 		h, route := mux.Handler(r)
-		if _, ours := h.(handler); !ours { // nothing, or the mux's redirect to a path without // or ..
+		if _, ours := h.(handler); !ours { // no route, or the mux's redirect to a cleaned path
 			h, route = handler(func(w *response, r *http.Request) error { return noRoute(mux, w, r) }), "none"
 		} else {
-			h = mux // which fills in the path's values
+			h = mux // sets the path values
 		}
-		if w.err = a.letIn(r); w.err == nil {
+		if w.err = a.checkAccess(r); w.err == nil {
 			w.err = serve(h, w, r)
 		}
-		half := w.err != nil && w.status != 0
-		if w.err != nil && !half {
+		partial := w.err != nil && w.status != 0
+		if w.err != nil && !partial {
 			w.fail(r, body)
 		}
 		took := time.Since(began)
 		a.log(w, r, route, took, body.n)
 		a.Observe(Observation{Route: route, Status: w.status, Took: took, BytesIn: body.n, BytesOut: w.bytes})
-		if half || w.status == statusClientGone {
-			panic(http.ErrAbortHandler) // cut it off, so that nobody takes it for a whole answer
+		if partial || w.status == statusClientGone {
+			panic(http.ErrAbortHandler) // abort, so that the response is not mistaken for a complete one
 		}
 	})
 }
 
-// serve runs the handler; a panic is an error like any other.
+// serve runs the handler and turns a panic into an error.
 func serve(h http.Handler, w *response, r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -92,19 +93,19 @@ func serve(h http.Handler, w *response, r *http.Request) (err error) {
 	return w.err
 }
 
-// noRoute says why no route matches: the path, or only the method.
+// noRoute returns why no route matches: the path or the method.
 func noRoute(mux *http.ServeMux, w *response, r *http.Request) error {
 	probe := &discard{header: make(http.Header)}
 	mux.ServeHTTP(probe, r)
 	if probe.status != http.StatusMethodNotAllowed {
-		return fault.New(fault.NotFound, "There is nothing at this path.")
+		return fault.New(fault.NotFound, "There is no resource at this path.")
 	}
 	allowed := probe.header.Get("Allow")
 	w.Header().Set("Allow", allowed)
-	return fault.New(fault.MethodNotAllowed, "This path allows %s.", allowed)
+	return fault.New(fault.MethodNotAllowed, "This path allows only %s.", allowed)
 }
 
-// discard is a ResponseWriter for the answer that only its header counts of.
+// discard is a ResponseWriter that records only header and status.
 type discard struct {
 	header http.Header
 	status int
@@ -114,9 +115,8 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 
-// fail answers with the problem, unless the client hung up while it waited.
-// (The context ends with a body that is cut short too, and that client may
-// still read.)
+// fail writes the problem, unless the client is gone. (The context also ends if
+// a body is truncated, and that client may still read.)
 func (w *response) fail(r *http.Request, body *countingBody) {
 	if errors.Is(w.err, context.Canceled) {
 		w.status = statusClientGone
@@ -128,20 +128,19 @@ func (w *response) fail(r *http.Request, body *countingBody) {
 	}
 }
 
-// drainBytes and drainTime bound what is read of a refused body.
+// drainBytes and drainTime limit how much of a refused body is read.
 const (
 	drainBytes = 16 << 20
 	drainTime  = 5 * time.Second
 )
 
-// drain reads on for a while after a refusal: most clients send their whole
-// body before they look for an answer, and a connection closed under them
-// would hide it. A client that asked first (100-continue) waits for the answer,
-// and one that stopped sending is not waited for.
+// drain reads the rest of a refused body for a while: most clients send the
+// complete body before they read the response, and closing the connection early
+// would hide it. A client that sent Expect: 100-continue waits for the
+// response, and a stalled client is not waited for.
 //
-// What is left of the body then is not to be read at all: net/http would read
-// on before it answers, and again before it closes the connection, however
-// long that takes.
+// The remainder is not read at all: net/http would otherwise read on before it
+// responds, and again before it closes the connection, without a time limit.
 func drain(w *response, r *http.Request, body *countingBody) {
 	if r.ContentLength == 0 {
 		return
@@ -150,7 +149,7 @@ func drain(w *response, r *http.Request, body *countingBody) {
 	asks := body.n == 0 && r.Header.Get("Expect") != ""
 	if body.err == nil && !asks && fault.CodeOf(w.err) != fault.UploadTimeout {
 		_ = c.SetReadDeadline(time.Now().Add(drainTime))
-		_, _ = io.CopyN(io.Discard, body, drainBytes) // what cannot be read changes nothing
+		_, _ = io.CopyN(io.Discard, body, drainBytes) // errors do not matter
 		_ = c.SetReadDeadline(time.Time{})
 	}
 	if !errors.Is(body.err, io.EOF) {
@@ -159,7 +158,7 @@ func drain(w *response, r *http.Request, body *countingBody) {
 	}
 }
 
-// countingBody knows how much of a body was read, and how reading ended.
+// countingBody counts the bytes read from a body and records the final error.
 type countingBody struct {
 	io.ReadCloser
 	n   int64
@@ -176,7 +175,7 @@ func (b *countingBody) Read(p []byte) (int, error) {
 }
 
 func (a *api) log(w *response, r *http.Request, route string, took time.Duration, bytesIn int64) {
-	write := a.Log.Debug // one line a request wears out an SD card
+	write := a.Log.Debug // one line per request would wear out an SD card
 	switch {
 	case w.status >= 500 && w.status != http.StatusInsufficientStorage:
 		write = a.Log.Error
@@ -188,7 +187,7 @@ func (a *api) log(w *response, r *http.Request, route string, took time.Duration
 		zap.Int64("bytes_in", bytesIn), zap.Int64("bytes_out", w.bytes), zap.Error(w.err))
 }
 
-// cut bounds what a client can write into a line of the log.
+// cut limits the length of client input in a log line.
 func cut(s string) string {
 	const most = 200
 	if len(s) <= most {
@@ -213,29 +212,29 @@ func (w *response) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom lets io.Copy send a file without its bytes passing through here.
+// ReadFrom lets io.Copy use sendfile.
 func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	n, err := io.Copy(w.ResponseWriter, r)
 	w.bytes += n
 	return n, err
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap supports http.ResponseController.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// writeSlack and writeRate give the time that a client has to take an answer.
+// writeSlack and writeRate determine the time a client has to read a response.
 const (
 	writeSlack = 30 * time.Second
-	writeRate  = 8 << 10 // bytes a second
+	writeRate  = 8 << 10 // bytes per second
 )
 
-// allowTime sets the deadline for an answer of this many bytes.
+// allowTime sets the write deadline for a response of n bytes.
 func (w *response) allowTime(n int64) {
-	// Not every writer has deadlines; then its owner bounds the time.
+	// Some writers do not support deadlines; then their owner limits the time.
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeSlack + time.Duration(n/writeRate)*time.Second))
 }
 
-// json answers with v, which is not to be cached.
+// json writes v as an uncacheable JSON response.
 func (w *response) json(status int, v any) error { return w.write(status, "application/json", v) }
 
 func (w *response) write(status int, contentType string, v any) error {
@@ -243,7 +242,7 @@ func (w *response) write(status int, contentType string, v any) error {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("encode answer: %w", err)
+		return fmt.Errorf("encode response: %w", err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)

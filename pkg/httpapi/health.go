@@ -14,9 +14,9 @@ func (a *api) getHealth(w *response, _ *http.Request) error {
 	return w.json(http.StatusOK, health{"ok"})
 }
 
-// readiness is whether uploads can be taken now, part by part.
+// readiness reports whether uploads are accepted, by part.
 type readiness struct {
-	Status string          `json:"status"` // ready, or not_ready as soon as one part is or the daemon stops
+	Status string          `json:"status"` // ready, or not_ready if a part is not or the daemon is stopping
 	Parts  map[string]part `json:"parts"`
 }
 

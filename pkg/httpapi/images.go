@@ -30,7 +30,7 @@ func (a *api) deleteImage(w *response, r *http.Request) error {
 	return nil
 }
 
-// The page size of a listing.
+// Page sizes of a listing.
 const (
 	defaultLimit = 20
 	maxLimit     = 100
@@ -39,7 +39,7 @@ const (
 // listing is one page, newest first.
 type listing struct {
 	Items []manifest.Manifest `json:"items"`
-	Next  *string             `json:"next"` // cursor of the next page, null on the last
+	Next  *string             `json:"next"` // cursor of the next page; null on the last
 }
 
 func (a *api) listImages(w *response, r *http.Request) error {
@@ -69,8 +69,8 @@ func (a *api) listImages(w *response, r *http.Request) error {
 	return w.json(http.StatusOK, page)
 }
 
-// getFile serves one file of a set. Its content follows from its name, so it
-// may be cached for ever.
+// getFile serves one file of a set. Its name determines its content, so it may
+// be cached forever.
 func (a *api) getFile(w *response, r *http.Request) error {
 	id, name := r.PathValue("id"), r.PathValue("name")
 	if name == manifest.FileName {
@@ -121,17 +121,17 @@ func serveFile(w *response, r *http.Request, f file) error {
 	if rw.refused == 0 {
 		return nil
 	}
-	for _, of := range []string{"Repr-Digest", "ETag", "Last-Modified"} { // they are the file's, not the problem's
+	for _, of := range []string{"Repr-Digest", "ETag", "Last-Modified"} { // they describe the file, not the problem
 		h.Del(of)
 	}
 	if rw.refused == http.StatusPreconditionFailed {
-		return fault.New(fault.PreconditionFailed, "The file is not the one that the request is for.")
+		return fault.New(fault.PreconditionFailed, "The file does not match the precondition of the request.")
 	}
-	return fault.New(fault.RangeNotSatisfiable, "The file has %d bytes, none of them in the range.", f.bytes)
+	return fault.New(fault.RangeNotSatisfiable, "The file has %d bytes, none of them in the requested range.", f.bytes)
 }
 
-// contentWriter holds back the errors that http.ServeContent answers by
-// itself, so that they become problems like any other.
+// contentWriter intercepts the errors that http.ServeContent writes, so that
+// they become problems.
 type contentWriter struct {
 	*response
 	refused int // status; 0 for none

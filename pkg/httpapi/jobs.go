@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// The longest parts of a job's description, bytes. Descriptions are held in
+// Limits on parts of a job description, in bytes. Descriptions are held in
 // memory while their jobs wait.
 const (
 	maxDescription = 64 << 10
@@ -24,7 +24,7 @@ const (
 	maxMetadata    = 4 << 10
 )
 
-// jobRequest is a job as its client describes it.
+// jobRequest is the body of POST /jobs.
 type jobRequest struct {
 	Input      string          `json:"input"`
 	Kind       *string         `json:"kind"`
@@ -33,7 +33,7 @@ type jobRequest struct {
 	Metadata   json.RawMessage `json:"metadata"`
 }
 
-// postJob takes a job that names its picture.
+// postJob accepts a job whose input is a URL or a stored image.
 func (a *api) postJob(w *response, r *http.Request) error {
 	if err := onlyQuery(r); err != nil {
 		return err
@@ -45,7 +45,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Spool.Room(0); err != nil {
+	if err := a.Spool.CheckSpace(0); err != nil {
 		return err
 	}
 	ticket, err := a.Optimize.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata},
@@ -56,7 +56,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	return a.answerAccepted(w, r, ticket.Job())
 }
 
-// answerAccepted tells a client the id of its job.
+// answerAccepted responds 202 with the job and its location.
 func (a *api) answerAccepted(w *response, r *http.Request, j job.Job) error {
 	w.Header().Set("Location", "/jobs/"+j.ID)
 	return a.answerJob(w, r, http.StatusAccepted, j)
@@ -75,9 +75,9 @@ func (a *api) answerJob(w *response, r *http.Request, status int, j job.Job) err
 
 func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
 	body := a.paced(w, r)
-	body.fits = func(n int64) error {
+	body.checkSize = func(n int64) error {
 		if n > maxDescription {
-			return fault.New(fault.TooLarge, "A job's description has at most %d bytes; send large pictures to /v1/images.", maxDescription)
+			return fault.New(fault.TooLarge, "The job description exceeds %d bytes; upload images to /v1/images.", maxDescription)
 		}
 		return nil
 	}
@@ -108,7 +108,7 @@ func (a *api) checkJobRequest(request *jobRequest) error {
 	}
 	switch {
 	case len(request.Metadata) > maxMetadata:
-		return fault.New(fault.InvalidRequest, "metadata has at most %d bytes.", maxMetadata)
+		return fault.New(fault.InvalidRequest, "metadata must be at most %d bytes.", maxMetadata)
 	case request.Metadata != nil && request.Metadata[0] != '{':
 		return fault.New(fault.InvalidRequest, "metadata must be a JSON object.")
 	}
@@ -119,9 +119,9 @@ func checkInput(input string) error {
 	id, isImage := job.ImageInput(input)
 	switch {
 	case input == "":
-		return fault.New(fault.InvalidRequest, "input is missing: a URL, or image: and the id of an image that is here.")
+		return fault.New(fault.InvalidRequest, "input is required: an http(s) URL, or image:{id} of a stored image.")
 	case isImage && !ladder.ValidID(id):
-		return fault.New(fault.InvalidRequest, "input: what follows image: is not the id of an image.")
+		return fault.New(fault.InvalidRequest, "input: image: must be followed by an image id.")
 	case isImage:
 		return nil
 	default:
@@ -129,14 +129,14 @@ func checkInput(input string) error {
 	}
 }
 
-// checkWebhook accepts none, too.
+// checkWebhook also accepts "", which means no webhook.
 func (a *api) checkWebhook(webhook string) error {
 	const name = "webhook_url"
 	if webhook == "" {
 		return nil
 	}
 	if a.Receivers == nil {
-		return fault.New(fault.InvalidRequest, "%s: this server signs no webhooks; its operator can set webhook.secrets.", name)
+		return fault.New(fault.InvalidRequest, "%s: this server does not send webhooks; its operator can set webhook.secrets.", name)
 	}
 	if err := checkURL(name, webhook); err != nil {
 		return err
@@ -149,21 +149,21 @@ func (a *api) checkWebhook(webhook string) error {
 	return err
 }
 
-// checkURL looks at the form of a URL alone: whether it leads anywhere that is
-// allowed is seen when it is dialled.
+// checkURL checks only the form of a URL; its destination is checked when it is
+// dialed.
 func checkURL(name, s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil, len(s) > maxURL, u.Scheme != "https" && u.Scheme != "http", u.Host == "":
-		return fault.New(fault.InvalidRequest, "%s must be like https://www.example.com/cat.jpg, of at most %d bytes.", name, maxURL)
+		return fault.New(fault.InvalidRequest, "%s must be a URL like https://www.example.com/cat.jpg, at most %d bytes long.", name, maxURL)
 	case u.User != nil:
-		return fault.New(fault.InvalidRequest, "%s must not hold a user name or password.", name)
+		return fault.New(fault.InvalidRequest, "%s must not contain a user name or password.", name)
 	default:
 		return nil
 	}
 }
 
-// jsonFault says what is wrong with a JSON body.
+// jsonFault returns a fault that describes an invalid JSON body.
 func jsonFault(err error) error {
 	var f *fault.Error
 	var syntax *json.SyntaxError
@@ -175,15 +175,15 @@ func jsonFault(err error) error {
 	case errors.As(err, &member):
 		return fault.New(fault.InvalidRequest, "%s.", member)
 	case errors.As(err, &syntax):
-		return fault.Wrap(fault.InvalidRequest, err, "The body is not JSON: something is wrong at byte %d.", syntax.Offset)
+		return fault.Wrap(fault.InvalidRequest, err, "The body is not valid JSON: syntax error at byte %d.", syntax.Offset)
 	case errors.As(err, &kind) && kind.Field != "":
 		return fault.Wrap(fault.InvalidRequest, err, "%s must not be a JSON %s.", kind.Field, kind.Value)
 	default:
-		return fault.Wrap(fault.InvalidRequest, err, "The body must be one JSON object that describes a job.")
+		return fault.Wrap(fault.InvalidRequest, err, "The body must be a single JSON object that describes a job.")
 	}
 }
 
-// getJob answers with a job; Prefer: wait=N holds the answer until its end.
+// getJob returns a job; with Prefer: wait=N it waits for the end of the job.
 func (a *api) getJob(w *response, r *http.Request) error {
 	id := r.PathValue("id")
 	j, err := a.Queue.Get(id)

@@ -10,13 +10,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// openAPIYAML is written by hand: it is the contract, and the tests hold every
-// answer of a running daemon against it.
+// openAPIYAML is written by hand. It is the contract: tests check every
+// response of a running daemon against it.
 //
 //go:embed openapi.yaml
 var openAPIYAML []byte
 
-// openAPI is the document as JSON.
+// openAPI returns the document as JSON.
 var openAPI = sync.OnceValues(func() (json.RawMessage, error) {
 	var document any
 	if err := yaml.Unmarshal(openAPIYAML, &document); err != nil {

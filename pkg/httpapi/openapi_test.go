@@ -97,7 +97,7 @@ func TestTheDocumentHasTheCodesThatThereAre(t *testing.T) {
 	var d document
 	readDocument(t, &d)
 	problems, jobs := d.Components.Schemas["Problem"].Properties.Code.Enum, d.Components.Schemas["JobError"].Properties.Code.Enum
-	if got, want := slices.Sorted(slices.Values(problems)), slices.Sorted(maps.Keys(kinds)); !slices.Equal(got, want) {
+	if got, want := slices.Sorted(slices.Values(problems)), slices.Sorted(maps.Keys(statusByCode)); !slices.Equal(got, want) {
 		t.Errorf("problems have the codes\n%q, the map to HTTP has\n%q", got, want)
 	}
 	all := slices.Sorted(slices.Values(faultCodes(t)))
@@ -120,7 +120,7 @@ func TestTheGuideHasEveryCodeOnce(t *testing.T) {
 	var d document
 	readDocument(t, &d)
 	statuses := make(map[fault.Code]string)
-	for code, kind := range kinds {
+	for code, kind := range statusByCode {
 		statuses[code] = strconv.Itoa(kind.status)
 	}
 	for _, tc := range []struct {
@@ -128,8 +128,8 @@ func TestTheGuideHasEveryCodeOnce(t *testing.T) {
 		codes        []fault.Code
 		status       map[fault.Code]string
 	}{
-		{"### Codes of errors", "(?m)^\\| (\\d+) \\| `(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", slices.Collect(maps.Keys(kinds)), statuses},
-		{"### Codes of failed jobs", "(?m)^\\|( )`(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", d.Components.Schemas["JobError"].Properties.Code.Enum, nil},
+		{"### Error codes", "(?m)^\\| (\\d+) \\| `(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", slices.Collect(maps.Keys(statusByCode)), statuses},
+		{"### Error codes of failed jobs", "(?m)^\\|( )`(\\w+)` \\| .*\\w.* \\| .*\\w.* \\|$", d.Components.Schemas["JobError"].Properties.Code.Enum, nil},
 	} {
 		_, section, ok := strings.Cut(string(guide), "\n"+tc.heading+"\n")
 		if !ok {

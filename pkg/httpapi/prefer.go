@@ -12,18 +12,18 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// preference is what a client asked for by Prefer (RFC 7240).
+// preference is the parsed Prefer header (RFC 7240).
 type preference struct {
 	wait    time.Duration
-	applied string // for Preference-Applied; "" when nothing was asked for
+	applied string // for Preference-Applied; "" if nothing was requested
 }
 
-// parsePreference reads Prefer. wait=N is capped, and without it the longest
-// wait is otherwise, or none for respond-async. A header that cannot be read
-// is ignored, as the RFC has it.
+// parsePreference parses Prefer. wait=N is capped at longest. The default wait
+// is otherwise, and 0 for respond-async. An unparsable header is ignored, as
+// required by the RFC.
 func parsePreference(r *http.Request, otherwise, longest time.Duration) preference {
 	none := preference{wait: otherwise}
-	// Names of preferences have no case; in the grammar they have.
+	// Preference names are case-insensitive; keys of structured fields are not.
 	dictionary, err := httpsfv.UnmarshalDictionary([]string{strings.ToLower(strings.Join(r.Header.Values("Prefer"), ","))})
 	if err != nil {
 		return none
@@ -40,7 +40,7 @@ func parsePreference(r *http.Request, otherwise, longest time.Duration) preferen
 	return none
 }
 
-// acknowledge tells the client what was read, if it asked for anything.
+// acknowledge sets Preference-Applied, if a preference was requested.
 func (p preference) acknowledge(w *response) {
 	if p.applied != "" {
 		w.Header().Set("Preference-Applied", p.applied)
@@ -56,8 +56,8 @@ func member(d *httpsfv.Dictionary, name string) (httpsfv.Item, bool) {
 	return item, ok
 }
 
-// contentDigest is the SHA-256 of the body that the client sent with it (RFC
-// 9530), or nil. Digests by other algorithms are ignored, as the RFC has it.
+// contentDigest returns the SHA-256 from Content-Digest (RFC 9530), or nil.
+// Other algorithms are ignored, as required by the RFC.
 func contentDigest(r *http.Request) ([]byte, error) {
 	values := r.Header.Values("Content-Digest")
 	if len(values) == 0 {
@@ -65,7 +65,7 @@ func contentDigest(r *http.Request) ([]byte, error) {
 	}
 	dictionary, err := httpsfv.UnmarshalDictionary(values)
 	if err != nil {
-		return nil, fault.Wrap(fault.InvalidRequest, err, "Content-Digest must be like sha-256=:…base64…:")
+		return nil, fault.Wrap(fault.InvalidRequest, err, "Content-Digest must have the form sha-256=:BASE64:.")
 	}
 	item, ok := member(dictionary, "sha-256")
 	if !ok {
@@ -73,7 +73,7 @@ func contentDigest(r *http.Request) ([]byte, error) {
 	}
 	digest, ok := item.Value.([]byte)
 	if !ok || len(digest) != sha256.Size {
-		return nil, fault.New(fault.InvalidRequest, "Content-Digest: sha-256 must be %d bytes between colons, in base64.", sha256.Size)
+		return nil, fault.New(fault.InvalidRequest, "Content-Digest: sha-256 must be %d bytes in base64, between colons.", sha256.Size)
 	}
 	return digest, nil
 }

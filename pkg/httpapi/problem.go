@@ -7,8 +7,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// kinds is the one map from a fault's code to HTTP.
-var kinds = map[fault.Code]struct {
+// statusByCode maps fault codes to HTTP statuses and titles.
+var statusByCode = map[fault.Code]struct {
 	status int
 	title  string
 }{
@@ -34,7 +34,7 @@ var kinds = map[fault.Code]struct {
 	fault.Internal:            {http.StatusInternalServerError, "Internal error"},
 }
 
-// problem is RFC 9457 problem details, with a code for programs.
+// problem is an RFC 9457 problem with a code for programs.
 type problem struct {
 	Type      string     `json:"type"`
 	Title     string     `json:"title"`
@@ -44,17 +44,17 @@ type problem struct {
 	RequestID string     `json:"request_id"`
 }
 
-// retryAfter is what a client is told to wait for a temporary failure, or
-// before it asks for a job again, in seconds.
+// Retry-After for temporary failures and for jobs that have not ended, in
+// seconds.
 const (
 	retryAfterFailure = 10
 	retryAfterJob     = 1
 )
 
 func (w *response) problem(f *fault.Error) error {
-	kind, ok := kinds[f.Code]
+	kind, ok := statusByCode[f.Code]
 	if !ok {
-		kind = kinds[fault.Internal]
+		kind = statusByCode[fault.Internal]
 	}
 	h := w.Header()
 	if f.Code.Temporary() {

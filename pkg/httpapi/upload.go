@@ -24,8 +24,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
-// postImage takes one picture and answers with its manifest, or with the job
-// that will make it.
+// postImage accepts one image and responds with its manifest, or with its job.
 func (a *api) postImage(w *response, r *http.Request) error {
 	if err := onlyQuery(r, "filename", "webhook_url"); err != nil {
 		return err
@@ -38,7 +37,7 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// All that can be refused is refused before the body is read.
+	// Everything that can be refused is refused before the body is read.
 	place, err := a.admit(r)
 	if err != nil {
 		return err
@@ -48,7 +47,7 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
 	receive := a.Spool.Receive
 	if prefer.wait > 0 && webhook.URL == "" {
-		receive = a.Spool.ReceiveInMemory // it may be published before anybody is told of it
+		receive = a.Spool.ReceiveInMemory // no id is returned before the set is published, so memory suffices
 	}
 	upload, err := a.receive(r, body, digest, receive)
 	body.release()
@@ -64,13 +63,13 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	return a.answerUpload(w, r, submission, prefer, received)
 }
 
-// formSlack is what a form may add to its one picture, bytes.
+// formSlack is the allowed overhead of a form, in bytes.
 const formSlack = 64 << 10
 
 func (a *api) refuseWhenStopping() error {
 	select {
 	case <-a.Stopping:
-		return fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
 	default:
 		return nil
 	}
@@ -82,28 +81,28 @@ func (a *api) admit(r *http.Request) (*queue.Place, error) {
 	}
 	length := r.ContentLength
 	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == formType {
-		length -= formSlack // what the part itself may hold is seen when it comes
+		length -= formSlack // the part's own size is checked while it arrives
 	}
-	if err := a.Spool.Fits(length); err != nil {
+	if err := a.Spool.CheckSize(length); err != nil {
 		return nil, err
 	}
-	if err := a.Spool.Room(r.ContentLength); err != nil {
+	if err := a.Spool.CheckSpace(r.ContentLength); err != nil {
 		return nil, err
 	}
 	return a.Queue.Reserve()
 }
 
-// receiver is a way into the spool.
-type receiver func(body io.Reader, filename string) (*intake.Upload, error)
+// receiveFunc stores a body in the spool.
+type receiveFunc func(body io.Reader, filename string) (*intake.Upload, error)
 
-// formType is the one media type that is looked at: it says where the picture
-// begins.
+// formType is the only media type that matters: it determines where the image
+// starts.
 const formType = "multipart/form-data"
 
-// receive streams the one picture of the body to the spool, by into, and checks
-// the body's digest, if there is one.
-func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiver) (*intake.Upload, error) {
-	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // of anything else nothing is believed
+// receive streams the image in the body to the spool, using into, and checks
+// the body's digest if there is one.
+func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiveFunc) (*intake.Upload, error) {
+	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // any other type is ignored
 	if mediaType != formType {
 		upload, err := into(body, intake.CleanFilename(r.URL.Query().Get("filename")))
 		if err != nil {
@@ -119,7 +118,7 @@ func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into recei
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // what follows the last part counts for the digest
+	if _, err := io.Copy(io.Discard, body); err != nil { // bytes after the last part count for the digest
 		upload.Discard()
 		return nil, err
 	}
@@ -129,15 +128,15 @@ func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into recei
 func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
 	if want != nil && !bytes.Equal(want, got) {
 		upload.Discard()
-		return nil, fault.New(fault.DigestMismatch, "The body's SHA-256 is %x, Content-Digest says %x; send it again.", got, want)
+		return nil, fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, want)
 	}
 	return upload, nil
 }
 
-var errParts = fault.New(fault.InvalidRequest, "The form must have exactly one part, and that a file.")
+var errParts = fault.New(fault.InvalidRequest, "The form must contain exactly one part, a file.")
 
-// receivePart takes the one file of a form.
-func receivePart(form *multipart.Reader, into receiver) (*intake.Upload, error) {
+// receivePart receives the single file of a form.
+func receivePart(form *multipart.Reader, into receiveFunc) (*intake.Upload, error) {
 	part, err := form.NextPart()
 	if err != nil {
 		return nil, formFault(err)
@@ -159,18 +158,18 @@ func receivePart(form *multipart.Reader, into receiver) (*intake.Upload, error) 
 	return upload, nil
 }
 
-// formFault keeps the faults of the body and of the spool; what the parser of
-// the form says is about the request.
+// formFault returns faults of the body and the spool unchanged; errors of the
+// form's parser are the client's.
 func formFault(err error) error {
 	var f *fault.Error
 	var path *fs.PathError
 	if errors.As(err, &f) || errors.As(err, &path) || fault.CodeOf(err) == fault.InsufficientStorage {
 		return err
 	}
-	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is not well-formed.")
+	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is malformed.")
 }
 
-// answerUpload waits for the work as long as the client likes and may.
+// answerUpload waits for the job as long as the client prefers, and responds.
 func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, prefer preference, received time.Time) error {
 	if s.Manifest != nil {
 		w.Header().Set("Location", "/v1/images/"+s.Manifest.ID)
@@ -178,7 +177,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, 
 	}
 	j := a.wait(r.Context(), s.Ticket, prefer.wait)
 	if err := r.Context().Err(); err != nil {
-		return err // the work goes on: a repeated upload finds its result
+		return err // the job goes on; a repeated upload finds its result
 	}
 	if !j.Status.Ended() {
 		var err error
@@ -208,8 +207,8 @@ func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, 
 	}
 }
 
-// wait returns the job at its end, or as it stands when the time is over or
-// the daemon stops.
+// wait returns the job when it has ended, or its current state when longest has
+// passed or the daemon stops.
 func (a *api) wait(ctx context.Context, t *queue.Ticket, longest time.Duration) job.Job {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
@@ -225,8 +224,8 @@ func (a *api) wait(ctx context.Context, t *queue.Ticket, longest time.Duration) 
 	return t.Wait(ctx)
 }
 
-// timing tells where the time went: of each stage; and from the last byte to the
-// answer, of the work and in total.
+// timing returns the Server-Timing value: each stage, the work, and the total
+// time from the last byte of the body to the response.
 func timing(j job.Job, received time.Time) string {
 	ms := func(d time.Duration) string {
 		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 1, 64)
@@ -240,11 +239,11 @@ func timing(j job.Job, received time.Time) string {
 	return fmt.Sprintf("%swork;dur=%s, total;dur=%s", &stages, ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
 }
 
-// onlyQuery refuses query parameters that nobody would look at.
+// onlyQuery refuses unknown query parameters.
 func onlyQuery(r *http.Request, allowed ...string) error {
 	for key := range r.URL.Query() {
 		if !slices.Contains(allowed, key) {
-			return fault.New(fault.InvalidRequest, "%q is not a query parameter of this route.", key)
+			return fault.New(fault.InvalidRequest, "Unknown query parameter %q.", key)
 		}
 	}
 	return nil

@@ -14,21 +14,21 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Views shows jobs as clients see them, in answers and in webhooks.
+// Views converts jobs to their API representation, for responses and webhooks.
 type Views struct {
 	Store     *publish.Store
-	PublicURL string         // base of URLs; "" takes that by which the client knows the server
-	Key       *signedurl.Key // signs the URLs of outputs; nil where files are public
-	URLTTL    time.Duration  // of signed URLs
+	PublicURL string         // base of URLs; "" uses the base by which the client knows the server
+	Key       *signedurl.Key // signs the URLs of outputs; nil if files are public
+	URLTTL    time.Duration  // lifetime of signed URLs
 }
 
-// JobView is a job as its client sees it.
+// JobView is the API representation of a job.
 type JobView struct {
 	ID         string          `json:"id"`
 	Object     string          `json:"object"`
 	Kind       string          `json:"kind"`
 	Status     job.Status      `json:"status"`
-	Input      string          `json:"input"` // as it was given; of an upload, "upload:" and the SHA-256 of the bytes
+	Input      string          `json:"input"` // as submitted; for an upload, "upload:" and the SHA-256 of the bytes
 	Options    job.Options     `json:"options"`
 	Metadata   json.RawMessage `json:"metadata"`
 	Output     any             `json:"output"` // *ladderOutput, *variantOutput or null
@@ -39,13 +39,13 @@ type JobView struct {
 	FinishedAt *timestamp.Time `json:"finished_at"`
 }
 
-// ladderOutput is what a job made that was for a whole ladder.
+// ladderOutput is the output of a job for a ladder.
 type ladderOutput struct {
 	Manifest manifest.Manifest `json:"manifest"`
-	URL      string            `json:"url"` // of the manifest's file
+	URL      string            `json:"url"` // URL of the manifest file
 }
 
-// variantOutput is what a job made that was for one picture.
+// variantOutput is the output of a job for a single variant.
 type variantOutput struct {
 	URL         string        `json:"url"`
 	Width       int           `json:"width"`
@@ -61,9 +61,9 @@ const (
 	kindImage = "image"
 )
 
-// Job is the job with its output, unless that was deleted since. base is the
-// scheme and host by which the client knows the server. Errors are those of the
-// disk.
+// Job returns the representation of j, with its output unless that was deleted.
+// base is the scheme and host by which the client knows the server. Errors are
+// I/O errors.
 func (v Views) Job(j job.Job, base string) (JobView, error) {
 	view := JobView{
 		ID: j.ID, Object: objectJob, Kind: kindImage, Status: j.Status, Input: j.Input, Options: j.Options, Metadata: j.Metadata,
@@ -88,7 +88,7 @@ func (v Views) Job(j job.Job, base string) (JobView, error) {
 	return view, nil
 }
 
-// Base is the base of URLs for a client that knows the server by this one.
+// Base returns the base of URLs for a client that knows the server as own.
 func (v Views) Base(own string) string {
 	if v.PublicURL != "" {
 		return strings.TrimRight(v.PublicURL, "/")
@@ -107,7 +107,7 @@ func (v Views) output(m manifest.Manifest, single bool, base string) any {
 	}
 }
 
-// fileURL is where a file can be fetched without a token.
+// fileURL returns a URL that requires no token.
 func (v Views) fileURL(base, key string) string {
 	path := "/files/" + key
 	if v.Key == nil {

@@ -10,29 +10,29 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/thumbhash"
 )
 
-// cascade is the rungs of one picture, the largest first. Each is made when it
-// is first asked for, from the nearest rung at least twice its size, or from
-// the top where there is none: that is as good as always from the top, and
-// costs less. A rung's pixels go when nothing needs them any more.
+// cascade is the rungs of one image, largest first. Each is made on first use,
+// from the nearest rung at least twice its size, or from the top rung if there
+// is none: the quality equals that of always resizing the top, at a lower cost.
+// Pixels are freed when nothing needs them any more.
 type cascade struct {
 	rungs []*rung
-	alpha bool // the picture has transparent pixels
+	alpha bool // the image has transparent pixels
 }
 
 type rung struct {
 	size    ladder.Rung
-	from    *rung // nil for the top
+	from    *rung // source rung; nil for the top
 	formats []ladder.Format
 
-	make sync.Once
-	took time.Duration // to make it from the larger one
-	pic  *picture
-	err  error
-	uses atomic.Int32 // encoders and smaller rungs that still need the pixels
+	make  sync.Once
+	took  time.Duration // time to make it from the larger rung
+	image *vipsImage
+	err   error
+	uses  atomic.Int32 // encoders and smaller rungs that still need the pixels
 }
 
-// newCascade takes over the top rung's picture.
-func newCascade(top *picture, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
+// newCascade takes ownership of the top rung's image.
+func newCascade(top *vipsImage, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
 	c := &cascade{alpha: top.alpha()}
 	for i, size := range sizes {
 		r := &rung{size: size}
@@ -42,7 +42,7 @@ func newCascade(top *picture, sizes []ladder.Rung, variants []ladder.Variant) *c
 			}
 		}
 		if i == 0 {
-			r.pic = top
+			r.image = top
 		} else {
 			r.from = c.rungs[sourceOf(i, sizes)]
 			r.from.uses.Add(1)
@@ -50,11 +50,12 @@ func newCascade(top *picture, sizes []ladder.Rung, variants []ladder.Variant) *c
 		r.uses.Add(int32(len(r.formats)))
 		c.rungs = append(c.rungs, r)
 	}
-	c.smallest().uses.Add(1) // for summarise
+	c.smallest().uses.Add(1) // for summarize
 	return c
 }
 
-// sourceOf gives the place of the rung that rung i, not the top, is made from.
+// sourceOf returns the index of the rung that rung i is made from; i is not the
+// top.
 func sourceOf(i int, sizes []ladder.Rung) int {
 	for j := i - 1; j > 0; j-- {
 		if sizes[j].Width >= 2*sizes[i].Width {
@@ -66,48 +67,48 @@ func sourceOf(i int, sizes []ladder.Rung) int {
 
 func (c *cascade) smallest() *rung { return c.rungs[len(c.rungs)-1] }
 
-// pixels makes the rung if it is not made yet. It is called once for each use,
-// and followed by release.
-func (r *rung) pixels() (*picture, error) {
+// pixels returns the rung's pixels and makes them on first use. Each call is
+// one use and must be followed by release.
+func (r *rung) pixels() (*vipsImage, error) {
 	r.make.Do(func() {
 		if r.from == nil {
 			return
 		}
-		var from *picture
+		var from *vipsImage
 		if from, r.err = r.from.pixels(); r.err != nil {
 			return
 		}
 		began := time.Now()
-		r.pic, r.err = from.shrink(r.size)
+		r.image, r.err = from.shrink(r.size)
 		r.took = time.Since(began)
 		r.from.release()
 	})
-	return r.pic, r.err
+	return r.image, r.err
 }
 
-// release ends one use.
+// release ends one use and frees the pixels after the last.
 func (r *rung) release() {
-	if r.uses.Add(-1) == 0 && r.pic != nil {
-		r.pic.free()
-		r.pic = nil
+	if r.uses.Add(-1) == 0 && r.image != nil {
+		r.image.free()
+		r.image = nil
 	}
 }
 
-// free drops what is left of the pixels when nobody works on them any more.
+// free frees all remaining pixels. No other goroutine may use them.
 func (c *cascade) free() {
 	for _, r := range c.rungs {
-		if r.pic != nil {
-			r.pic.free()
-			r.pic = nil
+		if r.image != nil {
+			r.image.free()
+			r.image = nil
 		}
 	}
 }
 
-// previewSide is the longest side of a picture that ThumbHash takes, pixels.
+// previewSide is the longest side of the preview for ThumbHash, in pixels.
 const previewSide = 100
 
-// summarise reduces the picture to its ThumbHash and its average colour.
-func (c *cascade) summarise(background ladder.RGB) ([]byte, ladder.RGB, error) {
+// summarize returns the ThumbHash and the average color of the image.
+func (c *cascade) summarize(background ladder.RGB) ([]byte, ladder.RGB, error) {
 	r := c.smallest()
 	p, err := r.pixels()
 	if err != nil {
@@ -123,7 +124,7 @@ func (c *cascade) summarise(background ladder.RGB) ([]byte, ladder.RGB, error) {
 	return thumbhash.Encode(w, h, rgba), average(rgba, background), nil
 }
 
-// average is the mean of RGBA pixels laid on a background.
+// average returns the mean color of RGBA pixels composited on background.
 func average(rgba []byte, background ladder.RGB) ladder.RGB {
 	var sum [3]float64
 	for i := 0; i < len(rgba); i += 4 {

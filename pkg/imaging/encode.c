@@ -1,13 +1,13 @@
-/* The two encoders of the default ladder, called without libvips between: its
- * savers hand each row to another thread and keep a copy of the picture, which
- * is for pictures that are computed as they are saved. Rungs are in memory. The
- * files are the same to the byte, but for metadata.
+/* The two encoders of the default ladder, called without libvips: its savers
+ * pass each row to another thread and copy the image, which suits images that
+ * are computed while they are saved. Rungs are in memory. The files are
+ * identical except for metadata.
  */
 
 #include "encode.h"
 
 #include <setjmp.h>
-#include <stdio.h> /* jpeglib.h wants it */
+#include <stdio.h> /* required by jpeglib.h */
 #include <stdlib.h>
 
 #include <jpeglib.h>
@@ -25,7 +25,7 @@ encode_webp(VipsImage *in, int quality, int effort, void **buffer, size_t *lengt
 
 	if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, quality) ||
 		!WebPPictureInit(&picture)) {
-		vips_error("webp", "another version of libwebp than at the build");
+		vips_error("webp", "libwebp differs from the version at build time");
 		return -1;
 	}
 	config.method = effort;
@@ -71,8 +71,8 @@ jpeg_ignore_message(j_common_ptr info)
 {
 }
 
-/* Fewer scans than the usual ten, none of which makes another one finer: those
- * are where most of the time of a progressive JPEG goes.
+/* Fewer scans than the usual ten, and none that refines another one: those
+ * take most of the time of a progressive JPEG.
  */
 static const jpeg_scan_info few_scans[] = {
 	{ 3, { 0, 1, 2 }, 0, 0, 0, 0 },
@@ -110,7 +110,7 @@ encode_jpeg(VipsImage *in, int quality, int effort, gboolean subsample, void **b
 {
 	struct jpeg_compress_struct info;
 	JpegErrors errors;
-	unsigned char *volatile file = NULL; /* libjpeg sets them as it goes */
+	unsigned char *volatile file = NULL; /* set by libjpeg */
 	volatile unsigned long size = 0;
 
 	info.err = jpeg_std_error(&errors.manager);
@@ -131,7 +131,7 @@ encode_jpeg(VipsImage *in, int quality, int effort, gboolean subsample, void **b
 	jpeg_set_quality(&info, quality, TRUE);
 	if (!subsample)
 		info.comp_info[0].h_samp_factor = info.comp_info[0].v_samp_factor = 1;
-	info.write_JFIF_header = FALSE; /* it says nothing but a resolution of 1:1 */
+	info.write_JFIF_header = FALSE; /* it contains only a resolution of 1:1 */
 	set_scans(&info, effort);
 
 	jpeg_start_compress(&info, TRUE);

@@ -1,13 +1,13 @@
-// Package imaging makes the ladder of one picture with libvips: it decodes the
-// source once, turns it upright, brings it to sRGB, shrinks it rung by rung
+// Package imaging renders the ladder of one image with libvips: it decodes the
+// source once, turns it upright, converts it to sRGB, shrinks it rung by rung
 // and encodes each rung in each format.
 //
-// bimg starts libvips, knows its settings, its memory figures and the types of
-// files; kernel.c does what bimg's own Resize cannot: decode once for many
-// sizes. Nothing here is safe from a crash or an endless loop in a decoder: a
-// process that faces the net runs this package in a child.
+// bimg starts libvips and provides its settings, memory figures and type
+// detection; kernel.c does what bimg's Resize cannot: decode once for many
+// sizes. Nothing here protects against a crash or an endless loop in a decoder:
+// a process that faces the network runs this package in a child.
 //
-// What libvips has to say becomes a *fault.Error here and nowhere else.
+// Errors of libvips become a *fault.Error here and nowhere else.
 package imaging
 
 /*
@@ -27,24 +27,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Config holds the settings of the engine.
+// Config configures the engine.
 type Config struct {
-	Threads int // encoders running at once, at least 1
+	Threads int // parallel encoders, at least 1
 
-	// Test is asked before each part of the self-test, such as "read heic";
-	// a part that it refuses is left out. nil refuses none.
+	// Test is called before each part of the self-test, such as "read heic"; the
+	// part is skipped if it returns false. nil skips none.
 	Test func(part string) bool
 }
 
-// Engine renders ladders. Its methods may be called from many goroutines.
+// Engine renders ladders. It is safe for concurrent use.
 type Engine struct {
-	encoders chan struct{} // a place for each encoder that may run
+	encoders chan struct{} // one slot per running encoder
 	versions Versions
 }
 
-// libvips is set up once for the whole process, whatever it was before.
+// setUp configures libvips once per process.
 var setUp = sync.OnceValue(func() error {
-	bimg.VipsCacheSetMax(0) // a source is decoded once: there is nothing to find again
+	bimg.VipsCacheSetMax(0) // each source is decoded once, so a cache never hits
 	bimg.VipsCacheSetMaxMem(0)
 	if C.kernel_start() != 0 {
 		return lastError()
@@ -55,15 +55,15 @@ var setUp = sync.OnceValue(func() error {
 	return nil
 })
 
-// compilesVectors reports whether libvips makes its vector code while it runs,
-// as it did until 8.14.
+// compilesVectors reports whether libvips generates vector code at run time, as
+// it did up to 8.14.
 func compilesVectors() bool {
 	return C.vips_version(0) == 8 && C.vips_version(1) < 15
 }
 
-// canCompile reports whether a program may write code and run it. Where it may
-// not (systemd's MemoryDenyWriteExecute), and can open no file to go around
-// that, the compiler of libvips 8.14 gives up with a crash.
+// canCompile reports whether the process may write and execute code. Where it
+// may not (systemd's MemoryDenyWriteExecute) and cannot open a file as a
+// workaround, the compiler of libvips 8.14 crashes.
 func canCompile() bool {
 	code, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -72,7 +72,7 @@ func canCompile() bool {
 	return unix.Munmap(code) == nil
 }
 
-// Start sets up libvips for this process and has it test itself.
+// Start initializes libvips for this process and runs its self-test.
 func Start(cfg Config) (*Engine, error) {
 	if cfg.Threads < 1 {
 		return nil, fmt.Errorf("imaging: threads must be at least 1 (got %d)", cfg.Threads)
@@ -85,19 +85,19 @@ func Start(cfg Config) (*Engine, error) {
 		cfg.Test = func(string) bool { return true }
 	}
 	onThread(func() { e.versions = selfTest(cfg.Test) })
-	settle()
+	trimMemory()
 	return e, nil
 }
 
-// MemoryInfo is libvips' own account of its memory, in the whole process.
+// MemoryInfo is libvips' own memory accounting for the process.
 type MemoryInfo struct {
-	Bytes       int64 // in use
-	Highwater   int64 // the most that was in use, bytes
+	Bytes       int64 // currently allocated
+	Highwater   int64 // peak, bytes
 	Allocations int64
 }
 
-// Memory reads libvips' account. Soon after the last render it shows no bytes:
-// anything else is a leak.
+// Memory returns libvips' accounting. Shortly after the last render it shows 0
+// bytes: anything else is a leak.
 func Memory() MemoryInfo {
 	m := bimg.VipsMemory()
 	return MemoryInfo{Bytes: m.Memory, Highwater: m.MemoryHighwater, Allocations: m.Allocations}

@@ -6,16 +6,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// fixedBytes is what libraries and threads take whatever the picture is.
+// fixedBytes is the memory of libraries and threads, independent of the image.
 const fixedBytes = 16 << 20
 
-// estimate is about what a render takes at its peak, in bytes, on top of the
-// idle process. It errs on the side of more. The sizes are the rungs', the
-// largest first; shrink is the factor by which the decoder itself shrinks.
+// estimate returns the approximate peak memory of a render, in bytes, beyond
+// that of the idle process. It tends to overestimate. sizes are the rungs,
+// largest first; shrink is the decoder's own shrink factor.
 func estimate(h header, shrink int, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
 	top := rungBytes(h, sizes[0])
 	decoding := decoderBytes(h, shrink) + streamBytes(h) + top
-	turning := 2 * top // as the file holds it, and upright
+	turning := 2 * top // as stored, and upright
 	encoding := encodingBytes(sizes, encoders, threads)
 	for _, size := range sizes {
 		encoding += rungBytes(h, size)
@@ -23,23 +23,24 @@ func estimate(h header, shrink int, sizes []ladder.Rung, encoders []ladder.Encod
 	return fixedBytes + max(decoding, turning, encoding)
 }
 
-// rungBytes is a rung in memory: 8 bits a sample, all frames.
+// rungBytes returns the size of a rung in memory: 8 bits per sample, all
+// frames.
 func rungBytes(h header, size ladder.Rung) int64 {
-	bands := int64(3) // a profile can make grey into three bands
+	bands := int64(3) // a profile can turn gray into three bands
 	if h.alpha {
 		bands = 4
 	}
 	return pixels(size.Width, size.Height) * int64(h.frames) * bands
 }
 
-// streamBytes is the rows of the source on their way through the resize: a few
-// dozen, in float where alpha is multiplied.
+// streamBytes returns the size of the source rows in flight through the resize:
+// a few dozen, as floats if alpha is premultiplied.
 func streamBytes(h header) int64 {
 	const rows = 64
 	return rows * int64(h.width) * int64(h.bands*h.sampleBytes) * 4
 }
 
-// decoderBytes is what a decoder holds of the source besides a few rows.
+// decoderBytes returns what a decoder holds of the source besides a few rows.
 // Measured with libvips 8.14, libjpeg-turbo 2.1, libwebp 1.2, libheif 1.15.
 func decoderBytes(h header, shrink int) int64 {
 	area := pixels(h.width, h.height)
@@ -49,8 +50,8 @@ func decoderBytes(h header, shrink int) int64 {
 		if !h.progressive {
 			return 0
 		}
-		// All coefficients, 16 bits each, are there before the first row.
-		// libvips calls all subsampling 4:2:0; 4:2:2 holds most, 2 a pixel.
+		// All coefficients, 16 bits each, are held before the first row. libvips
+		// reports all subsampling as 4:2:0; 4:2:2 holds most, 2 per pixel.
 		perPixel := int64(h.bands)
 		if h.subsampled {
 			perPixel = int64(h.bands) - 1
@@ -62,12 +63,12 @@ func decoderBytes(h header, shrink int) int64 {
 		}
 		return area * int64(h.bands) * sample
 	case "webp":
-		// libwebp's own picture where it is lossless, 4 bytes a pixel; the
-		// canvas, RGBA; and libvips' copy, of all frames.
+		// libwebp's own image for lossless files, 4 bytes per pixel; the RGBA
+		// canvas; and libvips' copy of all frames.
 		shrunk := area / int64(shrink*shrink)
 		return area*4 + shrunk*4 + shrunk*int64(h.bands)*int64(h.frames)
 	case "gif":
-		return area * 4 * 2 // the canvas and, for some disposals, the one before
+		return area * 4 * 2 // the canvas and, for some disposal methods, the previous one
 	case "heic", "avif":
 		return area * 3 * sample * 3 // the planes, full chroma, and interleaved
 	case "tiff":
@@ -77,15 +78,15 @@ func decoderBytes(h header, shrink int) int64 {
 	}
 }
 
-// encoderPixel is what an encoder takes for each pixel of a frame, in bytes.
+// encoderPixel is the memory of an encoder per pixel of a frame, in bytes.
 var encoderPixel = map[ladder.Format]int64{
-	ladder.JPEG: 7, // all coefficients, since it is progressive
+	ladder.JPEG: 7, // progressive, so all coefficients
 	ladder.WebP: 9,
 	ladder.AVIF: 24,
 }
 
-// encodingBytes is the most that so many encoders take together, which is when
-// they are at the largest files.
+// encodingBytes returns the most memory that threads parallel encoders use
+// together, which is when they encode the largest files.
 func encodingBytes(sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
 	var files []int64
 	for _, size := range sizes {

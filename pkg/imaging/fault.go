@@ -8,12 +8,12 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/imagefile"
 )
 
-// Every fault of a picture is made here, so that the sentences that clients
-// read stand together. A decoder that fails has met a damaged file: the
-// settings it runs with are ours and the same for all.
+// All faults about images are created here, so that the texts that clients read
+// are in one place. A decoder that fails has met a damaged file: its settings
+// are ours and always the same.
 
 func unknownFormat() error {
-	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF picture.")
+	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
 }
 
 func unsupportedKind(kind *imagefile.Unsupported) error {
@@ -21,28 +21,28 @@ func unsupportedKind(kind *imagefile.Unsupported) error {
 }
 
 func noDecoder(format string) error {
-	return fault.New(fault.UnsupportedFormat, "This server cannot read %s pictures.", shown(format))
+	return fault.New(fault.UnsupportedFormat, "This server cannot read %s images.", displayName(format))
 }
 
 func noEncoder(format string) error {
-	return fault.New(fault.Internal, "This server cannot write %s pictures.", shown(format))
+	return fault.New(fault.Internal, "This server cannot write %s images.", displayName(format))
 }
 
 func badHeader(format string, cause error) error {
-	return fault.Wrap(fault.CorruptImage, cause, "The %s picture is damaged: its header cannot be read.", shown(format))
+	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged: its header cannot be read.", displayName(format))
 }
 
 func cutShort(format string) error {
-	return fault.New(fault.CorruptImage, "The %s picture is cut short: a part of its pixels is missing.", shown(format))
+	return fault.New(fault.CorruptImage, "The %s image is cut short: a part of its pixels is missing.", displayName(format))
 }
 
-// badPixels is the fault of a decoder that failed. When it was refused memory,
-// that is the one thing that only its text tells.
+// badPixels returns the fault of a failed decoder. Only libvips' message tells
+// whether memory ran out.
 func badPixels(format string, cause error) error {
 	if outOfMemory(cause) {
-		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s picture takes more memory than it may.", shown(format))
+		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s image exceeded the memory limit.", displayName(format))
 	}
-	return fault.Wrap(fault.CorruptImage, cause, "The %s picture is damaged or cut short: its pixels cannot be read.", shown(format))
+	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged or truncated: its pixels cannot be decoded.", displayName(format))
 }
 
 func outOfMemory(cause error) bool {
@@ -59,27 +59,27 @@ func tooManyPixels(h header, limit int64) error {
 		size += fmt.Sprintf(" in %d frames", h.frames)
 	}
 	pixels := int64(h.width) * int64(h.height) * int64(h.frames)
-	return fault.New(fault.TooManyPixels, "The picture has %d pixels (%s); the limit is %d.", pixels, size, limit)
+	return fault.New(fault.TooManyPixels, "The image has %d pixels (%s); the limit is %d.", pixels, size, limit)
 }
 
 func tooMuchMemory(h header, estimate, limit int64) error {
-	return fault.New(fault.TooManyPixels, "Decoding this %s picture would take about %d MB of memory; the limit is %d MB.",
-		shown(h.format), megabytes(estimate), megabytes(limit))
+	return fault.New(fault.TooManyPixels, "Decoding this %s image would take about %d MB of memory; the limit is %d MB.",
+		displayName(h.format), megabytes(estimate), megabytes(limit))
 }
 
-func unreadable(cause error) error {
-	return fault.Wrap(fault.Internal, cause, "The stored picture could not be read.")
+func readFault(cause error) error {
+	return fault.Wrap(fault.Internal, cause, "The stored image could not be read.")
 }
 
-func notMade(what string, cause error) error {
+func createFault(what string, cause error) error {
 	if outOfMemory(cause) {
-		return fault.Wrap(fault.ProcessingFailed, cause, "Making the %s takes more memory than it may.", what)
+		return fault.Wrap(fault.ProcessingFailed, cause, "Creating the %s exceeded the memory limit.", what)
 	}
-	return fault.Wrap(fault.Internal, cause, "The %s could not be made.", what)
+	return fault.Wrap(fault.Internal, cause, "The %s could not be created.", what)
 }
 
-// shown is a format's name as people write it.
-func shown(format string) string {
+// displayName returns the usual spelling of a format.
+func displayName(format string) string {
 	if format == "webp" {
 		return "WebP"
 	}

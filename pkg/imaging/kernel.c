@@ -1,15 +1,14 @@
-/* The ladder in libvips. See kernel.h for what each function is for, and the
- * Go files beside this one for the order in which they are called.
+/* The ladder in libvips. kernel.h documents the functions, the Go files the
+ * order of the calls.
  *
- * Two forms of pixels occur. Sources are as their decoder gives them. What
- * kernel_decode and kernel_shrink give out is a "rung": in memory, upright,
- * 8 bits, grey or sRGB, free of metadata; where there is alpha, there are
- * four bands and the colours are premultiplied by it, so that a rung can be
- * shrunk again without dark fringes. Frames of an animation lie one under the
- * other, page-height apart.
+ * Pixels occur in two forms. Sources are as their decoder returns them.
+ * kernel_decode and kernel_shrink return a "rung": in memory, upright, 8 bits,
+ * gray or sRGB, without metadata; with alpha there are four bands and the
+ * colors are premultiplied, so that a rung can be shrunk again without dark
+ * fringes. Frames of an animation are stacked vertically, page-height apart.
  *
- * Within a function, pictures are owned by a "scope", an object that goes at
- * the end of the function whichever way that is reached.
+ * Within a function, images are owned by a "scope", an object that is
+ * unreferenced on every path out of the function.
  */
 
 #include "kernel.h"
@@ -19,8 +18,8 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* The loaders that may run; all others are blocked in libvips itself, so that
- * neither a wrong guess of ours nor one of libvips' own can reach them.
+/* The permitted loaders; all others are blocked in libvips itself, so that
+ * neither our format detection nor libvips' own can reach them.
  */
 static const char *const accepted[] = {
 	"VipsForeignLoadJpeg",
@@ -31,8 +30,8 @@ static const char *const accepted[] = {
 	"VipsForeignLoadTiff",
 };
 
-/* What libvips and its codecs say of odd pictures is no news for our log:
- * what matters comes back as an error.
+/* Warnings of libvips and its codecs about odd images are not logged; what
+ * matters is returned as an error.
  */
 static void
 ignore_message(const char *domain, GLogLevelFlags level, const char *message, void *data)
@@ -60,14 +59,14 @@ kernel_start(void)
 	return 0;
 }
 
-/* Whether this libvips was built with an operation. */
+/* Reports whether this libvips was built with an operation. */
 gboolean
 kernel_knows(const char *operation)
 {
 	return vips_type_find("VipsOperation", operation) != 0;
 }
 
-/* Whether a picture in memory can be decoded, to its last pixel. */
+/* Reports whether an image in memory can be decoded completely. */
 gboolean
 kernel_reads(const void *data, size_t length)
 {
@@ -86,8 +85,8 @@ kernel_reads(const void *data, size_t length)
 	return read;
 }
 
-/* Takes the text of the last error out of libvips; free it with g_free. The
- * buffer is one for all threads, so the text is for a log, not for decisions.
+/* Returns libvips' error message and clears it; free it with g_free. The
+ * buffer is shared by all threads, so the text is for logs only.
  */
 char *
 kernel_error(void)
@@ -109,8 +108,8 @@ load(VipsSource *source, const KernelOpening *opening, VipsImage **out)
 		return vips_pngload_source(source, out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, NULL);
 	case KERNEL_WEBP:
-		/* This loader decodes into a temporary picture, which libvips
-		 * would put on the disc when it is large.
+		/* This loader decodes into a temporary image, which libvips
+		 * would write to disk if it is large.
 		 */
 		return vips_webpload_source(source, out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
@@ -120,7 +119,7 @@ load(VipsSource *source, const KernelOpening *opening, VipsImage **out)
 		return vips_gifload_source(source, out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
 			"n", opening->frames, NULL);
-	case KERNEL_HEIF: /* without "page": the primary picture */
+	case KERNEL_HEIF: /* without "page": the primary image */
 		return vips_heifload_source(source, out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, NULL);
 	case KERNEL_TIFF:
@@ -131,9 +130,9 @@ load(VipsSource *source, const KernelOpening *opening, VipsImage **out)
 	return -1;
 }
 
-/* Opens the file behind a descriptor, from its start. The picture reads from
- * a duplicate of the descriptor, which shares its offset: close one picture
- * before opening the next.
+/* Opens the file behind a descriptor, from its start. The image reads from a
+ * duplicate of the descriptor, which shares the offset: close one image before
+ * opening the next.
  */
 int
 kernel_open(int fd, const KernelOpening *opening, VipsImage **out)
@@ -202,7 +201,7 @@ kernel_header(VipsImage *image, KernelHeader *header)
 		header->profile = NULL;
 }
 
-/* For steps that have nothing to do. */
+/* The identity operation. */
 static int
 pass(VipsImage *in, VipsImage **out)
 {
@@ -214,7 +213,7 @@ pass(VipsImage *in, VipsImage **out)
 
 /* Alpha. */
 
-/* A cast alone cuts off, which darkens faint pixels at each step. */
+/* A plain cast truncates, which darkens faint pixels at each step. */
 static int
 round_to_uchar(VipsImage *in, VipsImage **out)
 {
@@ -229,8 +228,8 @@ round_to_uchar(VipsImage *in, VipsImage **out)
 	return result;
 }
 
-/* Pictures of 8 bits become so again: libvips multiplies in float. Those
- * without alpha stay as they are.
+/* Images of 8 bits are converted back, since libvips multiplies in float.
+ * Images without alpha are returned unchanged.
  */
 static int
 premultiply(VipsImage *in, VipsImage **out)
@@ -264,10 +263,10 @@ unpremultiply(VipsImage *in, VipsImage **out)
 	return result;
 }
 
-/* Colour. */
+/* Color. */
 
-/* How the colour bands are to be read where the file does not say it in a way
- * that libvips can convert from.
+/* Returns the interpretation of the color bands, guessed if the file does not
+ * declare one that libvips can convert from.
  */
 static VipsInterpretation
 interpretation(VipsImage *in)
@@ -283,12 +282,12 @@ interpretation(VipsImage *in)
 }
 
 static int
-colour_bands(VipsImage *in)
+color_bands(VipsImage *in)
 {
 	switch (in->Type) {
 	case VIPS_INTERPRETATION_B_W:
 	case VIPS_INTERPRETATION_GREY16:
-		return 1; /* whatever else a TIFF has beside it */
+		return 1; /* a TIFF may have further bands */
 	case VIPS_INTERPRETATION_CMYK:
 		return 4;
 	default:
@@ -296,11 +295,11 @@ colour_bands(VipsImage *in)
 	}
 }
 
-/* Gives a source a colour space that libvips can convert from, and at most
- * one band beside its colours.
+/* Gives a source a color space that libvips can convert from, and at most one
+ * band besides its colors.
  */
 static int
-tidy(VipsImage *in, gboolean opaque, VipsImage **out)
+normalize_bands(VipsImage *in, gboolean opaque, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
@@ -314,7 +313,7 @@ tidy(VipsImage *in, gboolean opaque, VipsImage **out)
 	}
 	if (vips_copy(in, &t[1], "interpretation", interpretation(in), NULL))
 		goto done;
-	wanted = colour_bands(t[1]) + (vips_image_hasalpha(t[1]) && !opaque ? 1 : 0);
+	wanted = color_bands(t[1]) + (vips_image_hasalpha(t[1]) && !opaque ? 1 : 0);
 	result = vips_extract_band(t[1], out, 0, "n", VIPS_MIN(wanted, in->Bands), NULL);
 
 done:
@@ -322,8 +321,8 @@ done:
 	return result;
 }
 
-/* Colour bands without a usable profile: by their interpretation. A profile
- * that is there must go first, or libvips would try it for CMYK.
+/* Converts color bands without a usable profile by their interpretation. An
+ * embedded profile is removed first, since libvips would use it for CMYK.
  */
 static int
 plain_to_srgb(VipsImage *in, VipsInterpretation space, VipsImage **out)
@@ -345,13 +344,13 @@ done:
 }
 
 static int
-colours_to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsInterpretation space, VipsImage **out)
+colors_to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsInterpretation space, VipsImage **out)
 {
 	if (icc) {
 		if (!vips_icc_transform(in, out, "srgb",
 				"embedded", TRUE, "intent", intent, "depth", 8, NULL))
 			return 0;
-		vips_error_clear(); /* a profile that cannot be used spoils no picture */
+		vips_error_clear(); /* fall back if the profile is unusable */
 	}
 
 	return plain_to_srgb(in, space, out);
@@ -381,15 +380,15 @@ alpha_to_uchar(VipsImage *in, VipsImage **out)
 	return vips_linear1(in, out, 255 / most, 0, "uchar", TRUE, NULL);
 }
 
-/* Whether there is nothing to convert. */
+/* Reports whether there is nothing to convert. */
 static gboolean
 is_srgb(VipsImage *in, gboolean icc)
 {
 	return in->Type == VIPS_INTERPRETATION_sRGB && in->BandFmt == VIPS_FORMAT_UCHAR && !icc;
 }
 
-/* To 8 bits, grey or sRGB. With alpha it is always sRGB, and alpha is kept out
- * of it: it is no colour.
+/* Converts to 8 bits, gray or sRGB; always sRGB with alpha. Alpha bypasses the
+ * conversion.
  */
 static int
 to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsImage **out)
@@ -404,12 +403,12 @@ to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsImage **out)
 		goto done;
 	}
 	if (!vips_image_hasalpha(in)) {
-		result = colours_to_srgb(in, icc, intent,
+		result = colors_to_srgb(in, icc, intent,
 			in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, out);
 		goto done;
 	}
 	if (vips_extract_band(in, &t[0], 0, "n", last, NULL) ||
-		colours_to_srgb(t[0], icc, intent, VIPS_INTERPRETATION_sRGB, &t[1]) ||
+		colors_to_srgb(t[0], icc, intent, VIPS_INTERPRETATION_sRGB, &t[1]) ||
 		vips_extract_band(in, &t[2], last, NULL) ||
 		alpha_to_uchar(t[2], &t[3]))
 		goto done;
@@ -420,7 +419,7 @@ done:
 	return result;
 }
 
-/* 16 bits to 8, in the same colour space. */
+/* Converts 16 bits to 8, in the same color space. */
 static int
 narrow(VipsImage *in, VipsImage **out)
 {
@@ -442,11 +441,11 @@ narrow(VipsImage *in, VipsImage **out)
 
 /* Memory. */
 
-/* All but the timing of an animation: what is not on the picture cannot get
- * into a file, whatever an encoder writes of its own accord.
+/* Removes all metadata except the timing of an animation, so that no encoder
+ * can write any.
  */
 static void
-forget_metadata(VipsImage *image)
+remove_metadata(VipsImage *image)
 {
 	char **names = vips_image_get_fields(image);
 	char **name;
@@ -457,16 +456,16 @@ forget_metadata(VipsImage *image)
 	g_strfreev(names);
 }
 
-/* Makes a picture in memory a rung, if its pixels are those of one. */
+/* Turns an in-memory image with a rung's pixels into a rung. */
 static void
 become_rung(VipsImage *memory, int frame_height)
 {
-	forget_metadata(memory);
+	remove_metadata(memory);
 	if (memory->Ysize > frame_height)
 		vips_image_set_int(memory, VIPS_META_PAGE_HEIGHT, frame_height);
 }
 
-/* Computes a picture of the given frame height into memory. */
+/* Computes an image of the given frame height into memory. */
 static int
 to_memory(VipsImage *in, int frame_height, VipsImage **out)
 {
@@ -482,9 +481,9 @@ to_memory(VipsImage *in, int frame_height, VipsImage **out)
 	return 0;
 }
 
-/* Resizes a picture of 8-bit samples into memory. Where it becomes smaller by
- * far, whole blocks of pixels are averaged before that, so that the filter needs
- * few rows at a time.
+/* Resizes an image of 8-bit samples into memory. For large factors, whole
+ * blocks of pixels are averaged first, so that the filter needs only a few
+ * rows at a time.
  */
 static int
 shrink(VipsImage *in, int width, int height, VipsImage **out)
@@ -534,7 +533,7 @@ upright(VipsImage *in, int orientation, VipsImage **out)
 	return result;
 }
 
-/* An alpha channel without a transparent pixel costs bytes and says nothing. */
+/* Drops an alpha channel without transparent pixels. */
 static int
 drop_opaque_alpha(VipsImage *in, VipsImage **out)
 {
@@ -560,9 +559,9 @@ done:
 	return result;
 }
 
-/* From what the decoder gives to a rung as the file holds it, not yet upright.
- * Colours are converted when there are fewer of them, but where a conversion
- * would make bands of what 8 bits hold of deeper samples.
+/* Decodes to a rung in stored orientation. Colors are converted after
+ * shrinking, when there are fewer pixels, except where converting 8 bits of
+ * deeper samples would cause banding.
  */
 static int
 decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
@@ -573,7 +572,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	gboolean shaped;
 	int result = -1;
 
-	if (tidy(in, top->opaque, &t[0]))
+	if (normalize_bands(in, top->opaque, &t[0]))
 		goto done;
 	if (t[0]->BandFmt == VIPS_FORMAT_UCHAR) {
 		pass(t[0], &t[1]);
@@ -610,7 +609,7 @@ done:
 	return result;
 }
 
-/* Decodes an opened picture into the top rung. */
+/* Decodes an opened image into the top rung. */
 int
 kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
 {
@@ -655,20 +654,20 @@ first_frame(VipsImage *in, VipsImage **out)
 static int
 flatten(VipsImage *in, const double background[3], VipsImage **out)
 {
-	VipsArrayDouble *colour;
+	VipsArrayDouble *color;
 	int result;
 
 	if (!vips_image_hasalpha(in))
 		return pass(in, out);
-	colour = vips_array_double_new(background, 3);
-	result = vips_flatten(in, out, "background", colour, NULL);
-	vips_area_unref(VIPS_AREA(colour));
+	color = vips_array_double_new(background, 3);
+	result = vips_flatten(in, out, "background", color, NULL);
+	vips_area_unref(VIPS_AREA(color));
 
 	return result;
 }
 
 static int
-coloured(VipsImage *in, VipsImage **out)
+as_rgb(VipsImage *in, VipsImage **out)
 {
 	if (in->Bands > 1)
 		return pass(in, out);
@@ -676,9 +675,8 @@ coloured(VipsImage *in, VipsImage **out)
 	return vips_colourspace(in, out, VIPS_INTERPRETATION_sRGB, NULL);
 }
 
-/* One at a time: two of libaom's encoders that start together at effort 4 give,
- * now and then, a picture of nothing, or a crash (libaom 3.6.0). Each has threads
- * of its own.
+/* One at a time: two libaom encoders started together at effort 4 occasionally
+ * produce an empty image or crash (libaom 3.6.0). Each has its own threads.
  */
 static int
 save_avif(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
@@ -696,9 +694,9 @@ save_avif(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
 	return result;
 }
 
-/* "strip" is the old name of "keep none", which libvips still takes; the
- * pictures have nothing left to keep, but encoders would write an EXIF block
- * of their own. The one for WebP does so in 8.14.1 all the same.
+/* "strip" is the old name of "keep none", which libvips still accepts. Images
+ * have no metadata left, but encoders would write their own EXIF block; the
+ * one for WebP does so in 8.14.1 anyway.
  */
 static int
 save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
@@ -718,9 +716,9 @@ save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
 	return -1;
 }
 
-/* A rung as an encoder wants it: no frame that it cannot hold, alpha not
- * premultiplied or laid on a colour, and RGB for WebP. It is in memory, or
- * nothing but rows of the rung that is.
+/* Prepares a rung for an encoder: no frames it cannot hold, straight alpha or
+ * composited on a color, and RGB for WebP. The result is in memory, or
+ * consists of rows of the rung that is.
  */
 static int
 prepare(VipsImage *in, const KernelEncoding *encoding, VipsImage **out)
@@ -738,7 +736,7 @@ prepare(VipsImage *in, const KernelEncoding *encoding, VipsImage **out)
 	case KERNEL_TO_WEBP:
 		if (unpremultiply(in, &t[0]))
 			goto done;
-		result = coloured(t[0], out);
+		result = as_rgb(t[0], out);
 		break;
 	case KERNEL_TO_AVIF:
 		if (first_frame(in, &t[0]))
@@ -752,7 +750,7 @@ done:
 	return result;
 }
 
-/* Encodes a rung into a buffer, which is freed with g_free. */
+/* Encodes a rung into a buffer; free it with g_free. */
 int
 kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length)
 {
@@ -771,7 +769,7 @@ kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size
 	return result;
 }
 
-/* The first frame of a rung, shrunk, as plain RGBA in memory. */
+/* Returns the first frame of a rung, shrunk, as straight RGBA in memory. */
 int
 kernel_rgba(VipsImage *in, int width, int height, VipsImage **out)
 {

@@ -18,8 +18,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// onThread runs f on a thread of its own use, and then gives back what libvips
-// keeps for each thread that called it.
+// onThread runs f locked to its OS thread, and then frees what libvips keeps
+// for each thread that called it.
 func onThread(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -27,8 +27,8 @@ func onThread(f func()) {
 	f()
 }
 
-// lastError is libvips' text, for the log. The text is one for all threads, so
-// a failure at the same time elsewhere may be in it.
+// lastError returns libvips' error message, for the log. The buffer is shared
+// by all threads and may contain a concurrent failure.
 func lastError() error {
 	text := C.kernel_error()
 	defer C.g_free(C.gpointer(unsafe.Pointer(text)))
@@ -42,14 +42,13 @@ func knows(operation string) bool {
 	return C.kernel_knows(name) != 0
 }
 
-// picture is an image of libvips: a source that was opened, or a rung, which
-// lies in memory.
-type picture struct{ image *C.VipsImage }
+// vipsImage is an opened source, or a rung in memory. Its owner must call free.
+type vipsImage struct{ image *C.VipsImage }
 
-func (p *picture) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
+func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
 
 // alpha reports whether a rung has transparent pixels.
-func (p *picture) alpha() bool { return p.image.Bands == 4 }
+func (p *vipsImage) alpha() bool { return p.image.Bands == 4 }
 
 // opening is how a file is read.
 type opening struct {
@@ -59,8 +58,9 @@ type opening struct {
 	edit   *imagefile.Edit // nil for none
 }
 
-// open reads the header of a file. At most one picture of a file can be open.
-func open(f *os.File, o opening) (*picture, error) {
+// open reads the header of a file. Only one image of a file may be open at a
+// time.
+func open(f *os.File, o opening) (*vipsImage, error) {
 	c := C.KernelOpening{
 		loader: o.loader.kernel,
 		frames: C.int(o.frames),
@@ -69,16 +69,16 @@ func open(f *os.File, o opening) (*picture, error) {
 	if o.edit != nil {
 		c.edit = editOf(o.edit)
 	}
-	p := new(picture)
+	p := new(vipsImage)
 	result := C.kernel_open(C.int(f.Fd()), &c, &p.image)
-	runtime.KeepAlive(f) // libvips has its own duplicate from here on
+	runtime.KeepAlive(f) // libvips has duplicated the descriptor
 	if result != 0 {
 		return nil, lastError()
 	}
 	return p, nil
 }
 
-func (p *picture) header(l loader) header {
+func (p *vipsImage) header(l loader) header {
 	var c C.KernelHeader
 	C.kernel_header(p.image, &c)
 	h := header{
@@ -95,7 +95,7 @@ func (p *picture) header(l loader) header {
 		subsampled:  c.subsampled != 0,
 		interlaced:  c.interlaced != 0,
 	}
-	switch { // brands do not always tell the two apart
+	switch { // brands do not always distinguish the two
 	case c.av1 != 0:
 		h.format = "avif"
 	case c.hevc != 0:
@@ -110,9 +110,9 @@ func (p *picture) header(l loader) header {
 	return h
 }
 
-// decode makes the top rung of a picture with that header, width × height before
-// it is turned upright, which took so long.
-func (p *picture) decode(h header, width, height int) (rung *picture, turned time.Duration, err error) {
+// decode returns the top rung of an image with header h, width × height before
+// it is turned upright; turned is the time that took.
+func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned time.Duration, err error) {
 	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(h.orientation)}
 	if h.opaque {
 		top.opaque = 1
@@ -125,7 +125,7 @@ func (p *picture) decode(h header, width, height int) (rung *picture, turned tim
 			top.shaper = shaperOf(m)
 		}
 	}
-	rung = new(picture)
+	rung = new(vipsImage)
 	if C.kernel_decode(p.image, &top, &rung.image) != 0 {
 		return nil, 0, lastError()
 	}
@@ -138,7 +138,7 @@ var intents = map[intent]C.VipsIntent{
 	saturation: C.VIPS_INTENT_SATURATION,
 }
 
-// shaperOf is a profile in the kernel's whole numbers.
+// shaperOf converts a profile to the kernel's fixed-point numbers.
 func shaperOf(m matrixProfile) (s C.Shaper) {
 	for c, curve := range m.curves {
 		for v := range s.linear[c] {
@@ -154,19 +154,19 @@ func shaperOf(m matrixProfile) (s C.Shaper) {
 	return s
 }
 
-// shrink makes a smaller rung from a rung.
-func (p *picture) shrink(to ladder.Rung) (*picture, error) {
-	rung := new(picture)
+// shrink returns a smaller rung.
+func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
+	rung := new(vipsImage)
 	if C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) != 0 {
 		return nil, lastError()
 	}
 	return rung, nil
 }
 
-// rgba is the first frame of a rung at another size, 4 bytes a pixel, not
-// premultiplied.
-func (p *picture) rgba(width, height int) ([]byte, error) {
-	var small picture
+// rgba returns the first frame of a rung, resized, 4 bytes per pixel, straight
+// alpha.
+func (p *vipsImage) rgba(width, height int) ([]byte, error) {
+	var small vipsImage
 	if C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) != 0 {
 		return nil, lastError()
 	}
@@ -181,8 +181,8 @@ var savers = map[ladder.Format]C.KernelSaver{
 	ladder.AVIF: C.KERNEL_TO_AVIF,
 }
 
-// encode makes a file of a rung.
-func (p *picture) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
+// encode encodes a rung.
+func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
 	c := C.KernelEncoding{saver: savers[e.Format], quality: C.int(e.Quality), effort: C.int(e.Effort)}
 	if e.Chroma != ladder.Chroma444 {
 		c.subsample = 1
@@ -200,7 +200,7 @@ func (p *picture) encode(e ladder.Encoder, background ladder.RGB) (*encoding, er
 	return out, nil
 }
 
-// encoding is a file in libvips' memory.
+// encoding is an encoded file in C memory. Its owner must call free.
 type encoding struct {
 	buffer unsafe.Pointer
 	length C.size_t
@@ -210,5 +210,5 @@ func (e *encoding) free() { C.g_free(C.gpointer(e.buffer)) }
 
 func (e *encoding) size() int64 { return int64(e.length) }
 
-// bytes is the file where it lies; it ends with free.
+// bytes returns the file in place; it is valid until free.
 func (e *encoding) bytes() []byte { return unsafe.Slice((*byte)(e.buffer), int(e.length)) }

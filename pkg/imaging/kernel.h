@@ -1,8 +1,8 @@
 /* The ladder in libvips: open, read the header, decode once into memory,
  * shrink, encode.
  *
- * Every function that returns int gives 0, or -1 with a text in libvips' error
- * buffer. A picture given out belongs to the caller, who unrefs it.
+ * Functions that return int return 0, or -1 with a message in libvips' error
+ * buffer. The caller owns returned images and unrefs them.
  */
 
 #ifndef OPTIMIZERD_IMAGING_KERNEL_H
@@ -30,8 +30,8 @@ typedef struct {
 	Edit edit;  /* how the file is to read; with a size of 0, as it is */
 } KernelOpening;
 
-/* What is known of a picture before any of its pixels is decoded. The
- * profile belongs to the picture.
+/* What the header of an image declares, before any pixel is decoded. The image
+ * owns the profile.
  */
 typedef struct {
 	int width;
@@ -39,28 +39,28 @@ typedef struct {
 	int frames;
 	int orientation; /* EXIF, 1 to 8 */
 	int bands;
-	int sample_bytes; /* of one sample of one band */
+	int sample_bytes; /* per sample of one band */
 	gboolean alpha;
 	gboolean cmyk;
-	gboolean progressive; /* JPEG in many scans */
-	gboolean subsampled;  /* JPEG with less chroma than luma */
-	gboolean interlaced;  /* PNG in seven passes */
-	gboolean av1;         /* HEIF: an AVIF */
-	gboolean hevc;        /* HEIF: a HEIC */
-	const void *profile;  /* ICC, NULL for none */
+	gboolean progressive; /* multi-scan JPEG */
+	gboolean subsampled;  /* JPEG with subsampled chroma */
+	gboolean interlaced;  /* interlaced PNG */
+	gboolean av1;         /* HEIF: AVIF */
+	gboolean hevc;        /* HEIF: HEIC */
+	const void *profile;  /* ICC profile, or NULL */
 	size_t profile_length;
 } KernelHeader;
 
 typedef struct {
 	int width;
-	int height;      /* of one frame, before it is turned upright */
+	int height;      /* of one frame, in stored orientation */
 	int orientation; /* EXIF, 1 to 8 */
 	gboolean icc;    /* convert by the embedded profile */
 	VipsIntent intent; /* one that the profile has */
-	gboolean opaque; /* drop the bands beside the colours */
+	gboolean opaque; /* drop the bands beside the colors */
 	gboolean shaped; /* which shaper says, too */
 	Shaper shaper;
-	gint64 turned;   /* out: microseconds that turning it upright took */
+	gint64 turned;   /* out: time to turn it upright, microseconds */
 } KernelTop;
 
 typedef enum {
@@ -73,8 +73,8 @@ typedef struct {
 	KernelSaver saver;
 	int quality;
 	int effort;
-	gboolean subsample;   /* JPEG and AVIF: halve the chroma */
-	double background[3]; /* JPEG: under transparent pixels */
+	gboolean subsample;   /* JPEG and AVIF: subsample the chroma */
+	double background[3]; /* JPEG: color under transparent pixels */
 } KernelEncoding;
 
 int kernel_start(void);

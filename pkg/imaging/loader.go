@@ -9,16 +9,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/imagefile"
 )
 
-// loader is one of libvips' decoders.
+// loader is a decoder of libvips.
 type loader struct {
 	kernel    C.KernelLoader
 	name      string // of the format, as in ladder.Source
-	operation string // libvips' name of it
-	animated  bool   // the format's frames are wanted, not only the first picture
+	operation string // libvips' name for it
+	animated  bool   // decode all frames, not only the first image
 }
 
-// loaders has AVIF under HEIF: one decoder reads both, and the header tells
-// them apart.
+// loaders maps AVIF to HEIF: one decoder reads both, and the header
+// distinguishes them.
 var loaders = map[string]loader{
 	imagefile.JPEG: {C.KERNEL_JPEG, "jpeg", "jpegload_source", false},
 	imagefile.PNG:  {C.KERNEL_PNG, "png", "pngload_source", false},

@@ -2,13 +2,12 @@ package imaging
 
 import "github.com/optimizerd/optimizerd/pkg/ladder"
 
-// notSmaller picks the files of one rung that save a browser nothing: those no
-// smaller than the file it would get without knowing their format. sizes is in
-// bytes.
+// notSmaller returns the formats of one rung whose files are no smaller than
+// the fallback a browser without the format would get. sizes are in bytes.
 func notSmaller(sizes map[ladder.Format]int64, animated, alpha bool) []ladder.Format {
 	var out []ladder.Format
 	kept := make(map[ladder.Format]int64)
-	for _, f := range []ladder.Format{ladder.JPEG, ladder.WebP, ladder.AVIF} { // the fallback before what falls back
+	for _, f := range []ladder.Format{ladder.JPEG, ladder.WebP, ladder.AVIF} { // fallbacks first
 		size, made := sizes[f]
 		if !made {
 			continue
@@ -17,7 +16,7 @@ func notSmaller(sizes map[ladder.Format]int64, animated, alpha bool) []ladder.Fo
 		for next != "" && kept[next] == 0 {
 			next = next.Fallback()
 		}
-		if next != "" && size >= kept[next] && samePicture(f, next, animated, alpha) {
+		if next != "" && size >= kept[next] && sameContent(f, next, animated, alpha) {
 			out = append(out, f)
 			continue
 		}
@@ -26,9 +25,9 @@ func notSmaller(sizes map[ladder.Format]int64, animated, alpha bool) []ladder.Fo
 	return out
 }
 
-// samePicture reports whether two formats show the same of a picture: only
-// WebP is made with all frames, only JPEG without transparency.
-func samePicture(a, b ladder.Format, animated, alpha bool) bool {
+// sameContent reports whether two formats show the same content: only WebP has
+// all frames, only JPEG lacks transparency.
+func sameContent(a, b ladder.Format, animated, alpha bool) bool {
 	if animated && (a == ladder.WebP) != (b == ladder.WebP) {
 		return false
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// header is what a file says of its picture, before any pixel is decoded.
+// header is what a file declares about its image, before any pixel is decoded.
 type header struct {
 	format      string // as in ladder.Source
 	width       int    // pixels, as stored: before EXIF orientation
@@ -18,17 +18,17 @@ type header struct {
 	frames      int    // 1 for a still
 	orientation int    // EXIF, 1 to 8
 	bands       int
-	sampleBytes int  // of one sample of one band
-	alpha       bool // a band may be transparent
+	sampleBytes int  // per sample of one band
+	alpha       bool // there is an alpha band
 	cmyk        bool
-	progressive bool // a JPEG in many scans
-	subsampled  bool // a JPEG with less chroma than luma
-	interlaced  bool // a PNG in seven passes
-	rowsHeld    int  // a TIFF: rows that its decoder holds at once
-	opaque      bool // a TIFF whose bands beside the colors are no alpha
-	noEnd       bool // a JPEG that lacks its end marker
+	progressive bool // multi-scan JPEG
+	subsampled  bool // JPEG with subsampled chroma
+	interlaced  bool // interlaced PNG
+	rowsHeld    int  // TIFF: rows that the decoder holds at once
+	opaque      bool // TIFF: the bands besides the colors are not alpha
+	noEnd       bool // JPEG without an end marker
 	edit        *imagefile.Edit
-	profile     []byte // ICC; nil for none
+	profile     []byte // ICC profile; nil for none
 }
 
 // probe reads the header of a file.
@@ -36,7 +36,7 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 	head := make([]byte, imagefile.HeadSize)
 	n, err := src.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return loader{}, header{}, unreadable(err)
+		return loader{}, header{}, readFault(err)
 	}
 	format, ok := imagefile.Sniff(head[:n])
 	if !ok {
@@ -62,7 +62,7 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 		return loader{}, header{}, noDecoder(h.format)
 	}
 	if h.frames > 1 {
-		h.orientation = 1 // no program turns the frames of an animation
+		h.orientation = 1 // viewers do not rotate animations
 	}
 	return l, h, nil
 }
@@ -71,7 +71,7 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 func inspect(src *os.File, format string) (imagefile.Info, error) {
 	stat, err := src.Stat()
 	if err != nil {
-		return imagefile.Info{}, unreadable(err)
+		return imagefile.Info{}, readFault(err)
 	}
 	info, err := imagefile.Inspect(src, stat.Size(), format)
 	var unsupported *imagefile.Unsupported
@@ -84,14 +84,14 @@ func inspect(src *os.File, format string) (imagefile.Info, error) {
 	return info, nil
 }
 
-// source is the header as the rest of the project sees it.
+// source returns the header as package ladder defines it.
 func (h header) source() ladder.Source {
 	w, ht := h.upright(h.width, h.height)
 	return ladder.Source{Format: h.format, Width: w, Height: ht, Frames: h.frames}
 }
 
-// upright gives a size as stored as it is seen, and the other way round: the
-// orientations from 5 on swap the sides.
+// upright converts a size between stored and displayed orientation:
+// orientations from 5 on swap width and height.
 func (h header) upright(width, height int) (int, int) {
 	if h.orientation >= 5 {
 		return height, width
@@ -99,7 +99,7 @@ func (h header) upright(width, height int) (int, int) {
 	return width, height
 }
 
-// check holds the header against the limits that need no plan.
+// check checks the limits that need no plan.
 func (h header) check(limits ladder.Limits) error {
 	if h.frames > limits.MaxFrames {
 		return tooManyFrames(h, limits.MaxFrames)
@@ -110,13 +110,13 @@ func (h header) check(limits ladder.Limits) error {
 	return nil
 }
 
-// decoderShrink is the whole factor by which the decoder itself is to shrink a
-// picture that is wanted at width × height, as stored.
+// decoderShrink returns the integer factor by which the decoder itself shrinks
+// an image that is needed at width × height, in stored orientation.
 //
-// Both decoders average blocks of pixels, which is cheap and a little sharp,
-// so most of the last factor of two is left to the resize: as much as leaves a
-// phone's 48 MP (8064 pixels) to be halved for 2048. A WebP with alpha is not
-// shrunk so, because libwebp does not weigh colours by their alpha.
+// Both decoders average blocks of pixels, which is cheap and slightly sharp, so
+// most of the last factor of two is left to the resize: enough for a phone's 48
+// MP (8064 pixels) to be halved for 2048. WebP with alpha is not shrunk this
+// way, because libwebp does not weight colors by alpha.
 func (h header) decoderShrink(width, height int) int {
 	const left = 1.9
 	most := int(min(float64(h.width)/(left*float64(width)), float64(h.height)/(left*float64(height))))
@@ -133,7 +133,7 @@ func (h header) decoderShrink(width, height int) int {
 	return 1
 }
 
-// convert reports whether the colours are to be converted by the embedded
+// convert reports whether the colors must be converted with the embedded
 // profile.
 func (h header) convert() bool {
 	return h.profile != nil && profileFits(h.profile, h.bands, h.cmyk) && !isSRGB(h.profile)

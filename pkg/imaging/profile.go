@@ -5,16 +5,16 @@ import (
 	"math"
 )
 
-// The parts of an ICC profile that are read here: a header of 128 bytes with
-// the colour space at 16, then a table of tags.
+// Layout of an ICC profile: a header of 128 bytes with the color space at 16,
+// followed by a table of tags.
 const (
 	profileSpace  = 16
 	profileHeader = 128
 	tagEntry      = 12
 )
 
-// profileFits reports whether a profile is for pictures with as many colours,
-// as far as its header tells; libvips looks at the rest.
+// profileFits reports whether a profile's header matches the image's color
+// bands; libvips checks the rest.
 func profileFits(profile []byte, bands int, cmyk bool) bool {
 	if len(profile) < profileHeader+4 {
 		return false
@@ -31,18 +31,18 @@ func profileFits(profile []byte, bands int, cmyk bool) bool {
 	}
 }
 
-// matrixProfile is a profile that is nothing but three primaries and a curve
-// for each.
+// matrixProfile is a profile that consists of three primaries and a curve for
+// each.
 type matrixProfile struct {
 	primaries [3][3]float64 // XYZ of red, green and blue, adapted to D50
 	curves    [3]curve
 }
 
-// curve leads from device values to linear light, both 0 to 1.
+// curve maps device values to linear light, both 0 to 1.
 type curve func(float64) float64
 
-// parseMatrixProfile reads an ICC profile; false for one of another kind, such
-// as with a table that would overrule the primaries.
+// parseMatrixProfile parses an ICC profile. It returns false for other kinds,
+// such as profiles with a table that overrides the primaries.
 func parseMatrixProfile(profile []byte) (m matrixProfile, ok bool) {
 	if len(profile) < profileHeader+4 || string(profile[profileSpace:profileSpace+4]) != "RGB " {
 		return m, false
@@ -68,9 +68,9 @@ func parseMatrixProfile(profile []byte) (m matrixProfile, ok bool) {
 	return m, true
 }
 
-// isSRGB reports whether a profile says no more than what holds without one,
-// so that converting by it would cost time and rounding for nothing. It goes
-// by the numbers, since sRGB comes under many names and the names lie.
+// isSRGB reports whether a profile is equivalent to sRGB, so that a conversion
+// would only cost time and rounding errors. It compares the numbers, since sRGB
+// has many names and they are unreliable.
 func isSRGB(profile []byte) bool {
 	m, ok := parseMatrixProfile(profile)
 	if !ok {
@@ -89,8 +89,8 @@ func isSRGB(profile []byte) bool {
 	return true
 }
 
-// toLinearSRGB is the matrix from linear light in a profile's primaries to that
-// in sRGB's.
+// toLinearSRGB returns the matrix from linear light in the profile's primaries
+// to linear sRGB.
 func (m matrixProfile) toLinearSRGB() [3][3]float64 {
 	inverse := inverted(srgbPrimaries)
 	var out [3][3]float64
@@ -104,7 +104,7 @@ func (m matrixProfile) toLinearSRGB() [3][3]float64 {
 	return out
 }
 
-// inverted is the inverse of a matrix that has one.
+// inverted returns the inverse of an invertible matrix.
 func inverted(m [3][3]float64) [3][3]float64 {
 	minor := func(row, column int) float64 {
 		a, b, c, d := (row+1)%3, (row+2)%3, (column+1)%3, (column+2)%3
@@ -120,7 +120,7 @@ func inverted(m [3][3]float64) [3][3]float64 {
 	return out
 }
 
-// profileTags cuts a profile up; tags that lie outside it are left out.
+// profileTags returns the tags of a profile; tags outside of it are skipped.
 func profileTags(profile []byte) map[string][]byte {
 	tags := make(map[string][]byte)
 	count := int(binary.BigEndian.Uint32(profile[profileHeader:]))
@@ -138,24 +138,23 @@ func profileTags(profile []byte) map[string][]byte {
 	return tags
 }
 
-// srgbPrimaries are the primaries of sRGB adapted to D50, as its own profile
-// has them.
+// srgbPrimaries are the primaries of sRGB adapted to D50, as in its own
+// profile.
 var srgbPrimaries = [3][3]float64{
 	{0.43607, 0.22249, 0.01392},
 	{0.38515, 0.71687, 0.09708},
 	{0.14307, 0.06061, 0.71410},
 }
 
-// primaryTolerance lets through what rounding and the choice of adaptation do
-// to the numbers, about half a step of 8 bits.
+// primaryTolerance allows for rounding and different adaptations, about half a
+// step of 8 bits.
 const primaryTolerance = 0.001
 
-// isSRGBCurve holds a curve against that of sRGB at as many points as 8 bits
-// have.
+// isSRGBCurve compares a curve with sRGB's at 256 points.
 func isSRGBCurve(c curve) bool {
 	for i := range 256 {
 		x := float64(i) / 255
-		// What counts is the distance as seen, after the curve is undone.
+		// Compare as displayed, with the curve undone.
 		if math.Abs(srgbEncode(c(x))-x) > 0.6/255 {
 			return false
 		}
@@ -170,8 +169,8 @@ func srgbEncode(linear float64) float64 {
 	return 1.055*math.Pow(linear, 1/2.4) - 0.055
 }
 
-// parseCurve reads a curve: a table, or the parametric form with a linear foot
-// that sRGB has. nil is any other.
+// parseCurve parses a curve: a table, or the parametric form with a linear
+// segment that sRGB uses. It returns nil for any other.
 func parseCurve(tag []byte) curve {
 	if len(tag) < 12 {
 		return nil
@@ -205,7 +204,7 @@ func parseCurve(tag []byte) curve {
 	}
 }
 
-// fixed reads a number of 16 bits before and 16 after the point.
+// fixed parses a 16.16 fixed-point number.
 func fixed(b []byte) float64 {
 	return float64(int32(binary.BigEndian.Uint32(b))) / (1 << 16)
 }

@@ -148,7 +148,7 @@ func TestLimits(t *testing.T) {
 			animation,
 			ladder.Limits{MaxPixels: 29999, MaxFrames: 3, MaxMemory: 1 << 30},
 			fault.TooManyPixels,
-			"The picture has 30000 pixels (100 × 100 in 3 frames); the limit is 29999.",
+			"The image has 30000 pixels (100 × 100 in 3 frames); the limit is 29999.",
 		},
 		{
 			progressive,

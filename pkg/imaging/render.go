@@ -11,15 +11,14 @@ import (
 
 var white = ladder.RGB{255, 255, 255}
 
-// Render makes the ladder of the picture in src, which it reads from the start
-// and does not close, and hands each file to sink as soon as its rung is done.
+// Render renders the ladder of the image in src, which it reads from the start
+// and does not close, and passes each file to sink as soon as its rung is done.
 //
-// Limits are taken as they are: a zero allows nothing. What is wrong with the
-// picture is told by a *fault.Error, before sink is called at all where the
-// header shows it. An error of the sink comes back as it is, and so does that
-// of ctx, which is looked at between steps: a decoder or encoder that runs
-// cannot be stopped. When Render returns, nothing of it runs any more and src
-// may be closed.
+// Limits are taken literally: zero allows nothing. Problems with the image are
+// returned as a *fault.Error, before the first call of sink if the header
+// reveals them. Errors of sink and ctx are returned unchanged. ctx is checked
+// between steps: a running decoder or encoder cannot be stopped. When Render
+// returns, all its work has ended and src may be closed.
 func (e *Engine) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (summary ladder.Summary, err error) {
 	onThread(func() { summary, err = e.render(ctx, src, recipe, limits, sink) })
 	return summary, err
@@ -59,11 +58,11 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	if err != nil {
 		return ladder.Summary{}, err
 	}
-	return e.climbDown(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
+	return e.encodeAll(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
 }
 
-// canEncode reports the first format of the recipe that this libvips cannot
-// write.
+// canEncode returns an error if libvips cannot write one of the recipe's
+// formats.
 func (e *Engine) canEncode(recipe ladder.Recipe) error {
 	for _, enc := range recipe.Encoders {
 		if !slices.Contains(e.versions.Outputs, enc.Format) {
@@ -73,8 +72,9 @@ func (e *Engine) canEncode(recipe ladder.Recipe) error {
 	return nil
 }
 
-// wantedRungs are the rungs that some variant needs, the largest first. Where
-// no format can hold any, the smallest stands in, for the summary.
+// wantedRungs returns the rungs needed by a variant, largest first. If there
+// are none because no format can hold them, it returns the smallest, for the
+// summary.
 func wantedRungs(plan ladder.Plan) []ladder.Rung {
 	var rungs []ladder.Rung
 	for _, r := range slices.Backward(plan.Rungs) {
@@ -89,8 +89,8 @@ func wantedRungs(plan ladder.Plan) []ladder.Rung {
 	return rungs
 }
 
-// decode makes the top rung of a file.
-func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took ladder.Timings) (*picture, error) {
+// decode decodes a file into the top rung.
+func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took ladder.Timings) (*vipsImage, error) {
 	frames := 1
 	if h.frames > 1 {
 		frames = -1
@@ -114,8 +114,8 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 	return rung, nil
 }
 
-// climbDown encodes all rungs of a cascade and sums up.
-func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
+// encodeAll encodes all rungs of a cascade and returns the summary.
+func (e *Engine) encodeAll(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
 	defer c.free()
 	background := white
 	if recipe.Background != nil {
@@ -137,8 +137,8 @@ func (e *Engine) climbDown(ctx context.Context, c *cascade, recipe ladder.Recipe
 	summary := ladder.Summary{Omitted: w.omissions(), Timings: took}
 	var err error
 	began := time.Now()
-	if summary.ThumbHash, summary.Color, err = c.summarise(background); err != nil {
-		return ladder.Summary{}, notMade("preview of the picture", err)
+	if summary.ThumbHash, summary.Color, err = c.summarize(background); err != nil {
+		return ladder.Summary{}, createFault("preview of the image", err)
 	}
 	took.Since(began, ladder.StageResize)
 	return summary, nil

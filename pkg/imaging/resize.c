@@ -1,15 +1,15 @@
-/* Lanczos 3 in integers, for pictures of 8-bit samples.
+/* Lanczos 3 in integers, for images of 8-bit samples.
  *
- * libvips has the same filter. This one is here because making rungs smaller
- * was a fifth of a ladder's time: it works on eight samples at once without code
- * that is made at run time, which the codec's sandbox forbids to libvips 8.14.
- * It gives the same bytes on every machine. Of a stream it keeps a few rows, and
- * works on them while libvips has the next ones decoded.
+ * libvips has the same filter. This one exists because shrinking rungs took a
+ * fifth of a ladder's time: it processes eight samples at once without code
+ * generated at run time, which the codec's sandbox forbids to libvips 8.14.
+ * Its output is the same on every machine. For a stream it buffers a few rows,
+ * and processes them while libvips decodes the next ones.
  *
- * Eight rows of the result are made at a time. First the columns: rows of the
- * source are weighed and summed, and the sums are laid down with the eight rows
- * side by side ("across"), so that then, along the rows, whatever the number of
- * bands, eight sums are again made by the same steps.
+ * Eight result rows are made at a time. First the columns: source rows are
+ * weighted and summed, and the sums are stored with the eight rows side by
+ * side ("across"), so that the pass along the rows can use the same code for
+ * any number of bands.
  */
 
 #include "resize.h"
@@ -24,8 +24,8 @@
 #endif
 
 #define LANES 8
-#define WEIGHT_BITS 14 /* of weights after the point: a weight of 1 fits 16 bits */
-#define MIDDLE_BITS 6  /* of samples after the point, between the two passes */
+#define WEIGHT_BITS 14 /* fractional bits of weights: a weight of 1 fits 16 bits */
+#define MIDDLE_BITS 6  /* fractional bits of samples between the two passes */
 
 typedef int16_t Eight __attribute__((vector_size(16)));
 typedef uint8_t EightBytes __attribute__((vector_size(8)));
@@ -71,14 +71,14 @@ add_weighted(Sums sums, Eight a, Eight b, const int16_t weights[2])
 	return sums;
 }
 
-/* Drops bits after the point, rounding; what is left must fit 16 bits. */
+/* Drops fractional bits with rounding; the result must fit 16 bits. */
 static inline Eight
 round_off(Sums sums, int bits)
 {
 	Four low = (sums.low + (1 << (bits - 1))) >> bits;
 	Four high = (sums.high + (1 << (bits - 1))) >> bits;
 
-	/* The lower halves of all sums. */
+	/* The low halves of all sums. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 	const Eight halves = { 0, 2, 4, 6, 8, 10, 12, 14 };
 #else
@@ -87,7 +87,7 @@ round_off(Sums sums, int bits)
 	return __builtin_shuffle((Eight) low, (Eight) high, halves);
 }
 
-/* The same of bytes. */
+/* The same for bytes. */
 static inline Sums
 add_weighted_bytes(Sums sums, const uint8_t *a, const uint8_t *b, const int16_t weights[2])
 {
@@ -110,7 +110,7 @@ add_weighted_bytes(Sums sums, const uint8_t *a, const uint8_t *b, const int16_t 
 #endif
 }
 
-/* What is below 0 or above 255 becomes that. */
+/* Clamps to 0 and 255. */
 static inline EightBytes
 to_bytes(Eight v)
 {
@@ -119,8 +119,8 @@ to_bytes(Eight v)
 	return __builtin_convertvector(v, EightBytes);
 }
 
-/* Exchanges rows and columns of 8 x 8 samples: shuffling the upper half into
- * the lower, like cards, three times.
+/* Transposes 8 x 8 samples: interleaves the upper and the lower half three
+ * times, like a card shuffle.
  */
 static inline void
 transpose(Eight rows[LANES])
@@ -139,13 +139,13 @@ transpose(Eight rows[LANES])
 	}
 }
 
-/* The filter along one axis: for each place of the result, where its samples
- * begin in the source and what they weigh. All have as many weights, an even
- * number; those past the end of the source are 0.
+/* The filter along one axis: for each result position, where its samples begin
+ * in the source and their weights. All have the same even number of weights;
+ * weights past the end of the source are 0.
  */
 typedef struct {
 	int source; /* samples in the source */
-	int size;	/* places in the result */
+	int size;	/* positions in the result */
 	int taps;
 	int *begin;
 	int16_t *weights; /* size x taps */
@@ -161,8 +161,8 @@ lanczos3(double x)
 	return 3 * sin(G_PI * x) * sin(G_PI * x / 3) / (G_PI * G_PI * x * x);
 }
 
-/* Weights in whole numbers whose sum is exactly 1, so that an even colour stays
- * what it is: what rounding leaves goes to the greatest.
+/* Quantizes weights so that their sum is exactly 1, which preserves flat
+ * colors: the rounding error is added to the largest weight.
  */
 static void
 quantize(const double *exact, double sum, int taps, int16_t *weights)
@@ -197,16 +197,16 @@ axis_init(Axis *axis, int source, int size)
 		.weights = g_new(int16_t, (size_t) size * taps),
 	};
 	for (place = 0; place < size; place++) {
-		double centre = (place + 0.5) * factor - 0.5;
-		int first = (int) floor(centre) - taps / 2 + 1;
+		double center = (place + 0.5) * factor - 0.5;
+		int first = (int) floor(center) - taps / 2 + 1;
 		int begin = CLAMP(first, 0, MAX(0, source - taps));
 		double sum = 0;
 
 		memset(exact, 0, taps * sizeof(*exact));
 		for (i = first; i < first + taps; i++) {
-			double weight = lanczos3((i - centre) / stretch);
+			double weight = lanczos3((i - center) / stretch);
 
-			exact[CLAMP(i, 0, source - 1) - begin] += weight; /* the edge goes on */
+			exact[CLAMP(i, 0, source - 1) - begin] += weight; /* repeat the edge */
 			sum += weight;
 		}
 		axis->begin[place] = begin;
@@ -222,20 +222,20 @@ axis_clear(Axis *axis)
 	g_free(axis->weights);
 }
 
-/* A resize on its way. Rows of the source lie in the picture, or, of a stream,
- * the last few in their places of a ring.
+/* A resize in progress. Source rows are in the image or, for a stream, in a
+ * ring buffer of the last few.
  */
 typedef struct {
 	VipsImage *in;
 	VipsImage *out;
 	Axis along; /* of one frame */
 	Axis down;
-	uint8_t *ring; /* NULL for a picture in memory */
+	uint8_t *ring; /* NULL for an image in memory */
 	int capacity;  /* of the ring, rows */
 
 	int frame;
-	int read; /* rows of the frame that are there */
-	int made; /* rows of the frame's result, a multiple of LANES but at its end */
+	int read; /* rows of the frame read so far */
+	int made; /* rows of the frame's result made so far, a multiple of LANES except at its end */
 
 	Eight *across;
 	const uint8_t **lines;
@@ -244,15 +244,13 @@ typedef struct {
 static uint8_t *
 row_at(const Resize *r, int y)
 {
-	y = MIN(y, r->down.source - 1); /* past the end weights are 0 */
+	y = MIN(y, r->down.source - 1); /* weights past the end are 0 */
 	if (!r->ring)
 		return VIPS_IMAGE_ADDR(r->in, 0, r->frame * r->down.source + y);
 	return r->ring + (size_t) (y % r->capacity) * VIPS_IMAGE_SIZEOF_LINE(r->in);
 }
 
-/* The sum of as many vectors as there are weights, of which there are two or
- * more, step apart.
- */
+/* Returns the weighted sum of taps vectors (at least two), step apart. */
 static inline Sums
 weigh(const Eight *samples, int step, const int16_t *weights, int taps)
 {
@@ -264,8 +262,8 @@ weigh(const Eight *samples, int step, const int16_t *weights, int taps)
 	return sums;
 }
 
-/* Down the columns: eight samples, from x on, of eight rows of the result. The
- * lines are the rows of the source that each of them is made of.
+/* Filters columns: eight samples, from x on, of eight result rows. lines are
+ * the source rows of each.
  */
 static void
 weigh_columns(const uint8_t **lines, const int16_t **weights, int taps, int x, Eight across[LANES])
@@ -282,7 +280,7 @@ weigh_columns(const uint8_t **lines, const int16_t **weights, int taps, int x, E
 	transpose(across);
 }
 
-/* The same at the right edge, where fewer samples are there to be read. */
+/* The same at the right edge, where fewer samples are readable. */
 static void
 weigh_last_columns(const uint8_t **lines, const int16_t **weights, int taps, int x, int samples, Eight across[LANES])
 {
@@ -297,8 +295,8 @@ weigh_last_columns(const uint8_t **lines, const int16_t **weights, int taps, int
 	g_free(edge);
 }
 
-/* Along the rows: up to eight rows of the result, from top on, of all that lies
- * across.
+/* Filters rows: up to eight result rows, starting at top, from the samples
+ * stored across.
  */
 static void
 weigh_rows(const Eight *across, const Axis *along, VipsImage *out, int top, int rows)
@@ -330,7 +328,7 @@ weigh_rows(const Eight *across, const Axis *along, VipsImage *out, int top, int 
 		}
 }
 
-/* Makes what can be made of the rows that are there. */
+/* Makes all result rows whose source rows are available. */
 static void
 make_rows(Resize *r)
 {
@@ -368,7 +366,7 @@ next_frame(Resize *r)
 	r->read = r->made = 0;
 }
 
-/* Takes the next rows of a stream; they come in order. */
+/* Receives the next rows of a stream, in order. */
 static int
 take_rows(VipsRegion *region, VipsRect *area, void *resize)
 {
@@ -420,7 +418,7 @@ resize(VipsImage *in, int width, int height, VipsImage **out)
 	axis_init(&r.along, in->Xsize, width);
 	axis_init(&r.down, frame_height, height);
 	if (!in->data) {
-		/* As many as eight rows of the result are made of. */
+		/* As many as eight result rows need. */
 		r.capacity = MIN(frame_height, (int) (LANES * (double) frame_height / height) + r.down.taps + 1);
 		r.ring = g_malloc((size_t) r.capacity * VIPS_IMAGE_SIZEOF_LINE(in));
 	}

@@ -14,22 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle gives back what starting alone took: free memory of the C heap, and
-// the pages of libraries that were read to link and to test them, of which
-// libvips has some hundred. They are unchanged pages of files: those that work
-// needs come back from the page cache, the others are the kernel's to drop.
-func settle() {
+// trimMemory returns the memory that startup alone needed: free memory of the C
+// heap, and pages of libraries that were read to link and test them, of which
+// libvips has about a hundred. They are unmodified file pages: those that are
+// needed come back from the page cache.
+func trimMemory() {
 	C.malloc_trim(0)
 	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		return // then it stays as large as it is
+		return // leave it as it is
 	}
 	defer maps.Close()
 	var start, end uintptr
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
 		switch {
-		case fields[0] == "Anonymous:": // what was changed, such as addresses by the linker
+		case fields[0] == "Anonymous:": // modified pages, such as relocations
 			if fields[1] == "0" && end > start {
 				_, _, _ = unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_DONTNEED)
 			}
@@ -39,8 +39,8 @@ func settle() {
 	}
 }
 
-// unchangeable gives the addresses of a mapping of a file that cannot be
-// written, from its first line in smaps; none of another.
+// unchangeable returns the address range of a read-only file mapping, from its
+// first line in smaps; 0, 0 for any other.
 func unchangeable(fields []string) (start, end uintptr) {
 	if len(fields) < 6 || fields[1][1] == 'w' || fields[5][0] != '/' {
 		return 0, 0

@@ -1,13 +1,13 @@
-/* Colours by a profile of three primaries and three curves, the kind that phones
- * put into their photos. lcms, which does all others, took a twentieth of the
- * ladder of such a photo for the same pixels, give or take 1 of 255.
+/* Color conversion with a profile of three primaries and three curves, the
+ * kind in photos from phones. lcms, which handles all others, took a twentieth
+ * of the ladder of such a photo for the same pixels, up to 1 of 255.
  */
 
 #include "shaper.h"
 
 #include <math.h>
 
-/* Linear light to 8 bits of sRGB. */
+/* Maps linear light to 8 bits of sRGB. */
 static uint8_t encoded[SHAPER_ONE + 1];
 
 void

@@ -15,27 +15,27 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Versions is what the engine is made of and what it can do.
+// Versions describes the engine and its capabilities.
 type Versions struct {
 	Bimg    string          `json:"bimg"`
-	Libvips string          `json:"libvips"` // the library that runs, not the header compiled against
-	Vector  bool            `json:"vector"`  // it uses vector instructions
+	Libvips string          `json:"libvips"` // of the loaded library, not the header compiled against
+	Vector  bool            `json:"vector"`  // vector instructions are enabled
 	Inputs  []string        `json:"inputs"`  // as in ladder.Source
 	Outputs []ladder.Format `json:"outputs"`
-	Off     []string        `json:"off"` // parts of the self-test that failed or were left out: "read heic"
+	Off     []string        `json:"off"` // parts of the self-test that failed or were skipped: "read heic"
 }
 
-// Versions reports what Start found.
+// Versions returns what Start found.
 func (e *Engine) Versions() Versions { return e.versions }
 
-// samples are one small picture in each format, by the format's name.
+// samples contains one small image per format, named after the format.
 //
 //go:embed samples
 var samples embed.FS
 
-// selfTest decodes and encodes a small picture in every format: a loader or
-// saver may be there while the codec behind it is not, or does not run on this
-// processor. It also has every library load what it loads at its first use.
+// selfTest decodes and encodes a small image in every format: a loader or saver
+// may exist without its codec, or may not run on this processor. It also makes
+// every library load what it loads on first use.
 func selfTest(test func(part string) bool) Versions {
 	v := Versions{
 		Bimg:    bimg.Version,
@@ -73,8 +73,8 @@ func decodes(format string) bool {
 	return err == nil && C.kernel_reads(unsafe.Pointer(&file[0]), C.size_t(len(file))) != 0
 }
 
-// encodes tries an encoder on a small black picture, which is made smaller by
-// far before, as libvips' vector code is at work there.
+// encodes tests an encoder on a small black image, which is shrunk a lot first,
+// since that runs libvips' vector code.
 func encodes(f ladder.Format) bool {
 	const side, bands = 64, 3
 	pixels := make([]byte, side*side*bands)
@@ -84,11 +84,11 @@ func encodes(f ladder.Format) bool {
 		C.vips_error_clear()
 		return false
 	}
-	p := picture{image}
+	p := vipsImage{image}
 	defer p.free()
 	small, err := p.shrink(ladder.Rung{Width: side / 5, Height: side / 5})
 	if err != nil {
-		return false // its text was taken out of libvips with it
+		return false // the message was taken out of libvips with it
 	}
 	defer small.free()
 	file, err := small.encode(ladder.Encoder{Format: f, Quality: 50}, white)

@@ -2,27 +2,26 @@ package imaging
 
 import "encoding/binary"
 
-// The parts of a WebP file that are read here: "RIFF", the length of what
-// follows, "WEBP", then chunks of a name, a length and as many bytes, made
-// even.
+// Layout of a WebP file: "RIFF", the length of the rest, "WEBP", then chunks of
+// a name, a length and as many bytes, padded to an even number.
 const (
 	webpHeader  = 12
 	chunkHeader = 8
 )
 
-// The flags of the chunk VP8X, which announces the others.
+// Flags of the VP8X chunk, which announces the others.
 const (
 	webpAnimation = 0x02
 	webpAlpha     = 0x10
 )
 
-// pictureChunks are those that a WebP is shown by.
-var pictureChunks = map[string]bool{"VP8 ": true, "VP8L": true, "VP8X": true, "ALPH": true, "ANIM": true, "ANMF": true}
+// imageChunks are the chunks needed to display a WebP.
+var imageChunks = map[string]bool{"VP8 ": true, "VP8L": true, "VP8X": true, "ALPH": true, "ANIM": true, "ANMF": true}
 
-// stripWebP takes all metadata out of a WebP file, in place, and gives the
-// length that is left. libvips 8.14.1 writes some whatever it is told, which
-// is a good part of a small file. VP8X goes too where it has nothing left to
-// announce. A file that is not as expected is left as it is.
+// stripWebP removes all metadata from a WebP file, in place, and returns the
+// remaining length. libvips 8.14.1 always writes some, a considerable part of a
+// small file. VP8X is removed as well if it announces nothing. A malformed file
+// is left unchanged.
 func stripWebP(b []byte) int {
 	chunks := webpChunks(b)
 	if chunks == nil {
@@ -38,7 +37,7 @@ func stripWebP(b []byte) int {
 	return end
 }
 
-// webpChunks cuts a file up; nil if it is not whole.
+// webpChunks splits a file into chunks; nil if it is malformed.
 func webpChunks(b []byte) [][]byte {
 	if len(b) < webpHeader || string(b[:4]) != "RIFF" || string(b[8:12]) != "WEBP" {
 		return nil
@@ -59,13 +58,13 @@ func webpChunks(b []byte) [][]byte {
 	return chunks
 }
 
-// keepChunk says whether a chunk stays, and makes VP8X announce no more than
-// will stay.
+// keepChunk reports whether a chunk stays, and clears VP8X flags of chunks that
+// do not.
 func keepChunk(chunk []byte) bool {
 	name := string(chunk[:4])
 	if name == "VP8X" && len(chunk) > chunkHeader {
 		chunk[chunkHeader] &= webpAnimation | webpAlpha
 		return chunk[chunkHeader] != 0
 	}
-	return pictureChunks[name]
+	return imageChunks[name]
 }

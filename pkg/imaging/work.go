@@ -11,19 +11,18 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// work is the encoding of one cascade by a few goroutines, each on a thread of
-// its own.
+// work encodes one cascade with several goroutines, each on its own thread.
 type work struct {
 	cascade    *cascade
 	encoders   []ladder.Encoder // in the recipe's order
 	background ladder.RGB
 	animated   bool
-	places     chan struct{} // the engine's, over all renders
+	places     chan struct{} // the engine's encoder slots, shared by all renders
 	sink       ladder.Sink
-	took       ladder.Timings // resize and encode are added when all is done
+	took       ladder.Timings // resize and encode are added at the end
 
-	delivery sync.Mutex        // one call of the sink at a time
-	omitted  []ladder.Omission // never nil: a manifest lists none as []
+	delivery sync.Mutex        // serializes calls of the sink
+	omitted  []ladder.Omission // never nil: a manifest shows [] for none
 }
 
 // task is one file to encode.
@@ -31,11 +30,10 @@ type task struct {
 	rung    *rung
 	encoder ladder.Encoder
 	batch   *batch
-	took    time.Duration // to encode it
+	took    time.Duration // encoding time
 }
 
-// batch collects the files of one rung, which are compared before any is
-// delivered.
+// batch collects the files of one rung, which are compared before delivery.
 type batch struct {
 	rung    *rung
 	mu      sync.Mutex
@@ -43,7 +41,7 @@ type batch struct {
 	pending int
 }
 
-// add keeps a file and reports whether it was the last one.
+// add stores a file and reports whether it was the last one.
 func (b *batch) add(f ladder.Format, file *encoding) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,8 +57,8 @@ func (b *batch) free() {
 	clear(b.files)
 }
 
-// tasks lists the files with the most work first, so that no long one is left
-// for the end.
+// tasks returns the tasks, the most expensive first, so that none is left for
+// the end.
 func (w *work) tasks() ([]*task, []*batch) {
 	slowest := []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
 	var tasks []*task
@@ -82,8 +80,8 @@ func (w *work) encoder(f ladder.Format) ladder.Encoder {
 	return w.encoders[i]
 }
 
-// run does all tasks. The first error ends the work, which comes back when
-// every goroutine has ended.
+// run runs all tasks. The first error stops the work; run returns when every
+// goroutine has ended.
 func (w *work) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -106,7 +104,7 @@ func (w *work) run(ctx context.Context) error {
 	}
 	workers.Wait()
 	for _, b := range batches {
-		b.free() // those that were not delivered
+		b.free() // those not delivered
 	}
 	for _, r := range w.cascade.rungs {
 		w.took[ladder.StageResize] += r.took
@@ -117,7 +115,7 @@ func (w *work) run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// drain does tasks until there is none left.
+// drain runs tasks until the queue is empty.
 func (w *work) drain(ctx context.Context, queue <-chan *task) error {
 	for t := range queue {
 		file, err := w.encode(ctx, t)
@@ -133,7 +131,7 @@ func (w *work) drain(ctx context.Context, queue <-chan *task) error {
 	return nil
 }
 
-// encode makes one file, when there is a place for one more encoder.
+// encode encodes one file once an encoder slot is free.
 func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
 	select {
 	case w.places <- struct{}{}:
@@ -146,18 +144,18 @@ func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
 	defer t.rung.release()
 	p, err := t.rung.pixels()
 	if err != nil {
-		return nil, notMade("smaller picture", err)
+		return nil, createFault("resized image", err)
 	}
 	began := time.Now()
 	file, err := p.encode(t.encoder, w.background)
 	t.took = time.Since(began)
 	if err != nil {
-		return nil, notMade(shown(string(t.encoder.Format))+" picture", err)
+		return nil, createFault(displayName(string(t.encoder.Format))+" image", err)
 	}
 	return file, nil
 }
 
-// deliver hands the files of a rung to the sink, but for those that are not
+// deliver passes the files of a rung to the sink, except those that are not
 // worth it.
 func (w *work) deliver(ctx context.Context, b *batch) error {
 	w.delivery.Lock()
@@ -192,8 +190,8 @@ func (b *batch) sizes() map[ladder.Format]int64 {
 	return sizes
 }
 
-// omissions are the files that were not delivered, by format as in the recipe,
-// then by width.
+// omissions returns the files that were not delivered, by format in the
+// recipe's order, then by width.
 func (w *work) omissions() []ladder.Omission {
 	place := make(map[ladder.Format]int)
 	for i, e := range w.encoders {

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	tries         = 3
+	maxAttempts   = 3
 	firstWait     = 500 * time.Millisecond // before the second try; each later one is longer
 	maxRetryAfter = 10 * time.Second       // the longest that an origin may have us wait
 	maxRedirects  = 5
@@ -43,44 +43,44 @@ func (f *Fetcher) Close() { f.client.CloseIdleConnections() }
 func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*Upload, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, http.NoBody)
 	if err != nil {
-		return nil, fault.New(fault.InputForbidden, "The URL cannot be read.") // its error would quote the query
+		return nil, fault.New(fault.InputForbidden, "The URL is not valid.") // its error would quote the query
 	}
 	request.Header.Set("Accept", accept)
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.Multiplier = f.wait, 3
 	upload, err := backoff.Retry(ctx, func() (*Upload, error) {
-		upload, err := f.try(request)
+		upload, err := f.attempt(request)
 		if err != nil && fault.CodeOf(err) != fault.InputUnavailable {
 			return nil, backoff.Permanent(err)
 		}
 		return upload, err
-	}, backoff.WithBackOff(waits), backoff.WithMaxTries(tries), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(waits), backoff.WithMaxTries(maxAttempts), backoff.WithMaxElapsedTime(0))
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	return upload, err
 }
 
-func (f *Fetcher) try(request *http.Request) (*Upload, error) {
+func (f *Fetcher) attempt(request *http.Request) (*Upload, error) {
 	ctx, cancel := context.WithTimeout(request.Context(), f.config.Timeout)
 	defer cancel()
 	response, err := f.client.Do(request.WithContext(ctx))
 	if err != nil {
-		return nil, unreached(err)
+		return nil, requestFault(err)
 	}
 	defer response.Body.Close()
-	if err := judge(response); err != nil {
+	if err := checkStatus(response); err != nil {
 		return nil, err
 	}
-	if err := f.spool.Fits(response.ContentLength); err != nil {
+	if err := f.spool.CheckSize(response.ContentLength); err != nil {
 		return nil, err
 	}
-	if err := f.spool.Room(response.ContentLength); err != nil {
+	if err := f.spool.CheckSpace(response.ContentLength); err != nil {
 		return nil, err
 	}
 	upload, err := f.spool.Receive(body{response.Body}, CleanFilename(request.URL.Path))
 	if fault.CodeOf(err) == fault.InvalidRequest { // of an upload it is the client's fault
-		return nil, fault.Wrap(fault.InputRefused, err, "The origin answered with no bytes.")
+		return nil, fault.Wrap(fault.InputRefused, err, "The origin sent an empty body.")
 	}
 	return upload, err
 }

@@ -313,7 +313,7 @@ func TestASlowOriginIsGivenUp(t *testing.T) {
 				<-r.Context().Done()
 			})
 			_, err := f.Fetch(t.Context(), at)
-			if got := wantFault(t, err, fault.InputUnavailable, dir); got.Detail != "The origin took too long." {
+			if got := wantFault(t, err, fault.InputUnavailable, dir); got.Detail != "The origin timed out." {
 				t.Errorf("it says %q", got.Detail)
 			}
 			if n := requests.Load(); n != 3 {
@@ -338,7 +338,7 @@ func TestAnOriginThatIsNotReached(t *testing.T) {
 		"http://" + closed.Addr().String():          "The origin could not be reached.",
 		secure.URL:                                  "The certificate of the origin is not valid.",
 		"https" + strings.TrimPrefix(plain, "http"): "The origin could not be reached.",
-		"http://nowhere.example/":                   "The name of the origin could not be looked up.",
+		"http://nowhere.example/":                   "The host name of the origin could not be resolved.",
 	} {
 		f, dir := fetcher(t, atHome())
 		f.Resolve(&net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {

@@ -144,17 +144,17 @@ func TestRoomIsRefusedBelowTheFloor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fault.CodeOf(s.Room(0)); got != fault.InsufficientStorage {
+	if got := fault.CodeOf(s.CheckSpace(0)); got != fault.InsufficientStorage {
 		t.Errorf("code %q, want %q", got, fault.InsufficientStorage)
 	}
 	s, err = intake.Open(intake.Config{Dir: dir, MaxBytes: 1, MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Room(1); err != nil {
+	if err := s.CheckSpace(1); err != nil {
 		t.Error(err)
 	}
-	if got := fault.CodeOf(s.Room(1 << 60)); got != fault.InsufficientStorage {
+	if got := fault.CodeOf(s.CheckSpace(1 << 60)); got != fault.InsufficientStorage {
 		t.Errorf("code %q for an exabyte, want %q", got, fault.InsufficientStorage)
 	}
 }

@@ -31,7 +31,7 @@ type heldSource struct {
 }
 
 // take reserves n bytes, if there are so many.
-func (m *memory) take(n int64) bool {
+func (m *memory) reserve(n int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n > m.free {
@@ -41,7 +41,7 @@ func (m *memory) take(n int64) bool {
 	return true
 }
 
-func (m *memory) give(n int64) {
+func (m *memory) unreserve(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.free += n
@@ -54,7 +54,7 @@ func (m *memory) get(digest string) *heldSource {
 }
 
 // drop forgets a source. Who has it open keeps it.
-func (m *memory) drop(digest string) error {
+func (m *memory) remove(digest string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h, ok := m.held[digest]
@@ -86,7 +86,7 @@ func (s *Spool) ReceiveInMemory(body io.Reader, filename string) (*Upload, error
 	if err != nil { // the disk is there for all that
 		return s.Receive(body, filename)
 	}
-	return s.receive(&Upload{Filename: filename, Took: make(ladder.Timings), spool: s, file: file, inMemory: true}, body)
+	return s.receive(&Upload{Filename: filename, Timings: make(ladder.Timings), spool: s, file: file, inMemory: true}, body)
 }
 
 // content is where the bytes of an upload go.
@@ -94,7 +94,7 @@ type content struct{ *Upload }
 
 func (u content) Write(b []byte) (int, error) {
 	if u.inMemory {
-		if u.spool.memory.take(int64(len(b))) {
+		if u.spool.memory.reserve(int64(len(b))) {
 			u.taken += int64(len(b))
 			return u.file.Write(b)
 		}
@@ -114,7 +114,7 @@ func (u *Upload) spill() error {
 	err = copyFile(file, u.file)
 	_ = u.file.Close() // of memory
 	u.file, u.inMemory = file, false
-	u.spool.memory.give(u.taken)
+	u.spool.memory.unreserve(u.taken)
 	u.taken = 0
 	return err
 }

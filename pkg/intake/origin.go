@@ -16,8 +16,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// unreached is the fault of a request that had no answer.
-func unreached(err error) error {
+// requestFault is the fault of a request that had no answer.
+func requestFault(err error) error {
 	var whole *url.Error
 	if errors.As(err, &whole) {
 		err = whole.Err // without the URL: its query may hold a key
@@ -31,39 +31,39 @@ func unreached(err error) error {
 	case errors.As(err, &refused):
 		return fault.Wrap(fault.InputForbidden, err, "%s", refused.Reason)
 	case errors.Is(err, egress.ErrRedirects):
-		return fault.Wrap(fault.InputRefused, err, "The origin redirects more than %d times.", maxRedirects)
+		return fault.Wrap(fault.InputRefused, err, "The origin redirected more than %d times.", maxRedirects)
 	case errors.As(err, &lookUp):
-		return fault.Wrap(fault.InputUnavailable, err, "The name of the origin could not be looked up.")
+		return fault.Wrap(fault.InputUnavailable, err, "The host name of the origin could not be resolved.")
 	case errors.As(err, &certificate):
 		return fault.Wrap(fault.InputUnavailable, err, "The certificate of the origin is not valid.")
-	case late(err):
-		return fault.Wrap(fault.InputUnavailable, err, "The origin took too long.")
+	case isTimeout(err):
+		return fault.Wrap(fault.InputUnavailable, err, "The origin timed out.")
 	default:
 		return fault.Wrap(fault.InputUnavailable, err, "The origin could not be reached.")
 	}
 }
 
-func late(err error) bool {
+func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// judge turns every status but 200 into a fault.
-func judge(response *http.Response) error {
+// checkStatus turns every status but 200 into a fault.
+func checkStatus(response *http.Response) error {
 	switch status := response.StatusCode; {
 	case status == http.StatusOK:
 		return nil
 	case status == http.StatusNotFound, status == http.StatusGone:
-		return fault.New(fault.InputNotFound, "The origin has nothing at this URL: it answered with status %d.", status)
+		return fault.New(fault.InputNotFound, "The origin has nothing at this URL (status %d).", status)
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests,
 		status >= 500 && status <= 599:
-		later := fault.New(fault.InputUnavailable, "The origin cannot give the picture now: it answered with status %d.", status)
+		later := fault.New(fault.InputUnavailable, "The origin is temporarily unavailable (status %d).", status)
 		if wait := egress.RetryAfter(response.Header, time.Now()); wait > 0 && wait <= maxRetryAfter {
 			return fmt.Errorf("%w: %w", later, &backoff.RetryAfterError{Duration: wait})
 		}
 		return later
 	default:
-		return fault.New(fault.InputRefused, "The origin does not give the picture: it answered with status %d.", status)
+		return fault.New(fault.InputRefused, "The origin refused the request (status %d).", status)
 	}
 }
 
@@ -76,9 +76,9 @@ func (b body) Read(p []byte) (int, error) {
 	switch {
 	case err == nil, err == io.EOF:
 		return n, err
-	case late(err):
-		return n, fault.Wrap(fault.InputUnavailable, err, "The origin took too long.")
+	case isTimeout(err):
+		return n, fault.Wrap(fault.InputUnavailable, err, "The origin timed out.")
 	default:
-		return n, fault.Wrap(fault.InputUnavailable, err, "The origin stopped in the middle of the picture.")
+		return n, fault.Wrap(fault.InputUnavailable, err, "The origin closed the connection before the image was complete.")
 	}
 }

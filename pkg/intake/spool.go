@@ -75,10 +75,10 @@ func (s *Spool) sweep(keep func(name string) bool) error {
 
 // Room reports, as a fault, that need more bytes (0 for one more small file)
 // would leave less than the free space that is to stay.
-func (s *Spool) Room(need int64) error {
+func (s *Spool) CheckSpace(need int64) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
-		return fmt.Errorf("look at free space: %w", err)
+		return fmt.Errorf("check free space: %w", err)
 	}
 	free, total := int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
 	floor := s.config.MinFree
@@ -86,7 +86,7 @@ func (s *Spool) Room(need int64) error {
 		floor = min(256<<20, total/20)
 	}
 	if free-max(0, need) < floor {
-		return fault.New(fault.InsufficientStorage, "The disk has %s free, and %s of it are to stay free.",
+		return fault.New(fault.InsufficientStorage, "Not enough disk space: %s free, %s reserved.",
 			humanize.IBytes(uint64(max(0, free))), humanize.IBytes(uint64(floor)))
 	}
 	return nil
@@ -98,7 +98,7 @@ type Upload struct {
 	SHA256   [sha256.Size]byte
 	Bytes    int64
 	Filename string // as the client called it: to be shown, never a path
-	Took     ladder.Timings
+	Timings  ladder.Timings
 
 	spool *Spool
 	file  *os.File // the .part file, or one in memory; nil once it is kept or discarded
@@ -120,7 +120,7 @@ func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
 	if err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}
-	return s.receive(&Upload{Filename: filename, Took: make(ladder.Timings), spool: s, file: file}, body)
+	return s.receive(&Upload{Filename: filename, Timings: make(ladder.Timings), spool: s, file: file}, body)
 }
 
 func (s *Spool) receive(u *Upload, body io.Reader) (*Upload, error) {
@@ -139,31 +139,31 @@ func (u *Upload) receive(body io.Reader) error {
 	case err != nil && !errors.Is(err, io.EOF): // a body that is cut short says io.ErrUnexpectedEOF
 		return fmt.Errorf("receive: %w", err)
 	case head.Len() == 0:
-		return fault.New(fault.InvalidRequest, "The body is empty: send the bytes of one picture.")
+		return fault.New(fault.InvalidRequest, "The body is empty; send the bytes of one image.")
 	}
 	if _, ok := Sniff(head.Bytes()); !ok {
-		return fault.New(fault.UnsupportedFormat, "This is not a picture of an accepted format: JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF.")
+		return fault.New(fault.UnsupportedFormat, "Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
 	}
 	hash := sha256.New()
 	rest := io.LimitReader(io.MultiReader(&head, body), u.spool.config.MaxBytes+1)
-	u.Bytes, err = io.Copy(io.MultiWriter(content{u}, u.Took.Writer(ladder.StageHash, hash)), rest)
+	u.Bytes, err = io.Copy(io.MultiWriter(content{u}, u.Timings.Writer(ladder.StageHash, hash)), rest)
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
 	hash.Sum(u.SHA256[:0])
-	u.Took.Since(began, ladder.StageReceive)
-	if err := u.spool.Fits(u.Bytes); err != nil {
+	u.Timings.Since(began, ladder.StageReceive)
+	if err := u.spool.CheckSize(u.Bytes); err != nil {
 		return err
 	}
-	defer u.Took.Since(time.Now(), ladder.StageSpool)
+	defer u.Timings.Since(time.Now(), ladder.StageSpool)
 	return u.file.Sync() // here, and not in Keep, for which others wait
 }
 
 // Fits reports, as a fault, that a body of this many bytes (-1 if unknown) is
 // over the size limit.
-func (s *Spool) Fits(length int64) error {
+func (s *Spool) CheckSize(length int64) error {
 	if length > s.config.MaxBytes {
-		return fault.New(fault.TooLarge, "The picture is larger than %s, the limit of this server.", humanize.IBytes(uint64(s.config.MaxBytes)))
+		return fault.New(fault.TooLarge, "The image is larger than %s, the limit of this server.", humanize.IBytes(uint64(s.config.MaxBytes)))
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func (s *Spool) Fits(length int64) error {
 // Keep makes the upload durable under its digest. Equal content that is there
 // already is replaced by itself.
 func (u *Upload) Keep() error {
-	defer u.Took.Since(time.Now(), ladder.StageSpool)
+	defer u.Timings.Since(time.Now(), ladder.StageSpool)
 	if u.inMemory {
 		err := u.spool.persist(u.file, u.Digest())
 		u.Discard()
@@ -195,15 +195,15 @@ func (u *Upload) Discard() {
 	}
 	_ = u.file.Close()
 	u.file = nil
-	u.spool.memory.give(u.taken)
+	u.spool.memory.unreserve(u.taken)
 	u.taken = 0
 }
 
 // Adopt takes in a file that lies on the spool's file system, by a hard link
 // under its digest, durably.
-func (s *Spool) Adopt(path, digest string) error {
+func (s *Spool) Link(path, digest string) error {
 	if err := os.Link(path, s.path(digest)); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("adopt source: %w", err)
+		return fmt.Errorf("link source: %w", err)
 	}
 	return atomicfile.SyncDir(s.config.Dir)
 }
@@ -220,7 +220,7 @@ func (s *Spool) Source(digest string) (*os.File, error) {
 
 // Remove deletes a kept or held source; one that is not there is no error.
 func (s *Spool) Remove(digest string) error {
-	if err := s.memory.drop(digest); err != nil {
+	if err := s.memory.remove(digest); err != nil {
 		return fmt.Errorf("remove source: %w", err)
 	}
 	if err := os.Remove(s.path(digest)); err != nil && !errors.Is(err, os.ErrNotExist) {

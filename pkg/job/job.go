@@ -108,7 +108,7 @@ func ValidID(s string) bool { return validID.MatchString(s) }
 
 func (j *Job) step(from, to Status) error {
 	if j.Status != from {
-		return fmt.Errorf("job %s is %s: it cannot become %s", j.ID, j.Status, to)
+		return fmt.Errorf("job %s is %s and cannot become %s", j.ID, j.Status, to)
 	}
 	j.Status = to
 	return nil
@@ -128,14 +128,14 @@ func (j *Job) Start(now time.Time) error {
 // Resolve says which picture a job in work was found to be of.
 func (j *Job) Resolve(source Source, imageID string) error {
 	if j.Status != Processing || j.Resolved() {
-		return fmt.Errorf("job %s is %s: its source cannot be resolved now", j.ID, j.Status)
+		return fmt.Errorf("job %s is %s: cannot resolve its source", j.ID, j.Status)
 	}
 	j.Source, j.ImageID = source, imageID
 	return nil
 }
 
 // Took adds what stages of the work have taken.
-func (j *Job) Took(t ladder.Timings) { j.Timings = j.Timings.Plus(t) }
+func (j *Job) AddTimings(t ladder.Timings) { j.Timings = j.Timings.Plus(t) }
 
 // Return puts a job in work back among the pending.
 func (j *Job) Return() error {
@@ -183,13 +183,13 @@ func Decode(data []byte) (Job, error) {
 		return Job{}, fmt.Errorf("decode job: %w", err)
 	}
 	if !ValidID(j.ID) {
-		return Job{}, fmt.Errorf("decode job: %.40q is not a job's id", j.ID)
+		return Job{}, fmt.Errorf("decode job: %.40q is not a job id", j.ID)
 	}
 	if !j.Recipe.Valid() {
-		return Job{}, fmt.Errorf("decode job: its recipe makes nothing")
+		return Job{}, fmt.Errorf("decode job: recipe is not valid")
 	}
 	if !j.Resolved() && j.Input == "" {
-		return Job{}, fmt.Errorf("decode job: it has neither a source nor an input")
+		return Job{}, fmt.Errorf("decode job: neither source nor input is set")
 	}
 	return j, nil
 }

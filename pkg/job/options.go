@@ -119,9 +119,9 @@ func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe,
 	fit := ladder.Box{Width: o.Width, Height: o.Height}
 	switch {
 	case o.Width > c.MaxWidth:
-		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.width: this server makes pictures of at most %d pixels in width.", c.MaxWidth)
+		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.width must be at most %d pixels.", c.MaxWidth)
 	case o.Height > ladder.MaxSide:
-		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.height: no picture can be higher than %d pixels.", ladder.MaxSide)
+		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.height must be at most %d pixels.", ladder.MaxSide)
 	case o.Height > 0 && o.Width == 0:
 		fit.Width = c.MaxWidth // which no size that is asked for gets round
 	}
@@ -130,7 +130,7 @@ func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe,
 		format = c.Formats[0]
 	}
 	if !slices.Contains(writes, format) {
-		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.format: the codec of this server cannot write %s.", format)
+		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.format: this server cannot write %s.", format)
 	}
 	return c.Single(fit, format), nil
 }
@@ -139,7 +139,7 @@ func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe,
 func (j Job) Key() string {
 	options, err := json.Marshal(j.Options)
 	if err != nil {
-		panic(fmt.Sprintf("options do not marshal: %v", err)) // they are names and numbers
+		panic(fmt.Sprintf("marshal options: %v", err)) // they are names and numbers
 	}
 	return j.Input + "\n" + string(options)
 }

@@ -86,12 +86,12 @@ const (
 	maxVariants = 48 // bounds one order's work; 21 is what a free Worker can pull
 )
 
-var hexColour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
+var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
 // Validate reports the first setting that is out of range, by its key.
 func (c Config) Validate() error {
 	if len(c.Widths) == 0 {
-		return fmt.Errorf("ladder.widths: must name at least one width")
+		return fmt.Errorf("ladder.widths: must list at least one width")
 	}
 	for i, w := range c.Widths {
 		if w < 1 || w > maxWidth {
@@ -102,18 +102,18 @@ func (c Config) Validate() error {
 		}
 	}
 	if len(c.Formats) == 0 {
-		return fmt.Errorf("ladder.formats: must name at least one of %v", formats)
+		return fmt.Errorf("ladder.formats: must list at least one of %v", formats)
 	}
 	for i, f := range c.Formats {
 		if !f.Valid() {
 			return fmt.Errorf("ladder.formats[%d]: must be one of %v (got %q)", i, formats, f)
 		}
 		if slices.Contains(c.Formats[:i], f) {
-			return fmt.Errorf("ladder.formats[%d]: %q is named twice", i, f)
+			return fmt.Errorf("ladder.formats[%d]: %q is listed twice", i, f)
 		}
 	}
 	if n := len(c.Widths) * len(c.Formats); n > maxVariants {
-		return fmt.Errorf("ladder.widths: %d widths in %d formats are %d files, more than %d", len(c.Widths), len(c.Formats), n, maxVariants)
+		return fmt.Errorf("ladder.widths: %d widths in %d formats make %d files, more than the limit of %d", len(c.Widths), len(c.Formats), n, maxVariants)
 	}
 	for _, q := range []struct {
 		key string
@@ -146,8 +146,8 @@ func (c Config) Validate() error {
 	if c.ChromaSubsampling != Chroma420 && c.ChromaSubsampling != Chroma444 {
 		return fmt.Errorf("ladder.chroma_subsampling: must be %q or %q (got %q)", Chroma420, Chroma444, c.ChromaSubsampling)
 	}
-	if !hexColour.MatchString(c.Background) {
-		return fmt.Errorf("ladder.background: must be a colour like #ffffff (got %q)", c.Background)
+	if !hexColor.MatchString(c.Background) {
+		return fmt.Errorf("ladder.background: must be a color like #ffffff (got %q)", c.Background)
 	}
 	return nil
 }

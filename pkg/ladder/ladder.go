@@ -188,7 +188,7 @@ type Plan struct {
 func (r Recipe) Plan(width, height int) Plan {
 	var p Plan
 	if r.Single() {
-		p.Rungs = []Rung{r.Fit.hold(width, height)}
+		p.Rungs = []Rung{r.Fit.Fit(width, height)}
 	} else {
 		p.Rungs = rungs(r.Widths, width, height)
 	}
@@ -222,7 +222,7 @@ func rungs(widths []int, width, height int) []Rung {
 
 // hold is the largest size within the box that has the picture's aspect ratio
 // and enlarges nothing.
-func (b Box) hold(width, height int) Rung {
+func (b Box) Fit(width, height int) Rung {
 	r := Rung{width, height}
 	if b.Width > 0 && b.Width < r.Width {
 		r = Rung{b.Width, scaled(height, b.Width, width)}

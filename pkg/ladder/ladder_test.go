@@ -163,17 +163,17 @@ func TestValidID(t *testing.T) {
 
 func TestConfigErrorsNameTheKeyAndTheValue(t *testing.T) {
 	for want, change := range map[string]func(*ladder.Config){
-		"ladder.widths: must name at least one":                                     func(c *ladder.Config) { c.Widths = nil },
+		"ladder.widths: must list at least one":                                     func(c *ladder.Config) { c.Widths = nil },
 		"ladder.widths[2]: must be greater than 640, the width before it (got 320)": func(c *ladder.Config) { c.Widths = []int{480, 640, 320} },
 		"ladder.widths[0]: must be from 1 to 16383 pixels (got 0)":                  func(c *ladder.Config) { c.Widths[0] = 0 },
 		`ladder.formats[1]: must be one of [webp jpeg avif] (got "png")`:            func(c *ladder.Config) { c.Formats[1] = "png" },
-		`ladder.formats[1]: "webp" is named twice`:                                  func(c *ladder.Config) { c.Formats[1] = "webp" },
-		"ladder.formats: must name at least one":                                    func(c *ladder.Config) { c.Formats = nil },
+		`ladder.formats[1]: "webp" is listed twice`:                                 func(c *ladder.Config) { c.Formats[1] = "webp" },
+		"ladder.formats: must list at least one":                                    func(c *ladder.Config) { c.Formats = nil },
 		"ladder.quality.jpeg: must be from 1 to 100 (got 101)":                      func(c *ladder.Config) { c.Quality.JPEG = 101 },
 		"ladder.effort.jpeg: must be from 0 to 1 (got 2)":                           func(c *ladder.Config) { c.Effort.JPEG = 2 },
 		"ladder.effort.avif: must be from 0 to 8 (got 9)":                           func(c *ladder.Config) { c.Effort.AVIF = 9 },
 		`ladder.chroma_subsampling: must be "4:2:0" or "4:4:4" (got "4:1:1")`:       func(c *ladder.Config) { c.ChromaSubsampling = "4:1:1" },
-		`ladder.background: must be a colour like #ffffff (got "white")`:            func(c *ladder.Config) { c.Background = "white" },
+		`ladder.background: must be a color like #ffffff (got "white")`:             func(c *ladder.Config) { c.Background = "white" },
 	} {
 		c := ladder.DefaultConfig()
 		change(&c)

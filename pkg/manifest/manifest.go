@@ -148,20 +148,20 @@ func (m Manifest) validate() error {
 	case !hexSHA256.MatchString(m.Source.SHA256):
 		return fmt.Errorf("source.sha256 is not a digest")
 	case m.Width < 1 || m.Height < 1:
-		return fmt.Errorf("size %d × %d is not that of a picture", m.Width, m.Height)
+		return fmt.Errorf("size %d × %d is not valid", m.Width, m.Height)
 	}
 	names := make(map[string]bool)
 	for i, v := range m.Variants {
 		want := ladder.Variant{Format: v.Format, Width: v.Width, Height: v.Height}
 		switch {
 		case !v.Format.Valid():
-			return fmt.Errorf("variants[%d]: format %q is not known", i, v.Format)
+			return fmt.Errorf("variants[%d]: unknown format %q", i, v.Format)
 		case v.Width < 1 || v.Height < 1 || v.Bytes < 1:
-			return fmt.Errorf("variants[%d]: %d × %d in %d bytes is not a picture", i, v.Width, v.Height, v.Bytes)
+			return fmt.Errorf("variants[%d]: %d × %d in %d bytes is not valid", i, v.Width, v.Height, v.Bytes)
 		case v.Key != m.ID+"/"+want.Name():
-			return fmt.Errorf("variants[%d]: key %q does not follow from its set, width and format", i, v.Key)
+			return fmt.Errorf("variants[%d]: key %q does not match its set, width and format", i, v.Key)
 		case names[v.Key]:
-			return fmt.Errorf("variants[%d]: key %q is there twice", i, v.Key)
+			return fmt.Errorf("variants[%d]: duplicate key %q", i, v.Key)
 		case !hexSHA256.MatchString(v.SHA256):
 			return fmt.Errorf("variants[%d]: sha256 is not a digest", i)
 		}
@@ -169,7 +169,7 @@ func (m Manifest) validate() error {
 	}
 	for stage, took := range m.Timings {
 		if !slices.Contains(ladder.Stages, stage) || took < 0 {
-			return fmt.Errorf("timings: %q of %v ms is no time of a stage", stage, took)
+			return fmt.Errorf("timings: %q: %v ms is not valid", stage, took)
 		}
 	}
 	return nil

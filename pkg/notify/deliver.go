@@ -21,27 +21,27 @@ import (
 )
 
 const (
-	tryTime     = 15 * time.Second // for one try, from dialling to the end of the answer
-	maxResponse = 16 << 10         // what is read of an answer's body, to use the connection again
-	maxError    = 300              // characters of a recorded error
+	attemptTimeout = 15 * time.Second // for one try, from dialling to the end of the answer
+	maxResponse    = 16 << 10         // what is read of an answer's body, to use the connection again
+	maxError       = 300              // characters of a recorded error
 )
 
-// refusal is a try that failed, in the operator's words.
-type refusal struct {
+// failure is a try that failed, in the operator's words.
+type failure struct {
 	reason     string
 	retryAfter time.Duration // what the receiver asks for, if it does
 	permanent  bool
 }
 
 // try makes one try at a webhook, and reports whether it stays in the outbox.
-func (o *Outbox) try(ctx context.Context, it *item) (stays bool) {
+func (o *Outbox) attempt(ctx context.Context, it *item) (stays bool) {
 	e, err := o.read(it.id)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		o.Log.Warn("somebody removed a webhook, and it is not sent", zap.String("webhook_id", it.id))
+		o.Log.Warn("webhook file is gone, not sending it", zap.String("webhook_id", it.id))
 		return false
 	case err != nil:
-		o.Log.Error("webhook cannot be read", zap.String("webhook_id", it.id), zap.Error(err))
+		o.Log.Error("cannot read webhook", zap.String("webhook_id", it.id), zap.Error(err))
 		it.next = time.Now().Add(maxWait)
 		return true
 	}
@@ -61,13 +61,13 @@ func (o *Outbox) delivered(e entry) {
 	log.Debug("webhook sent")
 	o.count(func(s *Stats) { s.Delivered++ })
 	if err := os.Remove(o.path(e.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		log.Error("a delivered webhook stays in the outbox; the next start sends it again", zap.Error(err))
+		log.Error("cannot delete delivered webhook, the next start sends it again", zap.Error(err))
 		return
 	}
 	log.Debug("webhook delivered")
 }
 
-func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
+func (o *Outbox) failed(e entry, it *item, r *failure) (stays bool) {
 	now := time.Now()
 	e.Attempts++
 	e.LastError = r.reason
@@ -75,14 +75,14 @@ func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
 	log := o.Log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
 	o.count(func(s *Stats) { s.Failed++ })
 
-	it.tries++
+	it.failures++
 	// No try later than a day, but some in any case: the daemon may have been
 	// off, and come up before the router.
-	if r.permanent || e.NextAt.Sub(e.CreatedAt.Time) > giveUpTime && it.tries >= minTries {
+	if r.permanent || e.NextAt.Sub(e.CreatedAt.Time) > giveUpAfter && it.failures >= minAttempts {
 		o.count(func(s *Stats) { s.GivenUp++ })
 		log.Error("webhook given up")
 		if err := o.giveUp(e); err != nil {
-			log.Error("a webhook that was given up stays in the outbox; the next start tries it again", zap.Error(err))
+			log.Error("cannot move failed webhook, the next start retries it", zap.Error(err))
 		}
 		return false
 	}
@@ -90,13 +90,13 @@ func (o *Outbox) failed(e entry, it *item, r *refusal) (stays bool) {
 	if e.Attempts == 1 {
 		level = zap.WarnLevel // the later ones say nothing new
 	}
-	log.Log(level, "webhook not delivered, it is tried again", zap.Stringer("next_at", e.NextAt))
+	log.Log(level, "webhook delivery failed, will retry", zap.Stringer("next_at", e.NextAt))
 	it.next = e.NextAt.Time
 	if err := o.write(e); err != nil {
-		log.Error("a try is not counted", zap.Error(err))
+		log.Error("cannot record attempt", zap.Error(err))
 		return true
 	}
-	log.Debug("webhook's try on record")
+	log.Debug("webhook attempt recorded")
 	return true
 }
 
@@ -107,36 +107,36 @@ func (o *Outbox) count(step func(*Stats)) {
 }
 
 // send makes the request, and returns nil if the receiver took it.
-func (o *Outbox) send(ctx context.Context, e entry) *refusal {
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+func (o *Outbox) send(ctx context.Context, e entry) *failure {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	if len(o.signers) == 0 {
-		return &refusal{reason: "there is no secret to sign with any more"}
+		return &failure{reason: "no webhook secret is configured"}
 	}
 	body, err := o.body(e.job)
 	if err != nil {
-		return &refusal{reason: oneLine("there is nothing to send: "+err.Error(), e.url())}
+		return &failure{reason: oneLine("build body: "+err.Error(), e.url())}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url(), bytes.NewReader(body))
 	if err != nil {
-		return &refusal{reason: reason(err, e.url()), permanent: true}
+		return &failure{reason: reason(err, e.url()), permanent: true}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if err := o.signers.sign(req.Header, e.ID, time.Now(), body); err != nil {
-		return &refusal{reason: oneLine(err.Error(), e.url())}
+		return &failure{reason: oneLine(err.Error(), e.url())}
 	}
 	resp, err := o.Client.Do(req)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &refusal{reason: fmt.Sprintf("no answer within %v", tryTime)}
+		return &failure{reason: fmt.Sprintf("no response within %v", attemptTimeout)}
 	case err != nil:
-		return &refusal{reason: reason(err, e.url()), permanent: o.Permanent(err)}
+		return &failure{reason: reason(err, e.url()), permanent: o.Permanent(err)}
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // the status has said it all
 	if resp.StatusCode/100 != 2 {
-		return &refusal{
-			reason:     fmt.Sprintf("the receiver answered %d", resp.StatusCode),
+		return &failure{
+			reason:     fmt.Sprintf("receiver answered status %d", resp.StatusCode),
 			retryAfter: egress.RetryAfter(resp.Header, time.Now()),
 		}
 	}

@@ -69,7 +69,7 @@ type Outbox struct {
 	mu       sync.Mutex
 	held     map[string][]*item // by job: until Release
 	due      schedule
-	places   int              // given to items so far
+	lastSeq  int              // given to items so far
 	hosts    map[string]*host // those with a delivery in flight
 	inFlight int
 	counts   Stats
@@ -126,7 +126,7 @@ func (o *Outbox) load() error {
 		}
 		e, err := o.read(id)
 		if err != nil {
-			o.Log.Error("webhook put aside", zap.String("webhook_id", id), zap.Error(err))
+			o.Log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
 			if err := os.Rename(o.path(id), o.path(id)+".unreadable"); err != nil {
 				return err
 			}
@@ -174,7 +174,7 @@ func (o *Outbox) Put(j job.Job) error {
 		return nil
 	}
 	if !job.ValidID(j.ID) || !j.Status.Ended() || j.FinishedAt == nil {
-		return fmt.Errorf("put webhooks of %.40q: it is not a job that has ended", j.ID)
+		return fmt.Errorf("put webhooks of %.40q: not an ended job", j.ID)
 	}
 	var items []*item
 	var errs []error
@@ -185,7 +185,7 @@ func (o *Outbox) Put(j job.Job) error {
 			continue
 		}
 		items = append(items, e.item())
-		o.Log.Debug("webhook put in the outbox", e.fields()...)
+		o.Log.Debug("webhook stored", e.fields()...)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -234,7 +234,7 @@ func Count(dir string) (pending, givenUp int, err error) {
 func count(dir string) (n int, err error) {
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("look into outbox: %w", err)
+		return 0, fmt.Errorf("read outbox: %w", err)
 	}
 	for _, f := range files {
 		if strings.HasSuffix(f.Name(), suffix) {
@@ -263,7 +263,7 @@ func (o *Outbox) giveUp(e entry) error {
 		return err
 	}
 	log := o.Log.With(e.fields()...)
-	log.Debug("webhook's end on record")
+	log.Debug("webhook failure recorded")
 	if err := os.Remove(o.path(e.ID)); err != nil {
 		return err
 	}

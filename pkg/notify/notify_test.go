@@ -295,7 +295,7 @@ func TestAWebhookIsDeliveredAndSigned(t *testing.T) {
 			o := openWith(t, dir, d)
 			stop := run(t, o)
 			end(t, o, j)
-			for _, want := range []string{"webhook put in the outbox, on disk: true", "webhook sent, on disk: true", "webhook delivered, on disk: false"} {
+			for _, want := range []string{"webhook stored, on disk: true", "webhook sent, on disk: true", "webhook delivered, on disk: false"} {
 				if got := <-lines; got != want {
 					t.Errorf("logged %q, want %q", got, want)
 				}

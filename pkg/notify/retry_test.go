@@ -49,7 +49,7 @@ func TestWhatIsNotASuccessIsTriedAgain(t *testing.T) {
 		run(t, o)
 		j := ended(t, "https://a.example")
 		end(t, o, j)
-		for i, want := range []string{"the receiver answered 500", "the receiver answered 302", "the receiver answered 404"} {
+		for i, want := range []string{"receiver answered status 500", "receiver answered status 302", "receiver answered status 404"} {
 			synctest.Wait()
 			e := record(t, filepath.Join(dir, msg(j)+".json"))
 			if e.LastError != want || e.Attempts != i+1 {
@@ -132,7 +132,7 @@ func TestASlowReceiverHoldsUpNobodyElse(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
 		wantStats(t, o, notify.Stats{Pending: 20, Delivered: 1, Failed: 2})
-		if e := record(t, filepath.Join(dir, msg(slow[0])+".json")); e.LastError != "no answer within 15s" {
+		if e := record(t, filepath.Join(dir, msg(slow[0])+".json")); e.LastError != "no response within 15s" {
 			t.Errorf("on record: %+v", e)
 		}
 	})
@@ -386,7 +386,7 @@ func TestItIsGivenUpAfterADay(t *testing.T) {
 			t.Errorf("the longest wait is %v", longest)
 		}
 		wantFiles(t, dir, "failed/"+msg(j)+".json")
-		if e := record(t, filepath.Join(dir, "failed", msg(j)+".json")); e.LastError != "the receiver answered 503" || e.Attempts != len(r.got) {
+		if e := record(t, filepath.Join(dir, "failed", msg(j)+".json")); e.LastError != "receiver answered status 503" || e.Attempts != len(r.got) {
 			t.Errorf("on record: %+v", e)
 		}
 		wantStats(t, o, notify.Stats{Failed: len(r.got), GivenUp: 1})
@@ -464,7 +464,7 @@ func TestAJobThatCannotBeShownIsTriedAgain(t *testing.T) {
 		j := ended(t, "https://a.example")
 		end(t, o, j)
 		synctest.Wait()
-		if e := record(t, filepath.Join(dir, msg(j)+".json")); e.LastError != "there is nothing to send: the image is gone" {
+		if e := record(t, filepath.Join(dir, msg(j)+".json")); e.LastError != "build body: the image is gone" {
 			t.Errorf("on record: %+v", e)
 		}
 	})

@@ -16,11 +16,11 @@ const (
 
 // item is what is in memory of an entry: all that scheduling needs.
 type item struct {
-	id    string
-	host  string
-	next  time.Time
-	tries int // failed ones since the start
-	place int // among those that are due at the same time: first come, first served; 0 until it is scheduled
+	id       string
+	host     string
+	next     time.Time
+	failures int // failed ones since the start
+	seq      int // among those that are due at the same time: first come, first served; 0 until it is scheduled
 }
 
 // schedule is a heap of items, the next one first.
@@ -34,7 +34,7 @@ func (s schedule) Less(i, j int) bool {
 	if c := s[i].next.Compare(s[j].next); c != 0 {
 		return c < 0
 	}
-	return s[i].place < s[j].place
+	return s[i].seq < s[j].seq
 }
 
 func (s *schedule) Pop() any {
@@ -54,9 +54,9 @@ type host struct {
 // add schedules items. o.mu is held.
 func (o *Outbox) add(items []*item) {
 	for _, it := range items {
-		if it.place == 0 {
-			o.places++
-			it.place = o.places
+		if it.seq == 0 {
+			o.lastSeq++
+			it.seq = o.lastSeq
 		}
 		heap.Push(&o.due, it)
 	}
@@ -71,26 +71,26 @@ func (o *Outbox) signal() {
 	}
 }
 
-// lastTime is how long the tries in flight may still take when Run is to end:
+// shutdownGrace is how long the tries in flight may still take when Run is to end:
 // a receiver that has a webhook already, and whose answer nobody hears, would
 // be told again.
-const lastTime = 5 * time.Second
+const shutdownGrace = 5 * time.Second
 
 // Run delivers until ctx ends, and lets end what is in flight then. What takes
 // longer is cancelled and stays in the outbox, as does all that is released
 // later.
 func (o *Outbox) Run(ctx context.Context) error {
-	trying, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	deliverCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	var tries sync.WaitGroup
+	var attempts sync.WaitGroup
 	defer func() {
-		defer time.AfterFunc(lastTime, cancel).Stop()
-		tries.Wait()
+		defer time.AfterFunc(shutdownGrace, cancel).Stop()
+		attempts.Wait()
 	}()
 	for ctx.Err() == nil {
 		it, at := o.next(time.Now())
 		if it != nil {
-			tries.Go(func() { o.done(it, o.try(trying, it)) })
+			attempts.Go(func() { o.done(it, o.attempt(deliverCtx, it)) })
 			continue
 		}
 		var alarm <-chan time.Time // none: only a signal brings something to do

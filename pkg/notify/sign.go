@@ -34,8 +34,8 @@ func newSigners(secrets []string) (signers, error) {
 	for i, secret := range secrets {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil || len(key) < minSecret || len(key) > maxSecret {
-			return nil, fmt.Errorf("webhook.secrets[%d]: it is not whsec_ and %d to %d bytes in base64; "+
-				"make one with: echo whsec_$(openssl rand -base64 32)", i, minSecret, maxSecret)
+			return nil, fmt.Errorf("webhook.secrets[%d]: must be whsec_ followed by %d to %d bytes in base64; "+
+				"generate one with: echo whsec_$(openssl rand -base64 32)", i, minSecret, maxSecret)
 		}
 		signer, err := standardwebhooks.NewWebhookRaw(key)
 		if err != nil {

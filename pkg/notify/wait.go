@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	firstWait  = 5 * time.Second
-	maxWait    = time.Hour
-	giveUpTime = 24 * time.Hour // after which no further try is made,
-	minTries   = 5              // unless there were fewer since the start
+	firstWait   = 5 * time.Second
+	maxWait     = time.Hour
+	giveUpAfter = 24 * time.Hour // after which no further try is made,
+	minAttempts = 5              // unless there were fewer since the start
 )
 
 // wait is how long to wait after so many failed tries: twice as long each

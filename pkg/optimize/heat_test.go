@@ -38,7 +38,7 @@ func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
 		most.Store(max(most.Load(), running.Add(1)))
 		defer running.Add(-1)
 		return nil
-	}, func(d *optimize.Deps) { d.Brake = governor })
+	}, func(d *optimize.Deps) { d.Throttle = governor })
 	picture := 0
 	work := func(n int) {
 		t.Helper()
@@ -62,7 +62,7 @@ func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
 
 		heat("50000")
 		for range 6 {
-			governor.Look()
+			governor.Update()
 		}
 		var both sync.WaitGroup
 		both.Add(2)
@@ -75,7 +75,7 @@ func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
 			return nil
 		}
 		heat("85000")
-		governor.Look() // while both renderers wait for work
+		governor.Update() // while both renderers wait for work
 	}
 	work(1)
 }

@@ -29,7 +29,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Maker turns sources into published sets.
+// Maker keyLocks sources into published sets.
 type Maker struct {
 	Engine     codec.Engine
 	LastResort codec.Engine // for a source that was at hand when a codec process died
@@ -53,10 +53,10 @@ func (m *Maker) Make(ctx context.Context, src *os.File, j job.Job) (made manifes
 	if !errors.As(err, &crash) {
 		return made, took, err
 	}
-	m.Log.Warn("trying again in a fresh codec process, alone", zap.String("image_id", j.ImageID), zap.Error(crash))
+	m.Log.Warn("codec crashed, retrying in isolation", zap.String("image_id", j.ImageID), zap.Error(crash))
 	made, took, err = m.try(ctx, m.LastResort, src, j)
 	if errors.As(err, &crash) {
-		err = fault.Wrap(fault.ProcessingFailed, crash, "The picture could not be processed: the process that decodes it failed twice.")
+		err = fault.Wrap(fault.ProcessingFailed, crash, "The image could not be processed: the codec process failed twice.")
 	}
 	return made, took, err
 }
@@ -79,13 +79,13 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j jo
 	}
 	made = c.manifest(j, summary, time.Now())
 	if m.KeepTimings {
-		made.Timings = j.Timings.Plus(took).Plus(set.Took).Milliseconds()
+		made.Timings = j.Timings.Plus(took).Plus(set.Timings).Milliseconds()
 	}
-	set.MadeOf(src.Name())
+	set.SetOriginal(src.Name())
 	if err := set.Commit(made); err != nil {
 		return made, nil, err
 	}
-	took = took.Plus(set.Took)
+	took = took.Plus(set.Timings)
 	m.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("format", made.Source.Format),
 		zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
 		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", c.bytes),
@@ -94,7 +94,7 @@ func (m *Maker) try(ctx context.Context, engine codec.Engine, src *os.File, j jo
 }
 
 func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
-	return fault.New(fault.InvalidOptions, "The picture would be %d × %d pixels, and %s holds no side longer than %d: ask for a smaller width or height.",
+	return fault.New(fault.InvalidOptions, "The image would be %d × %d pixels, but a side in %s is at most %d; ask for a smaller width or height.",
 		r.Width, r.Height, f, f.MaxSide())
 }
 
@@ -153,7 +153,7 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return false, set, fault.Wrap(fault.NotFound, err, "The file cannot be opened: %v.", errors.Unwrap(err))
+		return false, set, fault.Wrap(fault.NotFound, err, "Cannot open the file: %v.", errors.Unwrap(err))
 	}
 	defer f.Close()
 	hash := sha256.New()
@@ -162,12 +162,12 @@ func (m *Maker) File(ctx context.Context, path string, recipe ladder.Recipe, max
 	n, err := io.Copy(io.MultiWriter(took.Writer(ladder.StageHash, hash), head), io.LimitReader(f, maxBytes+1))
 	switch {
 	case err != nil:
-		return false, set, fault.Wrap(fault.InvalidRequest, err, "The file cannot be read: %v.", errors.Unwrap(err))
+		return false, set, fault.Wrap(fault.InvalidRequest, err, "Cannot read the file: %v.", errors.Unwrap(err))
 	case n > maxBytes:
-		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes, %d.", maxBytes)
+		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes (%d).", maxBytes)
 	}
 	if _, ok := intake.Sniff(*head); !ok {
-		return false, set, fault.New(fault.UnsupportedFormat, "This is not a picture of an accepted format.")
+		return false, set, fault.New(fault.UnsupportedFormat, "The file is not an image in a supported format.")
 	}
 	var digest [sha256.Size]byte
 	hash.Sum(digest[:0])

@@ -15,7 +15,7 @@ import (
 // resolve finds the picture that a job names and takes it into the spool. A
 // job whose set is there already ends with that.
 func (s *Service) resolve(ctx context.Context, lease *queue.Lease) (more bool, err error) {
-	if err := s.Spool.Room(0); err != nil { // it may pass, and the origin is not asked until then
+	if err := s.Spool.CheckSpace(0); err != nil { // it may pass, and the origin is not asked until then
 		return false, err
 	}
 	j := lease.Job()
@@ -36,8 +36,8 @@ func (s *Service) resolve(ctx context.Context, lease *queue.Lease) (more bool, e
 
 func (s *Service) resolveURL(ctx context.Context, lease *queue.Lease, url string) (there bool, err error) {
 	upload, err := s.Fetcher.Fetch(ctx, url)
-	if mayPass(err) && s.Spool.Room(0) == nil {
-		return false, noWait{err} // there is room, but not for this picture
+	if isTemporary(err) && s.Spool.CheckSpace(0) == nil {
+		return false, permanent{err} // there is room, but not for this picture
 	}
 	if err != nil {
 		return false, err
@@ -45,7 +45,7 @@ func (s *Service) resolveURL(ctx context.Context, lease *queue.Lease, url string
 	defer upload.Discard()
 	s.Log.Debug("source received", zap.String("source", upload.Digest()), zap.String("job_id", lease.Job().ID))
 	there, err = s.claim(lease, sourceOf(upload), upload.SHA256, upload.Keep)
-	lease.Took(upload.Took)
+	lease.AddTimings(upload.Timings)
 	return there, err
 }
 
@@ -57,10 +57,10 @@ func (s *Service) resolveImage(lease *queue.Lease, id string) (there bool, err e
 	}
 	var digest [sha256.Size]byte
 	if _, err := hex.Decode(digest[:], []byte(m.Source.SHA256)); err != nil {
-		return false, fmt.Errorf("digest of original: %w", err)
+		return false, fmt.Errorf("decode digest of original: %w", err)
 	}
 	source := job.Source{SHA256: m.Source.SHA256, Filename: m.Source.Filename, Bytes: m.Source.Bytes}
-	return s.claim(lease, source, digest, func() error { return s.Spool.Adopt(path, source.SHA256) })
+	return s.claim(lease, source, digest, func() error { return s.Spool.Link(path, source.SHA256) })
 }
 
 // claim gives a job its source, which keep takes into the spool unless the
@@ -68,10 +68,10 @@ func (s *Service) resolveImage(lease *queue.Lease, id string) (there bool, err e
 func (s *Service) claim(lease *queue.Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (there bool, err error) {
 	j := lease.Job()
 	id := j.Recipe.ID(digest)
-	s.use(source.SHA256)
+	s.retain(source.SHA256)
 	defer func() {
 		if err != nil {
-			s.unuse(source.SHA256)
+			s.release(source.SHA256)
 		}
 	}()
 	if there = s.Maker.Store.Has(id); !there {
@@ -81,7 +81,7 @@ func (s *Service) claim(lease *queue.Lease, source job.Source, digest [sha256.Si
 		if err := keep(); err != nil {
 			return false, err
 		}
-		s.Log.Debug("source kept", zap.String("source", source.SHA256), zap.String("job_id", j.ID))
+		s.Log.Debug("source stored", zap.String("source", source.SHA256), zap.String("job_id", j.ID))
 	}
 	if err := lease.Resolve(source, id); err != nil {
 		return false, err

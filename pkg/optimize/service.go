@@ -35,11 +35,11 @@ type Deps struct {
 	Log        *zap.Logger
 	Ended      func(job.Job)   // told of every job that ended here; may be nil
 	Stopping   <-chan struct{} // closed when pictures are not to be fetched any more; may be nil
-	Brake      Brake           // holds renderers back; may be nil
+	Throttle   Throttle        // holds renderers back; may be nil
 }
 
-// Brake slows the work down while the machine is too hot for all of it.
-type Brake interface {
+// Throttle slows the work down while the machine is too hot for all of it.
+type Throttle interface {
 	// Cool ends when it becomes too hot, and has ended while it is.
 	Cool() context.Context
 	// Wait blocks while it is too hot. Its error is that of ctx.
@@ -63,9 +63,9 @@ type Outbox interface {
 // Service does the queue's jobs, each image once.
 type Service struct {
 	Deps
-	recipe ladder.Recipe // of uploads
-	making singleflight.Group
-	turns  [numTurns]sync.Mutex
+	recipe    ladder.Recipe // of uploads
+	rendering singleflight.Group
+	keyLocks  [numKeyLocks]sync.Mutex
 
 	// mu is not held while something is synced: every end of a job needs it, and
 	// a disk syncs for several at once nearly as fast as for one.
@@ -121,9 +121,9 @@ func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 	for i := range renderers {
 		lease := s.lease(giveUp, queue.Render)
 		switch {
-		case s.Brake == nil:
+		case s.Throttle == nil:
 		case i == 0:
-			lease = s.leaseRested(giveUp, fetching)
+			lease = s.leaseWithRest(giveUp, fetching)
 		default:
 			lease = s.leaseWhileCool(giveUp, fetching)
 		}
@@ -143,10 +143,10 @@ func (s *Service) lease(ctx context.Context, stage queue.Stage) func() (*queue.L
 func (s *Service) leaseWhileCool(giveUp, running context.Context) func() (*queue.Lease, error) {
 	return func() (*queue.Lease, error) {
 		for {
-			if err := s.Brake.Wait(running); err != nil {
+			if err := s.Throttle.Wait(running); err != nil {
 				return nil, queue.ErrClosed
 			}
-			cool, cancel := context.WithCancel(s.Brake.Cool())
+			cool, cancel := context.WithCancel(s.Throttle.Cool())
 			stop := context.AfterFunc(giveUp, cancel)
 			lease, err := s.Queue.Lease(cool, queue.Render)
 			hot := errors.Is(err, context.Canceled) && giveUp.Err() == nil
@@ -159,14 +159,14 @@ func (s *Service) leaseWhileCool(giveUp, running context.Context) func() (*queue
 	}
 }
 
-// leaseRested returns what waits for the next job to render, for the one worker
+// leaseWithRest returns what waits for the next job to render, for the one worker
 // that goes on while it is too hot. It may be the only one that there is, so it
 // then rests between two pictures, for as long as the first of them took.
-func (s *Service) leaseRested(giveUp, running context.Context) func() (*queue.Lease, error) {
+func (s *Service) leaseWithRest(giveUp, running context.Context) func() (*queue.Lease, error) {
 	var began time.Time
 	return func() (*queue.Lease, error) {
-		if !began.IsZero() && s.Brake.Cool().Err() != nil {
-			wait(running, time.Since(began))
+		if !began.IsZero() && s.Throttle.Cool().Err() != nil {
+			sleep(running, time.Since(began))
 		}
 		lease, err := s.Queue.Lease(giveUp, queue.Render)
 		began = time.Now()
@@ -175,23 +175,23 @@ func (s *Service) leaseRested(giveUp, running context.Context) func() (*queue.Le
 }
 
 // turn is held by who asks for a piece of work until its job is durable, so
-// that who asks for the same meanwhile joins that job. Others have other turns,
+// that who asks for the same meanwhile joins that job. Others have other keyLocks,
 // but for a few by chance.
-func (s *Service) turn(work string) *sync.Mutex {
-	return &s.turns[maphash.String(turnSeed, work)%numTurns]
+func (s *Service) lockFor(key string) *sync.Mutex {
+	return &s.keyLocks[maphash.String(keySeed, key)%numKeyLocks]
 }
 
-const numTurns = 64
+const numKeyLocks = 64
 
-var turnSeed = maphash.MakeSeed()
+var keySeed = maphash.MakeSeed()
 
 // enter puts a job into an index, for forget to take it out; one that has ended
 // already may have been forgotten.
-func (s *Service) enter(index map[string]*queue.Ticket, key string, t *queue.Ticket) {
+func (s *Service) index(tickets map[string]*queue.Ticket, key string, t *queue.Ticket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !t.Job().Status.Ended() {
-		index[key] = t
+		tickets[key] = t
 	}
 }
 
@@ -199,7 +199,7 @@ func (s *Service) enter(index map[string]*queue.Ticket, key string, t *queue.Tic
 // next one and is not the worker's any longer; else it has ended.
 type stage func(context.Context, *queue.Lease) (more bool, err error)
 
-// pauseTime is how long a worker leaves a machine alone whose disk is full, or
+// pause is how long a worker leaves a machine alone whose disk is full, or
 // that starts no codec.
 const pauseTime = 2 * time.Second
 
@@ -210,38 +210,38 @@ func (s *Service) work(giveUp context.Context, next func() (*queue.Lease, error)
 		case errors.Is(err, queue.ErrClosed), err != nil && giveUp.Err() != nil:
 			return nil
 		case err != nil:
-			s.Log.Error("the queue gives no job", zap.Error(err))
-			wait(giveUp, pauseTime)
+			s.Log.Error("cannot lease a job", zap.Error(err))
+			sleep(giveUp, pauseTime)
 			continue
 		}
 		if pause := s.do(giveUp, lease, do); pause {
-			wait(giveUp, pauseTime)
+			sleep(giveUp, pauseTime)
 		}
 	}
 }
 
-func wait(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }
 
-// mayPass reports whether err is the machine's and not the picture's: a full
+// isTemporary reports whether err is the machine's and not the picture's: a full
 // disk, or a codec that does not start.
-func mayPass(err error) bool {
+func isTemporary(err error) bool {
 	var codecDown *codec.Unavailable
-	var end noWait
+	var end permanent
 	if errors.As(err, &end) {
 		return false
 	}
 	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &codecDown)
 }
 
-// noWait is an error of the machine that ends a job all the same.
-type noWait struct{ error }
+// permanent is an error of the machine that ends a job all the same.
+type permanent struct{ error }
 
-func (n noWait) Unwrap() error { return n.error }
+func (n permanent) Unwrap() error { return n.error }
 
 // do works one stage of a job, to its end or back into the queue; pause says
 // that the machine was the reason for the latter.
@@ -254,17 +254,17 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease, do stage) (paus
 	log := s.Log.With(zap.String("job_id", j.ID), zap.String("image_id", j.ImageID))
 	switch {
 	case err != nil && giveUp.Err() != nil:
-		log.Info("job goes back to the queue")
-		s.check(log, lease.Return())
+		log.Info("job returned to the queue")
+		s.logError(log, lease.Return())
 		return false
-	case mayPass(err) && lease.Announced():
-		log.Warn("job waits until this has passed", zap.Error(err))
-		s.check(log, lease.Return())
+	case isTemporary(err) && lease.Announced():
+		log.Warn("job requeued after a temporary failure", zap.Error(err))
+		s.logError(log, lease.Return())
 		return true
 	}
 	lease.OnEnd(queue.Ending{
-		Before: s.tell,
-		After:  s.forget,
+		Before: s.enqueueWebhooks,
+		After:  s.unindex,
 	})
 	if err == nil {
 		err = lease.Complete()
@@ -272,12 +272,12 @@ func (s *Service) do(giveUp context.Context, lease *queue.Lease, do stage) (paus
 		log.Warn("job failed", zap.Error(err))
 		err = lease.Fail(fault.From(err))
 	}
-	s.check(log, err)
+	s.logError(log, err)
 	s.Ended(lease.Job())
 	return false
 }
 
-func (s *Service) tell(j job.Job) error {
+func (s *Service) enqueueWebhooks(j job.Job) error {
 	if s.Outbox == nil {
 		return nil
 	}
@@ -287,7 +287,7 @@ func (s *Service) tell(j job.Job) error {
 // forget lets go of a job that ends: whoever asks after this finds the set, or
 // starts anew. Its source goes and its webhooks may only when the end is on
 // record: a crash before that has the job done again.
-func (s *Service) forget(j job.Job, recorded bool) {
+func (s *Service) unindex(j job.Job, recorded bool) {
 	s.mu.Lock()
 	remove(s.requests, j.Key(), j)
 	remove(s.inFlight, j.ImageID, j)
@@ -296,7 +296,7 @@ func (s *Service) forget(j job.Job, recorded bool) {
 		return
 	}
 	if j.Resolved() {
-		s.unuse(j.Source.SHA256)
+		s.release(j.Source.SHA256)
 	}
 	if s.Outbox != nil {
 		s.Outbox.Release(j.ID)
@@ -311,7 +311,7 @@ func remove(index map[string]*queue.Ticket, key string, j job.Job) {
 }
 
 // remember keeps a source that killed its codec processes from doing so again.
-func (s *Service) remember(source job.Source, err error) {
+func (s *Service) addToQuarantine(source job.Source, err error) {
 	if fault.CodeOf(err) != fault.ProcessingFailed {
 		return
 	}
@@ -320,20 +320,20 @@ func (s *Service) remember(source job.Source, err error) {
 		Reason: err.Error(), At: timestamp.At(time.Now()),
 	}
 	if err := s.Quarantine.Add(entry); err != nil {
-		s.Log.Error("a source that kills codec processes is not remembered", zap.Error(err))
+		s.Log.Error("cannot quarantine image", zap.Error(err))
 	}
 }
 
 // render makes the set of a job whose picture is in the spool. Jobs for one
 // image at the same time wait for the first of them.
 func (s *Service) render(ctx context.Context, lease *queue.Lease) (more bool, err error) {
-	_, err, _ = s.making.Do(lease.Job().ImageID, func() (any, error) { return nil, s.make(ctx, lease) })
+	_, err, _ = s.rendering.Do(lease.Job().ImageID, func() (any, error) { return nil, s.make(ctx, lease) })
 	return false, err
 }
 
 func (s *Service) make(ctx context.Context, lease *queue.Lease) error {
 	j := lease.Job()
-	if err := s.Spool.Room(0); err != nil {
+	if err := s.Spool.CheckSpace(0); err != nil {
 		return err
 	}
 	src, err := s.Spool.Source(j.Source.SHA256)
@@ -345,20 +345,20 @@ func (s *Service) make(ctx context.Context, lease *queue.Lease) error {
 		return err
 	}
 	_, took, err := s.Maker.Make(ctx, src, j)
-	lease.Took(took)
-	s.remember(j.Source, err)
+	lease.AddTimings(took)
+	s.addToQuarantine(j.Source, err)
 	return err
 }
 
 // use keeps a source in the spool, where it is or is about to be, until unuse.
-func (s *Service) use(digest string) {
+func (s *Service) retain(digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[digest]++
 }
 
 // unuse removes a source that no other job needs.
-func (s *Service) unuse(digest string) {
+func (s *Service) release(digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[digest]--
@@ -367,16 +367,16 @@ func (s *Service) unuse(digest string) {
 	}
 	delete(s.users, digest)
 	if err := s.Spool.Remove(digest); err != nil {
-		s.Log.Error("a source stays in the spool until the next start", zap.Error(err))
+		s.Log.Error("cannot delete source, it stays until the next start", zap.Error(err))
 		return
 	}
-	s.Log.Debug("source removed", zap.String("source", digest))
+	s.Log.Debug("source deleted", zap.String("source", digest))
 }
 
 // check logs an error that the job's client cannot be told: the step is done
 // again after the next start.
-func (s *Service) check(log *zap.Logger, err error) {
+func (s *Service) logError(log *zap.Logger, err error) {
 	if err != nil {
-		log.Error("job record not updated", zap.Error(err))
+		log.Error("cannot update job record", zap.Error(err))
 	}
 }

@@ -26,10 +26,10 @@ type Submission struct {
 func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.Webhook) (Submission, error) {
 	id := s.recipe.ID(upload.SHA256)
 	s.Log.Debug("source received", zap.String("source", upload.Digest()))
-	turn := s.turn(id)
-	turn.Lock()
-	defer turn.Unlock()
-	if t := s.onItsWay(s.inFlight, id, webhook); t != nil {
+	lock := s.lockFor(id)
+	lock.Lock()
+	defer lock.Unlock()
+	if t := s.inFlightJob(s.inFlight, id, webhook); t != nil {
 		if joined, err := s.join(t, webhook); joined || err != nil {
 			return Submission{Ticket: t, Joined: true}, err
 		}
@@ -42,13 +42,13 @@ func (s *Service) Submit(place *queue.Place, upload *intake.Upload, webhook job.
 		return Submission{}, err
 	}
 	source := sourceOf(upload)
-	s.use(source.SHA256)
-	t, err := s.accept(place, upload, job.Job{Source: source, Recipe: s.recipe, ImageID: id, Webhooks: list(webhook), Timings: upload.Took})
+	s.retain(source.SHA256)
+	t, err := s.accept(place, upload, job.Job{Source: source, Recipe: s.recipe, ImageID: id, Webhooks: webhookList(webhook), Timings: upload.Timings})
 	if err != nil {
-		s.unuse(source.SHA256)
+		s.release(source.SHA256)
 		return Submission{}, err
 	}
-	s.enter(s.inFlight, id, t)
+	s.index(s.inFlight, id, t)
 	return Submission{Ticket: t}, nil
 }
 
@@ -62,7 +62,7 @@ func (s *Service) accept(place *queue.Place, upload *intake.Upload, j job.Job) (
 	if err := upload.Keep(); err != nil {
 		return nil, err
 	}
-	s.Log.Debug("source kept", zap.String("source", upload.Digest()))
+	s.Log.Debug("source stored", zap.String("source", upload.Digest()))
 	return place.Put(job.New(j, time.Now()))
 }
 
@@ -82,8 +82,8 @@ func (s *Service) persist(t *queue.Ticket) error {
 		return nil
 	}
 	j := t.Job()
-	s.use(j.Source.SHA256) // the job may end meanwhile
-	defer s.unuse(j.Source.SHA256)
+	s.retain(j.Source.SHA256) // the job may end meanwhile
+	defer s.release(j.Source.SHA256)
 	if err := s.Spool.Persist(j.Source.SHA256); err != nil {
 		if t.Job().Status.Ended() {
 			return nil
@@ -97,16 +97,16 @@ func sourceOf(upload *intake.Upload) job.Source {
 	return job.Source{SHA256: upload.Digest(), Filename: upload.Filename, Bytes: upload.Bytes}
 }
 
-func list(w job.Webhook) []job.Webhook {
+func webhookList(w job.Webhook) []job.Webhook {
 	if w.URL == "" {
 		return nil
 	}
 	return []job.Webhook{w}
 }
 
-// onItsWay returns the job to join, or nil. One that has just ended is as good
+// inFlightJob returns the job to join, or nil. One that has just ended is as good
 // as another for whoever waits for it, but it tells no more webhooks.
-func (s *Service) onItsWay(index map[string]*queue.Ticket, key string, webhook job.Webhook) *queue.Ticket {
+func (s *Service) inFlightJob(index map[string]*queue.Ticket, key string, webhook job.Webhook) *queue.Ticket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, ok := index[key]
@@ -141,10 +141,10 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (*queue.Ticket, error)
 			return nil, err
 		}
 	}
-	turn := s.turn(j.Key())
-	turn.Lock()
-	defer turn.Unlock()
-	if t := s.onItsWay(s.requests, j.Key(), webhook); t != nil && !t.Job().Status.Ended() {
+	lock := s.lockFor(j.Key())
+	lock.Lock()
+	defer lock.Unlock()
+	if t := s.inFlightJob(s.requests, j.Key(), webhook); t != nil && !t.Job().Status.Ended() {
 		if joined, err := s.join(t, webhook); joined || err != nil {
 			return t, err
 		}
@@ -154,11 +154,11 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (*queue.Ticket, error)
 		return nil, err
 	}
 	defer place.Release()
-	j.Webhooks = list(webhook)
+	j.Webhooks = webhookList(webhook)
 	t, err := place.Put(job.New(j, time.Now()))
 	if err != nil {
 		return nil, err
 	}
-	s.enter(s.requests, j.Key(), t)
+	s.index(s.requests, j.Key(), t)
 	return t, nil
 }

@@ -31,7 +31,7 @@ func (s *Store) openOriginals() error {
 			return err
 		}
 		if err := tryLink(s.Originals); err != nil {
-			return fmt.Errorf("storage.keep_originals needs a file system with hard links, which that of storage.dir is not: %w", err)
+			return fmt.Errorf("storage.keep_originals: the file system of storage.dir does not support hard links: %w", err)
 		}
 	}
 	return s.sweepOriginals()
@@ -51,14 +51,14 @@ func (s *Store) sweepOriginals() error {
 			continue
 		}
 		if s.Len() == 0 && !s.crashed {
-			s.log.Warn("originals are left alone: the served folder has no set at all")
+			s.log.Warn("not sweeping originals, the served directory is empty")
 			return nil
 		}
 		if _, err := os.Lstat(filepath.Join(s.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err := os.Remove(s.original(e.Name())); err != nil {
-			s.log.Warn("an original without a set stays", zap.Error(err))
+			s.log.Warn("cannot delete original without a set", zap.Error(err))
 		}
 	}
 	return nil
@@ -100,7 +100,7 @@ func (s *Store) linkOriginal(id, path string) {
 		err = atomicfile.SyncDir(s.Originals)
 	}
 	if err != nil {
-		s.log.Error("an original is not kept", zap.String("image_id", id), zap.Error(err))
+		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
 		return
 	}
 	s.log.Debug("original kept", zap.String("image_id", id))
@@ -121,12 +121,12 @@ func (s *Store) Original(id string) (path string, m manifest.Manifest, err error
 	if _, err := os.Stat(s.original(id)); errors.Is(err, fs.ErrNotExist) {
 		return "", m, errNoOriginal
 	} else if err != nil {
-		return "", m, fmt.Errorf("look for original: %w", err)
+		return "", m, fmt.Errorf("stat original: %w", err)
 	}
 	return s.original(id), m, nil
 }
 
-var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept: send the picture again, or its URL. (The operator can set storage.keep_originals.)")
+var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept; upload the image again, or send its URL. (The operator can set storage.keep_originals.)")
 
 // removeOriginal is for ids of published sets alone. s.moves is held.
 func (s *Store) removeOriginal(id string) error {

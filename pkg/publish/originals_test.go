@@ -30,7 +30,7 @@ func openKeeping(t *testing.T, dir string, keep bool) *publish.Store {
 func keep(t *testing.T, s *publish.Store, name, path string, at time.Time) {
 	t.Helper()
 	set, m := begin(t, s, name, at)
-	set.MadeOf(path)
+	set.SetOriginal(path)
 	if err := set.Commit(m); err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func (s *Store) open() (err error) {
 		}
 		info, err := os.Stat(filepath.Join(s.Dir, e.Name(), manifest.FileName))
 		if err != nil {
-			s.log.Warn("a set without a manifest is ignored", zap.String("image_id", e.Name()))
+			s.log.Warn("ignoring image set without a manifest", zap.String("image_id", e.Name()))
 			continue
 		}
 		s.ids[e.Name()] = info.ModTime()
@@ -135,7 +135,7 @@ func (s *Store) Has(id string) bool {
 	return ok
 }
 
-var errNoImage = fault.New(fault.NotFound, "There is no image of this id.")
+var errNoImage = fault.New(fault.NotFound, "There is no image with this id.")
 
 // Get returns a published manifest, or a NotFound fault.
 func (s *Store) Get(id string) (manifest.Manifest, error) {
@@ -147,7 +147,7 @@ func (s *Store) Get(id string) (manifest.Manifest, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(s.Dir, id, manifest.FileName))
 	if errors.Is(err, fs.ErrNotExist) {
-		s.forget(id) // deleted by hand: the folder is what counts
+		s.dropMissing(id) // deleted by hand: the folder is what counts
 		return manifest.Manifest{}, errNoImage
 	}
 	if err != nil {
@@ -170,11 +170,11 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	}
 	v, ok := m.Variant(name)
 	if !ok {
-		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no such file.")
+		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no file of this name.")
 	}
 	f, err := os.Open(filepath.Join(s.Dir, id, name)) // name is the manifest's, not the client's
 	if errors.Is(err, fs.ErrNotExist) {
-		s.forget(id)
+		s.dropMissing(id)
 		return nil, manifest.Variant{}, errNoImage
 	}
 	if err != nil {
@@ -185,7 +185,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 
 // Delete removes a set; one that is not there is no error.
 func (s *Store) Delete(id string) error {
-	trash, err := s.moveAway(id)
+	trash, err := s.unpublish(id)
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
@@ -195,9 +195,9 @@ func (s *Store) Delete(id string) error {
 	return nil
 }
 
-// moveAway unpublishes a set at once, with its original; what is left to
+// unpublish unpublishes a set at once, with its original; what is left to
 // delete is in trash.
-func (s *Store) moveAway(id string) (trash string, err error) {
+func (s *Store) unpublish(id string) (trash string, err error) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
 	if !s.Has(id) {
@@ -216,7 +216,7 @@ func (s *Store) moveAway(id string) (trash string, err error) {
 }
 
 // forget drops a set of which a file is missing, so that it can be made again.
-func (s *Store) forget(id string) {
+func (s *Store) dropMissing(id string) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
 	s.drop(id)
@@ -275,7 +275,7 @@ func (s *Store) List(limit int, cursor string) (items []manifest.Manifest, next 
 	if cursor != "" {
 		last, ok := parseCursor(cursor)
 		if !ok {
-			return nil, "", fault.New(fault.InvalidRequest, "cursor: this is not a cursor of an earlier page.")
+			return nil, "", fault.New(fault.InvalidRequest, "cursor must be next of an earlier page.")
 		}
 		i := slices.IndexFunc(all, func(l listed) bool { return l.compare(last) < 0 })
 		if i < 0 {
@@ -333,7 +333,7 @@ func (s *Store) Prune(r Retention, now time.Time) (deleted int, err error) {
 // being listed and pruned.
 func (s *Store) skip(id string, err error) {
 	if fault.CodeOf(err) != fault.NotFound { // which is only gone
-		s.log.Error("a set is passed over", zap.String("image_id", id), zap.Error(err))
+		s.log.Error("skipping unreadable image set", zap.String("image_id", id), zap.Error(err))
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // Set is a set in the making. Its owner ends with Commit or Abort; Abort after
 // Commit does nothing.
 type Set struct {
-	Took ladder.Timings // write, hash and, after Commit, sync
+	Timings ladder.Timings // write, hash and, after Commit, sync
 
 	store *Store
 	id    string
@@ -33,8 +33,8 @@ type Set struct {
 	original string // path of what it is made of; "" if that is not known
 }
 
-// MadeOf names the file that the set is made of, to be kept if originals are.
-func (set *Set) MadeOf(path string) { set.original = path }
+// SetOriginal names the file that the set is made of, to be kept if originals are.
+func (set *Set) SetOriginal(path string) { set.original = path }
 
 // Begin starts a set.
 func (s *Store) Begin(id string) (*Set, error) {
@@ -45,19 +45,19 @@ func (s *Store) Begin(id string) (*Set, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // served to others too: MkdirTemp makes it private
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
-	return &Set{Took: make(ladder.Timings), store: s, id: id, dir: dir}, nil
+	return &Set{Timings: make(ladder.Timings), store: s, id: id, dir: dir}, nil
 }
 
 // Add writes one variant file from body, which must hold exactly v.Bytes, and
 // describes it for the manifest.
 func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
 	hash := sha256.New()
-	n, err := set.write(v.Name(), io.TeeReader(body, set.Took.Writer(ladder.StageHash, hash)))
+	n, err := set.write(v.Name(), io.TeeReader(body, set.Timings.Writer(ladder.StageHash, hash)))
 	if err != nil {
 		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
 	}
 	if n != v.Bytes {
-		return manifest.Variant{}, fmt.Errorf("add %s: %d bytes came, %d were announced", v.Name(), n, v.Bytes)
+		return manifest.Variant{}, fmt.Errorf("add %s: got %d bytes, want %d", v.Name(), n, v.Bytes)
 	}
 	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
 	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
@@ -73,7 +73,7 @@ func (set *Set) write(name string, body io.Reader) (int64, error) {
 		return 0, err
 	}
 	set.files = append(set.files, f)
-	n, err := io.Copy(set.Took.Writer(ladder.StageWrite, f), body)
+	n, err := io.Copy(set.Timings.Writer(ladder.StageWrite, f), body)
 	if err == nil {
 		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) // a hint
 	}
@@ -123,7 +123,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err := atomicfile.SyncDir(set.dir); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
-	set.Took.Since(began, ladder.StageSync)
+	set.Timings.Since(began, ladder.StageSync)
 	s.log.Debug("set staged", zap.String("image_id", set.id))
 	s.moves.Lock()
 	defer s.moves.Unlock()
@@ -140,7 +140,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err := atomicfile.Rename(set.dir, place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
 	}
-	set.Took.Since(began, ladder.StageSync)
+	set.Timings.Since(began, ladder.StageSync)
 	set.done = true
 	s.mu.Lock()
 	s.ids[set.id] = m.CreatedAt.Time

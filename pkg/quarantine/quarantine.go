@@ -63,7 +63,7 @@ func Open(dir, libvips string) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open quarantine: %w", err)
 	case !info.IsDir():
-		return nil, fmt.Errorf("open quarantine: %s is not a folder", dir)
+		return nil, fmt.Errorf("open quarantine: %s is not a directory", dir)
 	}
 	return &Store{dir, libvips}, nil
 }
@@ -85,8 +85,8 @@ func (s *Store) Check(sha256 string) error {
 		return nil
 	}
 	return fault.Wrap(fault.ProcessingFailed, fmt.Errorf("in quarantine since %v: %s", e.At, e.Reason),
-		"Exactly this file was tried twice on %s, could not be processed, and is not tried again. "+
-			"Save the picture anew with another program and send that, or ask the operator of this server to clear it.",
+		"This exact file crashed the codec twice on %s and is not processed again. "+
+			"Save the image with another program and send the result, or ask the operator of this server to clear the quarantine.",
 		e.At.Format("2 January 2006"))
 }
 
@@ -101,7 +101,7 @@ func (s *Store) Add(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("add to quarantine: %w", err)
 	}
-	if err := s.makeFolder(); err != nil {
+	if err := s.makeDir(); err != nil {
 		return fmt.Errorf("add to quarantine: %w", err)
 	}
 	if err := atomicfile.Write(s.path(e.SHA256), append(b, '\n')); err != nil {
@@ -110,7 +110,7 @@ func (s *Store) Add(e Entry) error {
 	return nil
 }
 
-func (s *Store) makeFolder() error {
+func (s *Store) makeDir() error {
 	if _, err := os.Stat(s.dir); err == nil {
 		return nil
 	}
@@ -221,17 +221,17 @@ func (e Entry) validate(sha256 string) error {
 	case !hexSHA256.MatchString(e.SHA256):
 		return fmt.Errorf("sha256: %.80q is not a SHA-256 in lower-case hex", e.SHA256)
 	case e.SHA256 != sha256:
-		return fmt.Errorf("sha256: it is the entry of %s", e.SHA256)
+		return fmt.Errorf("sha256: entry belongs to %s", e.SHA256)
 	case e.Bytes < 0:
 		return fmt.Errorf("bytes: must not be negative (got %d)", e.Bytes)
 	case e.Reason == "":
-		return fmt.Errorf("reason: is missing")
+		return fmt.Errorf("reason: required")
 	case e.At.IsZero():
-		return fmt.Errorf("at: is missing")
+		return fmt.Errorf("at: required")
 	case e.Libvips == "":
-		return fmt.Errorf("libvips: is missing")
+		return fmt.Errorf("libvips: required")
 	case e.Unreadable != "":
-		return fmt.Errorf("unreadable: is not for files")
+		return fmt.Errorf("unreadable: must not be set in a file")
 	}
 	return nil
 }

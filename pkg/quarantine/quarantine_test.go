@@ -211,7 +211,7 @@ func TestAFileInPlaceOfTheFolderIsAnError(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := quarantine.Open(path, ""); err == nil || !strings.Contains(err.Error(), "is not a folder") {
+	if _, err := quarantine.Open(path, ""); err == nil || !strings.Contains(err.Error(), "is not a directory") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func (e *entry) stage() Stage {
 func (q *Queue) push(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = append(*line, e)
-	e.since = time.Now()
+	e.waitingSince = time.Now()
 	q.waiting++
 	q.signal(e.stage())
 }
@@ -72,7 +72,7 @@ func (q *Queue) push(e *entry) {
 func (q *Queue) pushFront(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = slices.Insert(*line, 0, e)
-	e.since = time.Now()
+	e.waitingSince = time.Now()
 	q.waiting++
 	q.signal(e.stage())
 }
@@ -116,11 +116,11 @@ func (q *Queue) ready(which int, stage Stage) int {
 	if stage == Render {
 		return min(len(l.lines[Render]), 1) - 1
 	}
-	if l.resolving+len(l.lines[Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.half() {
+	if l.resolving+len(l.lines[Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
 		return -1
 	}
 	return slices.IndexFunc(l.lines[Resolve], func(e *entry) bool {
-		return e.host == "" || q.hosts[e.host] < q.config.half()
+		return e.host == "" || q.hosts[e.host] < q.config.maxShare()
 	})
 }
 

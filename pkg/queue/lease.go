@@ -77,7 +77,7 @@ func (q *Queue) tryLease(stage Stage) (*Lease, error) {
 		q.pushFront(e)
 		return nil, err
 	}
-	e.job.Took(ladder.Timings{ladder.StageQueue: time.Since(e.since)})
+	e.job.AddTimings(ladder.Timings{ladder.StageQueue: time.Since(e.waitingSince)})
 	q.running++
 	if stage == Resolve {
 		q.hosts[e.host]++
@@ -99,12 +99,12 @@ func (q *Queue) start(e *entry) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("lease %s: %w", e.job.ID, err)
 	}
-	q.log.Debug("job in work", zap.String("job_id", e.job.ID))
+	q.log.Debug("job started", zap.String("job_id", e.job.ID))
 	return e.job.Start(time.Now())
 }
 
-// letGo is the end of a lease. q.mu is held.
-func (l *Lease) letGo() {
+// release is the end of a lease. q.mu is held.
+func (l *Lease) release() {
 	q, e := l.q, l.e
 	q.running--
 	if l.stage != Resolve {
@@ -135,10 +135,10 @@ func (l *Lease) Resolve(source job.Source, imageID string) error {
 }
 
 // Took adds what stages of the work have taken.
-func (l *Lease) Took(t ladder.Timings) {
+func (l *Lease) AddTimings(t ladder.Timings) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
-	l.e.job.Took(t)
+	l.e.job.AddTimings(t)
 }
 
 // Advance ends the stage Resolve, durably: the job waits for Render. After an
@@ -154,7 +154,7 @@ func (l *Lease) Advance() error {
 	q.log.Debug("job resolved", zap.String("job_id", e.job.ID))
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l.letGo()
+	l.release()
 	q.push(e)
 	return nil
 }
@@ -188,7 +188,7 @@ func (l *Lease) end(state string, step func(*job.Job) error) error {
 		return err
 	}
 	q.mu.Lock()
-	l.letGo()
+	l.release()
 	if err != nil {
 		q.unsettled = append(q.unsettled, l)
 	}
@@ -213,7 +213,7 @@ func (l *Lease) record() error {
 		if err := q.write(l.state, l.ended); err != nil {
 			return err
 		}
-		q.log.Debug("job's end on record", zap.String("job_id", id))
+		q.log.Debug("job end recorded", zap.String("job_id", id))
 	}
 	if err := os.Remove(q.path(runningDir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err // one that is not there, somebody removed, and there is nothing left to do
@@ -263,7 +263,7 @@ func (l *Lease) Return() error {
 	if err := e.job.Return(); err != nil {
 		return err
 	}
-	l.letGo()
+	l.release()
 	q.pushFront(e)
 	// By a rename, which a full disk allows too. It is not synced: should it be
 	// lost, the next start finds the job in work, and takes it back itself.

@@ -47,9 +47,9 @@ type Config struct {
 	Resolvers  int           // workers of the stage Resolve, for them to be shared out
 }
 
-// half is the most of the resolvers that one host may have, and one lane but
+// maxShare is the most of the resolvers that one host may have, and one lane but
 // that of single variants: slow ones hold up nobody else.
-func (c Config) half() int { return max(1, (c.Resolvers+1)/2) }
+func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
 
 // ErrClosed is returned by Lease once the queue hands out no more.
 var ErrClosed = errors.New("queue: closed")
@@ -85,12 +85,12 @@ type Queue struct {
 type entry struct {
 	record sync.Mutex // held while the job's file is written; taken before Queue.mu
 
-	job       job.Job
-	host      string        // that its input is on
-	since     time.Time     // when it began to wait in its line
-	announced bool          // somebody was told its id
-	recorded  bool          // it is, or was, on the disk
-	ended     chan struct{} // closed when job is final
+	job          job.Job
+	host         string        // that its input is on
+	waitingSince time.Time     // when it began to wait in its line
+	announced    bool          // somebody was told its id
+	recorded     bool          // it is, or was, on the disk
+	ended        chan struct{} // closed when job is final
 }
 
 func newEntry(j job.Job, announced bool) *entry {
@@ -143,7 +143,7 @@ func (q *Queue) recover() error {
 			return fmt.Errorf("recover queue: %w", err)
 		}
 		if err := q.write(pendingDir, j); err != nil { // a full disk must not keep the daemon from starting
-			q.log.Warn("an attempt is not counted", zap.String("job_id", j.ID), zap.Error(err))
+			q.log.Warn("cannot record attempt", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
 	pending, err := q.unended(pendingDir)
@@ -218,7 +218,7 @@ func (q *Queue) read(state string) ([]job.Job, error) {
 		}
 		j, err := q.readRecord(state, id)
 		if err != nil {
-			q.log.Error("job record put aside", zap.String("job_id", id), zap.Error(err))
+			q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
 			if err := os.Rename(q.path(state, id), q.path(state, id)+".unreadable"); err != nil {
 				return nil, fmt.Errorf("read queue: %w", err)
 			}
@@ -236,7 +236,7 @@ func (q *Queue) readRecord(state, id string) (job.Job, error) {
 	}
 	j, err := job.Decode(b)
 	if err == nil && j.ID != id {
-		err = fmt.Errorf("it is the record of %s", j.ID)
+		err = fmt.Errorf("record belongs to %s", j.ID)
 	}
 	return j, err
 }
@@ -272,9 +272,9 @@ func (q *Queue) Reserve() (*Place, error) {
 func (q *Queue) check() error {
 	switch {
 	case q.closed:
-		return fault.New(fault.ShuttingDown, "The server is stopping; try again in a moment.")
+		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
 	case q.waiting+q.reserved >= q.config.MaxPending:
-		return fault.New(fault.QueueFull, "%d pictures are waiting, and no more can be taken now; try again later.", q.waiting+q.reserved)
+		return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", q.waiting+q.reserved)
 	default:
 		return nil
 	}
@@ -370,7 +370,7 @@ func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
 		return true, nil
 	}
 	if len(e.job.Webhooks) >= maxWebhooks {
-		return true, fault.New(fault.QueueFull, "%d receivers wait for this job already; ask for it without a webhook_url.", maxWebhooks)
+		return true, fault.New(fault.QueueFull, "This job already has the maximum of %d webhooks; submit it without webhook_url.", maxWebhooks)
 	}
 	j := e.job
 	j.Webhooks = append(slices.Clip(j.Webhooks), webhook)
@@ -444,7 +444,7 @@ func (q *Queue) Get(id string) (job.Job, error) {
 	return job.Job{}, errNoJob
 }
 
-var errNoJob = fault.New(fault.NotFound, "There is no job of this id; ended jobs are forgotten after a while.")
+var errNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jobs are deleted after a while.")
 
 // Active returns the jobs that have not ended, in no order.
 func (q *Queue) Active() []job.Job {

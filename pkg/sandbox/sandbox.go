@@ -47,10 +47,10 @@ func Enter(memory int64) (r Report, err error) {
 			return r, err
 		}
 	}
-	if r.Landlock, err = closeFiles(); err != nil {
+	if r.Landlock, err = restrictFiles(); err != nil {
 		return r, err
 	}
-	r.Seccomp, err = filterCalls()
+	r.Seccomp, err = filterSyscalls()
 	return r, err
 }
 
@@ -79,8 +79,8 @@ func limitMemory(more int64) (int64, error) {
 	return total, limit(unix.RLIMIT_DATA, uint64(total))
 }
 
-// closeFiles has Landlock refuse every path, every port, and signals to others.
-func closeFiles() (abi int, err error) {
+// restrictFiles has Landlock refuse every path, every port, and signals to others.
+func restrictFiles() (abi int, err error) {
 	abi, err = landlocksys.LandlockGetABIVersion()
 	if err != nil {
 		return 0, nil // a kernel without Landlock says so by an error

@@ -15,7 +15,7 @@ import (
 var allowed = []string{
 	// memory
 	"brk", "munmap", "mprotect", "mremap", "madvise",
-	// threads and signals; making one is in filterCalls
+	// threads and signals; making one is in filterSyscalls
 	"exit", "exit_group", "futex", "futex_time64", "gettid", "getpid", "getppid", "set_robust_list", "get_robust_list",
 	"rseq", "membarrier", "sched_yield", "sched_getaffinity", "restart_syscall",
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",
@@ -30,10 +30,10 @@ var allowed = []string{
 // threadFlag is set in what clone is asked for when it makes a thread.
 const threadFlag = unix.CLONE_THREAD
 
-// filterCalls lets through the allowed calls, and refuses all others with
+// filterSyscalls lets through the allowed calls, and refuses all others with
 // EPERM: a library that asks for more hears "no" and can say so. on is false
 // where the kernel has no seccomp.
-func filterCalls() (on bool, err error) {
+func filterSyscalls() (on bool, err error) {
 	filter, err := seccomp.NewFilter(seccomp.ActErrno.SetReturnCode(int16(unix.EPERM)))
 	if err != nil {
 		return false, fmt.Errorf("sandbox: seccomp: %w", err)

@@ -42,7 +42,7 @@ func LoadKey(path string) (Key, error) {
 		return Key{}, fmt.Errorf("read key: %w", err)
 	}
 	if len(b) != len(Key{}) {
-		return Key{}, fmt.Errorf("read key: %s has %d bytes, not %d: remove it, and a new one is made", path, len(b), len(Key{}))
+		return Key{}, fmt.Errorf("read key: %s has %d bytes, want %d: delete it, and a new one is created", path, len(b), len(Key{}))
 	}
 	return Key(b), nil
 }

@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-var errTrailing = errors.New("there is more after its end")
+var errTrailing = errors.New("unexpected data after the JSON value")
 
 // Unmarshal is json.Unmarshal that refuses both.
 func Unmarshal(data []byte, v any) error {
@@ -34,7 +34,7 @@ type MemberError struct{ Name, Problem string }
 
 func (e *MemberError) Error() string { return fmt.Sprintf("%q %s", e.Name, e.Problem) }
 
-var errUTF8 = errors.New("it is not UTF-8")
+var errUTF8 = errors.New("invalid UTF-8")
 
 // Members checks what encoding/json is lenient about: the members of the
 // object in data must be some of names, letter for letter, each at most once,
@@ -56,9 +56,9 @@ func Members(data []byte, names ...string) error {
 		name := token.(string) // as all keys are
 		switch {
 		case !slices.Contains(names, name):
-			return &MemberError{name, "is not a field here"}
+			return &MemberError{name, "is not a known field"}
 		case slices.Contains(seen, name):
-			return &MemberError{name, "is there twice"}
+			return &MemberError{name, "is set twice"}
 		}
 		seen = append(seen, name)
 		if err := d.Decode(new(json.RawMessage)); err != nil {

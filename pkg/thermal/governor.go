@@ -18,25 +18,25 @@ type Governor struct {
 	root string
 	log  *zap.Logger
 
-	mu    sync.Mutex
-	last  Reading
-	cools int                // readings in a row that were cool
-	cool  context.Context    // ends when it becomes hot
-	heat  context.CancelFunc // ends cool
-	free  chan struct{}      // closed when it is cool; another one while it is hot
+	mu           sync.Mutex
+	last         Reading
+	coolReadings int                // readings in a row that were cool
+	cool         context.Context    // ends when it becomes hot
+	endCool      context.CancelFunc // ends cool
+	resumed      chan struct{}      // closed when it is cool; another one while it is hot
 }
 
 const (
-	interval = 5 * time.Second
-	calm     = 6 // cool readings in a row before all work again
+	interval           = 5 * time.Second
+	coolReadingsNeeded = 6 // cool readings in a row before all work again
 )
 
 // New reads once. The root is that of Read.
 func New(root string, log *zap.Logger) *Governor {
-	g := &Governor{root: root, log: log, free: make(chan struct{})}
-	close(g.free)
-	g.cool, g.heat = context.WithCancel(context.Background())
-	g.Look()
+	g := &Governor{root: root, log: log, resumed: make(chan struct{})}
+	close(g.resumed)
+	g.cool, g.endCool = context.WithCancel(context.Background())
+	g.Update()
 	return g
 }
 
@@ -52,7 +52,7 @@ func (g *Governor) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ticker.C:
-			g.Look()
+			g.Update()
 		case <-ctx.Done():
 			return nil
 		}
@@ -60,23 +60,23 @@ func (g *Governor) Run(ctx context.Context) error {
 }
 
 // Look takes one reading.
-func (g *Governor) Look() {
+func (g *Governor) Update() {
 	r := Read(g.root)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last = r
-	if g.cools++; !r.cool() {
-		g.cools = 0
+	if g.coolReadings++; !r.cool() {
+		g.coolReadings = 0
 	}
 	switch hot := g.cool.Err() != nil; {
 	case !hot && r.Hot():
-		g.log.Warn("too hot: one picture at a time until it has cooled down", zap.Stringer("board", r))
-		g.free = make(chan struct{})
-		g.heat()
-	case hot && g.cools >= calm:
-		g.log.Info("cooled down: all workers work again", zap.Stringer("board", r))
-		g.cool, g.heat = context.WithCancel(context.Background())
-		close(g.free)
+		g.log.Warn("board is hot, processing one image at a time", zap.Stringer("board", r))
+		g.resumed = make(chan struct{})
+		g.endCool()
+	case hot && g.coolReadings >= coolReadingsNeeded:
+		g.log.Info("board cooled down, all workers resumed", zap.Stringer("board", r))
+		g.cool, g.endCool = context.WithCancel(context.Background())
+		close(g.resumed)
 	}
 }
 
@@ -100,15 +100,15 @@ func (g *Governor) Cool() context.Context {
 // Wait blocks while it is too hot. Its error is that of ctx.
 func (g *Governor) Wait(ctx context.Context) error {
 	g.mu.Lock()
-	free := g.free
+	resumed := g.resumed
 	g.mu.Unlock()
 	select {
-	case <-free:
+	case <-resumed:
 		return nil
 	default:
 	}
 	select {
-	case <-free:
+	case <-resumed:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -29,7 +29,7 @@ func (r Reading) cool() bool { return !r.Hot() && (r.Zone == "" || r.Celsius <= 
 func (r Reading) String() string {
 	var parts []string
 	if r.Zone != "" {
-		parts = append(parts, fmt.Sprintf("%s is at %.0f °C (slowed down from %.0f °C on)", r.Zone, r.Celsius, r.Limit))
+		parts = append(parts, fmt.Sprintf("%s is at %.0f °C (throttled from %.0f °C)", r.Zone, r.Celsius, r.Limit))
 	}
 	return strings.Join(append(parts, r.Throttled...), ", ")
 }
@@ -39,8 +39,8 @@ const (
 
 	// defaultLimit is where the firmware of a Raspberry Pi begins to slow it
 	// down, which it does not tell the kernel.
-	defaultLimit = 80 // °C
-	belowEnd     = 10 // °C below where the kernel switches off
+	defaultLimit  = 80 // °C
+	belowCritical = 10 // °C below where the kernel switches off
 )
 
 // Read reads sysfs; root is the folder under which sys is, "/" but for tests.
@@ -61,7 +61,7 @@ func Read(root string) Reading {
 	for _, device := range s.glob("class/thermal/cooling_device*") {
 		state, _ := device.number("cur_state")
 		if state > 0 && strings.Contains(device.text("type"), "cpufreq") {
-			r.Throttled = append(r.Throttled, "the kernel has lowered the clock")
+			r.Throttled = append(r.Throttled, "the kernel has lowered the CPU clock")
 			break
 		}
 	}
@@ -72,10 +72,10 @@ func Read(root string) Reading {
 // firmwareBits are the low bits of what the firmware of a Raspberry Pi says of
 // this moment; the high ones are of the past.
 var firmwareBits = []string{
-	"the voltage is too low: a better power supply is needed",
-	"the firmware has capped the clock",
-	"the firmware has lowered the clock",
-	"the firmware's soft limit of temperature is reached",
+	"undervoltage: use a better power supply",
+	"the firmware has capped the CPU clock",
+	"the firmware is throttling the CPU",
+	"the firmware's soft temperature limit is reached",
 }
 
 func (s sysfs) firmware() (said []string) {
@@ -145,7 +145,7 @@ func (s sysfs) limit() float64 {
 			}
 		case "critical":
 			if !slows {
-				limit = min(limit, celsius-belowEnd)
+				limit = min(limit, celsius-belowCritical)
 			}
 		}
 	}

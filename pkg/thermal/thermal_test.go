@@ -44,7 +44,7 @@ func TestWhatIsHot(t *testing.T) {
 		"nothing to read":           {nil, false, ""},
 		"a Raspberry Pi at work":    {map[string]string{zone + "type": "cpu-thermal", zone + "temp": "71234", zone + "trip_point_0_type": "critical", zone + "trip_point_0_temp": "110000", firmware: "0"}, false, "cpu-thermal is at 71 °C"},
 		"a Raspberry Pi in the sun": {map[string]string{zone + "type": "cpu-thermal", zone + "temp": "80000", zone + "trip_point_0_type": "critical", zone + "trip_point_0_temp": "110000"}, true, "at 80 °C"},
-		"slowed down by firmware":   {map[string]string{zone + "type": "cpu-thermal", zone + "temp": "61000", firmware: "e0008"}, true, "soft limit"},
+		"slowed down by firmware":   {map[string]string{zone + "type": "cpu-thermal", zone + "temp": "61000", firmware: "e0008"}, true, "soft temperature limit"},
 		"a weak power supply":       {map[string]string{firmware: "50005"}, true, "voltage"},
 		"slowed down in the past":   {map[string]string{zone + "type": "cpu-thermal", zone + "temp": "61000", firmware: "e0000"}, false, "61 °C"},
 		"slowed down by the kernel": {map[string]string{clock + "type": "cpufreq-cpu0", clock + "cur_state": "2"}, true, "the kernel"},
@@ -75,7 +75,7 @@ func TestWorkGoesOnOnlyWhenItHasCooledDownForAWhile(t *testing.T) {
 	at := func(temperature string) {
 		t.Helper()
 		board(t, root, map[string]string{zone + "temp": temperature})
-		g.Look()
+		g.Update()
 	}
 	cool := g.Cool()
 	if at("79900"); g.Hot() || cool.Err() != nil {

@@ -20,7 +20,7 @@ const MaxSide = 100
 // that, which are mistakes of the caller.
 func Encode(w, h int, rgba []byte) []byte {
 	if w < 1 || h < 1 || w > MaxSide || h > MaxSide || len(rgba) != 4*w*h {
-		panic("thumbhash: the picture's size is out of range or not that of its pixels")
+		panic("thumbhash: size out of range, or pixels do not match it")
 	}
 	p := split(w, h, rgba)
 	transparent := p.sumAlpha < float64(w*h)

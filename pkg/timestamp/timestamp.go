@@ -29,7 +29,7 @@ func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `
 func (t *Time) UnmarshalText(b []byte) error {
 	parsed, err := time.Parse(layout, string(b))
 	if err != nil {
-		return fmt.Errorf("time %q is not of the form %s", b, layout)
+		return fmt.Errorf("time %q does not have the form %s", b, layout)
 	}
 	t.Time = parsed
 	return nil

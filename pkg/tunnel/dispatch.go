@@ -37,7 +37,7 @@ func (t *Tunnel) dispatch(w http.ResponseWriter, r *http.Request) {
 	case kind == configuration && source == "":
 		t.acknowledge(w, r)
 	case kind != "" || source != "":
-		t.deps.Log.Warn("refused a stream that is no plain request", zap.Int("connection", l.index), zap.String("kind", kind))
+		t.deps.Log.Warn("refused unsupported stream", zap.Int("connection", l.index), zap.String("kind", kind))
 		refuse(w)
 	default:
 		answer := &response{ResponseWriter: w, header: make(http.Header)}
@@ -62,11 +62,11 @@ func (t *Tunnel) acknowledge(w http.ResponseWriter, r *http.Request) {
 		Version int32 `json:"version"`
 	}
 	if err := json.NewDecoder(io.LimitReader(r.Body, maxConfiguration)).Decode(&pushed); err != nil {
-		t.deps.Log.Warn("a configuration from the dashboard cannot be read", zap.Error(err))
+		t.deps.Log.Warn("cannot read configuration from the dashboard", zap.Error(err))
 		refuse(w)
 		return
 	}
-	t.deps.Log.Info("the dashboard's configuration of services is ignored: all requests come here", zap.Int32("version", pushed.Version))
+	t.deps.Log.Info("ignored ingress configuration from the dashboard", zap.Int32("version", pushed.Version))
 	_ = json.NewEncoder(w).Encode(struct { // who does not read it, asks again
 		LastAppliedVersion int32   `json:"lastAppliedVersion"`
 		Err                *string `json:"err"`

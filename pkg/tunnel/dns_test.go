@@ -39,7 +39,7 @@ func startWithoutDNS(t *testing.T) {
 	ownNetwork(t)
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeAddresses = nil })
-	k.says("cannot be looked up; DNS does not answer")
+	k.says("Cannot resolve the addresses of Cloudflare's edge")
 	answerDNS(t, e.Addresses)
 	e.AwaitConnections(2)
 	if _, body := get(t, e.URL+"/x"); body != "hello /x" {

@@ -26,12 +26,12 @@ type link struct {
 	index   int
 	attempt int // how many tries failed before this one
 
-	control    atomic.Bool // the edge has opened its control stream
-	once       sync.Once
-	err        error         // why it ended, once closed is closed
-	closed     chan struct{} // it has ended
-	registered chan struct{} // closed when the edge has taken it
-	left       chan struct{} // closed when it is not, or no longer, registered
+	control      atomic.Bool // the edge has opened its control stream
+	once         sync.Once
+	err          error         // why it ended, once closed is closed
+	closed       chan struct{} // it has ended
+	registered   chan struct{} // closed when the edge has taken it
+	unregistered chan struct{} // closed when it is not, or no longer, registered
 }
 
 type linkKey struct{}
@@ -39,7 +39,7 @@ type linkKey struct{}
 func newLink(c net.Conn, index, attempt int) *link {
 	return &link{
 		Conn: c, index: index, attempt: attempt,
-		closed: make(chan struct{}), registered: make(chan struct{}), left: make(chan struct{}),
+		closed: make(chan struct{}), registered: make(chan struct{}), unregistered: make(chan struct{}),
 	}
 }
 
@@ -75,19 +75,19 @@ func (l *link) wasRegistered() bool {
 // library text, which are the causes and for the log.
 var (
 	errLost   = fault.New(fault.Internal, "The connection to Cloudflare's edge was lost.")
-	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, and does not take the tunnel.")
+	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, but does not accept the tunnel.")
 )
 
 // errSpare is of a link for which there is no server of the edge left: the
 // others have them all.
-var errSpare = errors.New("no further server of the edge is known")
+var errSpare = errors.New("no further edge server is known")
 
 func dialFault(err error) error {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {
-		return fault.Wrap(fault.Internal, err, "Who answers in the place of Cloudflare's edge is not Cloudflare; something on the way opens TLS, or this machine's clock is wrong.")
+		return fault.Wrap(fault.Internal, err, "The edge presented an untrusted certificate: TLS interception on the path, or a wrong system clock.")
 	}
-	return fault.Wrap(fault.Internal, err, "Cloudflare's edge cannot be reached; it takes outgoing TCP to port 7844.")
+	return fault.Wrap(fault.Internal, err, "Cannot reach Cloudflare's edge; it needs outgoing TCP to port 7844.")
 }
 
 // The pauses between two tries of one link.
@@ -96,7 +96,7 @@ const (
 	longestPause   = 30 * time.Second
 	firstRefusal   = 10 * time.Second // after a refusal: a new tunnel is unknown to the edge for some seconds
 	longestRefusal = 5 * time.Minute  // after many
-	steady         = 10 * time.Second // a link that was good for longer begins anew with the pauses
+	stableAfter    = 10 * time.Second // a link that was good for longer begins anew with the pauses
 	rediscover     = 5                // tries that failed, and the edge is looked for anew
 )
 
@@ -139,7 +139,7 @@ func (p *pauses) after(err error) time.Duration {
 }
 
 // keep makes the link with this number again and again until ctx ends.
-func (t *Tunnel) keep(ctx context.Context, index int) {
+func (t *Tunnel) maintain(ctx context.Context, index int) {
 	waits := newPauses()
 	for failed := 0; ctx.Err() == nil; {
 		began := time.Now()
@@ -147,14 +147,14 @@ func (t *Tunnel) keep(ctx context.Context, index int) {
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > steady && errors.Is(err, errLost) {
+		if time.Since(began) > stableAfter && errors.Is(err, errLost) {
 			failed = 0 // it was good for a while
 			waits.reset(false)
 		}
 		failed++
 		pause := waits.after(err)
 		t.state.failed(index, err)
-		t.complain(index, failed, pause, err)
+		t.logFailure(index, failed, pause, err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -164,7 +164,7 @@ func (t *Tunnel) keep(ctx context.Context, index int) {
 
 // complain logs the first failure in a row and then ever fewer: an outage may
 // last for days.
-func (t *Tunnel) complain(index, failed int, pause time.Duration, err error) {
+func (t *Tunnel) logFailure(index, failed int, pause time.Duration, err error) {
 	write := t.deps.Log.Warn
 	switch {
 	case bits.OnesCount(uint(failed)) != 1, errors.Is(err, errSpare):
@@ -172,7 +172,7 @@ func (t *Tunnel) complain(index, failed int, pause time.Duration, err error) {
 	case errors.Is(err, errRefused):
 		write = t.deps.Log.Error
 	}
-	write("no connection to the edge", zap.Int("connection", index), zap.Int("failed_tries", failed), zap.Duration("next_try_in", pause), zap.Error(err))
+	write("edge connection failed", zap.Int("connection", index), zap.Int("failed_attempts", failed), zap.Duration("retry_in", pause), zap.Error(err))
 }
 
 // connect makes one connection and returns when it has ended, with why.
@@ -200,10 +200,10 @@ func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
 
 // dial connects to the address of the edge that this link has, looked up anew
 // or as it is known.
-func (t *Tunnel) dial(ctx context.Context, index int, anew bool) (*edgediscovery.Edge, net.Conn, error) {
-	edge, err := t.findEdge(ctx, anew)
+func (t *Tunnel) dial(ctx context.Context, index int, refresh bool) (*edgediscovery.Edge, net.Conn, error) {
+	edge, err := t.findEdge(ctx, refresh)
 	if err != nil {
-		return nil, nil, fault.Wrap(fault.Internal, err, "The addresses of Cloudflare's edge cannot be looked up; DNS does not answer, or the network is down.")
+		return nil, nil, fault.Wrap(fault.Internal, err, "Cannot resolve the addresses of Cloudflare's edge: DNS does not answer, or the network is down.")
 	}
 	address, err := edge.GetAddr(index)
 	if err != nil {
@@ -234,13 +234,13 @@ func Probe(ctx context.Context, c Config) error {
 }
 
 // findEdge looks for the edge's addresses when they are not known yet, or anew.
-func (t *Tunnel) findEdge(ctx context.Context, anew bool) (*edgediscovery.Edge, error) {
+func (t *Tunnel) findEdge(ctx context.Context, refresh bool) (*edgediscovery.Edge, error) {
 	select {
 	case t.finding <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if t.edge != nil && !anew {
+	if t.edge != nil && !refresh {
 		defer func() { <-t.finding }()
 		return t.edge, nil
 	}

@@ -45,12 +45,12 @@ func registrationFault(err error) error {
 	var later *pogs.RetryableError
 	switch {
 	case errors.As(err, &rpc), strings.Contains(err.Error(), duplicate):
-		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, and does not take the tunnel.")
+		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, but does not accept the tunnel.")
 	case errors.As(err, &later):
-		return fault.Wrap(fault.Internal, err, "Cloudflare's edge asks to try again later.")
+		return fault.Wrap(fault.Internal, err, "Cloudflare's edge asked to retry later.")
 	default:
 		return fault.Wrap(fault.Internal, fmt.Errorf("%w: %w", errRefused, err),
-			"Cloudflare refuses the tunnel's token: was the tunnel deleted, or its token replaced? Put the present one in place and restart.")
+			"Cloudflare rejected the tunnel's token: the tunnel was deleted, or its token replaced. Install the current token and restart.")
 	}
 }
 
@@ -61,7 +61,7 @@ const localConfiguration = `{"ingress":[{"service":"optimizerd"}],"warp-routing"
 // serveControl registers the link on the stream that the edge has opened for
 // it, and unregisters it when the tunnel stops.
 func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
-	defer close(l.left)
+	defer close(l.unregistered)
 	stream := &rpcStream{r: r.Body, w: w, ended: make(chan struct{})}
 	defer stream.Close()
 	client := tunnelrpc.NewRegistrationClient(r.Context(), stream, rpcTime)
@@ -74,12 +74,12 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	}
 	close(l.registered)
 	t.state.registered(l, details.Location)
-	defer t.state.gone(l)
+	defer t.state.unregistered(l)
 	t.deps.Log.Info("connected to the edge", zap.Int("connection", l.index), zap.String("location", details.Location),
-		zap.Stringer("address", l.RemoteAddr()), zap.Int("failed_tries", l.attempt))
+		zap.Stringer("address", l.RemoteAddr()), zap.Int("failed_attempts", l.attempt))
 	if l.index == 0 && !details.TunnelIsRemotelyManaged {
 		if err := client.SendLocalConfiguration(r.Context(), []byte(localConfiguration)); err != nil {
-			t.deps.Log.Debug("the dashboard is not told of the configuration", zap.Error(err))
+			t.deps.Log.Debug("cannot send the configuration to the dashboard", zap.Error(err))
 		}
 	}
 	select {
@@ -89,7 +89,7 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 		_ = l.end(errLost)
 	case <-t.stopping:
 		if err := client.GracefulShutdown(r.Context(), unregisterTime); err != nil {
-			t.deps.Log.Warn("the edge does not let go", zap.Int("connection", l.index), zap.Error(err))
+			t.deps.Log.Warn("unregistering from the edge failed", zap.Int("connection", l.index), zap.Error(err))
 			return
 		}
 		t.deps.Log.Info("unregistered", zap.Int("connection", l.index))

@@ -26,7 +26,7 @@ func Listen(path string) (net.Listener, error) {
 	case errors.Is(err, syscall.EINVAL):
 		return nil, fmt.Errorf("%s: the path is too long for a unix socket (107 bytes)", path)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: there is no such folder; systemd makes it for the service (RuntimeDirectory=optimizerd), elsewhere choose another path", filepath.Dir(path))
+		return nil, fmt.Errorf("%s: no such directory; systemd creates it for the service (RuntimeDirectory=optimizerd), elsewhere choose another path", filepath.Dir(path))
 	case err != nil:
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func removeStale(path string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s: there is something else than a socket; remove it, or choose another path", path)
+		return fmt.Errorf("%s: not a socket; delete it, or choose another path", path)
 	}
 	c, err := net.Dial("unix", path)
 	if errors.Is(err, syscall.ECONNREFUSED) {
@@ -55,5 +55,5 @@ func removeStale(path string) error {
 	if err == nil {
 		_ = c.Close() // nothing was sent
 	}
-	return fmt.Errorf("%s: another program listens there; stop it, or choose another path", path)
+	return fmt.Errorf("%s: another program is listening there; stop it, or choose another path", path)
 }

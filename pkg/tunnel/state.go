@@ -40,7 +40,7 @@ func (s *state) registered(l *link, location string) {
 	delete(s.failing, l.index)
 }
 
-func (s *state) gone(l *link) {
+func (s *state) unregistered(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.links, l)
@@ -71,7 +71,7 @@ func (s *state) awaitUnregistered(longest time.Duration) {
 	over := time.After(longest)
 	for _, l := range links {
 		select {
-		case <-l.left:
+		case <-l.unregistered:
 		case <-over:
 			return
 		}
@@ -101,11 +101,11 @@ func (t *Tunnel) Check() (detail string, err error) {
 	case len(locations) == 0 && problem != nil:
 		return "", problem
 	case len(locations) == 0:
-		return "", fault.New(fault.Internal, "There is no connection to Cloudflare's edge yet.")
+		return "", fault.New(fault.Internal, "No connection to Cloudflare's edge yet.")
 	}
 	detail = fmt.Sprintf("Connections to Cloudflare's edge: %s.", strings.Join(locations, ", "))
 	if problem != nil {
-		detail += " Another one failed: " + fault.From(problem).Detail
+		detail += " Another connection failed: " + fault.From(problem).Detail
 	}
 	return detail, nil
 }

@@ -22,7 +22,7 @@ func (t Token) String() string { return "tunnel " + t.id.String() }
 // GoString hides the secret from %#v.
 func (t Token) GoString() string { return t.String() }
 
-var errToken = errors.New("this is not a tunnel's token: it is the long word after --token in the command that the dashboard shows for the tunnel, or the output of 'cloudflared tunnel token NAME'")
+var errToken = errors.New("not a tunnel token: use the long string after --token in the command that the dashboard shows for the tunnel, or the output of 'cloudflared tunnel token NAME'")
 
 // ParseToken reads a token as Cloudflare hands it out: base64 over JSON. The
 // error never quotes it.

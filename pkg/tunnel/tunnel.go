@@ -48,7 +48,7 @@ const (
 	registerTime   = 15 * time.Second // from there until the edge has taken the tunnel
 	rpcTime        = 5 * time.Second  // for one call
 	unregisterTime = 5 * time.Second  // for all connections together
-	silence        = 10 * time.Second // without a byte from the edge; then it is asked
+	idleTimeout    = 10 * time.Second // without a byte from the edge; then it is asked
 	pingTime       = 4 * time.Second  // for it to answer
 )
 
@@ -120,7 +120,7 @@ func edgeRoots(file string) (*x509.CertPool, error) {
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("there is no certificate in %s", file)
+			return nil, fmt.Errorf("no certificate in %s", file)
 		}
 		return pool, nil
 	}
@@ -154,7 +154,7 @@ func (t *Tunnel) Run(ctx context.Context, drain time.Duration) error {
 		return nil
 	})
 	for i := range t.links {
-		group.Go(func() error { t.keep(ctx, i); return nil })
+		group.Go(func() error { t.maintain(ctx, i); return nil })
 	}
 
 	<-ctx.Done()
@@ -162,7 +162,7 @@ func (t *Tunnel) Run(ctx context.Context, drain time.Duration) error {
 	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
 	if err := server.Shutdown(drained); err != nil {
-		t.deps.Log.Warn("some requests through the tunnel are cut off", zap.Error(err))
+		t.deps.Log.Warn("tunnel requests cut off at shutdown", zap.Error(err))
 		_ = server.Close() // its error is that of a listener closed before
 	}
 	return group.Wait()
@@ -177,7 +177,7 @@ func (t *Tunnel) newServer() *http.Server {
 		Handler:   http.HandlerFunc(t.dispatch),
 		Protocols: protocols,
 		HTTP2: &http.HTTP2Config{
-			SendPingTimeout: silence, PingTimeout: pingTime,
+			SendPingTimeout: idleTimeout, PingTimeout: pingTime,
 			MaxConcurrentStreams:          maxStreams,
 			MaxReceiveBufferPerConnection: linkBuffer, MaxReceiveBufferPerStream: requestBuffer,
 		},

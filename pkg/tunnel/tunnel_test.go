@@ -199,7 +199,7 @@ func TestOnlyPlainRequestsPass(t *testing.T) {
 			t.Errorf("%v is answered %s %v, want 502 from the connector", h, res.Status, res.Header)
 		}
 	}
-	if n := k.logs.FilterMessageSnippet("refused a stream").Len(); n != 6 {
+	if n := k.logs.FilterMessageSnippet("refused unsupported stream").Len(); n != 6 {
 		t.Errorf("%d lines about 6 refused streams", n)
 	}
 }
@@ -216,7 +216,7 @@ func TestAConfigurationFromTheDashboardIsAcknowledgedAndChangesNothing(t *testin
 	if _, body := get(t, e.URL+"/x"); body != "hello /x" {
 		t.Errorf("afterwards a visitor got %q", body)
 	}
-	if n := k.logs.FilterMessageSnippet("is ignored").Len(); n != 1 {
+	if n := k.logs.FilterMessageSnippet("ignored ingress").Len(); n != 1 {
 		t.Errorf("%d lines say that it is ignored", n)
 	}
 	if answer, err := e.Push(t.Context(), "{"); err != nil || answer != "" {
@@ -310,7 +310,7 @@ func TestAPathThatDiesWithoutAWordIsNoticed(t *testing.T) {
 	began := time.Now()
 	e.Silence()
 	e.AwaitConnections(2)
-	lost := k.logs.FilterMessage("no connection to the edge").All()[0].Time
+	lost := k.logs.FilterMessage("edge connection failed").All()[0].Time
 	t.Logf("figure: a dead path is noticed after %.1f s, and another one in use after %.1f s", lost.Sub(began).Seconds(), time.Since(began).Seconds())
 	if _, body := get(t, e.URL+"/x"); body != "hello /x" {
 		t.Errorf("afterwards a visitor got %q", body)
@@ -325,13 +325,13 @@ func TestATokenThatIsRefusedIsToldAndNotHammeredOn(t *testing.T) {
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.TokenFile = e.WrongToken() })
 	e.AwaitRefusals(2)
-	k.says("refuses the tunnel's token")
+	k.says("rejected the tunnel's token")
 	lines := k.logs.FilterLevelExact(zapcore.ErrorLevel).All()
 	if len(lines) == 0 {
 		t.Fatal("no error in the log")
 	}
 	for _, line := range lines {
-		if wait := line.ContextMap()["next_try_in"].(time.Duration); wait < 10*time.Second {
+		if wait := line.ContextMap()["retry_in"].(time.Duration); wait < 10*time.Second {
 			t.Errorf("it tries again in %v", wait)
 		}
 		if text := line.ContextMap()["error"].(string); !strings.Contains(text, "Unauthorized") || !strings.Contains(text, "token") {
@@ -346,7 +346,7 @@ func TestARefusalThatPassesIsGotOver(t *testing.T) {
 	e.Refuse(edgetest.Later(errors.New("busy"), time.Millisecond))
 	k := connect(t, e, hello)
 	e.AwaitRefusals(2)
-	k.says("asks to try again later")
+	k.says("asked to retry later")
 	e.Refuse(nil)
 	e.AwaitConnections(2)
 	k.says("tst01, tst02.")
@@ -356,7 +356,7 @@ func TestWhoIsNotCloudflareIsNotTalkedTo(t *testing.T) {
 	t.Parallel()
 	e, other := edgetest.Start(t), edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeRoots = other.RootsFile })
-	k.says("is not Cloudflare")
+	k.says("untrusted certificate")
 	k.stop()
 	if n := len(e.Registrations()) + e.Refusals(); n != 0 {
 		t.Errorf("%d registrations were sent to it", n)
@@ -367,7 +367,7 @@ func TestWithoutRootsOfItsOwnItTrustsWhoSignsForCloudflareAlone(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeRoots = "" })
-	k.says("is not Cloudflare")
+	k.says("untrusted certificate")
 }
 
 func TestAtAStopAnswersUnderWayAreDeliveredWhole(t *testing.T) {
@@ -464,6 +464,6 @@ func TestItStopsWhileNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeAddresses = []string{"127.0.0.1:1"} })
-	k.says("cannot be reached")
+	k.says("Cannot reach Cloudflare's edge")
 	k.stop()
 }

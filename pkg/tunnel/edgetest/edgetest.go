@@ -65,19 +65,19 @@ type Edge struct {
 	RootsFile string   // who has signed for it, PEM
 	TokenFile string   // a token that it takes
 
-	t         testing.TB
-	secret    []byte
-	mu        sync.Mutex
-	changed   chan struct{} // closed, and made anew, when what follows changes
-	links     []*link       // registered
-	records   []Registration
-	ended     int   // how many of those were unregistered
-	refusal   error // of each registration, if there is one
-	tried     int   // registrations that were refused
-	strangers int   // handshakes that failed
-	next      int   // counts requests, to spread them
-	open      sync.WaitGroup
-	conns     map[*gate]bool
+	t                testing.TB
+	secret           []byte
+	mu               sync.Mutex
+	changed          chan struct{} // closed, and made anew, when what follows changes
+	links            []*link       // registered
+	records          []Registration
+	ended            int   // how many of those were unregistered
+	refusal          error // of each registration, if there is one
+	tried            int   // registrations that were refused
+	failedHandshakes int   // handshakes that failed
+	next             int   // counts requests, to spread them
+	open             sync.WaitGroup
+	conns            map[*gate]bool
 }
 
 // Registration is what a connector said of itself.
@@ -139,7 +139,7 @@ func certify(t testing.TB) (tls.Certificate, []byte) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "stand-in of the edge"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "edge stand-in"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		DNSNames: []string{"h2.cftunnel.com"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IsCA: true, BasicConstraintsValid: true,
@@ -203,7 +203,7 @@ func (e *Edge) holds(condition func() bool) bool {
 func (e *Edge) await(what string, condition func() bool) {
 	e.t.Helper()
 	if !e.holds(condition) {
-		e.t.Fatalf("the edge waits in vain for: %s", what)
+		e.t.Fatalf("timed out waiting for %s", what)
 	}
 }
 
@@ -282,10 +282,10 @@ func (e *Edge) EndControl(inOrder bool) {
 	}
 }
 
-// AwaitStrangers waits until so many connectors did not like the certificate.
-func (e *Edge) AwaitStrangers(n int) {
+// AwaitFailedHandshakes waits until so many connectors did not like the certificate.
+func (e *Edge) AwaitFailedHandshakes(n int) {
 	e.t.Helper()
-	e.await(fmt.Sprintf("%d handshakes that fail", n), func() bool { return e.strangers >= n })
+	e.await(fmt.Sprintf("%d failed handshakes", n), func() bool { return e.failedHandshakes >= n })
 }
 
 func (e *Edge) gates() []*gate {

@@ -42,7 +42,7 @@ func (e *Edge) accept(listener net.Listener, settings *tls.Config) {
 func (e *Edge) serve(g *gate, conn *tls.Conn) {
 	defer conn.Close()
 	if err := conn.Handshake(); err != nil {
-		e.change(func() { e.strangers++ })
+		e.change(func() { e.failedHandshakes++ })
 		return
 	}
 	protocols := new(http.Protocols)

@@ -340,7 +340,7 @@ describe("with pictures of many shapes", () => {
     await page.locator("#files").setInputFiles([large, disguised, photo("test_square.jpg")]);
     await row(page, "large.jpg").getByText("This file is too large: 101 MB, and 100 MB is the most.").waitFor();
     // The daemon's own words, and the name as it is.
-    await row(page, "<b>disguised.jpg").getByText("This is not a picture of an accepted format: JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF.").waitFor();
+    await row(page, "<b>disguised.jpg").getByText("Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.").waitFor();
     await row(page, "test_square.jpg").getByText("Added").waitFor();
     expect((await seen()).texts).toContain("Storing 3 of 14");
     expect(await page.getByRole("button", { name: /Try again/ }).count()).toBe(0);
