@@ -8,7 +8,7 @@ const HeadSize = 512
 // signatures are the formats that begin with fixed bytes; a dot stands for any
 // byte.
 var signatures = []struct{ head, format string }{
-	{"\xFF\xD8\xFF", JPEG},
+	{"\xFF\xD8\xFF.", JPEG},
 	{"\x89PNG\r\n\x1A\n", PNG}, // an APNG, too
 	{"RIFF....WEBP", WebP},
 	{"GIF87a", GIF},

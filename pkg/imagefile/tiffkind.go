@@ -99,7 +99,8 @@ func inspectTIFF(r io.ReaderAt, size int64, info *Info) error {
 	if kind.isSeparateGray() {
 		info.Edit = t.asSeparateRGB(at)
 	}
-	info.Opaque = len(kind.extra) > 0 && kind.extra[0] == extraUnknown
+	extra := d[tagExtraSamples]
+	info.Opaque = len(extra) > 0 && extra[0] == extraUnknown
 	return kind.check()
 }
 
@@ -170,6 +171,9 @@ func kindOf(d directory) (tiffKind, error) {
 		extra:       d[tagExtraSamples],
 	}
 	k.colors = samples - len(k.extra)
+	if n, known := colorsOf[k.photometric]; known && k.extra == nil && samples > n {
+		k.colors, k.extra = n, make([]uint64, samples-n) // a tag that is often left out
+	}
 	for _, bits := range d[tagBitsPerSample] {
 		if bits != k.bits {
 			return k, &Unsupported{"TIFF with samples of different sizes"}
@@ -191,6 +195,9 @@ func kindOf(d directory) (tiffKind, error) {
 	}
 	return k, nil
 }
+
+// colorsOf is how many colors there are in each photometric interpretation.
+var colorsOf = map[uint64]int{whiteIsZero: 1, blackIsZero: 1, rgb: 3, palette: 1, cmyk: 4, ycbcr: 3, cielab: 3}
 
 // proven are the kinds that are rendered right, held against independent
 // decoders by the tests of package imaging. Whatever is not here is refused.

@@ -16,8 +16,8 @@ func unknownFormat() error {
 	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
 }
 
-func unsupportedKind(kind *imagefile.Unsupported) error {
-	return fault.New(fault.UnsupportedFormat, "%s is not supported.", kind.Kind)
+func unsupportedKind(kind *imagefile.Unsupported, cause error) error {
+	return fault.Wrap(fault.UnsupportedFormat, cause, "%s is not supported.", kind.Kind)
 }
 
 func noDecoder(format string) error {
@@ -29,24 +29,18 @@ func noEncoder(format string) error {
 }
 
 func badHeader(format string, cause error) error {
+	if ranOutOfMemory(cause) {
+		return badPixels(format, cause)
+	}
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged: its header cannot be read.", displayName(format))
 }
 
-func cutShort(format string) error {
-	return fault.New(fault.CorruptImage, "The %s image is cut short: a part of its pixels is missing.", displayName(format))
-}
-
-// badPixels returns the fault of a failed decoder. Only libvips' message tells
-// whether memory ran out.
+// badPixels returns the fault of a failed decoder.
 func badPixels(format string, cause error) error {
-	if outOfMemory(cause) {
+	if ranOutOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s image exceeded the memory limit.", displayName(format))
 	}
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged or truncated: its pixels cannot be decoded.", displayName(format))
-}
-
-func outOfMemory(cause error) bool {
-	return strings.Contains(strings.ToLower(cause.Error()), "memory")
 }
 
 func tooManyFrames(h header, limit int) error {
@@ -72,7 +66,7 @@ func readFault(cause error) error {
 }
 
 func createFault(what string, cause error) error {
-	if outOfMemory(cause) {
+	if ranOutOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Creating the %s exceeded the memory limit.", what)
 	}
 	return fault.Wrap(fault.Internal, cause, "The %s could not be created.", what)

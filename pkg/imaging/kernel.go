@@ -2,6 +2,7 @@ package imaging
 
 /*
 #include "kernel.h"
+#include "memory.h"
 */
 import "C"
 
@@ -25,6 +26,45 @@ func onThread(f func()) {
 	defer runtime.UnlockOSThread()
 	defer C.vips_thread_shutdown()
 	f()
+}
+
+// status is how a call of the kernel ended.
+type status int
+
+const (
+	failed      status = iota
+	outOfMemory        // an allocation was refused on the way
+)
+
+// kernelError is a call that failed.
+type kernelError struct {
+	status status
+	text   string // for the log, not for decisions
+}
+
+func (e *kernelError) Error() string { return e.text }
+
+// try runs a call of the kernel, which returns 0 or fails.
+//
+// Refused allocations are counted for the process. A codec process renders one
+// image at a time, so they are that image's; elsewhere an error may be blamed on
+// another's lack of memory.
+func try(call func() C.int) error {
+	before := C.memory_refusals()
+	if call() == 0 {
+		return nil
+	}
+	err := &kernelError{text: lastError().Error()}
+	if C.memory_refusals() != before {
+		err.status = outOfMemory
+	}
+	return err
+}
+
+// ranOutOfMemory reports whether that is why a call of the kernel failed.
+func ranOutOfMemory(err error) bool {
+	var k *kernelError
+	return errors.As(err, &k) && k.status == outOfMemory
 }
 
 // lastError returns libvips' error message, for the log. The buffer is shared
@@ -70,10 +110,10 @@ func open(f *os.File, o opening) (*vipsImage, error) {
 		c.edit = editOf(o.edit)
 	}
 	p := new(vipsImage)
-	result := C.kernel_open(C.int(f.Fd()), &c, &p.image)
+	err := try(func() C.int { return C.kernel_open(C.int(f.Fd()), &c, &p.image) })
 	runtime.KeepAlive(f) // libvips has duplicated the descriptor
-	if result != 0 {
-		return nil, lastError()
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
@@ -126,8 +166,8 @@ func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned
 		}
 	}
 	rung = new(vipsImage)
-	if C.kernel_decode(p.image, &top, &rung.image) != 0 {
-		return nil, 0, lastError()
+	if err := try(func() C.int { return C.kernel_decode(p.image, &top, &rung.image) }); err != nil {
+		return nil, 0, err
 	}
 	return rung, time.Duration(top.turned) * time.Microsecond, nil
 }
@@ -157,8 +197,8 @@ func shaperOf(m matrixProfile) (s C.Shaper) {
 // shrink returns a smaller rung.
 func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
 	rung := new(vipsImage)
-	if C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) != 0 {
-		return nil, lastError()
+	if err := try(func() C.int { return C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) }); err != nil {
+		return nil, err
 	}
 	return rung, nil
 }
@@ -167,8 +207,8 @@ func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
 // alpha.
 func (p *vipsImage) rgba(width, height int) ([]byte, error) {
 	var small vipsImage
-	if C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) != 0 {
-		return nil, lastError()
+	if err := try(func() C.int { return C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) }); err != nil {
+		return nil, err
 	}
 	defer small.free()
 	pixels := unsafe.Pointer(C.vips_image_get_data(small.image))
@@ -191,8 +231,8 @@ func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, 
 		c.background[i] = C.double(v)
 	}
 	out := new(encoding)
-	if C.kernel_encode(p.image, &c, &out.buffer, &out.length) != 0 {
-		return nil, lastError()
+	if err := try(func() C.int { return C.kernel_encode(p.image, &c, &out.buffer, &out.length) }); err != nil {
+		return nil, err
 	}
 	if e.Format == ladder.WebP {
 		out.length = C.size_t(stripWebP(out.bytes()))

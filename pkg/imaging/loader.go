@@ -17,6 +17,8 @@ type loader struct {
 	animated  bool   // decode all frames, not only the first image
 }
 
+const heifLoader = C.KERNEL_HEIF
+
 // loaders maps AVIF to HEIF: one decoder reads both, and the header
 // distinguishes them.
 var loaders = map[string]loader{

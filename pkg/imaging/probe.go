@@ -52,7 +52,7 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 	}
 	p, err := open(src, opening{loader: l, frames: 1, shrink: 1, edit: info.Edit})
 	if err != nil {
-		return loader{}, header{}, badHeader(l.name, err)
+		return loader{}, header{}, decoderFault(src, l, err)
 	}
 	defer p.free()
 	h := p.header(l)
@@ -77,7 +77,7 @@ func inspect(src *os.File, format string) (imagefile.Info, error) {
 	var unsupported *imagefile.Unsupported
 	switch {
 	case errors.As(err, &unsupported):
-		return info, unsupportedKind(unsupported)
+		return info, unsupportedKind(unsupported, err)
 	case err != nil:
 		return info, badHeader(format, err)
 	}

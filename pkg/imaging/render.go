@@ -96,18 +96,20 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 		frames = -1
 	}
 	began := time.Now()
-	if h.noEnd && !jpegIsComplete(src, h.edit) {
-		return nil, cutShort(h.format)
+	if h.noEnd {
+		if err := jpegComplete(src, h.edit); err != nil {
+			return nil, badPixels(h.format, err)
+		}
 	}
 	p, err := open(src, opening{loader: l, frames: frames, shrink: shrink, edit: h.edit})
 	if err != nil {
-		return nil, badHeader(h.format, err)
+		return nil, decoderFault(src, l, err)
 	}
 	defer p.free()
 	width, height := h.upright(top.Width, top.Height)
 	rung, turned, err := p.decode(h, width, height)
 	if err != nil {
-		return nil, badPixels(h.format, err)
+		return nil, decoderFault(src, l, err)
 	}
 	took.Since(began.Add(turned), ladder.StageDecode)
 	took[ladder.StageOrient] = turned

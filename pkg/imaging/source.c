@@ -180,8 +180,8 @@ scans_complete(j_decompress_ptr info)
 	return TRUE;
 }
 
-gboolean
-source_jpeg_is_complete(int fd, const Edit *edit)
+int
+source_jpeg_check(int fd, const Edit *edit)
 {
 	struct jpeg_decompress_struct info;
 	Judge errors;
@@ -203,7 +203,8 @@ source_jpeg_is_complete(int fd, const Edit *edit)
 	if (setjmp(errors.failed)) {
 		jpeg_destroy_decompress(&info);
 		g_free(reader);
-		return FALSE;
+		vips_error("jpeg", "no end marker, and incomplete data before it");
+		return -1;
 	}
 	jpeg_create_decompress(&info);
 	info.src = &reader->manager;
@@ -220,5 +221,9 @@ source_jpeg_is_complete(int fd, const Edit *edit)
 	jpeg_destroy_decompress(&info);
 	g_free(reader);
 
-	return complete;
+	if (!complete) {
+		vips_error("jpeg", "no end marker, and scans are missing before it");
+		return -1;
+	}
+	return 0;
 }

@@ -20,11 +20,10 @@ func editOf(e *imagefile.Edit) C.Edit {
 	}
 }
 
-// jpegIsComplete reports whether a JPEG lacks nothing but its end marker, which
-// the edit adds.
-func jpegIsComplete(f *os.File, e *imagefile.Edit) bool {
+// jpegComplete returns an error for a JPEG that lacks more than its end marker,
+// which the edit adds.
+func jpegComplete(f *os.File, e *imagefile.Edit) error {
 	edit := editOf(e)
-	complete := C.source_jpeg_is_complete(C.int(f.Fd()), &edit) != 0
-	runtime.KeepAlive(f)
-	return complete
+	defer runtime.KeepAlive(f)
+	return try(func() C.int { return C.source_jpeg_check(C.int(f.Fd()), &edit) })
 }

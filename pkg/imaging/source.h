@@ -16,8 +16,9 @@ typedef struct {
 VipsSource *source_edited(int fd, const Edit *edit);
 
 /* Whether a JPEG to which the edit adds an end marker lacks nothing else: every
- * block of every scan is there, and the scans complete the image.
+ * block of every scan is there, and the scans complete the image. Returns 0, or
+ * -1 with a message in libvips' error buffer.
  */
-gboolean source_jpeg_is_complete(int fd, const Edit *edit);
+int source_jpeg_check(int fd, const Edit *edit);
 
 #endif

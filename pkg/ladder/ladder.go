@@ -18,7 +18,7 @@ import (
 
 // EngineVersion is raised whenever the engine's code changes the bytes that
 // the same settings give, so that new bytes get new ids and new URLs.
-const EngineVersion = 2
+const EngineVersion = 3
 
 // Format is an output format.
 type Format string
