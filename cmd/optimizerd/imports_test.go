@@ -17,7 +17,7 @@ const module = "github.com/optimizerd/optimizerd/"
 // layers is the map of docs/ARCHITECTURE.md: a package imports only from those
 // above it.
 var layers = []string{
-	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/atomicfile", "pkg/signedurl", "pkg/egress", "pkg/access", "pkg/thermal", "pkg/thumbhash", "pkg/imagefile",
+	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/atomicfile", "pkg/signedurl", "pkg/egress", "pkg/access", "pkg/thermal", "pkg/thumbhash", "pkg/imagefile", "pkg/gifanim",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
 	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/intake", "pkg/queue", "pkg/quarantine", "pkg/publish", "pkg/optimize", "pkg/notify",
 	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/bench", "pkg/doctor", "pkg/daemon",

@@ -25,7 +25,6 @@ static const char *const accepted[] = {
 	"VipsForeignLoadJpeg",
 	"VipsForeignLoadPng",
 	"VipsForeignLoadWebp",
-	"VipsForeignLoadNsgif",
 	"VipsForeignLoadHeif",
 	"VipsForeignLoadTiff",
 };
@@ -115,10 +114,6 @@ load(VipsSource *source, const KernelOpening *opening, VipsImage **out)
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
 			"memory", TRUE, "n", opening->frames,
 			"scale", 1.0 / opening->shrink, NULL);
-	case KERNEL_GIF:
-		return vips_gifload_source(source, out,
-			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
-			"n", opening->frames, NULL);
 	case KERNEL_HEIF: /* without "page": the primary image */
 		return vips_heifload_source(source, out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, NULL);
@@ -609,11 +604,21 @@ done:
 	return result;
 }
 
+/* The last step to the top rung: an alpha channel that says nothing goes. */
+int
+kernel_finish(VipsImage *rung, VipsImage **out)
+{
+	if (!vips_image_hasalpha(rung))
+		return pass(rung, out);
+	return drop_opaque_alpha(rung, out);
+}
+
 /* Decodes an opened image into the top rung. */
 int
 kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
 {
 	VipsImage *rung, *next;
+	int result;
 
 	if (decode_to_memory(in, top, &rung))
 		return -1;
@@ -628,17 +633,10 @@ kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
 			return -1;
 		rung = next;
 	}
-	if (vips_image_hasalpha(rung)) {
-		int result = drop_opaque_alpha(rung, &next);
+	result = kernel_finish(rung, out);
+	g_object_unref(rung);
 
-		g_object_unref(rung);
-		if (result)
-			return -1;
-		rung = next;
-	}
-	*out = rung;
-
-	return 0;
+	return result;
 }
 
 /* Encoding. */

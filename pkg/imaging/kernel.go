@@ -236,6 +236,9 @@ func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, 
 	}
 	if e.Format == ladder.WebP {
 		out.length = C.size_t(stripWebP(out.bytes()))
+		if p.alpha() {
+			announceAlpha(out.bytes())
+		}
 	}
 	return out, nil
 }

@@ -18,7 +18,6 @@ typedef enum {
 	KERNEL_JPEG,
 	KERNEL_PNG,
 	KERNEL_WEBP,
-	KERNEL_GIF,
 	KERNEL_HEIF, /* HEIC and AVIF */
 	KERNEL_TIFF,
 } KernelLoader;
@@ -86,6 +85,7 @@ int kernel_open(int fd, const KernelOpening *opening, VipsImage **out);
 void kernel_header(VipsImage *image, KernelHeader *header);
 
 int kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out);
+int kernel_finish(VipsImage *rung, VipsImage **out);
 int kernel_shrink(VipsImage *in, int width, int height, VipsImage **out);
 int kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length);
 int kernel_rgba(VipsImage *in, int width, int height, VipsImage **out);

@@ -25,7 +25,6 @@ var loaders = map[string]loader{
 	imagefile.JPEG: {C.KERNEL_JPEG, "jpeg", "jpegload_source", false},
 	imagefile.PNG:  {C.KERNEL_PNG, "png", "pngload_source", false},
 	imagefile.WebP: {C.KERNEL_WEBP, "webp", "webpload_source", true},
-	imagefile.GIF:  {C.KERNEL_GIF, "gif", "gifload_source", true},
 	imagefile.HEIC: {C.KERNEL_HEIF, "heic", "heifload_source", false},
 	imagefile.AVIF: {C.KERNEL_HEIF, "avif", "heifload_source", false},
 	imagefile.TIFF: {C.KERNEL_TIFF, "tiff", "tiffload_source", false},

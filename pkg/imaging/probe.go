@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/optimizerd/optimizerd/pkg/gifanim"
 	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -28,6 +29,7 @@ type header struct {
 	opaque      bool // TIFF: the bands besides the colors are not alpha
 	noEnd       bool // JPEG without an end marker
 	edit        *imagefile.Edit
+	gif         *gifanim.Animation
 	profile     []byte // ICC profile; nil for none
 }
 
@@ -41,6 +43,10 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 	format, ok := imagefile.Sniff(head[:n])
 	if !ok {
 		return loader{}, header{}, unknownFormat()
+	}
+	if format == imagefile.GIF {
+		h, err := probeGIF(src)
+		return loader{}, h, err
 	}
 	l := loaders[format]
 	if !knows(l.operation) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -91,6 +92,9 @@ func wantedRungs(plan ladder.Plan) []ladder.Rung {
 
 // decode decodes a file into the top rung.
 func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took ladder.Timings) (*vipsImage, error) {
+	if h.format == imagefile.GIF {
+		return decodeGIF(h, top, took)
+	}
 	frames := 1
 	if h.frames > 1 {
 		frames = -1

@@ -55,9 +55,8 @@ func selfTest(test func(part string) bool) Versions {
 	for _, format := range []string{
 		imagefile.JPEG, imagefile.PNG, imagefile.WebP, imagefile.GIF, imagefile.HEIC, imagefile.AVIF, imagefile.TIFF,
 	} {
-		l := loaders[format]
-		if try("read "+l.name, func() bool { return knows(l.operation) && decodes(l.name) }) {
-			v.Inputs = append(v.Inputs, l.name)
+		if try("read "+format, func() bool { return readsFormat(format) }) {
+			v.Inputs = append(v.Inputs, format)
 		}
 	}
 	for _, f := range []ladder.Format{ladder.WebP, ladder.JPEG, ladder.AVIF} {
@@ -66,6 +65,13 @@ func selfTest(test func(part string) bool) Versions {
 		}
 	}
 	return v
+}
+
+func readsFormat(format string) bool {
+	if format == imagefile.GIF {
+		return decodesGIF()
+	}
+	return knows(loaders[format].operation) && decodes(format)
 }
 
 func decodes(format string) bool {
