@@ -59,6 +59,11 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	if err != nil {
 		return ladder.Summary{}, err
 	}
+	h.alpha = top.alpha()
+	if need := encodingEstimate(h, rungs, recipe.Encoders, cap(e.encoders)); need > limits.MaxMemory {
+		top.free()
+		return ladder.Summary{}, tooMuchMemory(h, need, limits.MaxMemory)
+	}
 	return e.encodeAll(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
 }
 

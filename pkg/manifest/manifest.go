@@ -117,6 +117,7 @@ func (m Manifest) Variant(name string) (Variant, bool) {
 // Encode is the manifest as it is written to disk and sent: indented, so that
 // a person can read it, with a newline at its end.
 func (m Manifest) Encode() ([]byte, error) {
+	m = m.withLists()
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest %s: %w", m.ID, err)
@@ -134,7 +135,18 @@ func Decode(data []byte) (Manifest, error) {
 	if err := m.validate(); err != nil {
 		return Manifest{}, fmt.Errorf("manifest %.40q: %w", m.ID, err)
 	}
-	return m, nil
+	return m.withLists(), nil
+}
+
+// withLists returns the manifest with lists that are empty and never null.
+func (m Manifest) withLists() Manifest {
+	if m.Variants == nil {
+		m.Variants = []Variant{}
+	}
+	if m.Omitted == nil {
+		m.Omitted = []ladder.Omission{}
+	}
+	return m
 }
 
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
