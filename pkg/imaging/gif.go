@@ -19,12 +19,8 @@ import (
 // GIFs are decoded in Go: libvips paints their background, which no browser
 // shows.
 
-func probeGIF(src *os.File) (header, error) {
-	stat, err := src.Stat()
-	if err != nil {
-		return header{}, readFault(err)
-	}
-	a, err := gifanim.Open(src, stat.Size())
+func probeGIF(src *os.File, size int64) (header, error) {
+	a, err := gifanim.Open(src, size)
 	if err != nil {
 		return header{}, badHeader(imagefile.GIF, err)
 	}
@@ -33,6 +29,7 @@ func probeGIF(src *os.File) (header, error) {
 		width:       a.Width,
 		height:      a.Height,
 		frames:      a.Frames(),
+		bytes:       size,
 		orientation: 1,
 		bands:       4,
 		sampleBytes: 1,

@@ -705,7 +705,7 @@ save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
 	case KERNEL_TO_WEBP:
 		if (vips_image_get_page_height(in) < in->Ysize)
 			return vips_webpsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
-				"effort", e->effort, NULL);
+				"effort", e->effort, "lossless", e->lossless, "mixed", !e->lossless, NULL);
 		return encode_webp(in, e->quality, e->effort, buffer, length);
 	case KERNEL_TO_AVIF:
 		return save_avif(in, e, buffer, length);

@@ -222,8 +222,11 @@ var savers = map[ladder.Format]C.KernelSaver{
 }
 
 // encode encodes a rung.
-func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
+func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB, lossless bool) (*encoding, error) {
 	c := C.KernelEncoding{saver: savers[e.Format], quality: C.int(e.Quality), effort: C.int(e.Effort)}
+	if lossless {
+		c.lossless = 1
+	}
 	if e.Chroma != ladder.Chroma444 {
 		c.subsample = 1
 	}

@@ -72,6 +72,7 @@ typedef struct {
 	KernelSaver saver;
 	int quality;
 	int effort;
+	gboolean lossless;    /* WebP of an animation: else mixed, frame by frame */
 	gboolean subsample;   /* JPEG and AVIF: subsample the chroma */
 	double background[3]; /* JPEG: color under transparent pixels */
 } KernelEncoding;

@@ -17,6 +17,7 @@ type header struct {
 	width       int    // pixels, as stored: before EXIF orientation
 	height      int    // of one frame
 	frames      int    // 1 for a still
+	bytes       int64  // of the file
 	orientation int    // EXIF, 1 to 8
 	bands       int
 	sampleBytes int  // per sample of one band
@@ -44,15 +45,19 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 	if !ok {
 		return loader{}, header{}, unknownFormat()
 	}
+	stat, err := src.Stat()
+	if err != nil {
+		return loader{}, header{}, readFault(err)
+	}
 	if format == imagefile.GIF {
-		h, err := probeGIF(src)
+		h, err := probeGIF(src, stat.Size())
 		return loader{}, h, err
 	}
 	l := loaders[format]
 	if !knows(l.operation) {
 		return loader{}, header{}, noDecoder(l.name)
 	}
-	info, err := inspect(src, format)
+	info, err := inspect(src, stat.Size(), format)
 	if err != nil {
 		return loader{}, header{}, err
 	}
@@ -62,6 +67,7 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 	}
 	defer p.free()
 	h := p.header(l)
+	h.bytes = stat.Size()
 	h.orientation, h.rowsHeld, h.opaque = info.Orientation, info.RowsHeld, info.Opaque
 	h.noEnd, h.edit = info.NoEnd, info.Edit
 	if !slices.Contains(e.versions.Inputs, h.format) {
@@ -74,12 +80,8 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 }
 
 // inspect reads what a file says of itself besides what libvips is asked for.
-func inspect(src *os.File, format string) (imagefile.Info, error) {
-	stat, err := src.Stat()
-	if err != nil {
-		return imagefile.Info{}, readFault(err)
-	}
-	info, err := imagefile.Inspect(src, stat.Size(), format)
+func inspect(src *os.File, size int64, format string) (imagefile.Info, error) {
+	info, err := imagefile.Inspect(src, size, format)
 	var unsupported *imagefile.Unsupported
 	switch {
 	case errors.As(err, &unsupported):

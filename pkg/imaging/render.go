@@ -64,7 +64,7 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 		top.free()
 		return ladder.Summary{}, tooMuchMemory(h, need, limits.MaxMemory)
 	}
-	return e.encodeAll(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
+	return e.encodeAll(ctx, newCascade(top, h.frames > 1, rungs, plan.Variants), recipe, h, sink, took)
 }
 
 // canEncode returns an error if libvips cannot write one of the recipe's
@@ -126,21 +126,23 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 }
 
 // encodeAll encodes all rungs of a cascade and returns the summary.
-func (e *Engine) encodeAll(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
+func (e *Engine) encodeAll(ctx context.Context, c *cascade, recipe ladder.Recipe, h header, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
 	defer c.free()
 	background := white
 	if recipe.Background != nil {
 		background = *recipe.Background
 	}
 	w := work{
-		cascade:    c,
-		encoders:   recipe.Encoders,
-		background: background,
-		animated:   animated,
-		places:     e.encoders,
-		sink:       sink,
-		took:       took,
-		omitted:    []ladder.Omission{},
+		cascade:     c,
+		encoders:    recipe.Encoders,
+		background:  background,
+		animated:    h.frames > 1,
+		ladder:      !recipe.Single(),
+		sourceBytes: h.bytes,
+		places:      e.encoders,
+		sink:        sink,
+		took:        took,
+		omitted:     []ladder.Omission{},
 	}
 	if err := w.run(ctx); err != nil {
 		return ladder.Summary{}, err

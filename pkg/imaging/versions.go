@@ -97,7 +97,7 @@ func encodes(f ladder.Format) bool {
 		return false // the message was taken out of libvips with it
 	}
 	defer small.free()
-	file, err := small.encode(ladder.Encoder{Format: f, Quality: 50}, white)
+	file, err := small.encode(ladder.Encoder{Format: f, Quality: 50}, white, false)
 	if err != nil {
 		return false
 	}
