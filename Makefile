@@ -1,22 +1,24 @@
-# Needs Go (as new as go.mod says), make and git; `make deps` installs the rest.
+# Needs Go (the version in go.mod or newer), make and git; `make deps` installs the rest.
 
 FUZZTIME ?= 10s
 ROUNDS   ?= 5
 LISTEN   ?= 127.0.0.1:8080
 VERSION  ?= $(shell git describe --tags --always --dirty)
 BIN      ?= bin
-# The same sources give the same bytes: no path, no build id. Position-independent,
-# so that where code lies cannot be known beforehand.
+ARCHS    ?= amd64 arm64
+# The same sources give the same bytes: no path, no build id. Position-independent
+# executables, so that addresses of code cannot be predicted.
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
-SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
+LINTER   := go tool -modfile=scripts/tools/golangci-lint/go.mod golangci-lint
+SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm %.html,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-arm64 deb demo run test test-cloudflared cloudflared test-arm64 test-deb test-vm reproduce test-worker bench measure load chaos fuzz lint vuln fresh clean
+.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo run check test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz lint lint-worker format vuln fresh clean
 
 help: ## Show this list
-	@echo "optimizerd: one picture in, a ladder of sizes and formats out"
+	@echo "optimizerd: one image in, a ladder of sizes and formats out"
 	@echo
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
@@ -25,41 +27,70 @@ deps: ## Install what building, running and testing needs (Debian, Raspberry Pi 
 
 # The daemon faces the network and holds the tokens, so it has no C in it;
 # libvips is linked into the codec alone, which the daemon starts as its child.
-build: ## Build both binaries into bin/
+build: build-daemon build-codec ## Build both binaries into bin/
+
+build-daemon:
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(BUILD) -o $(BIN)/optimizerd ./cmd/optimizerd
+
+build-codec:
+	@mkdir -p $(BIN)
 	CGO_ENABLED=1 $(BUILD) -o $(BIN)/optimizerd-codec ./cmd/optimizerd-codec
 
-build-arm64: deps ## Build them for a Raspberry Pi into bin/arm64/, on any Debian
-	@scripts/install-deps arm64
-	@scripts/arm64 $(MAKE) --no-print-directory build BIN=bin/arm64 VERSION=$(VERSION)
+# Against the oldest supported Debian, whatever this one is: for packages and releases.
+build-amd64 build-arm64: build-%: deps
+	@scripts/install-deps $*
+	@scripts/portable $* $(MAKE) --no-print-directory build BIN=bin/$* VERSION=$(VERSION)
 
-deb: deps build build-arm64 ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb, and hold them against lintian
+manual: deps
+	@rm -rf bin/manual
+	@scripts/manual bin/manual
+
+deb: deps manual $(ARCHS:%=build-%) ## Make dist/optimizerd_VERSION_{amd64,arm64}.deb and check them with lintian (ARCHS=arm64)
 	@scripts/install-deps deb
 	@rm -rf dist
-	@scripts/deb $$(dpkg --print-architecture) bin
-	@test $$(dpkg --print-architecture) = arm64 || scripts/deb arm64 bin/arm64
+	@for arch in $(ARCHS); do scripts/deb $$arch $(VERSION) || exit; done
 	lintian --allow-root --fail-on error,warning dist/*.deb
 
-demo: deps build ## Optimize a real photo with the real daemon, and check every file
+release: deps ## Make everything of a release in dist/, from a tag (VERSION=v1.2.0 rehearses it)
+	@scripts/install-deps deb
+	@scripts/install-deps image
+	@scripts/release "$(ARCHS)" $(if $(filter file,$(origin VERSION)),,$(VERSION))
+
+demo: ## Optimize a real photo with the real daemon, check every file, show them in .demo/
 	@scripts/demo
 
-run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .demo/
-	@echo "Once it listens, upload a picture from another terminal:"
+run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .run/
+	@echo "Once it listens, upload an image from another terminal:"
 	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
-	@OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.demo exec bin/optimizerd serve
+	@OPTIMIZERD_CONFIG= OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.run exec bin/optimizerd serve
+
+check: ## The fast loop: format, vet, staticcheck, unit tests without libvips and built binaries
+	@scripts/check $(TESTFLAGS)
 
 test: deps build ## Run all tests under the race detector
-	go test -race $(TESTFLAGS) ./...
+	@scripts/test -race $(TESTFLAGS) ./...
 
 test-cloudflared: deps build ## Run the tunnel's tests with a real cloudflared, which is built for it
-	go test -race $(TESTFLAGS) -tags cloudflared -run Cloudflared ./pkg/daemon ./cmd/optimizerd
+	@scripts/test -race $(TESTFLAGS) -tags cloudflared -run Cloudflared ./pkg/daemon ./cmd/optimizerd
 
 cloudflared: deps ## Build the cloudflared of those tests into bin/, to try things with
 	CGO_ENABLED=0 go build -C scripts/tools/cloudflared -trimpath -o $(CURDIR)/bin/cloudflared github.com/cloudflare/cloudflared/cmd/cloudflared
 
-test-deb: deb ## Install, upgrade, remove and purge the package on Debian 12 and 13 (root)
+test-deb: deb ## Install, use, upgrade, remove and purge the package on Debian 12 and 13 (root)
 	@scripts/test-deb bookworm trixie
+
+image: deps build ## Make the container image localhost/optimizerd:latest
+	@scripts/install-deps image
+	@scripts/image $$(dpkg --print-architecture) $(BIN) $(VERSION) --tag localhost/optimizerd:latest
+
+image-archive: deps ## Make dist/optimizerd_VERSION_ARCH.oci.tar (ARCH=amd64 or arm64)
+	@scripts/install-deps image
+	@scripts/image-archive $(ARCH) $(VERSION)
+
+test-image: deps build ## Build the image, run it as compose.yaml does, kill it, upgrade it (root)
+	@scripts/install-deps image
+	@scripts/test-image
 
 test-arm64: deps build-arm64 ## Run unit tests and the demo for arm64, elsewhere under emulation
 	@scripts/test-arm64
@@ -94,18 +125,27 @@ fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)
 
 lint: deps ## Check formatting, Go code, scripts and the systemd units
+	@scripts/install-deps lint
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
 	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
 	go vet -tags cloudflared ./...
 	$(TOOL) staticcheck -tags cloudflared ./...
-	shellcheck $(SCRIPTS)
+	$(LINTER) run ./...
+	shellcheck -x $(SCRIPTS)
 	@scripts/check-unit systemd/*.service
+
+lint-worker: ## Check the formatting and the code of the Worker (npm run format fixes the former)
+	@scripts/install-deps npm
+	@scripts/test-worker lint
+
+format: ## Format the Go code
+	$(TOOL) gofumpt -w .
 
 vuln: deps ## Look for known vulnerabilities in what the binaries call
 	@scripts/vuln
 
-fresh: ## Prove demo and CI on an empty Debian (root; see scripts/test-fresh --help)
+fresh: ## Run the demo and all tests in a minimal root of the other Debian (root; see scripts/test-fresh --help)
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .cache .demo worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules
+	rm -rf bin dist .cache .demo .run worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules

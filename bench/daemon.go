@@ -47,7 +47,7 @@ func (b *bench) daemon(ctx context.Context, settings ...string) (*daemon, error)
 			env = append(env, variable)
 		}
 	}
-	env = append(env, "OPTIMIZERD_HTTP_LISTEN=127.0.0.1:0", "OPTIMIZERD_HTTP_SYNC_WAIT=90s", "OPTIMIZERD_STORAGE_DIR="+storage)
+	env = append(env, "OPTIMIZERD_CONFIG=", "OPTIMIZERD_HTTP_LISTEN=127.0.0.1:0", "OPTIMIZERD_HTTP_SYNC_WAIT=90s", "OPTIMIZERD_STORAGE_DIR="+storage)
 	process, err := start(ctx, b.folder, append(env, settings...), "bin/optimizerd", "serve", "--set", "admin.listen=")
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func describeMachine(ctx context.Context) (m machine, err error) {
 		return m, err
 	}
 	m.Load, _, _ = strings.Cut(string(load), " ")
-	// Those that are not there make it fail, after it has told of the others.
+	// Those that are not there make it fail, after it has reported the others.
 	installed, _ := output(ctx, "sh", append([]string{"-c", `dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' "$@" 2>/dev/null || true`, "sh"}, packages...)...)
 	for line := range strings.Lines(installed) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "installed "); ok {

@@ -49,15 +49,15 @@ func (b *bench) join(ctx context.Context, from, to string) error {
 	}
 	mirrored := filepath.Join(b.folder, "mirrored.v")
 	defer os.Remove(mirrored)
-	if err := command(ctx, "vips", "flip", from, mirrored, "horizontal"); err != nil {
+	if err := vips(ctx, "flip", from, mirrored, "horizontal"); err != nil {
 		return err
 	}
-	return command(ctx, "vips", "join", from, mirrored, to+"[Q=90,strip]", "horizontal")
+	return vips(ctx, "join", from, mirrored, to+"[Q=90,strip]", "horizontal")
 }
 
-// command runs a program that says something only when it fails.
-func command(ctx context.Context, name string, args ...string) error {
-	_, err := output(ctx, name, args...)
+// vips runs the vips command, which prints nothing unless it fails.
+func vips(ctx context.Context, args ...string) error {
+	_, err := output(ctx, "vips", args...)
 	return err
 }
 

@@ -79,8 +79,8 @@ func (p *process) hear(answer any) error {
 
 // stop ends the process as a user would, and waits for it.
 func (p *process) stop() {
-	p.cmd.Process.Signal(os.Interrupt)
-	p.cmd.Wait()
+	_ = p.cmd.Process.Signal(os.Interrupt) // it may have exited
+	_ = p.cmd.Wait()                       // killed by the signal
 }
 
 // children are the processes that this one has started.

@@ -63,7 +63,9 @@ func TestMemoryCountsChildrenOnTheirOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child.Kill()
+	if err := child.Kill(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAProcessThatEndsSaysWhy(t *testing.T) {

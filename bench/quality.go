@@ -192,7 +192,7 @@ func metrics() []metric {
 
 func (b *bench) distances(ctx context.Context, s *sample, p photo, path string) error {
 	decoded := filepath.Join(b.folder, "decoded.png")
-	if err := command(ctx, "vips", "copy", path, decoded); err != nil {
+	if err := vips(ctx, "copy", path, decoded); err != nil {
 		return err
 	}
 	width, height, err := size(ctx, path)
@@ -233,7 +233,7 @@ func (b *bench) reference(ctx context.Context, p photo, width, height int) (stri
 	if err != nil {
 		return "", err
 	}
-	return path, command(ctx, "vips", "resize", whole, path+"[strip]",
+	return path, vips(ctx, "resize", whole, path+"[strip]",
 		fmt.Sprint(float64(width)/float64(w)), "--vscale", fmt.Sprint(float64(height)/float64(h)), "--kernel", "lanczos3", "--gap", "0")
 }
 
@@ -245,14 +245,14 @@ func (b *bench) whole(ctx context.Context, p photo) (string, error) {
 		return path, nil
 	}
 	if _, err := output(ctx, "vipsheader", "-f", "icc-profile-data", p.path); err != nil {
-		return path, command(ctx, "vips", "autorot", p.path, path)
+		return path, vips(ctx, "autorot", p.path, path)
 	}
 	upright := filepath.Join(b.folder, "upright.v")
 	defer os.Remove(upright)
-	if err := command(ctx, "vips", "autorot", p.path, upright); err != nil {
+	if err := vips(ctx, "autorot", p.path, upright); err != nil {
 		return "", err
 	}
-	return path, command(ctx, "vips", "icc_transform", upright, path, "srgb", "--embedded", "--intent", "relative", "--depth", "8")
+	return path, vips(ctx, "icc_transform", upright, path, "srgb", "--embedded", "--intent", "relative", "--depth", "8")
 }
 
 // size is a picture's, as the file holds it.

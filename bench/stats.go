@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// spread is what the rounds gave: runs on a shared machine are told by their
-// median, and how far it can be trusted by the two ends.
+// spread is the result of all rounds. On a shared machine the median is the
+// result, and the distance of the two ends shows how far to trust it.
 type spread struct{ Median, Min, Max float64 }
 
 func spreadOf(values []float64) spread {

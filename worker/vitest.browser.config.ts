@@ -2,7 +2,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
-// Apart from the other suites: it wants a Chromium, which not every machine has.
+// Separate from the other suites: it needs Chromium, which not every machine
+// has.
 export default defineConfig({
   test: {
     include: ["test/browser/*.test.ts"],
@@ -13,7 +14,7 @@ export default defineConfig({
       // For the daemon: AVIF in the largest widths would take most of the time.
       OPTIMIZERD_LADDER_WIDTHS: "320,480,640,960,1280",
       OPTIMIZERD_CODEC_TIMEOUT: "3m",
-      // For the Worker: nothing is asked of the internet.
+      // For the Worker: no internet access.
       CI: "1",
       CLOUDFLARE_CF_FETCH_ENABLED: "false",
       WRANGLER_HIDE_BANNER: "true",

@@ -4,7 +4,7 @@ import { token, webhookSecret } from "./test/node/daemon.ts";
 
 export default defineConfig({
   test: {
-    // One daemon, one proxy: what one file breaks, another would meet.
+    // One daemon, one proxy: a fault in one file would affect another.
     fileParallelism: false,
     projects: [
       {
@@ -21,7 +21,7 @@ export default defineConfig({
                 WEBHOOK_SECRET: webhookSecret,
                 PUBLIC_URL: "https://gallery.example.com",
               },
-              // What a Workers VPC binding is in production.
+              // Like a Workers VPC binding in production.
               serviceBindings: { OPTIMIZER: { external: { address: new URL(inject("proxyUrl")).host, http: {} } } },
             },
           })),
@@ -34,7 +34,7 @@ export default defineConfig({
         },
       },
       {
-        // A Worker with an address, so that the daemon's webhook finds it.
+        // A Worker with an address, so that the daemon's webhook reaches it.
         test: { name: "live", include: ["test/node/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 },
       },
     ],

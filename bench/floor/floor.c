@@ -54,7 +54,7 @@ floor_decode(const char *path, int shrink)
 }
 
 /* The picture at a width, upright, in memory. By its profile only where it has
- * one: without, vips_thumbnail would still shift the colours. libvips' savers
+ * one: without, vips_thumbnail would still shift the colors. libvips' savers
  * keep what the picture carries, so it carries nothing.
  */
 int

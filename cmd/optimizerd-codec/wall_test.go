@@ -62,16 +62,19 @@ func bothSides(tb testing.TB) (direct codec.Engine, pool *codec.Pool) {
 
 var generous = ladder.Limits{MaxPixels: 1 << 30, MaxFrames: 1000, MaxMemory: 1 << 30}
 
-// ladderOf renders one photo of bimg's.
-func ladderOf(tb testing.TB, e codec.Engine, path string) digests {
+// ladderOf renders one photo of bimg's, at the default widths or others.
+func ladderOf(tb testing.TB, e codec.Engine, path string, widths ...int) digests {
 	tb.Helper()
 	src, err := os.Open(path)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer src.Close()
-	files := make(digests)
-	if _, err := e.Render(context.Background(), src, ladder.DefaultConfig().Recipe(), generous, files); err != nil {
+	files, config := make(digests), ladder.DefaultConfig()
+	if len(widths) > 0 {
+		config.Widths = widths
+	}
+	if _, err := e.Render(context.Background(), src, config.Recipe(), generous, files); err != nil {
 		tb.Fatal(err)
 	}
 	return files
@@ -89,7 +92,7 @@ func photo(tb testing.TB, name string) string {
 func TestTheWallChangesNoByte(t *testing.T) {
 	direct, pool := bothSides(t)
 	path := photo(t, "test.jpg")
-	want, got := ladderOf(t, direct, path), ladderOf(t, pool, path)
+	want, got := ladderOf(t, direct, path, 64, 320), ladderOf(t, pool, path, 64, 320)
 	if len(want) == 0 || !maps.Equal(got, want) {
 		t.Errorf("through the wall came\n%v\nthe engine makes\n%v", got, want)
 	}

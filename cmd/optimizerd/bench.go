@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -18,24 +17,24 @@ func benchCommand(o *options) *cobra.Command {
 	var asJSON, all bool
 	c := &cobra.Command{
 		Use:   "bench [FILES…]",
-		Short: "Measure this machine, and propose settings for it",
-		Long: `Measure how many ladders this machine makes in a minute, by itself and with
-several processes and threads; what memory a codec process takes for it; and what
-each effort of WebP and AVIF costs in processor time and saves in bytes. From
-that, settings are proposed.
+		Short: "Measure this machine and propose settings",
+		Long: `Measure how many ladders this machine makes per minute with different numbers of
+processes and threads, how much memory a codec process takes, and what each
+effort of WebP and AVIF costs in processor time and saves in bytes. Then propose
+settings.
 
-The pictures are yours, best one or two typical ones, or one that is generated
-and costs about what a photo of 12 megapixels costs. They go through the codec as
-the daemon's do, with the configuration's ladder and limits; an effort for which
-a picture takes longer than codec.timeout ends its table, and so does one that
-costs ten times the lowest (but for --all). No file is written.
+Name one or two typical images. Without any, bench generates one that costs about
+as much as a photo of 12 megapixels. The images pass through the codec as in the
+daemon, with the configured ladder and limits. The table of efforts ends when an
+image takes longer than codec.timeout, or (without --all) ten times as long as
+with the lowest effort. No file is written.
 
-It takes minutes on a small machine, more with AVIF and several pictures. Stop
-the daemon first, or both are measured.`,
+This takes minutes on a small machine, longer with AVIF and several images. Stop
+the daemon first; otherwise its work is measured too.`,
 		Example: `  optimizerd bench --config /etc/optimizerd/config.yaml holiday.jpg
   optimizerd bench --json | jq .proposal`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := o.bench(cmd.Context(), args, all)
+			report, err := o.bench(cmd, args, all)
 			if err != nil {
 				return err
 			}
@@ -46,12 +45,12 @@ the daemon first, or both are measured.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&all, "all", false, "measure efforts too that cost more than ten times the lowest")
+	c.Flags().BoolVar(&all, "all", false, "also measure efforts that cost more than ten times the lowest")
 	return c
 }
 
-func (o *options) bench(ctx context.Context, args []string, all bool) (r bench.Report, err error) {
-	c, log, err := o.load()
+func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r bench.Report, err error) {
+	c, log, err := o.loadWithLog(cmd)
 	if err != nil {
 		return r, err
 	}
@@ -65,7 +64,7 @@ func (o *options) bench(ctx context.Context, args []string, all bool) (r bench.R
 			return r, err
 		}
 		defer func() { err = errors.Join(err, photo.Close()) }()
-		files = append(files, bench.File{Name: "a generated picture", Path: photo.Name()})
+		files = append(files, bench.File{Name: "a generated image", Path: photo.Name()})
 	}
 	options := bench.Options{Config: c, Images: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
@@ -73,8 +72,8 @@ func (o *options) bench(ctx context.Context, args []string, all bool) (r bench.R
 			progressbar.OptionSetDescription("measuring"), progressbar.OptionClearOnFinish())
 		options.Progress = func(done, of int) {
 			bar.ChangeMax(of)
-			_ = bar.Set(done) // a bar that cannot be drawn keeps nobody from measuring
+			_ = bar.Set(done) // drawing is optional
 		}
 	}
-	return bench.Run(ctx, options)
+	return bench.Run(cmd.Context(), options)
 }

@@ -13,12 +13,12 @@ import (
 )
 
 func TestBenchMeasuresAndProposes(t *testing.T) {
-	stdout, stderr, status := run(t, "bench", "--json", "--all", "--set", "ladder.widths=40", testdata(t)+"/test.jpg")
+	stdout, stderr, status := run(t, "bench", "--json", "--all", "--set", "ladder.widths=40", testdata(t)+"/test_smart_crop.jpg")
 	var r bench.Report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 || stderr != "" {
 		t.Fatalf("status %d, %v\n%s%s", status, err, stdout, stderr)
 	}
-	if len(r.Images) != 1 || r.Images[0].Width != 1680 || r.Images[0].Bytes != int64(len(read(t, testdata(t)+"/test.jpg"))) {
+	if len(r.Images) != 1 || r.Images[0].Width != 300 || r.Images[0].Bytes != int64(len(read(t, testdata(t)+"/test_smart_crop.jpg"))) {
 		t.Errorf("pictures: %+v", r.Images)
 	}
 	if len(r.Throughput) == 0 || r.Throughput[0].Processes != 1 || r.Throughput[0].Threads != 1 {
@@ -45,7 +45,7 @@ func TestBenchMeasuresAndProposes(t *testing.T) {
 }
 
 func TestBenchEndsWithSettingsToPaste(t *testing.T) {
-	stdout, stderr, status := run(t, "bench", "--set", "ladder.widths=40", testdata(t)+"/test.jpg")
+	stdout, stderr, status := run(t, "bench", "--set", "ladder.widths=40", testdata(t)+"/test_smart_crop.jpg")
 	_, proposal, found := strings.Cut(stdout, "configuration file:\n\n")
 	if status != 0 || stderr != "" || !found {
 		t.Fatalf("status %d\n%s%s", status, stdout, stderr)
@@ -54,7 +54,7 @@ func TestBenchEndsWithSettingsToPaste(t *testing.T) {
 	if err := os.WriteFile(file, []byte(proposal), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, _, err := config.Load(file, nil); err != nil || c.Codec.Processes < 1 {
+	if c, err := config.Load(file, nil); err != nil || c.Codec.Processes < 1 {
 		t.Errorf("%v in\n%s", err, proposal)
 	}
 }

@@ -2,13 +2,15 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,9 +37,9 @@ func (s *server) written(t *testing.T) int64 {
 func TestAnUploadIsWrittenOnceAndItsFilesToo(t *testing.T) {
 	for picture, most := range map[string]float64{
 		"test_exif_full.jpg": 1.05,
-		"test.jpg":           1.15, // 52 KiB: the manifest, the job's record and the answer weigh more
+		"test.jpg":           1.25, // 52 KiB: the manifest, the job's record and the answer weigh more
 	} {
-		s := serve(t, t.TempDir())
+		s := serve(t, t.TempDir(), "http.sync_wait=90s", "ladder.widths=320,960")
 		before := s.written(t)
 		source := read(t, testdata(t)+"/"+picture)
 		var m manifest.Manifest
@@ -56,9 +58,10 @@ func TestAnUploadIsWrittenOnceAndItsFilesToo(t *testing.T) {
 }
 
 func TestAStormOfRefusedRequestsDoesNotFillTheLog(t *testing.T) {
-	s := serve(t, t.TempDir(), "auth.tokens=0123456789abcdef0123456789abcdef")
+	const requests = 300
+	s := serve(t, t.TempDir(), "auth.tokens_file="+tokenFile(t, "0123456789abcdef0123456789abcdef"))
 	path := strings.Repeat("/..;", 1000)
-	for range 1000 {
+	for range requests {
 		answer, err := http.Get(s.url + "/v1/images" + path)
 		if err != nil {
 			t.Fatal(err)
@@ -76,8 +79,17 @@ func TestAStormOfRefusedRequestsDoesNotFillTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := s.log.String()
-	if n := strings.Count(log, `"msg":"request"`); n != 120 || !strings.Contains(log, fmt.Sprintf(`"lines":%d`, 1000-n)) {
-		t.Errorf("%d of 1000 requests are in the log", n)
+	logged, leftOut := strings.Count(log, `"msg":"request"`), 0
+	for _, m := range regexp.MustCompile(`"lines":(\d+)`).FindAllStringSubmatch(log, -1) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		leftOut += n
+	}
+	// The limit is 120 lines a minute; a very slow machine begins a second one.
+	if logged < 120 || logged%120 != 0 || leftOut != requests-logged {
+		t.Errorf("of %d requests %d are in the log, and %d were left out", requests, logged, leftOut)
 	}
 	if len(log) > 100<<10 {
 		t.Errorf("the log has %d bytes", len(log))
@@ -102,11 +114,7 @@ func TestTemporaryFilesLieOnTheFileSystemOfTheirTarget(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := serve(t, dir, "ladder.widths=320")
-		var m manifest.Manifest
-		if answer := s.do(t, "POST", "/v1/images", read(t, testdata(t)+"/test.jpg"), map[string]string{"Prefer": "wait=90"}, &m); answer.StatusCode != http.StatusCreated {
-			t.Errorf("with %s on another file system: %s", folder, answer.Status)
-			continue
-		}
+		m := s.optimize(t, read(t, testdata(t)+"/test.jpg"))
 		checkFiles(t, filepath.Join(dir, "files"), m)
 	}
 }
@@ -132,7 +140,7 @@ func changed(t *testing.T, dir string) time.Time {
 
 func TestAnUploadInMemoryTouchesTheDiskOnlyWithItsSet(t *testing.T) {
 	dir := t.TempDir()
-	s := serve(t, dir, "storage.upload_memory=64MiB")
+	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=90s", "ladder.widths=320")
 	folders := []string{dir + "/spool", dir + "/queue/pending", dir + "/queue/running", dir + "/queue/done"}
 	var before []time.Time
 	for _, folder := range folders {
@@ -152,48 +160,46 @@ func TestAnUploadInMemoryTouchesTheDiskOnlyWithItsSet(t *testing.T) {
 
 func TestAnUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
 	dir := t.TempDir()
-	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=1s", "codec.processes=1")
-	picture := read(t, testdata(t)+"/vertical.jpg")
-	var accepted []string
-	for i := range 4 {
-		var j jobAnswer
-		other := append(slices.Clone(picture), byte(i)) // the same pixels, another source
-		if answer := s.do(t, "POST", "/v1/images", other, nil, &j); answer.StatusCode == http.StatusAccepted {
-			accepted = append(accepted, j.ID)
-		}
+	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=1s", "ladder.widths=320", "codec.processes=1")
+	s.stopCodecs(t) // so that every wait runs out
+	picture := read(t, testdata(t)+"/test.jpg")
+	accepted := make([]string, 4)
+	var uploads sync.WaitGroup
+	for i := range accepted {
+		uploads.Go(func() {
+			var j jobAnswer
+			other := append(slices.Clone(picture), byte(i)) // the same pixels, another source
+			if answer := s.do(t, "POST", "/v1/images", other, nil, &j); answer.StatusCode != http.StatusAccepted {
+				t.Errorf("upload %d: %s", i, answer.Status)
+			}
+			accepted[i] = j.ID
+		})
 	}
-	if len(accepted) == 0 {
-		t.Fatal("each of four large pictures was made within a second")
-	}
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	uploads.Wait()
+	s.kill(t)
 
-	serve(t, dir, "ladder.widths=320").completes(t, dir, accepted)
+	serve(t, dir).completes(t, dir, accepted)
 }
 
 func TestAnUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
-	s := serve(t, dir, "storage.upload_memory=64MiB")
+	// The codec takes seconds of processor time for it.
+	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=90s", "ladder.widths=1600", "ladder.formats=avif", "ladder.effort.avif=8", "codec.threads=1")
+	picture := read(t, testdata(t)+"/test.jpg")
 	given := make(chan struct{})
 	go func() {
 		defer close(given)
-		answer, err := http.Post(s.url+"/v1/images", "", bytes.NewReader(read(t, testdata(t)+"/vertical.jpg")))
+		answer, err := http.Post(s.url+"/v1/images", "", bytes.NewReader(picture))
 		if err == nil {
 			answer.Body.Close()
 			t.Errorf("it was answered: %s", answer.Status)
 		}
 	}()
-	for { // until it is in work
-		if sets, err := os.ReadDir(dir + "/files/.staging"); err == nil && len(sets) > 0 {
-			break
-		}
-	}
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	await(t, "it is in work", func() bool {
+		sets, err := os.ReadDir(dir + "/files/.staging")
+		return err == nil && len(sets) > 0
+	})
+	s.kill(t)
 	<-given
 
 	s = serve(t, dir)

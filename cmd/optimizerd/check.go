@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,29 +15,24 @@ func checkCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and exit",
-		Long:  "Check the settings as serve would read them, and that the codec is there. Nothing is started or written.",
-		Args:  cobra.NoArgs,
+		Long: `Check the settings as serve reads them, and that the codec is installed. All
+mistakes are reported, each with its line, key and value, and what is allowed.
+Nothing is started or written.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, warnings, err := config.Load(o.file, o.sets)
-			if err != nil {
+			file := o.chosenFile(cmd)
+			c, err := config.LoadServable(file, o.sets)
+			path, missing := codec.Find(c.Codec.Path)
+			if err = errors.Join(err, missing); err != nil {
 				return err
-			}
-			if err := c.Servable(); err != nil {
-				return err
-			}
-			path, err := codec.Find(c.Codec.Path)
-			if err != nil {
-				return err
-			}
-			for _, w := range warnings {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), `the configuration is valid
+  file        %s
   listens on  %s, tokens: %d
-  keeps       %s
+  data        %s
   ladder      %v in %v, recipe %s
   codec       %s
-`, c.HTTP.Listen, len(c.Auth.Tokens), c.Storage.Dir, c.Ladder.Widths, c.Ladder.Formats, c.Ladder.Recipe().ShortFingerprint(), path)
+`, cmp.Or(file, "none"), c.HTTP.Listen, len(c.Auth.Tokens), c.Storage.Dir, c.Ladder.Widths, c.Ladder.Formats, c.Ladder.Recipe().ShortFingerprint(), path)
 			return err
 		},
 	}

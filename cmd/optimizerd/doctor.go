@@ -14,30 +14,33 @@ func doctorCommand(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what keeps the daemon from working well, and say what to do",
-		Long: `Look at the configuration, the codec and its sandbox, memory, the data folder,
-the clock and the network, and say what to do about what is not as it should be.
+		Short: "Diagnose this machine and suggest fixes",
+		Long: `Check the configuration, the codec and its sandbox, memory, the data directory,
+the clock and the network, and suggest a fix for each problem.
 
-Each line is ok, warn or fail. The exit status is 1 if one is fail, else 0:
-warnings are for people to read, not for scripts to stop at. --json has them.
+Each line is ok, warn or fail. The exit status is 1 if a check failed; warnings
+do not change it. --json prints both.
 
-It may be run beside the daemon, best as its user. It starts one codec process
-for its greeting, takes the port for a moment to see whether it is free, and
-writes one file into the data folder, which it removes; it changes nothing.`,
+It can run beside the daemon, best as the same user. It starts one codec process,
+opens the port briefly to see whether it is free, and writes and deletes one file
+in the data directory. It changes nothing else.`,
 		Example: `  optimizerd doctor --config /etc/optimizerd/config.yaml
   optimizerd doctor --json | jq '.findings[] | select(.status != "ok")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
-			report := doctor.Examine(doctor.Gather(cmd.Context(), doctor.Options{File: o.file, Sets: o.sets}))
-			var err error
+			report := doctor.Examine(doctor.Gather(cmd.Context(), doctor.Options{File: o.chosenFile(cmd), Sets: o.sets}))
+			err := cmd.Context().Err()
+			if err != nil {
+				return err // what was cut short would look like a failure
+			}
 			if asJSON {
 				err = json.NewEncoder(out).Encode(report)
 			} else {
 				err = report.Print(out, screen(out))
 			}
 			if err == nil && report.Status == doctor.Fail {
-				return errTold
+				return errReported
 			}
 			return err
 		},
@@ -46,8 +49,8 @@ writes one file into the data folder, which it removes; it changes nothing.`,
 	return c
 }
 
-// screen is the style for where the report goes: NO_COLOR is what many
-// programs heed.
+// screen returns the style for the report's destination. NO_COLOR disables
+// color, as in many programs.
 func screen(out any) doctor.Style {
 	style := doctor.Style{Width: 100}
 	f, ok := out.(*os.File)

@@ -1,75 +1,93 @@
 // Command optimizerd turns uploads into ladders of responsive images.
 //
-// Each command is a page of its own in this folder. The program is pure Go: it
-// faces the network, and what decodes pictures is optimizerd-codec's.
+// Each command has a file of its own. The program is pure Go because it faces
+// the network; optimizerd-codec decodes the images.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/config"
-	"github.com/optimizerd/optimizerd/pkg/daemon"
 )
 
 func main() {
-	// The first signal stops in order; the second ends the process, as ever.
+	// The first signal stops in order; a second signal kills the process (Go's default).
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if err := root().ExecuteContext(ctx); err != nil {
-		if !errors.Is(err, errTold) {
-			fmt.Fprintln(os.Stderr, "optimizerd:", err)
-		}
-		os.Exit(1)
+	os.Exit(exitStatus(root(&options{defaultFile: config.DefaultFile}).ExecuteContext(ctx), os.Stderr))
+}
+
+var (
+	errReported    = errors.New("failures were reported")
+	errInterrupted = errors.New("interrupted")
+)
+
+// exitStatus prints an error, each of its lines on its own, and returns the
+// status to exit with.
+func exitStatus(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
 	}
+	if !errors.Is(err, errReported) {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintln(stderr, "optimizerd:", strings.TrimRight(line, "\n"))
+		}
+	}
+	if errors.Is(err, errInterrupted) {
+		return 130
+	}
+	return 1
 }
 
-// errTold is a failure that the user has been told of already.
-var errTold = errors.New("some files failed")
-
-// options are the flags of every command that reads the configuration.
-type options struct {
-	file string
-	sets []string
-}
-
-func root() *cobra.Command {
-	o := new(options)
+func root(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "optimizerd",
-		Short: "A self-hosted image optimizer: a picture in, a ladder of responsive images out",
-		Long: `optimizerd makes a fixed ladder of widths in WebP and progressive JPEG (AVIF on
-wish) from each picture that is sent to it, strips GPS and all other metadata,
-and describes the result in a manifest.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Short: "A self-hosted image optimizer: an image in, a ladder of responsive images out",
+		Long: `optimizerd makes a fixed ladder of widths in WebP and progressive JPEG (and
+optional AVIF) from each image that it receives, strips GPS and all other
+metadata, and describes the result in a manifest.`,
+		Version:           buildinfo.Version(),
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		DisableAutoGenTag: true,
 	}
-	c.PersistentFlags().StringVarP(&o.file, "config", "c", "", "YAML `file` with settings; config.example.yaml documents them all")
-	c.PersistentFlags().StringArrayVar(&o.sets, "set", nil, "one setting, such as http.listen=127.0.0.1:8080; wins over file and environment")
-	c.AddCommand(serveCommand(o), optimizeCommand(o), checkCommand(o), doctorCommand(o), benchCommand(o), quarantineCommand(o), tunnelCommand(o), versionCommand(o))
+	c.SetVersionTemplate("optimizerd {{.Version}}\n")
+	c.SetHelpTemplate(c.HelpTemplate() + "\n" + notes)
+	o.addFlags(c)
+	serve := serveCommand(o)
+	for _, command := range []*cobra.Command{
+		optimizeCommand(o), checkCommand(o), doctorCommand(o), benchCommand(o), healthCommand(o), quarantineCommand(o), tunnelCommand(o), versionCommand(o),
+	} {
+		interruptible(command)
+		c.AddCommand(command)
+	}
+	c.AddCommand(serve) // stops in order at a signal, so its error is a real one
 	return c
 }
 
-// load reads the configuration and makes the log that it asks for. What is
-// odd about the configuration is the log's first lines.
-func (o *options) load() (config.Config, *zap.Logger, error) {
-	c, warnings, err := config.Load(o.file, o.sets)
-	if err != nil {
-		return c, nil, err
+// interruptible makes a command and those below it return errInterrupted when a
+// signal made them fail.
+func interruptible(c *cobra.Command) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			err := run(cmd, args)
+			if err != nil && cmd.Context().Err() != nil && !errors.Is(err, errInterrupted) {
+				return errInterrupted
+			}
+			return err
+		}
 	}
-	log, err := daemon.NewLogger(c.Log, os.Stderr)
-	if err != nil {
-		return c, nil, err
+	for _, below := range c.Commands() {
+		interruptible(below)
 	}
-	for _, w := range warnings {
-		log.Warn(w)
-	}
-	return c, log, nil
 }

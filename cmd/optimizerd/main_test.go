@@ -15,8 +15,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
@@ -32,26 +37,49 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(bin)
+		var builds errgroup.Group
 		for name, cgo := range map[string]string{"optimizerd": "0", "optimizerd-codec": "1"} {
 			build := exec.Command("go", "build", "-o", filepath.Join(bin, name), module+"cmd/"+name)
 			build.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
-			if out, err := build.CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "build %s: %v\n%s\n'make deps' installs what it needs\n", name, err, out)
-				return 1
-			}
+			builds.Go(func() error {
+				if out, err := build.CombinedOutput(); err != nil {
+					return fmt.Errorf("build %s: %w\n%s\n'make deps' installs what it needs", name, err, out)
+				}
+				return nil
+			})
+		}
+		if err := builds.Wait(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
 		}
 		return m.Run()
 	}())
 }
 
-// testdata is the folder of bimg's real photos.
+var findTestdata = sync.OnceValues(func() (string, error) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg").Output()
+	return filepath.Join(strings.TrimSpace(string(dir)), "testdata"), err
+})
+
+// testdata is the directory of bimg's real photos.
 func testdata(t *testing.T) string {
 	t.Helper()
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg").Output()
+	dir, err := findTestdata()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
-	return filepath.Join(strings.TrimSpace(string(dir)), "testdata")
+	return dir
+}
+
+// await polls a condition that another process will meet. Its limit only keeps
+// a failure from hanging.
+func await(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(5 * time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
 }
 
 func read(t *testing.T, path string) []byte {
@@ -118,6 +146,15 @@ func serve(t *testing.T, dir string, sets ...string) *server {
 	return s
 }
 
+// kill ends the daemon as a power cut would, and waits for its children, which
+// the kernel kills with it.
+func (s *server) kill(t *testing.T) {
+	t.Helper()
+	_ = s.Process.Kill() // it may have stopped already
+	_ = s.Wait()         // its error is that it was killed
+	await(t, "the children end with their daemon", func() bool { return len(leftovers(t)) == 0 })
+}
+
 // do sends a request and decodes the JSON of the answer into v.
 func (s *server) do(t *testing.T, method, path string, body []byte, header map[string]string, v any) *http.Response {
 	t.Helper()
@@ -143,6 +180,31 @@ func (s *server) do(t *testing.T, method, path string, body []byte, header map[s
 	return answer
 }
 
+// optimize uploads an image and returns its manifest, however long that takes.
+func (s *server) optimize(t *testing.T, source []byte) manifest.Manifest {
+	t.Helper()
+	var accepted jobAnswer
+	if r := s.do(t, http.MethodPost, "/v1/images", source, map[string]string{"Prefer": "respond-async"}, &accepted); r.StatusCode != http.StatusAccepted {
+		t.Fatalf("upload: %s", r.Status)
+	}
+	j := s.end(t, accepted.ID)
+	if j.Status != "completed" {
+		t.Fatalf("the job is %s", j.Status)
+	}
+	return j.Output.Manifest
+}
+
+// end waits for the end of a job.
+func (s *server) end(t *testing.T, id string) jobAnswer {
+	t.Helper()
+	j := jobAnswer{Status: "pending"}
+	for j.Status == "pending" || j.Status == "processing" {
+		j = jobAnswer{}
+		s.do(t, http.MethodGet, "/jobs/"+id, nil, map[string]string{"Prefer": "wait=20"}, &j)
+	}
+	return j
+}
+
 type jobAnswer struct {
 	ID     string
 	Status string
@@ -165,11 +227,8 @@ func checkFiles(t *testing.T, files string, m manifest.Manifest) {
 
 func TestServeDrainsOnSIGTERM(t *testing.T) {
 	dir := t.TempDir()
-	s := serve(t, dir)
-	var m manifest.Manifest
-	if answer := s.do(t, "POST", "/v1/images", read(t, testdata(t)+"/test.jpg"), nil, &m); answer.StatusCode != http.StatusCreated {
-		t.Fatalf("upload: %s", answer.Status)
-	}
+	s := serve(t, dir, "ladder.widths=64,320")
+	m := s.optimize(t, read(t, testdata(t)+"/test.jpg"))
 	checkFiles(t, dir+"/files", m)
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -181,7 +240,8 @@ func TestServeDrainsOnSIGTERM(t *testing.T) {
 
 func TestAKilledDaemonLosesNothingThatItAccepted(t *testing.T) {
 	dir := t.TempDir()
-	s := serve(t, dir)
+	s := serve(t, dir, "ladder.widths=64,320", "codec.processes=1")
+	s.stopCodecs(t)
 	picture := read(t, testdata(t)+"/test.jpg")
 	var accepted []string
 	for i := range 6 {
@@ -193,12 +253,20 @@ func TestAKilledDaemonLosesNothingThatItAccepted(t *testing.T) {
 		}
 		accepted = append(accepted, j.ID)
 	}
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	s.kill(t)
 
 	serve(t, dir).completes(t, dir, accepted)
+}
+
+// stopCodecs stops the codec processes that are there, so that a daemon with
+// one (codec.processes=1) ends no job.
+func (s *server) stopCodecs(t *testing.T) {
+	t.Helper()
+	for _, pid := range codecs(t, s.Process.Pid) {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // completes checks that these jobs end well, and that nothing of them is left
@@ -206,10 +274,7 @@ func TestAKilledDaemonLosesNothingThatItAccepted(t *testing.T) {
 func (s *server) completes(t *testing.T, dir string, ids []string) {
 	t.Helper()
 	for _, id := range ids {
-		j := jobAnswer{Status: "pending"}
-		for j.Status == "pending" || j.Status == "processing" {
-			s.do(t, "GET", "/jobs/"+id, nil, map[string]string{"Prefer": "wait=20"}, &j)
-		}
+		j := s.end(t, id)
 		if j.Status != "completed" {
 			t.Errorf("%s is %s", id, j.Status)
 			continue
@@ -241,7 +306,7 @@ func TestOptimizeTellsOfEachFile(t *testing.T) {
 	missing := filepath.Join(in, "missing.jpg")
 
 	for _, made := range []string{"made", "there"} {
-		stdout, stderr, status := run(t, "optimize", "-o", out, in, missing)
+		stdout, stderr, status := run(t, "optimize", "-o", out, "--set", "ladder.widths=64", in, missing)
 		if status != 1 || stderr != "" {
 			t.Errorf("status %d, stderr %q; want 1 for the bad files, and nothing", status, stderr)
 		}
@@ -268,8 +333,8 @@ func TestOptimizeTellsOfEachFile(t *testing.T) {
 			"cat.jpg": made, "below/cat.png": made, "notes.txt": "skipped",
 			"damaged.jpg": "failed corrupt_image", "missing.jpg": "failed not_found",
 		}
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("got %v\nwant %v", got, want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the outcomes differ (-want +got):\n%s", diff)
 		}
 	}
 	sets, err := os.ReadDir(out)
@@ -291,7 +356,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, stderr, status := run(t, "check", "--config", file)
-	if want := "optimizerd: ladder.widths[1]: must be greater than 640, the width before it (got 320)\n"; status != 1 || stderr != want {
+	if want := "optimizerd: " + file + ":1: ladder.widths[1]: must be greater than 640, the width before it (got 320)\n"; status != 1 || stderr != want {
 		t.Errorf("status %d, %q; want 1, %q", status, stderr, want)
 	}
 	stdout, stderr, status := run(t, "check", "--config", "../../config.example.yaml")

@@ -2,28 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"sync"
 
-	"github.com/dustin/go-humanize"
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/render"
 )
 
 func optimizeCommand(o *options) *cobra.Command {
@@ -31,47 +24,38 @@ func optimizeCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "optimize [-o DIR] FILES…",
 		Short: "Make the ladders of files, without a server",
-		Long: `Make the ladder of each file in DIR/<id>/, with its manifest. Folders are
-walked; what is no picture in them is passed over. A set that is there already
-is not made again. One bad file does not stop the rest; the exit status tells.
+		Long: `Make the ladder of each file in DIR/<id>/, with its manifest. Directories are
+searched for images. A set that exists already is not made again. One bad file
+does not stop the others, but the exit status is then 1.
 
-On a terminal there is a progress bar, else one line of JSON for each file.`,
+On a terminal each file has a line with its id, and a progress bar shows the file
+that was started last. Otherwise each file has one line of JSON, whose "status" is
+
+  made     the set is new
+  there    the set existed
+  skipped  found in a directory and not an image by name and content, or a
+           symlink, device, socket, named pipe or the output directory itself;
+           "reason" says which
+  failed   "error" says why; a damaged, empty or unreadable file with the name
+           of an image is a failure
+
+After Ctrl-C the files in progress are left out: they are neither made nor failed.`,
 		Example: `  optimizerd optimize -o public/images photos/
   optimizerd optimize --set ladder.formats=webp,jpeg,avif cat.jpg | jq .id`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.optimize(cmd.Context(), out, args)
+			c, log, err := o.loadWithLog(cmd)
+			if err != nil {
+				return err
+			}
+			return optimizeFiles(cmd.Context(), c, log, out, args)
 		},
 	}
-	c.Flags().StringVarP(&out, "output", "o", "optimized", "`folder` for the sets")
+	c.Flags().StringVarP(&out, "output", "o", "optimized", "`directory` for the sets")
 	return c
 }
 
-// outcome is what became of one file, and its line of JSON.
-type outcome struct {
-	File     string       `json:"file"`
-	Status   string       `json:"status"` // made, there, skipped or failed
-	ID       string       `json:"id,omitempty"`
-	Variants int          `json:"variants,omitempty"`
-	BytesIn  int64        `json:"bytes_in,omitempty"`
-	BytesOut int64        `json:"bytes_out,omitempty"`
-	Error    *outcomeFail `json:"error,omitempty"`
-}
-
-type outcomeFail struct {
-	Code    fault.Code `json:"code"`
-	Message string     `json:"message"`
-}
-
-func (o *options) optimize(ctx context.Context, out string, args []string) error {
-	c, log, err := o.load()
-	if err != nil {
-		return err
-	}
-	files, err := findFiles(args)
-	if err != nil {
-		return err
-	}
+func optimizeFiles(ctx context.Context, c config.Config, log *zap.Logger, out string, args []string) error {
 	log = log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)) // each file's outcome is printed instead
 	pool, err := codec.NewPool(ctx, c.CodecConfig(), log)
 	if err != nil {
@@ -79,121 +63,84 @@ func (o *options) optimize(ctx context.Context, out string, args []string) error
 	}
 	defer pool.Close()
 	if about := pool.About(); slices.ContainsFunc(c.Ladder.Formats, func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }) {
-		return fmt.Errorf("ladder.formats: %v is wanted, and libvips %s on this machine writes %v", c.Ladder.Formats, about.Libvips, about.Outputs)
+		return fmt.Errorf("ladder.formats: %v is set, but libvips %s on this machine writes %v", c.Ladder.Formats, about.Libvips, about.Outputs)
 	}
 	store, err := publish.Open(publish.Config{Dir: out}, log)
 	if err != nil {
 		return err
 	}
-	maker := &optimize.Maker{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
-	report := newReport(os.Stdout, len(files))
+	files, settled := findFiles(args, out)
+	maker := &render.Renderer{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
+	report := newReport(os.Stdout, os.Stderr, len(files))
+	for _, o := range settled {
+		report.add(o)
+	}
+	done := makeFiles(ctx, maker, files, pool.Size(), c, report)
+	err = report.end()
+	if ctx.Err() != nil && done < len(files) {
+		err = fmt.Errorf("%w: %d of %d files done, %d left", errInterrupted, done, len(files), len(files)-done)
+	}
+	return errors.Join(err, store.Close())
+}
+
+// makeFiles reports each file's outcome and returns how many there were before
+// ctx ended.
+func makeFiles(ctx context.Context, m *render.Renderer, files []foundFile, atOnce int, c config.Config, report *report) (done int) {
 	var group errgroup.Group
-	group.SetLimit(pool.Size())
-	for _, f := range files {
+	group.SetLimit(atOnce)
+	outcomes := make([]bool, len(files))
+	for i, f := range files {
 		if ctx.Err() != nil {
 			break
 		}
 		group.Go(func() error {
-			report.add(makeFile(ctx, maker, f, c.Ladder.Recipe(), c.Limits.MaxBytes))
+			report.start(f.path)
+			if o, ok := makeFile(ctx, m, f, c.Ladder.Recipe(), c.Limits.MaxBytes); ok {
+				outcomes[i] = true
+				report.finish(o)
+			}
 			return nil
 		})
 	}
-	_ = group.Wait() // the outcomes are in the report
-	return errors.Join(report.end(), ctx.Err(), store.Close())
-}
-
-// found is a file to work on.
-type found struct {
-	path   string
-	walked bool // found in a folder, so it may be no picture
-}
-
-// findFiles walks the arguments that are folders.
-func findFiles(args []string) ([]found, error) {
-	var files []found
-	for _, arg := range args {
-		info, err := os.Stat(arg)
-		if err != nil || !info.IsDir() {
-			files = append(files, found{path: arg}) // that it is not there is told when its turn comes
-			continue
-		}
-		err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				files = append(files, found{path, true})
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
+	_ = group.Wait() // no function returns an error
+	for _, ok := range outcomes {
+		if ok {
+			done++
 		}
 	}
-	return files, nil
+	return done
 }
 
-func makeFile(ctx context.Context, m *optimize.Maker, f found, recipe ladder.Recipe, maxBytes int64) outcome {
+// makeFile returns what became of a file. ok is false if ctx ended first.
+func makeFile(ctx context.Context, m *render.Renderer, f foundFile, recipe ladder.Recipe, maxBytes int64) (o outcome, ok bool) {
 	made, set, err := m.File(ctx, f.path, recipe, maxBytes)
 	switch {
-	case err != nil && f.walked && fault.CodeOf(err) == fault.UnsupportedFormat:
-		return outcome{File: f.path, Status: "skipped"}
+	case err != nil && ctx.Err() != nil:
+		return o, false
+	case err != nil && f.walked && !hasImageName(f.path) && fault.CodeOf(err) == fault.UnsupportedFormat:
+		return outcome{File: f.path, Status: "skipped", Reason: "not an image"}, true
 	case err != nil:
-		e := fault.From(err)
-		return outcome{File: f.path, Status: "failed", Error: &outcomeFail{e.Code, e.Detail}}
+		return failed(f.path, fault.CodeOf(err), describe(err)), true
 	}
-	result := outcome{File: f.path, Status: "there", ID: set.ID, Variants: len(set.Variants), BytesIn: set.Source.Bytes}
+	o = outcome{File: f.path, Status: "there", ID: set.ID, Variants: len(set.Variants), BytesIn: set.Source.Bytes}
 	if made {
-		result.Status = "made"
+		o.Status = "made"
 	}
 	for _, v := range set.Variants {
-		result.BytesOut += v.Bytes
+		o.BytesOut += v.Bytes
 	}
-	return result
+	return o, true
 }
 
-// report prints outcomes as they come: for a person, or for a program.
-type report struct {
-	mu     sync.Mutex
-	lines  *json.Encoder
-	bar    *progressbar.ProgressBar // nil when nobody looks
-	counts map[string]int
-	in     int64
-	out    int64
-	err    error // of writing
-}
-
-func newReport(w io.Writer, files int) *report {
-	r := &report{lines: json.NewEncoder(w), counts: make(map[string]int)}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		r.bar = progressbar.NewOptions(files, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
-			progressbar.OptionSetDescription("optimizing"), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())
+// describe says what an error means to a user of the command line, who has no
+// server log and no request id to look for.
+func describe(err error) string {
+	e := fault.From(err)
+	if e.Code != fault.Internal {
+		return e.Detail
 	}
-	return r
-}
-
-func (r *report) add(o outcome) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.counts[o.Status]++
-	r.in += o.BytesIn
-	r.out += o.BytesOut
-	if r.bar == nil {
-		r.err = errors.Join(r.err, r.lines.Encode(o))
-		return
+	if cause := e.Unwrap(); cause != nil {
+		return "Internal error: " + cause.Error()
 	}
-	if o.Error != nil {
-		r.err = errors.Join(r.err, r.bar.Clear())
-		fmt.Fprintf(os.Stderr, "%s: %s\n", o.File, o.Error.Message)
-	}
-	r.err = errors.Join(r.err, r.bar.Add(1))
-}
-
-// end prints the sum for a person, and reports whether a file failed.
-func (r *report) end() error {
-	if r.bar != nil {
-		fmt.Fprintf(os.Stderr, "%d made, %d there already, %d failed, %d skipped: %s in, %s out\n", r.counts["made"], r.counts["there"],
-			r.counts["failed"], r.counts["skipped"], humanize.Bytes(uint64(r.in)), humanize.Bytes(uint64(r.out)))
-	}
-	if r.err == nil && r.counts["failed"] > 0 {
-		return errTold
-	}
-	return r.err
+	return "Internal error."
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -20,26 +21,30 @@ import (
 func quarantineCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "quarantine",
-		Short: "List or clear the sources that are refused, for they killed the codec twice",
-		Long: `A source that twice had the codec process die, or run out of time or memory, is
-remembered by its digest, and the same bytes are refused at once. It counts only
-for the version of libvips that failed: another one tries again.
+		Short: "List or clear quarantined images (they crashed the codec twice)",
+		Long: `An image that crashed the codec process twice, or twice exceeded its time or
+memory, is quarantined by its digest: the same bytes are refused at once. An entry
+applies only to the version of libvips that failed.
 
-The list is a folder of storage.dir with a file a source. Each file appears and
-goes as a whole, and the daemon reads it at each upload and remembers nothing,
-so both commands may be used while it runs and take effect at once.`,
+The quarantine is a directory in storage.dir with one file per image. The daemon
+reads it at each upload, so both commands can be used while it runs and take
+effect at once.`,
 	}
 	c.AddCommand(quarantineListCommand(o), quarantineClearCommand(o))
 	return c
 }
 
-// quarantine opens the folder without a codec, and so without knowing which
-// entries count.
-func (o *options) quarantine() (*quarantine.Store, error) {
-	c, _, err := config.Load(o.file, o.sets)
+// quarantine opens the quarantine of the configuration.
+func (o *options) quarantine(cmd *cobra.Command) (*quarantine.Store, error) {
+	c, err := o.load(cmd)
 	if err != nil {
 		return nil, err
 	}
+	return openQuarantine(c)
+}
+
+// openQuarantine needs no codec, and so does not know which entries apply.
+func openQuarantine(c config.Config) (*quarantine.Store, error) {
 	store, err := quarantine.Open(filepath.Join(c.Storage.Dir, quarantine.Folder), "")
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
@@ -51,10 +56,10 @@ func quarantineListCommand(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the sources, newest first",
+		Short: "List the images, newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			store, err := o.quarantine()
+			store, err := o.quarantine(cmd)
 			if err != nil {
 				return err
 			}
@@ -68,17 +73,16 @@ func quarantineListCommand(o *options) *cobra.Command {
 			return printQuarantine(cmd.OutOrStdout(), entries)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON array, with whole digests")
+	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON array with complete digests")
 	return c
 }
 
-// shortDigest is how many digits the table has, and leastDigest how many clear
-// wants: to name a source, not to hide one.
+// The table shows shortDigest digits of a digest; clear requires leastDigest.
 const shortDigest, leastDigest = 12, 8
 
 func printQuarantine(out io.Writer, entries []quarantine.Entry) error {
 	if len(entries) == 0 {
-		_, err := fmt.Fprintln(out, "no source is in quarantine")
+		_, err := fmt.Fprintln(out, "no image is in quarantine")
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -86,10 +90,10 @@ func printQuarantine(out io.Writer, entries []quarantine.Entry) error {
 	for _, e := range entries {
 		file, bytes, reason, libvips := "-", "-", e.Reason, e.Libvips
 		if e.Filename != "" {
-			file = strconv.Quote(e.Filename) // as somebody called it: it must not steer the terminal
+			file = strconv.Quote(e.Filename) // the client chose it; it must not control the terminal
 		}
 		if e.Unreadable != "" {
-			libvips, reason = "-", "unreadable, does not count: "+e.Unreadable
+			libvips, reason = "-", "unreadable, not applied: "+e.Unreadable
 		} else {
 			bytes = humanize.IBytes(uint64(e.Bytes))
 		}
@@ -98,7 +102,7 @@ func printQuarantine(out io.Writer, entries []quarantine.Entry) error {
 	return w.Flush()
 }
 
-// oneLine leaves out what would break the table.
+// oneLine escapes what would break the table.
 func oneLine(s string) string {
 	quoted := strconv.Quote(s)
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
@@ -108,16 +112,17 @@ func quarantineClearCommand(o *options) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "clear {SHA256… | --all}",
-		Short: "Let sources be tried again",
-		Long: `Remove sources from the quarantine, so that they are tried again when they are
-sent again. A digest may be cut, as list shows it, to no fewer than 8 digits.`,
+		Short: "Let images be tried again",
+		Long: `Remove images from the quarantine, so that the next upload of each is tried again.
+A digest can be shortened to 8 digits or more; list shows 12.`,
 		Example: `  optimizerd quarantine clear 3f786850e387
   optimizerd quarantine clear --all`,
+		ValidArgsFunction: o.completeDigest,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
-				return errors.New("name the sources to clear as list shows them, or clear every one with --all")
+				return errors.New("name the digests to clear as list shows them, or use --all")
 			}
-			store, err := o.quarantine()
+			store, err := o.quarantine(cmd)
 			if err != nil {
 				return err
 			}
@@ -130,12 +135,11 @@ sent again. A digest may be cut, as list shows it, to no fewer than 8 digits.`,
 			return err
 		},
 	}
-	c.Flags().BoolVar(&all, "all", false, "clear every source")
+	c.Flags().BoolVar(&all, "all", false, "clear every image")
 	return c
 }
 
-// findDigests returns the whole digests; nothing is to be cleared if one is
-// not there.
+// findDigests returns the complete digests, or an error if one is not found.
 func findDigests(store *quarantine.Store, beginnings []string) ([]string, error) {
 	entries, err := store.List()
 	if err != nil {
@@ -151,13 +155,37 @@ func findDigests(store *quarantine.Store, beginnings []string) ([]string, error)
 		}
 		switch {
 		case len(beginning) < leastDigest:
-			return nil, fmt.Errorf("%.80q is too short: at least %d digits", beginning, leastDigest)
+			return nil, fmt.Errorf("%.80q is too short; use at least %d digits", beginning, leastDigest)
 		case len(found) == 0:
 			return nil, fmt.Errorf("%.80q is not in quarantine; nothing was cleared", beginning)
 		case len(found) > 1:
-			return nil, fmt.Errorf("%.80q begins %d digests; nothing was cleared", beginning, len(found))
+			return nil, fmt.Errorf("%.80q matches %d digests; nothing was cleared", beginning, len(found))
 		}
 		digests = append(digests, found[0])
 	}
 	return digests, nil
+}
+
+// completeDigest completes the digests that are in quarantine.
+func (o *options) completeDigest(_ *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	file, _ := o.configFile()
+	c, err := config.Load(file, o.sets)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	store, err := openQuarantine(c)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	entries, err := store.List()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var found []cobra.Completion
+	for _, e := range entries {
+		if strings.HasPrefix(e.SHA256, typed) && !slices.Contains(args, e.SHA256) {
+			found = append(found, cobra.CompletionWithDesc(e.SHA256, e.At.Format("2006-01-02 15:04")+" "+oneLine(e.Filename)))
+		}
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp
 }

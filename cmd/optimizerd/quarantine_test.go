@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
@@ -18,7 +20,7 @@ func TestQuarantineIsListedAndCleared(t *testing.T) {
 		return run(t, append([]string{"quarantine", "--set", "storage.dir=" + dir}, args...)...)
 	}
 	stdout, stderr, status := quarantined("list")
-	if status != 0 || stdout != "no source is in quarantine\n" {
+	if status != 0 || stdout != "no image is in quarantine\n" {
 		t.Errorf("empty: status %d\n%s%s", status, stdout, stderr)
 	}
 	if stdout, _, _ := quarantined("list", "--json"); stdout != "[]\n" {
@@ -44,8 +46,9 @@ cccccccccccc  2026-02-03 04:02  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran lon
 aaaaaaaaaaaa  2026-02-03 04:01  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran longer than 1m0s
 aaaaaaaaaaaa  2026-02-03 04:00  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran longer than 1m0s
 `
-	if stdout, _, _ := quarantined("list"); stdout != want {
-		t.Errorf("got\n%s\nwant\n%s", stdout, want)
+	stdout, _, _ = quarantined("list")
+	if diff := cmp.Diff(want, stdout); diff != "" {
+		t.Errorf("the list differs (-want +got):\n%s", diff)
 	}
 	var entries []quarantine.Entry
 	stdout, _, _ = quarantined("list", "--json")
@@ -62,7 +65,7 @@ aaaaaaaaaaaa  2026-02-03 04:00  8.14.1   2.0 KiB  "cat\x1b[2J\n.jpg"  it ran lon
 		{[]string{"--all", digests[0]}, "--all", -1},
 		{[]string{"ccccccc"}, "too short", -1},
 		{[]string{"cccccccc", "dddddddd"}, `"dddddddd" is not in quarantine; nothing was cleared`, -1},
-		{[]string{"aaaaaaaaaaaa"}, "begins 2 digests", -1},
+		{[]string{"aaaaaaaaaaaa"}, "matches 2 digests", -1},
 		{[]string{digests[1], "CCCCCCCCCCCC"}, "cleared: 2\n", 1},
 		{[]string{"--all"}, "cleared: 1\n", 0},
 		{[]string{"--all"}, "cleared: 0\n", 0},

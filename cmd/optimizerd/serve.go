@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 )
@@ -14,29 +16,26 @@ func serveCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
-		Long: `Run the daemon until SIGTERM or Ctrl-C. It prints one line on standard output
-when it listens; the log goes to standard error.
+		Long: `Run the daemon until SIGTERM or Ctrl-C. When it listens, it prints one line on
+standard output; the log goes to standard error.
 
-Without any setting it listens on loopback alone and keeps its data in the
-state folder of systemd or of the user.`,
+Without any setting it listens on loopback only and keeps its data in the state
+directory of systemd or of the user.`,
 		Example: `  optimizerd serve --config /etc/optimizerd/config.yaml
   optimizerd serve --set http.listen=127.0.0.1:0 --set storage.dir=/tmp/images
   curl --data-binary @cat.jpg http://127.0.0.1:8080/v1/images`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, log, err := o.load()
+			file := o.chosenFile(cmd)
+			c, err := config.LoadServable(file, o.sets)
 			if err != nil {
 				return err
 			}
-			if o.file == "" {
-				log.Info("no --config file: defaults, environment and --set", zap.String("storage", c.Storage.Dir), zap.String("listen", c.HTTP.Listen))
+			log, err := daemon.NewLogger(c.Log, os.Stderr)
+			if err != nil {
+				return err
 			}
-			if len(c.Auth.Tokens) == 0 {
-				log.Warn("no token is set: every program on this machine can use the API, and nobody else can")
-			}
-			if f := doctor.MemoryCgroup(doctor.Options{}); f.Status != doctor.OK {
-				log.Warn(f.Found, zap.String("advice", f.Advice))
-			}
+			logConfiguration(log, file, c)
 			d, err := daemon.New(cmd.Context(), c, log)
 			if err != nil {
 				return err
@@ -44,5 +43,21 @@ state folder of systemd or of the user.`,
 			fmt.Fprintln(cmd.OutOrStdout(), "listening", d.URL())
 			return d.Run(cmd.Context())
 		},
+	}
+}
+
+// logConfiguration writes the first lines of the log: where the settings come
+// from, and what about them the operator should know.
+func logConfiguration(log *zap.Logger, file string, c config.Config) {
+	if file == "" {
+		log.Info("no configuration file: defaults, environment and --set", zap.String("storage", c.Storage.Dir), zap.String("listen", c.HTTP.Listen))
+	} else {
+		log.Info("configuration file", zap.String("file", file))
+	}
+	if len(c.Auth.Tokens) == 0 {
+		log.Warn("no token is set: every program on this machine can use the API")
+	}
+	if f := doctor.MemoryCgroup(doctor.Options{}); f.Status != doctor.OK {
+		log.Warn(f.Found, zap.String("advice", f.Advice))
 	}
 }

@@ -24,28 +24,28 @@ func tunnelCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tunnel",
 		Short: "Write and check the configuration of a cloudflared beside the daemon",
-		Long: `With tunnel.mode: external an official cloudflared beside the daemon brings the
-requests, over a unix socket. These commands write its configuration, and check
-one. With tunnel.mode: embedded there is no cloudflared and nothing to configure.`,
+		Long: `With tunnel.mode: external, an official cloudflared beside the daemon forwards the
+requests over a unix socket. These commands write and check its configuration.
+With tunnel.mode: embedded, there is no cloudflared and nothing to configure.`,
 	}
 	c.AddCommand(tunnelConfigCommand(o), tunnelCheckCommand(o))
 	return c
 }
 
 var ingress = template.Must(template.New("config.yml").Parse(`# /etc/cloudflared/config.yml, for a tunnel that is managed on this machine.
-# 'cloudflared tunnel create NAME' says what stands in the next two lines.
+# 'cloudflared tunnel create NAME' prints the values of the next two lines.
 tunnel: {{.Tunnel}}
 credentials-file: /etc/cloudflared/{{.Tunnel}}.json
-# Less work for a small processor than quic.
+# Costs a small processor less than quic.
 protocol: http2
 ingress:
   - hostname: {{.Hostname}}
     service: unix:{{.Socket}}
-  # Whatever else is asked for is not here.
+  # Every other request is answered 404.
   - service: http_status:404
 `))
 
-// placeholder stands where only the user knows what to write.
+// placeholder marks what only the user can fill in.
 const placeholder = "TUNNEL-ID"
 
 func tunnelConfigCommand(o *options) *cobra.Command {
@@ -53,13 +53,13 @@ func tunnelConfigCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "Print a config.yml for cloudflared",
-		Long: `Print a config.yml with the ingress rule that leads to this daemon's socket. It is
-for a tunnel that is managed on this machine; one that the dashboard manages has
-its rule there: type HTTP, URL unix:` + tunnel.DefaultConfig().Socket + `.`,
+		Long: `Print a config.yml with the ingress rule for this daemon's socket. It is for a
+tunnel that is managed on this machine. A tunnel that is managed in the dashboard
+has its rule there: type HTTP, URL unix:` + tunnel.DefaultConfig().Socket + `.`,
 		Example: `  optimizerd tunnel config --hostname img.example.com --tunnel 6ff42ae2-… | sudo tee /etc/cloudflared/config.yml`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := config.Load(o.file, o.sets)
+			c, err := o.load(cmd)
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ its rule there: type HTTP, URL unix:` + tunnel.DefaultConfig().Socket + `.`,
 				hostname = publicHost(c)
 			}
 			if hostname == "" {
-				return errors.New("which hostname leads to the tunnel? Say --hostname img.example.com, or set http.public_url")
+				return errors.New("the tunnel's hostname is not known; use --hostname img.example.com, or set http.public_url")
 			}
 			if !hostnames.MatchString(hostname) {
 				return fmt.Errorf("--hostname: must be a name like img.example.com (got %q)", hostname)
@@ -78,7 +78,7 @@ its rule there: type HTTP, URL unix:` + tunnel.DefaultConfig().Socket + `.`,
 			return ingress.Execute(cmd.OutOrStdout(), map[string]string{"Hostname": hostname, "Tunnel": id, "Socket": c.Tunnel.Socket})
 		},
 	}
-	c.Flags().StringVar(&hostname, "hostname", "", "`name` at Cloudflare that leads to the tunnel (default: that of http.public_url)")
+	c.Flags().StringVar(&hostname, "hostname", "", "`name` at Cloudflare that is routed to the tunnel (default: that of http.public_url)")
 	c.Flags().StringVar(&id, "tunnel", placeholder, "`id` of the tunnel")
 	return c
 }
@@ -97,17 +97,14 @@ func tunnelCheckCommand(o *options) *cobra.Command {
 	var program string
 	c := &cobra.Command{
 		Use:   "check FILE [URL…]",
-		Short: "Check a config.yml of cloudflared, and that URLs lead here",
-		Long: `Have cloudflared read a config.yml as it would in earnest, then say which of its
-rules each URL hits, and whether that leads to this daemon. Without a URL the
-daemon's own paths under http.public_url are asked for.
-
-The reading is done by cloudflared itself, so that what holds here holds for the
-version that is installed.`,
+		Short: "Check a config.yml of cloudflared, and that URLs are routed to this daemon",
+		Long: `Validate config.yml with the installed cloudflared, then print which rule each URL
+matches and whether that rule is routed to this daemon. Without a URL, the
+daemon's own paths under http.public_url are checked.`,
 		Example: `  optimizerd tunnel check /etc/cloudflared/config.yml https://img.example.com/v1/images`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := config.Load(o.file, o.sets)
+			c, err := o.load(cmd)
 			if err != nil {
 				return err
 			}
@@ -123,7 +120,7 @@ version that is installed.`,
 			if _, err := cloudflared.ingress(cmd.Context(), file, "validate"); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "ok    cloudflared takes", file)
+			fmt.Fprintln(cmd.OutOrStdout(), "ok    cloudflared accepts", file)
 			return cloudflared.follow(cmd.Context(), cmd.OutOrStdout(), file, urls, c)
 		},
 	}
@@ -146,7 +143,7 @@ func findCloudflared(path string) (cloudflared, error) {
 	}
 	path, err := exec.LookPath("cloudflared")
 	if err != nil {
-		return "", errors.New("cloudflared is not here, and it is what reads such a file: install it from Cloudflare's package repository, name one with --cloudflared PATH, or build one with 'make cloudflared'")
+		return "", errors.New("cloudflared was not found; install it from Cloudflare's package repository, name it with --cloudflared PATH, or build it with 'make cloudflared'")
 	}
 	return cloudflared(path), nil
 }
@@ -165,9 +162,10 @@ func (c cloudflared) ingress(ctx context.Context, file string, args ...string) (
 	return out.String(), nil
 }
 
-// follow says where each URL leads. An error is one that does not lead here.
+// follow prints where each URL is routed. It returns an error if one is not
+// routed to this daemon.
 func (c cloudflared) follow(ctx context.Context, out io.Writer, file string, urls []string, settings config.Config) error {
-	astray := 0
+	elsewhere := 0
 	for _, u := range urls {
 		said, err := c.ingress(ctx, file, "rule", u)
 		if err != nil {
@@ -176,20 +174,20 @@ func (c cloudflared) follow(ctx context.Context, out io.Writer, file string, url
 		rule, service := field(said, "Matched rule "), field(said, "service: ")
 		verdict, note := "ok   ", "this daemon"
 		if !leadsHere(service, settings) {
-			verdict, note = "fail ", fmt.Sprintf("not where this daemon wants it: unix:%s, with tunnel.mode: external (now %s)", settings.Tunnel.Socket, settings.Tunnel.Mode)
-			astray++
+			verdict, note = "fail ", fmt.Sprintf("not this daemon, which expects unix:%s with tunnel.mode: external (now %s)", settings.Tunnel.Socket, settings.Tunnel.Mode)
+			elsewhere++
 		}
-		if _, err := fmt.Fprintf(out, "%s %s hits rule %s: %s, %s\n", verdict, u, rule, service, note); err != nil {
+		if _, err := fmt.Fprintf(out, "%s %s matches rule %s: %s, %s\n", verdict, u, rule, service, note); err != nil {
 			return err
 		}
 	}
-	if astray > 0 {
-		return fmt.Errorf("%d of %d URLs do not lead to this daemon: mend the ingress rules, or see what 'optimizerd tunnel config' prints", astray, len(urls))
+	if elsewhere > 0 {
+		return fmt.Errorf("%d of %d URLs are not routed to this daemon: fix the ingress rules; 'optimizerd tunnel config' prints one", elsewhere, len(urls))
 	}
 	return nil
 }
 
-// field is the rest of the line that begins so, white space apart.
+// field returns the rest of the line that begins with name.
 func field(text, name string) string {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name); ok {
@@ -200,8 +198,8 @@ func field(text, name string) string {
 }
 
 // leadsHere reports whether a service of cloudflared is this daemon: its socket,
-// or its address, which works too, but for the trust in the edge's word: with
-// Access that is too little.
+// or its address. The address is not enough with Access, which trusts headers
+// from the socket only.
 func leadsHere(service string, c config.Config) bool {
 	service = strings.TrimRight(service, "/")
 	if service == "unix:"+c.Tunnel.Socket {

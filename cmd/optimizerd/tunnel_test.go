@@ -52,25 +52,25 @@ func TestSettingsOfTheTunnelThatCannotBe(t *testing.T) {
 	if err := os.WriteFile(two, []byte("a\nb\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const token = "auth.tokens=0123456789abcdef"
+	token := "auth.tokens_file=" + tokenFile(t, "0123456789abcdef")
 	for _, tc := range []struct {
 		sets []string
 		says string
 	}{
 		{[]string{token, "tunnel.mode=on"}, "tunnel.mode: must be one of"},
-		{[]string{"tunnel.mode=external"}, "tunnel.mode: everybody on the internet"},
+		{[]string{"tunnel.mode=external"}, "tunnel.mode: anyone on the internet"},
 		{[]string{token, "tunnel.mode=embedded"}, "tunnel.token_file: must name a file"},
-		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + dir + "/none"}, "tunnel.token_file: open"},
-		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + bad}, "tunnel.token_file: not a tunnel token"},
+		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + dir + "/none"}, "tunnel.token_file: " + dir + "/none: no such file"},
+		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + bad}, "tunnel.token_file: this is not a tunnel's token"},
 		{[]string{token, "tunnel.connections=0"}, "tunnel.connections: must be from 1 to 4"},
 		{[]string{token, "tunnel.edge_addresses=here"}, "tunnel.edge_addresses[0]: must be HOST:PORT"},
 		{[]string{token, "tunnel.socket=http.sock"}, "tunnel.socket: must be an absolute path"},
-		{[]string{token, "tunnel.mode=external", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.audiences: must list the AUD tag"},
-		{[]string{token, "tunnel.access.audiences=x", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access: guards what comes through the tunnel"},
+		{[]string{token, "tunnel.mode=external", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.audiences: must have the AUD tag"},
+		{[]string{token, "tunnel.access.audiences=x", "tunnel.access.team_domain=https://t.cloudflareaccess.com"}, "tunnel.access.team_domain: has no effect while tunnel.mode is off"},
 		{[]string{token, "tunnel.mode=external", "tunnel.access.audiences=x", "tunnel.access.team_domain=https://t.cloudflareaccess.com/?x"}, "tunnel.access.team_domain: must be like"},
-		{[]string{token, "tunnel.edge_roots=" + bad}, "tunnel.edge_roots: no certificate"},
-		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + two}, "tunnel.token_file: there are 2 tokens"},
-		{[]string{token, "tunnel.access.audiences=x"}, "tunnel.access.team_domain: required with"},
+		{[]string{token, "tunnel.edge_roots=" + bad}, "tunnel.edge_roots: there is no certificate"},
+		{[]string{token, "tunnel.mode=embedded", "tunnel.token_file=" + two}, "tunnel.token_file: must hold one token (got 2)"},
+		{[]string{token, "tunnel.access.audiences=x"}, "tunnel.access.team_domain: must be set"},
 		{[]string{token, "tunnel.mode=external", "tunnel.access.audiences=x", "tunnel.access.team_domain=http://t.cloudflareaccess.com"}, "tunnel.access.team_domain: must be like"},
 	} {
 		args := []string{"check"}
@@ -94,7 +94,7 @@ func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "s")
-	sets := []string{"auth.tokens=0123456789abcdef", "tunnel.mode=external", "tunnel.socket=" + socket}
+	sets := []string{"auth.tokens_file=" + tokenFile(t, "0123456789abcdef"), "tunnel.mode=external", "tunnel.socket=" + socket}
 	s := serve(t, filepath.Join(dir, "a"), sets...)
 	info, err := os.Stat(socket)
 	if err != nil || info.Mode().Perm() != 0o660 {
@@ -105,10 +105,7 @@ func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
 	if status == 0 || !strings.Contains(said, "tunnel.socket") || !strings.Contains(said, "another program is listening there") {
 		t.Errorf("a second daemon ended with %d: %s", status, said)
 	}
-	if err := s.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Wait() // its error is that it was killed
+	s.kill(t)
 	again := serve(t, filepath.Join(dir, "a"), sets...)
 	if err := again.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -123,7 +120,7 @@ func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
 
 func TestTheDaemonServesWhileTheTunnelIsDown(t *testing.T) {
 	e := edgetest.Start(t)
-	s := serve(t, t.TempDir(), "auth.tokens=0123456789abcdef", "tunnel.mode=embedded", "tunnel.token_file="+e.TokenFile,
+	s := serve(t, t.TempDir(), "auth.tokens_file="+tokenFile(t, "0123456789abcdef"), "tunnel.mode=embedded", "tunnel.token_file="+e.TokenFile,
 		"tunnel.edge_addresses=127.0.0.1:1", "tunnel.edge_roots="+e.RootsFile)
 	var ready struct {
 		Status string

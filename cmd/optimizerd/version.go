@@ -13,7 +13,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// versions is what version prints. Of the codec's only what it says itself.
+// versions is the output of version. The codec reports its own part.
 type versions struct {
 	Version  string          `json:"version"`
 	Go       string          `json:"go"`
@@ -22,7 +22,7 @@ type versions struct {
 	Libvips  string          `json:"libvips"`
 	Inputs   []string        `json:"inputs"`
 	Outputs  []ladder.Format `json:"outputs"`
-	Off      []string        `json:"off"` // what the codec's self-test switched off
+	Off      []string        `json:"off"` // formats that failed the codec's self-test
 	Vector   bool            `json:"vector"`
 }
 
@@ -30,7 +30,7 @@ func versionCommand(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "version",
-		Short: "Print the versions of everything that makes pictures, and the formats it has",
+		Short: "Print the versions and formats of optimizerd, bimg and libvips",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versions{Version: buildinfo.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
@@ -57,9 +57,9 @@ func versionCommand(o *options) *cobra.Command {
 	return c
 }
 
-// askCodec starts one codec process for its introduction.
+// askCodec starts one codec process to read what it supports.
 func (o *options) askCodec(cmd *cobra.Command) (codec.About, error) {
-	c, log, err := o.load()
+	c, log, err := o.loadWithLog(cmd)
 	if err != nil {
 		return codec.About{}, err
 	}

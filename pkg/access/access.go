@@ -32,7 +32,7 @@ type Config struct {
 // DefaultConfig disables Access.
 func DefaultConfig() Config { return Config{Audiences: []string{}} }
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
 	switch {
 	case c.TeamDomain == "" && len(c.Audiences) == 0:

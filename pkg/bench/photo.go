@@ -36,16 +36,16 @@ func Photo() (*os.File, error) {
 
 func paint() image.Image {
 	random := rand.New(rand.NewPCG(1, 1))
-	picture := image.NewYCbCr(image.Rect(0, 0, photoWidth, photoHeight), image.YCbCrSubsampleRatio420)
-	paintLeaf(picture, leaf{photoWidth / 2, photoHeight / 2, photoWidth, 110, 120, 130, 0.01, 0.01})
+	img := image.NewYCbCr(image.Rect(0, 0, photoWidth, photoHeight), image.YCbCrSubsampleRatio420)
+	paintLeaf(img, leaf{photoWidth / 2, photoHeight / 2, photoWidth, 110, 120, 130, 0.01, 0.01})
 	for range leaves {
-		paintLeaf(picture, randomLeaf(random))
+		paintLeaf(img, randomLeaf(random))
 	}
-	for i := range picture.Y {
+	for i := range img.Y {
 		grain := random.Uint64()
-		picture.Y[i] += uint8(grain&grainMask) + uint8(grain>>8&grainMask)
+		img.Y[i] += uint8(grain&grainMask) + uint8(grain>>8&grainMask)
 	}
-	return picture
+	return img
 }
 
 const (

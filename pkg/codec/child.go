@@ -58,7 +58,7 @@ func Serve(start Start, off []string) error {
 			return err
 		}
 		answer := render(engine, m, src, conn)
-		src.Close()
+		_ = src.Close()
 		if err := send(conn, answer); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func parentConn() (*net.UnixConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s must be started by optimizerd, with a socket as descriptor %d: %w", program, socketFD, err)
 	}
-	f.Close()
+	_ = f.Close()
 	unix, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil, fmt.Errorf("descriptor %d is not a unix socket", socketFD)

@@ -178,14 +178,14 @@ func FuzzAnswerOfAChild(f *testing.F) {
 			t.Errorf("%d bytes were allocated for %d of a child's", took, len(words))
 		}
 		var crash *Crash
-		var told *fault.Error
+		var reported *fault.Error
 		switch {
 		case err == nil:
 			i.whole(summary)
 		case errors.As(err, &crash):
-		case errors.As(err, &told):
-			if !slices.Contains(ownFaults, told.Code) {
-				t.Errorf("a child's fault is %v", told)
+		case errors.As(err, &reported):
+			if !slices.Contains(ownFaults, reported.Code) {
+				t.Errorf("a child's fault is %v", reported)
 			}
 		default:
 			t.Errorf("%T: %v is neither a crash nor a fault", err, err)

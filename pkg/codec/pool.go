@@ -37,21 +37,25 @@ func DefaultConfig() Config { return Config{Timeout: time.Minute, MaxJobs: 500} 
 // minMemory is what a child needs for the smallest image.
 const minMemory = 64 << 20
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
-	switch {
-	case c.Processes < 0 || c.Processes > 64:
-		return fmt.Errorf("codec.processes: must be from 0 (automatic) to 64 (got %d)", c.Processes)
-	case c.Threads < 0 || c.Threads > 64:
-		return fmt.Errorf("codec.threads: must be from 0 (automatic) to 64 (got %d)", c.Threads)
-	case c.Timeout < time.Second:
-		return fmt.Errorf("codec.timeout: must be at least 1s (got %v)", c.Timeout)
-	case c.Memory != 0 && c.Memory < minMemory:
-		return fmt.Errorf("codec.memory: must be 0 (automatic) or at least %d (got %d)", minMemory, c.Memory)
-	case c.MaxJobs < 1:
-		return fmt.Errorf("codec.max_jobs: must be at least 1 (got %d)", c.MaxJobs)
+	var errs []error
+	if c.Processes < 0 || c.Processes > 64 {
+		errs = append(errs, fmt.Errorf("codec.processes: must be from 0 (automatic) to 64 (got %d)", c.Processes))
 	}
-	return nil
+	if c.Threads < 0 || c.Threads > 64 {
+		errs = append(errs, fmt.Errorf("codec.threads: must be from 0 (automatic) to 64 (got %d)", c.Threads))
+	}
+	if c.Timeout < time.Second {
+		errs = append(errs, fmt.Errorf("codec.timeout: must be at least 1s (got %v)", c.Timeout))
+	}
+	if c.Memory != 0 && c.Memory < minMemory {
+		errs = append(errs, fmt.Errorf("codec.memory: must be 0 (automatic) or at least %d (got %d)", minMemory, c.Memory))
+	}
+	if c.MaxJobs < 1 {
+		errs = append(errs, fmt.Errorf("codec.max_jobs: must be at least 1 (got %d)", c.MaxJobs))
+	}
+	return errors.Join(errs...)
 }
 
 // maxResident is the largest RSS of an idle child, in bytes. glibc returns

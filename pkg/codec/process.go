@@ -42,6 +42,7 @@ func (u *Unavailable) Unwrap() error { return u.Cause }
 const (
 	helloTimeout = 15 * time.Second // for libvips to start, and for each part of its self-test: 0.1 s in total, some seconds on a busy Pi
 	exitTimeout  = 2 * time.Second  // from closing the socket of an idle child to its exit
+	reapTimeout  = 10 * time.Second // from the child's end of the socket being closed to the child's own end
 )
 
 // process is the parent's view of one child.
@@ -74,7 +75,7 @@ func spawn(c Config, w workarounds, log *zap.Logger, reaped func(*os.ProcessStat
 		Pdeathsig: syscall.SIGKILL,
 	}
 	if err := cmd.Start(); err != nil {
-		ours.Close()
+		_ = ours.Close()
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
 	p := &process{cmd: cmd, conn: ours, in: input{r: ours}, exited: make(chan struct{})}
@@ -312,7 +313,7 @@ const maxVariant = 256 << 20
 
 // crash kills the child and returns why it failed.
 func (p *process) crash(cause error) *Crash {
-	died := p.ended()
+	died := p.ended(cause)
 	p.kill()
 	if !died {
 		return &Crash{cause.Error()}
@@ -333,13 +334,17 @@ func (p *process) alive() bool {
 	}
 }
 
-// ended reports whether the child exited by itself. The socket may break
-// shortly before the process exits, so it waits up to 100 ms.
-func (p *process) ended() bool {
+// ended reports whether the child ended by itself. A broken socket is seen
+// before the end of the process that held it, on a busy machine long before.
+func (p *process) ended(cause error) bool {
+	longest := 100 * time.Millisecond
+	if slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE}, func(e error) bool { return errors.Is(cause, e) }) {
+		longest = reapTimeout
+	}
 	select {
 	case <-p.exited:
 		return true
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(longest):
 		return false
 	}
 }
@@ -348,12 +353,12 @@ func (p *process) ended() bool {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have exited already
 	<-p.exited
-	p.conn.Close()
+	_ = p.conn.Close()
 }
 
 // close closes the socket and waits for an idle child to exit.
 func (p *process) close() {
-	p.conn.Close()
+	_ = p.conn.Close()
 	select {
 	case <-p.exited:
 	case <-time.After(exitTimeout):
@@ -411,7 +416,7 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	theirs = os.NewFile(uintptr(fds[1]), "codec")
 	conn, err := net.FileConn(file)
 	if err != nil {
-		theirs.Close()
+		_ = theirs.Close()
 		return nil, nil, fmt.Errorf("make socket pair: %w", err)
 	}
 	return conn.(*net.UnixConn), theirs, nil

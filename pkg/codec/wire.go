@@ -161,7 +161,7 @@ func receiveRequest(conn *net.UnixConn) (request, *os.File, error) {
 		err = readFrame(conn, head, &m)
 	}
 	if err != nil {
-		src.Close()
+		_ = src.Close()
 		return request{}, nil, err
 	}
 	return m, src, nil

@@ -25,6 +25,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 const apiGuide = "../../docs/api.md"
@@ -81,7 +82,7 @@ func TestTheGuideIsTrue(t *testing.T) {
 		}
 	}
 	g.shownErrors()
-	for path, item := range g.doc.doc.Paths.Map() {
+	for path, item := range g.Contract.Doc.Paths.Map() {
 		for method := range item.Operations() {
 			if !g.exercised[method+" "+path] {
 				t.Errorf("the guide does not show %s %s", method, path)
@@ -93,19 +94,19 @@ func TestTheGuideIsTrue(t *testing.T) {
 
 // guide is a shell in which the guide is run, and the daemon that it talks to.
 type guide struct {
-	*server
+	*daemontest.Server
 	dir      string // the shell's
 	input    io.Writer
 	output   *bufio.Reader
 	hooks    *hooks
 	verifier string // a module in JavaScript
 
-	where   string   // the block at hand
-	answers []answer // to it, in their order
-	shown   []int    // the statuses that the page shows after it
+	where   string              // the block at hand
+	answers []daemontest.Answer // to it, in their order
+	shown   []int               // the statuses that the page shows after it
 
 	mu        sync.Mutex
-	coming    []answer
+	coming    []daemontest.Answer
 	exercised map[string]bool // "METHOD path" of the document
 }
 
@@ -118,20 +119,20 @@ func openGuide(t *testing.T) *guide {
 			t.Fatalf("%v: the blocks of docs/api.md need it: make deps", err)
 		}
 	}
-	s := start(t, func(c *config.Config) {
+	s := daemontest.Start(t, func(c *config.Config) {
 		c.Ladder.Widths = config.Default().Ladder.Widths
 		c.Auth.Tokens = []config.Secret{"the-token"}
 		c.Storage.KeepOriginals = true
 		c.Fetch.AllowPrivate = true
 		c.Webhook.Secrets = []config.Secret{"whsec_YSBzZWNyZXQgdGhhdCBpcyBiZWluZyByZXBsYWNlZA==", webhookSecret}
 	})
-	g := &guide{server: s, dir: t.TempDir(), exercised: make(map[string]bool), hooks: newHooks(t)}
+	g := &guide{Server: s, dir: t.TempDir(), exercised: make(map[string]bool), hooks: newHooks(t)}
 	for name, of := range map[string]string{"photo.jpg": "test_issue.jpg", "cat.jpg": "test_square.jpg"} {
-		if err := os.WriteFile(filepath.Join(g.dir, name), picture(t, of), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(g.dir, name), daemontest.BimgImage(t, of), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	testdata, err := bimgTestdata()
+	testdata, err := daemontest.BimgTestdata()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,20 +147,20 @@ func openGuide(t *testing.T) *guide {
 
 // proxy passes requests on to the daemon, checks the answers and keeps them.
 func (g *guide) proxy() string {
-	g.t.Helper()
-	target, err := url.Parse(g.URL())
+	g.T.Helper()
+	target, err := url.Parse(g.URL)
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	proxy := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
 			r.Out.Host = r.In.Host // the URLs in answers lead here too
 		},
-		Transport:      g.client.Transport,
+		Transport:      g.HTTP.Transport,
 		ModifyResponse: g.record,
 	})
-	g.t.Cleanup(proxy.Close)
+	g.T.Cleanup(proxy.Close)
 	return proxy.URL
 }
 
@@ -170,21 +171,21 @@ func (g *guide) record(res *http.Response) error {
 	kept.Header = res.Header.Clone()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.coming = append(g.coming, answer{&kept, body})
-	route := g.doc.find(res.Request.Method, sentPath(res.Request.URL))
+	g.coming = append(g.coming, daemontest.Answer{Response: &kept, Body: body})
+	route := g.Contract.Find(res.Request.Method, daemontest.SentPath(res.Request.URL))
 	g.exercised[route.Method+" "+route.Path] = true
 	return err
 }
 
 // shell starts bash, which runs blocks until the first that fails.
 func (g *guide) shell(env ...string) {
-	g.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
+	g.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 4*daemontest.Patience)
 	bash := exec.CommandContext(ctx, "bash", "-euo", "pipefail")
 	bash.Dir, bash.Env = g.dir, env
 	output, theirs, err := os.Pipe()
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	bash.Stdout, bash.Stderr = theirs, theirs
 	input, err := bash.StdinPipe()
@@ -192,11 +193,11 @@ func (g *guide) shell(env ...string) {
 		err = bash.Start()
 	}
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	theirs.Close()
 	g.input, g.output = input, bufio.NewReader(output)
-	g.t.Cleanup(func() {
+	g.T.Cleanup(func() {
 		input.Close()
 		_ = bash.Wait() // a block that failed has been reported
 		output.Close()
@@ -206,18 +207,18 @@ func (g *guide) shell(env ...string) {
 
 // run runs a block and returns the answers to it. If it fails, the test does,
 // with its output.
-func (g *guide) run(b block) (answers []answer) {
-	g.t.Helper()
+func (g *guide) run(b block) (answers []daemontest.Answer) {
+	g.T.Helper()
 	if strings.Contains(b.text, "webhook.headers") {
 		g.saveWebhook()
 	}
 	const done = "=== the block is done ==="
 	script := fmt.Sprintf("block-%d.sh", b.line)
 	if err := os.WriteFile(filepath.Join(g.dir, script), []byte(b.text), 0o600); err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	if _, err := fmt.Fprintf(g.input, ". ./%s </dev/null\nprintf '\\n%%s\\n' '%s'\n", script, done); err != nil {
-		g.t.Fatalf("%s: %v", g.where, err)
+		g.T.Fatalf("%s: %v", g.where, err)
 	}
 	var printed strings.Builder
 	for {
@@ -230,7 +231,7 @@ func (g *guide) run(b block) (answers []answer) {
 		}
 		printed.WriteString(line)
 		if err != nil {
-			g.t.Fatalf("%s: the block fails:\n%s\n%s", g.where, b.text, printed.String())
+			g.T.Fatalf("%s: the block fails:\n%s\n%s", g.where, b.text, printed.String())
 		}
 	}
 }
@@ -239,7 +240,7 @@ func (g *guide) run(b block) (answers []answer) {
 // answers to the last block.
 func (g *guide) shows(text string) error {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	matches := func(a answer) bool {
+	matches := func(a daemontest.Answer) bool {
 		var status int
 		if _, err := fmt.Sscanf(lines[0], "HTTP/1.1 %d", &status); err != nil || status != a.StatusCode || lines[0] != "HTTP/1.1 "+a.Status {
 			return false
@@ -268,10 +269,10 @@ func (g *guide) shows(text string) error {
 // shownErrors fails the test if a block was answered by an error that the page
 // does not show after it.
 func (g *guide) shownErrors() {
-	g.t.Helper()
+	g.T.Helper()
 	for _, a := range g.answers {
 		if a.StatusCode >= 400 && !slices.Contains(g.shown, a.StatusCode) {
-			g.t.Errorf("%s: %s %s is answered %s %s", g.where, a.Request.Method, a.Request.URL.Path, a.Status, a.body)
+			g.T.Errorf("%s: %s %s is answered %s %s", g.where, a.Request.Method, a.Request.URL.Path, a.Status, a.Body)
 		}
 	}
 }
@@ -282,7 +283,7 @@ var sentByClients = []string{"JobRequest", "Event"}
 // hasSchema holds an example against the schema that it is said to have, and
 // so the last answer to the block before it: the whole of it, or a member.
 func (g *guide) hasSchema(b block) error {
-	schema := g.doc.doc.Components.Schemas[b.schema]
+	schema := g.Contract.Doc.Components.Schemas[b.schema]
 	if schema == nil {
 		return fmt.Errorf("the document has no schema %q", b.schema)
 	}
@@ -299,7 +300,7 @@ func (g *guide) hasSchema(b block) error {
 	}
 	last := g.answers[len(g.answers)-1]
 	var got map[string]any
-	if err := json.Unmarshal(last.body, &got); err != nil {
+	if err := json.Unmarshal(last.Body, &got); err != nil {
 		return err
 	}
 	for _, value := range append(slices.Collect(maps.Values(got)), any(got)) {
@@ -307,14 +308,14 @@ func (g *guide) hasSchema(b block) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the answer to the block before is no %s: %s", b.schema, last.body)
+	return fmt.Errorf("the answer to the block before is no %s: %s", b.schema, last.Body)
 }
 
 // hooks takes webhooks.
 type hooks struct {
 	*httptest.Server
 	mu    sync.Mutex
-	taken []answer // the headers and the body of each
+	taken []daemontest.Answer // the headers and the body of each
 }
 
 func newHooks(t *testing.T) *hooks {
@@ -327,14 +328,14 @@ func newHooks(t *testing.T) *hooks {
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.taken = append(h.taken, answer{&http.Response{Header: r.Header}, body})
+		h.taken = append(h.taken, daemontest.Answer{Response: &http.Response{Header: r.Header}, Body: body})
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	t.Cleanup(h.Close)
 	return h
 }
 
-func (h *hooks) all() []answer {
+func (h *hooks) all() []daemontest.Answer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.taken)
@@ -343,32 +344,32 @@ func (h *hooks) all() []answer {
 // saveWebhook waits for the two webhooks that the guide orders, holds them
 // against the document, and leaves one where the shell looks for it.
 func (g *guide) saveWebhook() {
-	g.t.Helper()
-	eventually(g.t, "both webhooks are there", func() bool { return len(g.hooks.all()) == 2 })
-	operation := g.doc.doc.Webhooks["jobEnded"].Post
+	g.T.Helper()
+	daemontest.Eventually(g.T, "both webhooks are there", func() bool { return len(g.hooks.all()) == 2 })
+	operation := g.Contract.Doc.Webhooks["jobEnded"].Post
 	for _, hook := range g.hooks.all() {
 		var event any
-		if err := json.Unmarshal(hook.body, &event); err != nil {
-			g.t.Errorf("webhook: %v", err)
+		if err := json.Unmarshal(hook.Body, &event); err != nil {
+			g.T.Errorf("webhook: %v", err)
 		}
 		schema := operation.RequestBody.Value.Content["application/json"].Schema.Value
 		if err := schema.VisitJSON(event, openapi3.EnableJSONSchema2020()); err != nil {
-			g.t.Errorf("webhook %s: %v", hook.body, err)
+			g.T.Errorf("webhook %s: %v", hook.Body, err)
 		}
 		for _, p := range operation.Parameters {
 			if hook.Header.Get(p.Value.Name) == "" {
-				g.t.Errorf("a webhook has no %s", p.Value.Name)
+				g.T.Errorf("a webhook has no %s", p.Value.Name)
 			}
 		}
 	}
 	hook := g.hooks.all()[0]
 	var headers bytes.Buffer
 	if err := hook.Header.Write(&headers); err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
-	for name, b := range map[string][]byte{"webhook.headers": headers.Bytes(), "webhook.json": hook.body} {
+	for name, b := range map[string][]byte{"webhook.headers": headers.Bytes(), "webhook.json": hook.Body} {
 		if err := os.WriteFile(filepath.Join(g.dir, name), b, 0o600); err != nil {
-			g.t.Fatal(err)
+			g.T.Fatal(err)
 		}
 	}
 }
@@ -383,7 +384,7 @@ func (g *guide) runVerifier(t *testing.T) {
 	for name := range g.hooks.all()[0].Header {
 		headers[strings.ToLower(name)] = g.hooks.all()[0].Header.Get(name)
 	}
-	sent, err := json.Marshal(map[string]any{"headers": headers, "body": string(g.hooks.all()[0].body), "secret": webhookSecret})
+	sent, err := json.Marshal(map[string]any{"headers": headers, "body": string(g.hooks.all()[0].Body), "secret": webhookSecret})
 	if err != nil {
 		t.Fatal(err)
 	}

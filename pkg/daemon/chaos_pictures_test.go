@@ -9,8 +9,11 @@ import (
 	"hash/crc32"
 	"image"
 	"image/color"
+	"image/color/palette"
+	"image/draw"
 	"image/gif"
 	"image/png"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -22,6 +25,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 // specimen is a whole picture that is to be damaged.
@@ -37,87 +42,60 @@ func specimens(t *testing.T) []specimen {
 	t.Helper()
 	var list []specimen
 	for _, name := range []string{"avif", "gif", "heic", "jpeg", "png", "tiff", "webp"} {
-		list = append(list, specimen{"sample." + name, readFile(t, filepath.Join("..", "imaging", "samples", name))})
+		list = append(list, specimen{"sample." + name, daemontest.ReadFile(t, filepath.Join("..", "imaging", "samples", name))})
 	}
 	for _, name := range []string{"test_exif_canon.jpg", "test_smart_crop.jpg", "test_issue.jpg", "test.webp", "transparent.png", "test2.heic"} {
 		ext := strings.Replace(filepath.Ext(name), ".jpg", ".jpeg", 1)
-		list = append(list, specimen{strings.TrimSuffix(name, filepath.Ext(name)) + ext, picture(t, name)})
+		list = append(list, specimen{strings.TrimSuffix(name, filepath.Ext(name)) + ext, daemontest.BimgImage(t, name)})
 	}
-	return append(list, generated(t)...)
+	return append(append(list, shipped(t)...), generated(t)...)
 }
 
-// generated are pictures of the kinds that the others are not.
+// shipped are the files of testdata/specimens: kinds that Go cannot encode, and
+// that not every release of libvips can.
+func shipped(t *testing.T) (list []specimen) {
+	t.Helper()
+	dir := filepath.Join("testdata", "specimens")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		list = append(list, specimen{e.Name(), daemontest.ReadFile(t, filepath.Join(dir, e.Name()))})
+	}
+	return list
+}
+
+// generated are images of the kinds that the others are not, encoded by Go.
 func generated(t *testing.T) []specimen {
 	t.Helper()
-	dir := t.TempDir()
-	var still, grey, moving bytes.Buffer
-	if err := png.Encode(&still, gradient(150, 100)); err != nil {
-		t.Fatal(err)
-	}
-	if err := png.Encode(&grey, &image.Gray16{Pix: gradient(60, 80).Pix, Stride: 240, Rect: image.Rect(0, 0, 60, 80)}); err != nil {
-		t.Fatal(err)
-	}
-	if err := gif.EncodeAll(&moving, animation(6)); err != nil {
-		t.Fatal(err)
-	}
-	list := []specimen{{"still.png", still.Bytes()}, {"grey16.png", grey.Bytes()}, {"moving.gif", moving.Bytes()}}
-	path := func(name string) string { return filepath.Join(dir, name) }
-	for _, s := range list {
-		if err := os.WriteFile(path(s.name), s.data, 0o600); err != nil {
+	var list []specimen
+	add := func(name string, encode func(w io.Writer) error) {
+		var b bytes.Buffer
+		if err := encode(&b); err != nil {
 			t.Fatal(err)
 		}
+		list = append(list, specimen{name, b.Bytes()})
 	}
-	vips(t, "extract_band", path("still.png"), path("opaque.v"), "0", "--n", "3")
-	vips(t, "colourspace", path("opaque.v"), path("cmyk.v"), "cmyk")
-	for _, c := range []struct{ name, from, options string }{
-		{"interlaced.png", "still.png", "interlace"},
-		{"interlaced16.png", "grey16.png", "interlace"},
-		{"palette.png", "opaque.v", "palette"},
-		{"bits.png", "opaque.v", "palette,bitdepth=1"},
-		{"progressive.jpeg", "opaque.v", "interlace"},
-		{"full.jpeg", "opaque.v", "subsample_mode=off,optimize_coding"},
-		{"cmyk.jpeg", "cmyk.v", "Q=70"},
-		{"cmykprogressive.jpeg", "cmyk.v", "interlace"},
-		{"restarts.jpeg", "opaque.v", "restart_interval=2"},
-		{"lossy.webp", "still.png", "effort=0"},
-		{"lossless.webp", "still.png", "lossless,effort=0"},
-		{"moving.webp", "moving.gif[n=-1]", "effort=0"},
-		{"movinglossless.webp", "moving.gif[n=-1]", "lossless,effort=0"},
-		{"dithered.gif", "still.png", "effort=1"},
-		{"interlaced.gif", "still.png", "interlace,effort=1"},
-		{"plain.tiff", "still.png", "compression=none"},
-		{"lzw.tiff", "still.png", "compression=lzw,tile,tile_width=32,tile_height=32"},
-		{"deflate.tiff", "grey16.png", "compression=deflate"},
-		{"zstd.tiff", "opaque.v", "compression=zstd"},
-		{"packbits.tiff", "cmyk.v", "compression=packbits"},
-		{"fax.tiff", "opaque.v", "compression=ccittfax4,bitdepth=1"},
-		{"jpeg.tiff", "opaque.v", "compression=jpeg"},
-		{"webp.tiff", "opaque.v", "compression=webp,tile"},
-		{"pyramid.tiff", "opaque.v", "compression=deflate,tile,pyramid,subifd,tile_width=32,tile_height=32"},
-		{"big.tiff", "opaque.v", "bigtiff"},
-		{"pages.tiff", "moving.gif[n=-1]", "compression=lzw"},
-		{"alpha.avif", "still.png", "compression=av1,effort=0"},
-		{"lossless.avif", "opaque.v", "compression=av1,effort=0,lossless"},
-		{"deep.avif", "grey16.png", "compression=av1,effort=0,bitdepth=12"},
-		{"alpha.heic", "still.png", "compression=hevc,effort=0"},
-		{"deep.heic", "opaque.v", "compression=hevc,effort=0,bitdepth=10"},
-	} {
-		from := c.from
-		if at := strings.IndexByte(from, '['); at > 0 {
-			from = path(from[:at]) + from[at:]
-		} else {
-			from = path(from)
-		}
-		vips(t, "copy", from, path(c.name)+"["+c.options+"]")
-		list = append(list, specimen{c.name, readFile(t, path(c.name))})
-	}
+	still := gradient(150, 100)
+	paletted := image.NewPaletted(still.Rect, palette.Plan9)
+	draw.FloydSteinberg.Draw(paletted, paletted.Rect, still, image.Point{})
+	bits := image.NewPaletted(still.Rect, color.Palette{color.Black, color.White})
+	draw.Draw(bits, bits.Rect, still, image.Point{}, draw.Src)
+	grey := &image.Gray16{Pix: gradient(60, 80).Pix, Stride: 240, Rect: image.Rect(0, 0, 60, 80)}
+	add("still.png", func(w io.Writer) error { return png.Encode(w, still) })
+	add("grey16.png", func(w io.Writer) error { return png.Encode(w, grey) })
+	add("palette.png", func(w io.Writer) error { return png.Encode(w, paletted) })
+	add("bits.png", func(w io.Writer) error { return png.Encode(w, bits) })
+	add("moving.gif", func(w io.Writer) error { return gif.EncodeAll(w, animation(6)) })
+	add("dithered.gif", func(w io.Writer) error { return gif.Encode(w, still, nil) })
 	return list
 }
 
 // gradient has smooth parts, hard edges, noise, and all degrees of alpha.
 func gradient(width, height int) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, width, height))
-	dots := noise(7, width, height)
+	dots := daemontest.Noise(7, width, height)
 	for y := range height {
 		for x := range width {
 			c := color.NRGBA{uint8(x * 255 / width), uint8(y * 255 / height), uint8((x / 10 % 2) * 200), uint8(255 - x*y*255/(width*height))}
@@ -132,16 +110,16 @@ func gradient(width, height int) *image.NRGBA {
 
 // animation has frames of several sizes, places and disposals.
 func animation(frames int) *gif.GIF {
-	palette := color.Palette{color.Transparent, color.Black, color.White, color.RGBA{200, 30, 60, 255}}
-	g := &gif.GIF{Config: image.Config{ColorModel: palette, Width: 64, Height: 48}, BackgroundIndex: 1}
+	colors := color.Palette{color.Transparent, color.Black, color.White, color.RGBA{200, 30, 60, 255}}
+	g := &gif.GIF{Config: image.Config{ColorModel: colors, Width: 64, Height: 48}, BackgroundIndex: 1}
 	for i := range frames {
 		area := image.Rect(i, i, 64-2*i, 48-i)
 		if i == 0 {
 			area = image.Rect(0, 0, 64, 48)
 		}
-		frame := image.NewPaletted(area, palette)
+		frame := image.NewPaletted(area, colors)
 		for j := range frame.Pix {
-			frame.Pix[j] = uint8((j/7 + i*j) % len(palette))
+			frame.Pix[j] = uint8((j/7 + i*j) % len(colors))
 		}
 		g.Image = append(g.Image, frame)
 		g.Delay = append(g.Delay, i*3)
@@ -273,14 +251,14 @@ func mutate(list []specimen, seed uint64, number int) mutant {
 		}
 	}
 	if s.format() == "png" && r.IntN(4) > 0 { // else the checksums refuse all but the rarest
-		how += ", checksums mended"
-		mendPNG(b)
+		how += ", checksums fixed"
+		fixPNG(b)
 	}
 	return mutant{number, s.format(), how, b}
 }
 
-// mendPNG sets the checksum of every chunk that can be made out.
-func mendPNG(b []byte) {
+// fixPNG sets the checksum of every chunk that can be made out.
+func fixPNG(b []byte) {
 	for at := 8; at+12 <= len(b); {
 		n := int64(binary.BigEndian.Uint32(b[at:]))
 		if n > int64(len(b)-at-12) {
@@ -319,39 +297,41 @@ func (c *tally) add(m mutant, verdict string, took time.Duration) {
 	}
 }
 
-// chaosLimit is codec.timeout in these tests. An upload may take it twice, and
-// wait as long for those before it.
-const chaosLimit = 10 * time.Second
-
 func TestChaosMutatedPictures(t *testing.T) {
 	t.Parallel()
-	list := specimens(t)
-	p := run(t, "ladder.widths=32,64", "ladder.formats=webp,jpeg,avif", "ladder.effort.avif=0", "ladder.effort.webp=1",
-		"codec.processes=2", "codec.timeout="+chaosLimit.String(), "http.sync_wait=90s")
+	seed, list := daemontest.Seed(t), specimens(t)
+	p := daemontest.StartProcess(t, "ladder.widths=32,64", "ladder.formats=webp,jpeg,avif", "ladder.effort.avif=0", "ladder.effort.webp=1",
+		"codec.processes=2", "codec.timeout=10s")
+	for _, s := range list { // what is damaged below is a good image
+		if a, err := p.TryUpload(s.data); err != nil || a.StatusCode != http.StatusCreated {
+			t.Errorf("%s, undamaged: got %v %s %v, want 201", s.name, a.Response, a.Body, err)
+		} else if m, err := p.CheckSet(a, s.data); err != nil {
+			t.Errorf("%s, undamaged: %v", s.name, err)
+		} else if err := p.Delete(m.ID); err != nil {
+			t.Error(err)
+		}
+	}
 	total := *chaos.pictures
 	counts := &tally{answers: make(map[string]int), made: make(map[string]int), sent: make(map[string]int)}
 	var samples []sample
 	began := time.Now()
 	for done := 0; done < total; { // in tenths, so that what is left can be seen between them
 		n := min(total-done, max(1, total/10))
-		p.uploadMutants(list, *chaos.first+done, n, counts)
+		uploadMutants(p, list, seed, *chaos.first+done, n, counts)
 		if t.Failed() {
 			return
 		}
 		done += n
-		p.nothingLeft()
-		samples = append(samples, p.sample())
+		p.CheckNothingLeft()
+		samples = append(samples, sampleOf(p))
 	}
 	took := time.Since(began)
-	if counts.longest > 4*chaosLimit {
-		t.Errorf("%v took %v, want at most %v", counts.slowest, counts.longest, 4*chaosLimit)
-	}
-	p.crashesAreRemembered(counts)
-	p.isFlat(samples)
-	p.serves()
-	p.nothingLeft()
+	crashesAreRemembered(p, counts)
+	isFlat(p, samples)
+	p.CheckServes()
+	p.CheckNothingLeft()
 
-	figure(t, "mutated pictures", "%d in %.0f s (seed %d)", total, took.Seconds(), *chaos.seed)
+	figure(t, "mutated pictures", "%d in %.0f s (seed %d)", total, took.Seconds(), seed)
 	for _, verdict := range slices.Sorted(maps.Keys(counts.answers)) {
 		figure(t, "  answered "+verdict, "%d", counts.answers[verdict])
 	}
@@ -360,23 +340,23 @@ func TestChaosMutatedPictures(t *testing.T) {
 	}
 	figure(t, "  longest request", "%.1f s, %v", counts.longest.Seconds(), counts.slowest)
 	first, last := samples[0], samples[len(samples)-1]
-	figure(t, "  daemon, after the 1st and 10th tenth", "%.1f and %.1f MiB, %d and %d goroutines", mib(first.daemon), mib(last.daemon), first.goroutines, last.goroutines)
-	figure(t, "  children, likewise", "%.1f and %.1f MiB", mib(first.children), mib(last.children))
+	figure(t, "  daemon, after the 1st and 10th tenth", "%.1f and %.1f MiB, %d and %d goroutines", daemontest.MiB(first.daemon), daemontest.MiB(last.daemon), first.goroutines, last.goroutines)
+	figure(t, "  children, likewise", "%.1f and %.1f MiB", daemontest.MiB(first.children), daemontest.MiB(last.children))
 	figure(t, "  daemon exits, hangs, files left behind", "0")
 }
 
 // uploadMutants sends so many, from four clients, and checks every answer.
-func (p *program) uploadMutants(list []specimen, first, n int, counts *tally) {
-	p.t.Helper()
+func uploadMutants(p *daemontest.Process, list []specimen, seed uint64, first, n int, counts *tally) {
+	p.T.Helper()
 	var next atomic.Int64
 	var clients sync.WaitGroup
 	for range 4 {
 		clients.Go(func() {
-			for i := int(next.Add(1)); i <= n && !p.t.Failed(); i = int(next.Add(1)) {
-				m := mutate(list, *chaos.seed, first+i-1)
-				if err := p.uploadMutant(m, counts); err != nil {
-					p.t.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.t.Name(), *chaos.seed, m.number)
-					keep(p.t, m)
+			for i := int(next.Add(1)); i <= n && !p.T.Failed(); i = int(next.Add(1)) {
+				m := mutate(list, seed, first+i-1)
+				if err := uploadMutant(p, m, seed, counts); err != nil {
+					p.T.Errorf("%v: %v\nsee it again with -run=%s -chaos.seed=%d -chaos.first=%d -chaos.pictures=1", m, err, p.T.Name(), seed, m.number)
+					keep(p.T, seed, m)
 				}
 			}
 		})
@@ -384,37 +364,37 @@ func (p *program) uploadMutants(list []specimen, first, n int, counts *tally) {
 	clients.Wait()
 }
 
-func (p *program) uploadMutant(m mutant, counts *tally) error {
+func uploadMutant(p *daemontest.Process, m mutant, seed uint64, counts *tally) error {
 	began := time.Now()
-	a, err := p.send(m.data)
+	a, err := p.TryUpload(m.data)
 	if err != nil {
 		return err
 	}
 	took := time.Since(began)
-	verdict, err := a.verdict()
+	verdict, err := a.Verdict()
 	if err != nil {
 		return err
 	}
 	counts.add(m, verdict, took)
 	if verdict == "processing_failed" {
-		keep(p.t, m)
+		keep(p.T, seed, m)
 	}
 	if a.StatusCode != http.StatusCreated { // after 200, the client of the equal picture checks and removes the set
 		return nil
 	}
-	made, err := p.whole(a, m.data)
+	made, err := p.CheckSet(a, m.data)
 	if err != nil {
 		return err
 	}
-	return p.remove(made.ID)
+	return p.Delete(made.ID)
 }
 
 // keep writes a picture to -chaos.keep.
-func keep(t *testing.T, m mutant) {
+func keep(t *testing.T, seed uint64, m mutant) {
 	if *chaos.keep == "" {
 		return
 	}
-	name := fmt.Sprintf("%d-%d.%s", *chaos.seed, m.number, m.format)
+	name := fmt.Sprintf("%d-%d.%s", seed, m.number, m.format)
 	if err := os.WriteFile(filepath.Join(*chaos.keep, name), m.data, 0o600); err != nil {
 		t.Error(err)
 	}
@@ -422,37 +402,37 @@ func keep(t *testing.T, m mutant) {
 
 // crashesAreRemembered checks that each picture that failed by killing its
 // process is in quarantine, and is refused at once when it comes again.
-func (p *program) crashesAreRemembered(counts *tally) {
-	p.t.Helper()
-	entries := p.quarantined()
+func crashesAreRemembered(p *daemontest.Process, counts *tally) {
+	p.T.Helper()
+	entries := p.Quarantined()
 	if len(entries) != len(counts.failed) {
-		p.t.Errorf("%d sources are in quarantine, want the %d that failed", len(entries), len(counts.failed))
+		p.T.Errorf("%d sources are in quarantine, want the %d that failed", len(entries), len(counts.failed))
 	}
-	crashes := p.series("optimizerd_codec_crashes_total")
+	crashes := p.Metric("optimizerd_codec_crashes_total")
 	if crashes < 2*float64(len(counts.failed)) {
-		p.t.Errorf("%v crashes are counted for %d sources that were tried twice", crashes, len(counts.failed))
+		p.T.Errorf("%v crashes are counted for %d sources that were tried twice", crashes, len(counts.failed))
 	}
 	reasons := make(map[string]int)
 	for _, m := range counts.failed {
 		digest := sha256.Sum256(m.data)
 		entry, ok := entries[hex.EncodeToString(digest[:])]
 		if !ok {
-			p.t.Errorf("%v is not in quarantine", m)
+			p.T.Errorf("%v is not in quarantine", m)
 		}
 		_, reason, _ := strings.Cut(entry.Reason, "codec process: ")
 		reasons[reason]++
-		p.t.Logf("%v: %s", m, entry.Reason)
-		a, err := p.send(m.data)
-		if err != nil || a.code() != "processing_failed" {
-			p.t.Errorf("%v again: got %v, %v, want it refused", m, a.Response, err)
+		p.T.Logf("%v: %s", m, entry.Reason)
+		a, err := p.TryUpload(m.data)
+		if err != nil || a.Code() != "processing_failed" {
+			p.T.Errorf("%v again: got %v, %v, want it refused", m, a.Response, err)
 		}
 	}
-	if again := p.series("optimizerd_codec_crashes_total"); again != crashes {
-		p.t.Errorf("%v more processes died of what is in quarantine", again-crashes)
+	if again := p.Metric("optimizerd_codec_crashes_total"); again != crashes {
+		p.T.Errorf("%v more processes died of what is in quarantine", again-crashes)
 	}
-	figure(p.t, "  codec processes that died", "%.0f, of %d pictures, all in quarantine", crashes, len(counts.failed))
+	figure(p.T, "  codec processes that died", "%.0f, of %d pictures, all in quarantine", crashes, len(counts.failed))
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
-		figure(p.t, "    "+reason, "%d pictures", reasons[reason])
+		figure(p.T, "    "+reason, "%d pictures", reasons[reason])
 	}
 }
 
@@ -462,21 +442,21 @@ type sample struct {
 	goroutines       int
 }
 
-func (p *program) sample() sample {
-	p.t.Helper()
-	goroutines := int(p.series("go_goroutines"))
-	daemon, children := p.resident()
+func sampleOf(p *daemontest.Process) sample {
+	p.T.Helper()
+	goroutines := int(p.Metric("go_goroutines"))
+	daemon, children := p.Resident()
 	return sample{daemon, children, goroutines}
 }
 
 // isFlat holds the last tenth against the first, which is warm.
-func (p *program) isFlat(samples []sample) {
-	p.t.Helper()
+func isFlat(p *daemontest.Process, samples []sample) {
+	p.T.Helper()
 	first, last := samples[0], samples[len(samples)-1]
 	if last.daemon > first.daemon*5/4+8<<20 {
-		p.t.Errorf("the daemon grew from %.1f to %.1f MiB", mib(first.daemon), mib(last.daemon))
+		p.T.Errorf("the daemon grew from %.1f to %.1f MiB", daemontest.MiB(first.daemon), daemontest.MiB(last.daemon))
 	}
 	if last.goroutines > first.goroutines+10 {
-		p.t.Errorf("%d goroutines became %d", first.goroutines, last.goroutines)
+		p.T.Errorf("%d goroutines became %d", first.goroutines, last.goroutines)
 	}
 }

@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
 func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	if got := s.doc.doc.OpenAPI; !strings.HasPrefix(got, "3.1.") {
+	s := daemontest.Start(t)
+	if got := s.Contract.Doc.OpenAPI; !strings.HasPrefix(got, "3.1.") {
 		t.Errorf("openapi is %q, want 3.1", got)
 	}
 	want := map[string]string{
@@ -24,7 +26,7 @@ func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 	}
 	for route, statuses := range want {
 		method, path, _ := strings.Cut(route, " ")
-		item := s.doc.doc.Paths.Value(path)
+		item := s.Contract.Doc.Paths.Value(path)
 		if item == nil || item.GetOperation(method) == nil {
 			t.Errorf("%s is not in the document", route)
 			continue
@@ -35,12 +37,12 @@ func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 			}
 		}
 	}
-	codes := s.doc.doc.Components.Schemas["Problem"].Value.Properties["code"].Value.Enum
+	codes := s.Contract.Doc.Components.Schemas["Problem"].Value.Properties["code"].Value.Enum
 	listed := make(map[string]bool)
 	for _, c := range codes {
 		listed[c.(string)] = true
 	}
-	for code := range statusOf {
+	for code := range daemontest.StatusOf {
 		if !listed[code] {
 			t.Errorf("code %s is not in the document", code)
 		}
@@ -51,8 +53,8 @@ func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 // green suite means something.
 func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	health, err := http.NewRequest(http.MethodGet, s.URL()+"/healthz", nil)
+	s := daemontest.Start(t)
+	health, err := http.NewRequest(http.MethodGet, s.URL+"/healthz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +98,12 @@ func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 		}
 		header.Del(tc.drop)
 		res := &http.Response{StatusCode: tc.status, Header: header, Body: io.NopCloser(strings.NewReader(tc.body)), ContentLength: int64(len(tc.body))}
-		if err := s.doc.check(tc.request, res, []byte(tc.body)); (err == nil) != tc.ok {
+		if err := s.Contract.Check(tc.request, res, []byte(tc.body)); (err == nil) != tc.ok {
 			t.Errorf("%s: the check says %v, want ok %v", tc.name, err, tc.ok)
 		}
 	}
 	// What OpenAPI 3.1 has over 3.0: null as one type of several.
-	next := s.doc.doc.Components.Schemas["Listing"].Value
+	next := s.Contract.Doc.Components.Schemas["Listing"].Value
 	for text, ok := range map[string]bool{`{"items":[],"next":null}`: true, `{"items":[],"next":"x"}`: true, `{"items":[],"next":1}`: false} {
 		var value any
 		if err := json.Unmarshal([]byte(text), &value); err != nil {
@@ -116,15 +118,15 @@ func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 func TestHEADIsGETWithoutABody(t *testing.T) {
 	t.Parallel()
 	s, m, path, _ := published(t)
-	job := s.submitWithToken(t)
-	s.end(strings.TrimPrefix(job, "/jobs/"))
+	job := submitWithToken(s, t)
+	s.AwaitJob(strings.TrimPrefix(job, "/jobs/"))
 	for _, path := range []string{
 		"/v1/images", "/v1/images/" + m.ID, path, "/files/" + m.ID + "/manifest.json", job, "/openapi.json", "/healthz", "/readyz",
 		"/v1/images/" + strings.Repeat("a", 26), "/jobs/x", "/files/x/y", "/nothing", "/v1/images?limit=0",
 	} {
-		get, head := s.get(path), s.request(http.MethodHead, path, nil)
-		if head.StatusCode != get.StatusCode || len(head.body) > 0 {
-			t.Errorf("HEAD %s: got %s and %d bytes, want %s and none", path, head.Status, len(head.body), get.Status)
+		get, head := s.Get(path), s.Request(http.MethodHead, path, nil)
+		if head.StatusCode != get.StatusCode || len(head.Body) > 0 {
+			t.Errorf("HEAD %s: got %s and %d bytes, want %s and none", path, head.Status, len(head.Body), get.Status)
 		}
 		for _, name := range []string{"Content-Type", "Content-Length", "Cache-Control", "ETag", "Repr-Digest", "Accept-Ranges", "Last-Modified", "X-Content-Type-Options"} {
 			if got, want := head.Header.Get(name), get.Header.Get(name); got != want {
@@ -136,14 +138,14 @@ func TestHEADIsGETWithoutABody(t *testing.T) {
 
 func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := daemontest.Start(t)
 	for _, path := range []string{"/", "/favicon.ico", "/v1", "/v1/", "/v1/images/", "/v1/images/a/b", "/v2/images", "/jobs/", "/metrics", "/debug/pprof/", "/debug/pprof/heap", "/index.html"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
-			s.request(method, path, nil).is(t, "not_found")
+			s.Request(method, path, nil).CheckProblem(t, "not_found")
 		}
 	}
 	for _, path := range []string{"//v1/images", "/v1//images", "/v1/./images", "/v1/x/../images", "/healthz/..//readyz"} {
-		s.request(http.MethodGet, "/", nil, rawPath(path)).is(t, "not_found")
+		s.Request(http.MethodGet, "/", nil, rawPath(path)).CheckProblem(t, "not_found")
 	}
 	id := strings.Repeat("a", 26)
 	for _, tc := range []struct{ method, path, allow string }{
@@ -160,8 +162,8 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 		{http.MethodPost, "/readyz", "GET, HEAD"},
 		{http.MethodPost, "/openapi.json", "GET, HEAD"},
 	} {
-		a := s.request(tc.method, tc.path, strings.NewReader("a body"))
-		a.is(t, "method_not_allowed")
+		a := s.Request(tc.method, tc.path, strings.NewReader("a body"))
+		a.CheckProblem(t, "method_not_allowed")
 		if got := a.Header.Get("Allow"); got != tc.allow {
 			t.Errorf("%s %s: Allow is %q, want %q", tc.method, tc.path, got, tc.allow)
 		}
@@ -170,18 +172,18 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 
 func TestARequestKeepsItsIDIfThatIsSane(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := daemontest.Start(t)
 	for _, sane := range []string{"abc-123", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "a.b_c~d+e/f=", strings.Repeat("x", 128)} {
-		if got := s.get("/nothing", header("X-Request-Id", sane)).Header.Get("X-Request-Id"); got != sane {
+		if got := s.Get("/nothing", daemontest.Header("X-Request-Id", sane)).Header.Get("X-Request-Id"); got != sane {
 			t.Errorf("X-Request-Id %q comes back as %q", sane, got)
 		}
-		if n := s.logs.FilterMessage("request").FilterFieldKey("request_id").Filter(withField("request_id", sane)).Len(); n != 1 {
+		if n := s.Logs.FilterMessage("request").FilterFieldKey("request_id").Filter(withField("request_id", sane)).Len(); n != 1 {
 			t.Errorf("%d lines of the log have the id %q, want 1", n, sane)
 		}
 	}
 	made := make(map[string]bool)
 	for _, insane := range []string{"", "with space", "<script>", `a"b`, strings.Repeat("x", 129), "ünï", "a\tb"} {
-		got := s.get("/healthz", header("X-Request-Id", insane)).Header.Get("X-Request-Id")
+		got := s.Get("/healthz", daemontest.Header("X-Request-Id", insane)).Header.Get("X-Request-Id")
 		if got == insane || len(got) < 16 {
 			t.Errorf("X-Request-Id %q is answered with %q, want one that was made", insane, got)
 		}
@@ -196,7 +198,7 @@ func TestAnswersAboutStateAreNotCached(t *testing.T) {
 	t.Parallel()
 	s, m, _, _ := published(t)
 	for _, path := range []string{"/v1/images", "/v1/images/" + m.ID, "/healthz", "/readyz", "/nothing"} {
-		if got := s.get(path).Header.Get("Cache-Control"); got != "no-store" {
+		if got := s.Get(path).Header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("GET %s: Cache-Control is %q, want no-store", path, got)
 		}
 	}
@@ -204,11 +206,11 @@ func TestAnswersAboutStateAreNotCached(t *testing.T) {
 
 func TestHealthAndReadiness(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	if a := s.get("/healthz"); strings.TrimSpace(string(a.body)) != `{"status":"ok"}` {
-		t.Errorf("healthz is %s %s", a.Status, a.body)
+	s := daemontest.Start(t)
+	if a := s.Get("/healthz"); strings.TrimSpace(string(a.Body)) != `{"status":"ok"}` {
+		t.Errorf("healthz is %s %s", a.Status, a.Body)
 	}
-	r := s.get("/readyz").readiness(t, http.StatusOK)
+	r := readinessOf(t, s.Get("/readyz"), http.StatusOK)
 	for name, want := range map[string]string{"queue": "ready", "disk": "ready", "codec": "ready", "tunnel": "off"} {
 		if got := r.Parts[name].Status; got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
@@ -218,9 +220,9 @@ func TestHealthAndReadiness(t *testing.T) {
 
 func TestMetricsAndProfilesAreTheOperatorsAlone(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	s.upload(small(t, 40)).manifestOf(t, http.StatusCreated)
-	s.upload([]byte("text")).is(t, "unsupported_format")
+	s := daemontest.Start(t)
+	s.Upload(daemontest.SmallJPEG(t, 40)).Manifest(t, http.StatusCreated)
+	s.Upload([]byte("text")).CheckProblem(t, "unsupported_format")
 	for series, want := range map[string]float64{
 		`optimizerd_http_requests_total{route="POST /v1/images",status="201"}`: 1,
 		`optimizerd_http_requests_total{route="POST /v1/images",status="415"}`: 1,
@@ -230,16 +232,14 @@ func TestMetricsAndProfilesAreTheOperatorsAlone(t *testing.T) {
 		`optimizerd_codec_crashes_total`:                                       0,
 		`optimizerd_job_work_seconds_count`:                                    1,
 	} {
-		if got := s.metric(series); got != want {
-			t.Errorf("%s is %v, want %v", series, got, want)
-		}
+		daemontest.Eventually(t, fmt.Sprint(series, " is ", want), func() bool { return s.Metric(series) == want })
 	}
-	if s.metric("go_goroutines") == 0 {
+	if s.Metric("go_goroutines") == 0 {
 		t.Error("no metrics of the Go runtime")
 	}
-	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/cmdline"} {
-		s.get(path).is(t, "not_found")
-		res, err := http.Get(s.AdminURL() + path)
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/symbol"} {
+		s.Get(path).CheckProblem(t, "not_found")
+		res, err := http.Get(s.AdminURL + path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,7 @@
 // cmd/optimizerd imports it.
 //
 //	tunnel ─┐
-//	client ─► httpapi ─► intake ─► queue ─► optimize ─► publish ─► files/<id>/…
+//	client ─► httpapi ─► jobs ─► queue ─► render ─► publish ─► files/<id>/…
 //	                       ▲                  │   │
 //	                     a URL                │   └──► notify ─► a webhook
 //	                                      codec pool ═► optimizerd-codec × N
@@ -33,16 +33,18 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/egress"
+	"github.com/optimizerd/optimizerd/pkg/fetch"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
@@ -54,9 +56,9 @@ type Daemon struct {
 	queue             *queue.Queue
 	store             *publish.Store
 	pool              *codec.Pool
-	service           *optimize.Service
+	service           *jobs.Service
 	outbox            *notify.Outbox
-	fetcher           *intake.Fetcher
+	fetcher           *fetch.Fetcher
 	governor          *thermal.Governor
 	receivers         *http.Client // for webhooks
 	listener          net.Listener
@@ -80,8 +82,10 @@ const (
 // readHeaderTimeout and idleTimeout cut off connections that send no request or
 // no further request.
 const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
+	readHeaderTimeout = 10 * time.Second // to send the header of a request
+	idleTimeout       = 2 * time.Minute  // between two requests
+	maxHeaderBytes    = 16 << 10
+	maxConnections    = 512 // to each listener; further ones wait to be accepted
 )
 
 // New creates every part, locks the directories, starts the first codec process
@@ -102,8 +106,8 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err != nil {
 		return nil, fmt.Errorf("storage.dir: %w", err)
 	}
-	// intake.Open sweeps the spool, so the queue's lock must be held.
-	spool, err := intake.Open(intake.Config{
+	// Opening the spool sweeps it: not before the queue's lock is ours.
+	uploads, err := spool.Open(spool.Config{
 		Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree, Memory: c.Storage.UploadMemory,
 	})
 	if err != nil {
@@ -143,25 +147,26 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := d.openOutbox(views, rules); err != nil {
 		return nil, err
 	}
-	d.fetcher = intake.NewFetcher(c.Fetch, spool)
+	d.fetcher = fetch.New(c.Fetch, uploads)
 	d.governor = thermal.New("/", log.Named("thermal"))
 	d.metrics = newMetrics(d)
-	d.service, err = optimize.New(optimize.Deps{
-		Maker: &optimize.Maker{
-			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("optimize"),
+	d.service, err = jobs.New(jobs.Config{
+		Queue: d.queue,
+		Sets:  d.store,
+		Renderer: &render.Renderer{
+			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("jobs"),
 			KeepTimings: c.Storage.KeepTimings,
 		},
-		Queue:      d.queue,
-		Spool:      spool,
+		Spool:      uploads,
 		Fetcher:    d.fetcher,
 		Quarantine: bad,
 		Outbox:     d.outbox,
 		Ladder:     d.config.Ladder,
 		Writes:     about.Outputs,
-		Log:        log.Named("optimize"),
-		Ended:      d.metrics.ended,
 		Stopping:   d.stopping,
 		Throttle:   d.governor,
+		Ended:      d.metrics.ended,
+		Log:        log.Named("jobs"),
 	})
 	if err != nil {
 		return nil, err
@@ -172,9 +177,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		checkAccess = d.access.Check
 	}
 	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Optimize:    d.service,
-		Queue:       d.queue,
-		Spool:       spool,
+		Jobs:        d.service,
 		Store:       d.store,
 		Views:       views,
 		Receivers:   receivers(c, rules),
@@ -183,7 +186,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		PublicFiles: c.Files.Public,
 		Checks: map[string]func() (string, error){
 			"queue":  func() (string, error) { return "", d.queue.Check() },
-			"disk":   func() (string, error) { return "", spool.CheckSpace(0) },
+			"disk":   func() (string, error) { return "", uploads.CheckSpace(0) },
 			"codec":  func() (string, error) { return unavailableFormats(about), d.pool.Check() },
 			"tunnel": d.tunnelCheck(),
 		},
@@ -197,7 +200,10 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := d.openTunnel(handler); err != nil {
 		return nil, err
 	}
-	d.server = &http.Server{Handler: d.markTunnelRequests(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(log.Named("http"))}
+	d.server = &http.Server{
+		Handler: d.markTunnelRequests(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: zap.NewStdLog(log.Named("http")),
+	}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
@@ -307,6 +313,16 @@ func explain(err error) error {
 // URL returns the URL of the API.
 func (d *Daemon) URL() string { return "http://" + d.listener.Addr().String() }
 
+// adminHosts are the host names, beside loopback, by which the operator's
+// listener may be asked: a web page cannot choose them.
+func (d *Daemon) adminHosts() []string {
+	hosts := slices.Clone(d.config.HTTP.AllowedHosts)
+	if host, _, err := net.SplitHostPort(d.config.Admin.Listen); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	return hosts
+}
+
 // AdminURL returns the URL of the admin listener, or "".
 func (d *Daemon) AdminURL() string {
 	if d.admin == nil {
@@ -335,7 +351,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		return d.tunnel.Run(broken, drainTime)
 	})
-	admin := &http.Server{Handler: adminHandler(d.metrics), ReadHeaderTimeout: readHeaderTimeout}
+	admin := &http.Server{
+		Handler:           httpapi.GuardHosts(adminHandler(d.metrics), d.adminHosts()...),
+		ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes,
+	}
 	if d.admin != nil {
 		group.Go(func() error { return serve(admin, d.admin) })
 	}
@@ -360,7 +379,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func serve(s *http.Server, l net.Listener) error {
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(limitConnections(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -444,7 +463,7 @@ func (d *Daemon) housekeeping(ctx context.Context) error {
 }
 
 func (d *Daemon) prune() {
-	d.warn("cannot record ended jobs", d.queue.Settle())
+	d.warn("cannot record ended jobs", d.service.Settle())
 	d.warn("cannot prune jobs", d.queue.Prune(time.Now()))
 	d.warn("cannot prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
 	if d.config.Retention == (publish.Retention{}) {

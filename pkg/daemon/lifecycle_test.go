@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -28,82 +31,62 @@ func withField(name, value string) func(observer.LoggedEntry) bool {
 
 func TestStoppingAnswersWhoWaitsAndTheNextStartDoesTheRest(t *testing.T) {
 	t.Parallel()
-	s := start(t, oneCodec)
-	_, thaw := s.freeze()
-	sources := [][]byte{small(t, 50), small(t, 51), small(t, 52)}
-	answers := make(chan answer, 2)
+	s := daemontest.Start(t, daemontest.OneCodec)
+	s.Freeze() // and never thawed: the stop has to give up on the job at hand
+	sources := [][]byte{daemontest.SmallJPEG(t, 50), daemontest.SmallJPEG(t, 51), daemontest.SmallJPEG(t, 52)}
+	answers := make(chan daemontest.Answer, 2)
 	for i, source := range sources[:2] {
 		go func() {
-			a, err := s.try(http.MethodPost, "/v1/images", bytes.NewReader(source))
+			a, err := s.TryUpload(source)
 			if err != nil {
 				t.Errorf("upload %d: %v", i, err)
 			}
 			answers <- a
 		}()
 	}
-	s.working(1, 1)
-	half := s.dial(t) // this one is coming in
-	half.post(contentLength(len(sources[2])))
-	half.send(sources[2][:100])
-	eventually(t, "three uploads in the spool", func() bool { return len(s.names("spool")) == 3 })
+	s.AwaitJobs(1, 1)
+	half := s.Dial(t) // this one is coming in
+	half.Post(daemontest.ContentLength(len(sources[2])))
+	half.Send(sources[2][:100])
+	daemontest.Eventually(t, "three uploads in the spool", func() bool { return len(s.Names("spool")) == 3 })
 
-	s.cancel()
+	s.Cancel()
 	var ids []string
 	for range 2 {
-		ids = append(ids, (<-answers).job(t, http.StatusAccepted).ID)
+		ids = append(ids, (<-answers).Job(t, http.StatusAccepted).ID)
 	}
-	half.send(sources[2][100:])
-	ids = append(ids, half.answer().job(t, http.StatusAccepted).ID)
-	thaw()
-	s.stop()
-	if n := len(s.names("queue/done")); n == 3 {
-		t.Fatalf("all three jobs were done while stopping: nothing is left for the next start")
+	half.Send(sources[2][100:])
+	ids = append(ids, half.Answer().Job(t, http.StatusAccepted).ID)
+	s.Stop()
+	if n := s.Logged("job returned to the queue"); n != 1 {
+		t.Errorf("%d jobs went back to the queue, want the one in work", n)
+	}
+	if left := s.Names("files"); len(left) > 0 && !slices.Equal(left, []string{".staging"}) {
+		t.Errorf("the served directory has %v", left)
 	}
 
-	again := start(t, s.sameFolder)
+	again := daemontest.Start(t, s.SameDir)
 	for i, id := range ids {
-		j := again.end(id)
+		j := again.AwaitJob(id)
 		if j.Status != "completed" || j.Output == nil {
 			t.Errorf("job %d is %+v after the restart, want it completed", i, j)
 		}
 	}
 	for _, source := range sources {
-		again.upload(source).manifestOf(t, http.StatusOK)
+		again.Upload(source).Manifest(t, http.StatusOK)
 	}
-	if left := again.names("spool"); len(left) > 0 {
-		t.Errorf("the spool keeps %v", left)
-	}
-}
-
-func TestAJobThatDoesNotEndGoesBackToTheQueueAtTheStop(t *testing.T) {
-	t.Parallel()
-	s := start(t, oneCodec)
-	s.freeze() // and never thawed: the stop has to give up on it
-	j := s.submit(small(t, 53))
-	s.working(1, 0)
-	s.stop()
-	if n := s.logged("job returned to the queue"); n != 1 {
-		t.Errorf("%d jobs went back to the queue, want 1", n)
-	}
-	if left := s.names("files"); len(left) > 0 {
-		t.Errorf("the served folder has %v", left)
-	}
-	again := start(t, s.sameFolder)
-	if got := again.end(j.ID); got.Status != "completed" {
-		t.Errorf("after the restart it is %+v, want it completed", got)
-	}
+	again.CheckEmpty("spool")
 }
 
 func TestAnIdleDaemonStopsAtOnce(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	s.get("/healthz") // leaves an idle connection
-	began := time.Now()
-	s.stop()
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("stopping took %v", took)
+	s := daemontest.Start(t)
+	s.Get("/healthz") // leaves an idle connection
+	s.Stop()
+	if n := s.Logged("requests cut off at shutdown"); n > 0 {
+		t.Error("the stop waited for an idle connection")
 	}
-	for _, pid := range s.codecs() {
+	for _, pid := range s.Codecs() {
 		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 			t.Errorf("codec process %d is still there: %v", pid, err)
 		}
@@ -112,24 +95,24 @@ func TestAnIdleDaemonStopsAtOnce(t *testing.T) {
 
 func TestASecondDaemonInTheSameFolderIsRefusedAndHarmsNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, oneCodec)
-	_, thaw := s.freeze()
-	j := s.submit(small(t, 54))
-	s.working(1, 0)
-	source := small(t, 55)
-	half := s.dial(t)
-	half.post(contentLength(len(source)))
-	half.send(source[:100])
-	eventually(t, "an upload is coming in", func() bool { return len(s.names("spool")) == 2 })
+	s := daemontest.Start(t, daemontest.OneCodec)
+	_, thaw := s.Freeze()
+	j := s.Submit(daemontest.SmallJPEG(t, 54))
+	s.AwaitJobs(1, 0)
+	source := daemontest.SmallJPEG(t, 55)
+	half := s.Dial(t)
+	half.Post(daemontest.ContentLength(len(source)))
+	half.Send(source[:100])
+	daemontest.Eventually(t, "an upload is coming in", func() bool { return len(s.Names("spool")) == 2 })
 
-	err := prepare(t, s.sameFolder).launch()
+	err := daemontest.Prepare(t, s.SameDir).Launch()
 	if err == nil || !strings.Contains(err.Error(), "storage.dir") || !strings.Contains(err.Error(), "another optimizerd") {
 		t.Fatalf("got %v, want an error that names storage.dir and another optimizerd", err)
 	}
-	half.send(source[100:])
+	half.Send(source[100:])
 	thaw()
-	half.answer().manifestOf(t, http.StatusCreated)
-	if got := s.end(j.ID); got.Status != "completed" {
+	half.Answer().Manifest(t, http.StatusCreated)
+	if got := s.AwaitJob(j.ID); got.Status != "completed" {
 		t.Errorf("the job of the first daemon is %+v, want it completed", got)
 	}
 }
@@ -141,17 +124,17 @@ func TestAPortThatIsTakenIsAClearError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	refused := prepare(t, func(c *config.Config) { c.HTTP.Listen = taken.Addr().String() })
-	err = refused.launch()
+	refused := daemontest.Prepare(t, func(c *config.Config) { c.HTTP.Listen = taken.Addr().String() })
+	err = refused.Launch()
 	if err == nil || !strings.Contains(err.Error(), "http.listen") || !strings.Contains(err.Error(), "another program is listening there") {
 		t.Fatalf("got %v, want an error that names http.listen and another program", err)
 	}
-	for _, pid := range refused.codecs() {
+	for _, pid := range refused.Codecs() {
 		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 			t.Errorf("codec process %d was left running: %v", pid, err)
 		}
 	}
-	start(t, refused.sameFolder).serves() // the folder was given back
+	daemontest.Start(t, refused.SameDir).CheckServes() // the folder was given back
 }
 
 func TestAnAdminPortThatIsTakenIsOnlyAWarning(t *testing.T) {
@@ -161,17 +144,17 @@ func TestAnAdminPortThatIsTakenIsOnlyAWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	s := start(t, func(c *config.Config) { c.Admin.Listen = taken.Addr().String() })
-	warnings := s.logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("admin.listen").Len()
-	if warnings != 1 || s.AdminURL() != "" {
-		t.Errorf("%d warnings about admin.listen, admin URL %q; want one and none", warnings, s.AdminURL())
+	s := daemontest.Start(t, func(c *config.Config) { c.Admin.Listen = taken.Addr().String() })
+	warnings := s.Logs.FilterLevelExact(zapcore.WarnLevel).FilterMessageSnippet("admin.listen").Len()
+	if warnings != 1 || s.AdminURL != "" {
+		t.Errorf("%d warnings about admin.listen, admin URL %q; want one and none", warnings, s.AdminURL)
 	}
-	s.serves()
+	s.CheckServes()
 }
 
 func TestACodecThatIsMissingIsAClearError(t *testing.T) {
 	t.Parallel()
-	err := prepare(t, func(c *config.Config) { c.Codec.Path = "/nonexistent/optimizerd-codec" }).launch()
+	err := daemontest.Prepare(t, func(c *config.Config) { c.Codec.Path = "/nonexistent/optimizerd-codec" }).Launch()
 	if err == nil || !strings.Contains(err.Error(), "codec.path") {
 		t.Fatalf("got %v, want an error that names codec.path", err)
 	}
@@ -180,138 +163,124 @@ func TestACodecThatIsMissingIsAClearError(t *testing.T) {
 func TestHalfMadeThingsAreSweptAtTheStart(t *testing.T) {
 	t.Parallel()
 	s, m, path, _ := published(t)
-	s.stop()
+	s.Stop()
 	id := strings.Repeat("b", 26)
 	for name, content := range map[string]string{
 		"spool/123.part": "half", "spool/" + strings.Repeat("0", 64): "whole, of no job", "files/.staging/" + id + "-1/64.webp": "half",
 		"files/" + id + "/64.webp": "ignoring image set without a manifest", "queue/pending/job_01arz3ndektsv4rrffq69g5fav.json": "{broken", "queue/pending/.tmp": "x",
 	} {
-		if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(s.Path(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(s.path(name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(s.Path(name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	again := start(t, s.sameFolder)
+	again := daemontest.Start(t, s.SameDir)
 	for _, folder := range []string{"spool", "files/.staging"} {
-		if left := again.names(folder); len(left) > 0 {
-			t.Errorf("%s still has %v", folder, left)
-		}
+		again.CheckEmpty(folder)
 	}
-	again.get("/v1/images/"+id).is(t, "not_found")
-	again.get("/files/"+id+"/64.webp").is(t, "not_found")
-	if got := again.get("/v1/images/"+m.ID).manifestOf(t, http.StatusOK); got.Variants[0].Key != strings.TrimPrefix(path, "/files/") {
+	again.Get("/v1/images/"+id).CheckProblem(t, "not_found")
+	again.Get("/files/"+id+"/64.webp").CheckProblem(t, "not_found")
+	if got := again.Get("/v1/images/"+m.ID).Manifest(t, http.StatusOK); got.Variants[0].Key != strings.TrimPrefix(path, "/files/") {
 		t.Errorf("the whole set is now %+v", got)
 	}
-	if n := again.logged("unreadable job record set aside"); n != 1 {
+	if n := again.Logged("unreadable job record set aside"); n != 1 {
 		t.Errorf("%d lines about the broken job record, want 1", n)
 	}
-	again.serves()
+	again.CheckServes()
 }
 
 func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 	t.Parallel()
 	t.Run("before its first file", func(t *testing.T) {
-		s := start(t, oneCodec)
-		pid, _ := s.freeze()
-		uploaded := make(chan answer)
+		s := daemontest.Start(t, daemontest.OneCodec)
+		pid, _ := s.Freeze()
+		uploaded := make(chan daemontest.Answer)
 		go func() {
-			a, err := s.try(http.MethodPost, "/v1/images", bytes.NewReader(small(t, 56)))
+			a, err := s.Try(http.MethodPost, "/v1/images", bytes.NewReader(daemontest.SmallJPEG(t, 56)))
 			if err != nil {
 				t.Errorf("upload: %v", err)
 			}
 			uploaded <- a
 		}()
-		s.working(1, 0)
-		s.signal(pid, syscall.SIGKILL)
-		(<-uploaded).manifestOf(t, http.StatusCreated)
-		s.crashedOnce()
+		s.AwaitJobs(1, 0)
+		s.SignalCodec(pid, syscall.SIGKILL)
+		(<-uploaded).Manifest(t, http.StatusCreated)
+		crashedOnce(s)
 	})
 	t.Run("between two files", func(t *testing.T) {
-		s := start(t, oneCodec, func(c *config.Config) {
-			c.Ladder.Widths = []int{64, 500, 520, 540, 560}
-			c.Ladder.Formats, c.Ladder.Effort.AVIF, c.Codec.Threads = []ladder.Format{ladder.AVIF}, 4, 1 // some 100 ms a file
+		s := daemontest.Prepare(t, daemontest.OneCodec, func(c *config.Config) {
+			c.Ladder.Widths = []int{64, 500}
+			c.Ladder.Formats, c.Ladder.Effort.AVIF, c.Codec.Threads = []ladder.Format{ladder.AVIF}, 4, 1 // far more work than the first file
 		})
-		source := picture(t, "test.jpg")
-		uploaded := make(chan answer)
-		go func() {
-			a, err := s.try(http.MethodPost, "/v1/images", bytes.NewReader(source))
-			if err != nil {
-				t.Errorf("upload: %v", err)
-			}
-			uploaded <- a
-		}()
-		eventually(t, "a first file is made", func() bool {
-			files, err := filepath.Glob(s.path("files/.staging/*/*.avif"))
-			return err == nil && len(files) > 0
-		})
-		s.signal(s.codecs()[0], syscall.SIGKILL)
-		m := (<-uploaded).manifestOf(t, http.StatusCreated)
-		s.holds(m, expected{source: source, format: "jpeg", width: 1680, height: 1050, frames: 1})
-		s.crashedOnce()
+		kill := sync.OnceFunc(func() { s.SignalCodec(s.Codecs()[0], syscall.SIGKILL) })
+		s.Hooks = map[string]func(){"variant staged": kill}
+		if err := s.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		source := daemontest.JPEG(t, daemontest.Noise(59, 500, 400), 90)
+		m := s.Upload(source).Manifest(t, http.StatusCreated)
+		s.CheckManifest(m, daemontest.Expected{Source: source, Format: "jpeg", Width: 500, Height: 400, Frames: 1})
+		crashedOnce(s)
 	})
 	t.Run("while it has nothing to do", func(t *testing.T) {
-		s := start(t, oneCodec)
-		s.signal(s.codecs()[0], syscall.SIGKILL)
-		s.serves()
+		s := daemontest.Start(t, daemontest.OneCodec)
+		s.SignalCodec(s.Codecs()[0], syscall.SIGKILL)
+		s.CheckServes()
 	})
 }
 
 // crashedOnce checks that one codec process died, another one took over, and
 // nothing of it is left.
-func (s *server) crashedOnce() {
-	s.t.Helper()
-	if crashed, started := s.metric("optimizerd_codec_crashes_total"), s.metric("optimizerd_codec_processes_started_total"); crashed != 1 || started != 2 {
-		s.t.Errorf("%v of %v codec processes crashed, want 1 of 2", crashed, started)
+func crashedOnce(s *daemontest.Server) {
+	s.T.Helper()
+	if crashed, started := s.Metric("optimizerd_codec_crashes_total"), s.Metric("optimizerd_codec_processes_started_total"); crashed != 1 || started != 2 {
+		s.T.Errorf("%v of %v codec processes crashed, want 1 of 2", crashed, started)
 	}
-	if left := s.names("files/.staging"); len(left) > 0 {
-		s.t.Errorf("left behind: %v", left)
-	}
+	s.CheckEmpty("files/.staging")
 }
 
 func TestAPictureThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
 	t.Parallel()
-	s := start(t, oneCodec, func(c *config.Config) {
-		c.Codec.Timeout = time.Second
+	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) {
+		c.Codec.Timeout = 2 * time.Second
 		c.Ladder.Widths = []int{64, 1498, 1499, 1500}
 		c.Ladder.Formats, c.Ladder.Effort.AVIF = []ladder.Format{ladder.AVIF}, 8
 	})
-	s.upload(jpegOf(t, noise(57, 1500, 1500), 90)).is(t, "processing_failed")
-	if n := s.metric("optimizerd_codec_crashes_total"); n != 2 {
+	s.Upload(daemontest.JPEG(t, daemontest.Noise(57, 1500, 1500), 90)).CheckProblem(t, "processing_failed")
+	if n := s.Metric("optimizerd_codec_crashes_total"); n != 2 {
 		t.Errorf("%v codec processes were killed, want 2", n)
 	}
-	if left := s.leftovers(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-	s.upload(jpegOf(t, image.NewGray(image.Rect(0, 0, 8, 8)), 80)).manifestOf(t, http.StatusCreated)
+	s.CheckNothingLeft()
+	s.Upload(daemontest.JPEG(t, image.NewGray(image.Rect(0, 0, 8, 8)), 80)).Manifest(t, http.StatusCreated)
 }
 
 func TestAClientThatHangsUpWhileItWaitsFindsItsPictureLater(t *testing.T) {
 	t.Parallel()
-	s := start(t, oneCodec)
-	_, thaw := s.freeze()
-	source := small(t, 58)
-	w := s.dial(t)
-	w.post(contentLength(len(source)))
-	w.send(source)
-	s.working(1, 0)
+	s := daemontest.Start(t, daemontest.OneCodec)
+	_, thaw := s.Freeze()
+	source := daemontest.SmallJPEG(t, 58)
+	w := s.Dial(t)
+	w.Post(daemontest.ContentLength(len(source)))
+	w.Send(source)
+	s.AwaitJobs(1, 0)
 	w.Close()
 	thaw()
-	eventually(t, "its picture is made", func() bool { return s.logged("published") == 1 })
-	s.upload(source).manifestOf(t, http.StatusOK)
+	daemontest.Eventually(t, "its picture is made", func() bool { return s.Logged("published") == 1 })
+	s.Upload(source).Manifest(t, http.StatusOK)
 }
 
 func TestASetIsServedWhileItIsDeletedUpToItsEnd(t *testing.T) {
 	t.Parallel()
 	s, m, path, content := published(t)
-	w := s.dial(t)
-	w.send([]byte("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n"))
-	if _, err := w.r.Peek(1); err != nil {
+	w := s.Dial(t)
+	w.Send([]byte("GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+	if _, err := w.R.Peek(1); err != nil {
 		t.Fatal(err)
 	}
-	s.request(http.MethodDelete, "/v1/images/"+m.ID, nil)
-	res, err := http.ReadResponse(w.r, nil)
+	s.Request(http.MethodDelete, "/v1/images/"+m.ID, nil)
+	res, err := http.ReadResponse(w.R, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,8 @@ func bounded(core zapcore.Core) zapcore.Core {
 				return
 			}
 			if n := leftOut.Swap(0); n > 0 {
-				told := zapcore.Entry{Level: zapcore.WarnLevel, Time: e.Time, Message: "similar log lines suppressed"}
-				_ = core.Write(told, []zapcore.Field{zap.Int64("lines", n)}) // a failing log has nowhere to report to
+				entry := zapcore.Entry{Level: zapcore.WarnLevel, Time: e.Time, Message: "similar log lines suppressed"}
+				_ = core.Write(entry, []zapcore.Field{zap.Int64("lines", n)}) // a failing log has nowhere to report to
 			}
 		}))
 }

@@ -5,82 +5,8 @@ import (
 	"compress/zlib"
 	"encoding/binary"
 	"hash/crc32"
-	"image"
-	"image/color"
-	"image/gif"
-	"image/jpeg"
-	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 )
-
-// bimgTestdata is where the pictures of bimg's own tests are.
-var bimgTestdata = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg").Output()
-	return filepath.Join(strings.TrimSpace(string(out)), "testdata"), err
-})
-
-// picture reads one of bimg's test pictures.
-func picture(t *testing.T, name string) []byte {
-	t.Helper()
-	dir, err := bimgTestdata()
-	if err != nil {
-		t.Fatalf("go list -m github.com/h2non/bimg: %v", err)
-	}
-	b, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// noise is a picture that no other seed gives, and that does not compress.
-func noise(seed uint64, width, height int) *image.RGBA {
-	r := rand.New(rand.NewPCG(seed, 0))
-	img := image.NewRGBA(image.Rect(0, 0, width, height))
-	for i := range img.Pix {
-		img.Pix[i] = byte(r.Uint32())
-		if i%4 == 3 {
-			img.Pix[i] = 255
-		}
-	}
-	return img
-}
-
-func jpegOf(t *testing.T, img image.Image, quality int) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: quality}); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// small is a picture of its own for each seed, quickly worked.
-func small(t *testing.T, seed uint64) []byte {
-	t.Helper()
-	return jpegOf(t, noise(seed, 80, 60), 80)
-}
-
-// gifOf is an animation of equal frames.
-func gifOf(t *testing.T, width, height, frames int) []byte {
-	t.Helper()
-	frame := image.NewPaletted(image.Rect(0, 0, width, height), color.Palette{color.White, color.Black})
-	g := &gif.GIF{}
-	for range frames {
-		g.Image = append(g.Image, frame)
-		g.Delay = append(g.Delay, 5)
-	}
-	var b bytes.Buffer
-	if err := gif.EncodeAll(&b, g); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 // withJPEGSize is the JPEG with another size in its frame header.
 func withJPEGSize(t *testing.T, b []byte, width, height uint16) []byte {

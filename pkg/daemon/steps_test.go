@@ -10,24 +10,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
-	"github.com/optimizerd/optimizerd/pkg/daemon"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -230,100 +225,13 @@ func TestTheStepsAreThoseOfTheDocs(t *testing.T) {
 
 // Sources, and what is changed in the configuration.
 
-func smallOne(t *testing.T) []byte { return small(t, 70) }
+func smallOne(t *testing.T) []byte { return daemontest.SmallJPEG(t, 70) }
 func damaged(t *testing.T) []byte  { return smallOne(t)[:700] }
 func nothing(*testing.T) []byte    { return nil }
 
 func keepOriginals(c *config.Config) { c.Storage.KeepOriginals = true }
 func oneRung(c *config.Config) {
 	c.Ladder.Widths, c.Ladder.Formats = []int{64}, []ladder.Format{ladder.JPEG}
-}
-
-// world is a data folder, and what is around it.
-type world struct {
-	config   config.Config
-	source   []byte
-	daemon   string // its URL
-	origin   *httptest.Server
-	fetches  atomic.Int64
-	receiver *receiver
-	first    string // id of a set that was there before
-}
-
-func (l life) world(t *testing.T) *world {
-	t.Helper()
-	w := &world{source: l.source(t), receiver: receive(t, l.answer)}
-	w.origin = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.fetches.Add(1)
-		if w.source == nil {
-			http.NotFound(rw, r)
-			return
-		}
-		_, _ = rw.Write(w.source) // to a daemon that is killed
-	}))
-	t.Cleanup(w.origin.Close)
-	w.config = prepare(t, atHome, oneCodec, func(c *config.Config) {
-		c.Storage.Dir = t.TempDir()
-		if l.change != nil {
-			l.change(c)
-		}
-	}).config
-	if l.before != nil {
-		l.before(t, w)
-	}
-	return w
-}
-
-func (w *world) asItWas(c *config.Config) { *c = w.config }
-
-// firstSet uploads the picture, and has its original kept.
-func firstSet(t *testing.T, w *world) {
-	t.Helper()
-	s := start(t, w.asItWas)
-	w.first = s.upload(w.source).manifestOf(t, http.StatusCreated).ID
-	s.stop()
-}
-
-// forbidden kills the daemon of an upload before its webhook is sent, after
-// which its receiver is forbidden.
-func forbidden(t *testing.T, w *world) {
-	t.Helper()
-	anUpload.killAfter(t, w, anUpload.at("source deleted"))
-	w.config.Fetch.AllowPrivate = false
-}
-
-// post sends a request of which the answer may be cut off by a kill.
-func (w *world) post(path, prefer, body string) error {
-	r, err := http.NewRequest(http.MethodPost, w.daemon+path, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Prefer", prefer)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	answer, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusAccepted {
-		err = fmt.Errorf("%s: %s", res.Status, answer)
-	}
-	return err
-}
-
-func (w *world) order(input, options string) error {
-	return w.post("/jobs", "", fmt.Sprintf(`{"input":%q,"options":%s,"webhook_url":%q}`, input, options, w.receiver.URL))
-}
-
-// request asks for the picture at the origin.
-func request(options string) func(*world) error {
-	return func(w *world) error { return w.order(w.origin.URL+"/cat.jpg", options) }
-}
-
-// upload sends the picture itself.
-func upload(w *world) error {
-	return w.post("/v1/images?webhook_url="+w.receiver.URL, "respond-async", string(w.source))
 }
 
 // at is where a step first comes, -1 if it does not.
@@ -376,30 +284,30 @@ func (l life) messagesAgain(i int) []string {
 func (l life) undisturbed(t *testing.T) {
 	t.Helper()
 	w := l.world(t)
-	s := start(t, w.asItWas)
-	w.daemon = s.URL()
+	s := daemontest.Start(t, w.asItWas)
+	w.daemon = s.URL
 	if err := l.begin(w); err != nil {
 		t.Fatal(err)
 	}
 	last := l.steps[len(l.steps)-1].message
-	eventually(t, last, func() bool { return s.logged(last) > 0 })
-	s.stop()
-	if got, want := s.messages(), messages(l.steps); !slices.Equal(got, want) {
-		t.Fatalf("the log says\n  %s\nand the table\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	daemontest.Eventually(t, last, func() bool { return s.Logged(last) > 0 })
+	s.Stop()
+	if diff := cmp.Diff(messages(l.steps), loggedMessages(s)); diff != "" {
+		t.Fatalf("the log differs from the table (-table +log):\n%s", diff)
 	}
-	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
-		t.Fatalf("at the end there is %q, by the table %q", got, want)
+	if diff := cmp.Diff(l.diskAfter(len(l.steps)-1), w.disk(t)); diff != "" {
+		t.Fatalf("the files at the end differ (-table +disk):\n%s", diff)
 	}
 }
 
-// messages are those of the parts that work on jobs, since the start was over.
-func (s *server) messages() []string {
+// loggedMessages are those of the parts that work on jobs, since the start was over.
+func loggedMessages(s *daemontest.Server) []string {
 	var m []string
-	for _, e := range s.logs.All() {
+	for _, e := range s.Logs.All() {
 		switch {
 		case e.Message == "ready to serve":
 			m = nil
-		case slices.Contains([]string{"queue", "optimize", "publish", "notify"}, e.LoggerName):
+		case slices.Contains([]string{"queue", "jobs", "publish", "notify"}, e.LoggerName):
 			m = append(m, e.Message)
 		}
 	}
@@ -411,29 +319,29 @@ func (s *server) messages() []string {
 func (l life) killedAfter(t *testing.T, i int) {
 	w := l.world(t)
 	l.killAfter(t, w, i)
-	if got, want := w.disk(t), l.diskAfter(i); !slices.Equal(got, want) {
-		t.Errorf("after the kill there is %q, by the table %q", got, want)
+	if diff := cmp.Diff(l.diskAfter(i), w.disk(t)); diff != "" {
+		t.Errorf("the files after the kill differ (-table +disk):\n%s", diff)
 	}
 
-	s := start(t, w.asItWas)
-	w.daemon = s.URL()
+	s := daemontest.Start(t, w.asItWas)
+	w.daemon = s.URL
 	if i < l.at("job accepted") {
-		if got, want := w.disk(t), l.diskAfter(-1); !slices.Equal(got, want) {
-			t.Errorf("of what nobody was told there is still %q, want %q", got, want)
+		if diff := cmp.Diff(l.diskAfter(-1), w.disk(t)); diff != "" {
+			t.Errorf("the files of an upload that was not accepted are still there (-want +got):\n%s", diff)
 		}
 		if err := l.begin(w); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := l.messagesAgain(i)
-	eventually(t, "the next daemon has done the rest", func() bool { return len(s.messages()) >= len(want) })
-	if got, want := w.disk(t), l.diskAfter(len(l.steps)-1); !slices.Equal(got, want) {
-		t.Errorf("at the end there is %q, want %q", got, want)
+	daemontest.Eventually(t, "the next daemon has done the rest", func() bool { return len(loggedMessages(s)) >= len(want) })
+	if diff := cmp.Diff(l.diskAfter(len(l.steps)-1), w.disk(t)); diff != "" {
+		t.Errorf("the files at the end differ (-table +disk):\n%s", diff)
 	}
 	l.checkEnd(t, s, w, i)
-	s.stop()
-	if got := s.messages(); !slices.Equal(got, want) {
-		t.Errorf("the next daemon says\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	s.Stop()
+	if diff := cmp.Diff(want, loggedMessages(s), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("the log of the next daemon differs (-want +got):\n%s", diff)
 	}
 }
 
@@ -450,7 +358,7 @@ func (l life) killAfter(t *testing.T, w *world, i int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), daemontest.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), mortalEnv+"="+string(orders))
@@ -484,7 +392,7 @@ func cutOff(err error) bool {
 
 // checkEnd asks for the job as its client does, and holds what it did to the
 // outside against the table.
-func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
+func (l life) checkEnd(t *testing.T, s *daemontest.Server, w *world, killed int) {
 	t.Helper()
 	attempts, fetches, webhooks := 1, 0, 0
 	if killed >= l.at(inWork) && killed < l.at("job end recorded") {
@@ -504,20 +412,20 @@ func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
 	}
 
 	id := w.jobID(t)
-	a := s.get("/jobs/" + id)
+	a := s.Get("/jobs/" + id)
 	var j jobNews
-	if err := json.Unmarshal(a.body, &j); err != nil {
-		t.Fatalf("%s: %v", a.body, err)
+	if err := json.Unmarshal(a.Body, &j); err != nil {
+		t.Fatalf("%s: %v", a.Body, err)
 	}
 	status := "completed"
 	if l.code != "" {
 		status = "failed"
 	}
 	if a.StatusCode != http.StatusOK || j.Status != status || j.Error.Code != l.code || j.Attempts != attempts {
-		t.Errorf("got %s\nwant it %s (%s) at attempt %d", a.body, status, l.code, attempts)
+		t.Errorf("got %s\nwant it %s (%s) at attempt %d", a.Body, status, l.code, attempts)
 	}
 	if l.code == "" {
-		s.holdsOutput(j)
+		holdsOutput(s, j)
 	}
 	if got := int(w.fetches.Load()); got != fetches {
 		t.Errorf("the origin was asked %d times, want %d", got, fetches)
@@ -534,94 +442,17 @@ func (l life) checkEnd(t *testing.T, s *server, w *world, killed int) {
 }
 
 // holdsOutput holds the files of a job's output against their digests.
-func (s *server) holdsOutput(j jobNews) {
-	s.t.Helper()
+func holdsOutput(s *daemontest.Server, j jobNews) {
+	s.T.Helper()
 	if j.Output.Manifest.ID != "" {
 		for _, v := range j.Output.Manifest.Variants {
-			s.holdsFile(v)
+			s.CheckFile(v)
 		}
-		s.holdsFolder(j.Output.Manifest)
+		s.CheckDir(j.Output.Manifest)
 		return
 	}
-	digest := sha256.Sum256(s.get(j.Output.URL).body)
+	digest := sha256.Sum256(s.Get(j.Output.URL).Body)
 	if got := hex.EncodeToString(digest[:]); got != j.Output.SHA256 {
-		s.t.Errorf("%s has the digest %s, want %s", j.Output.URL, got, j.Output.SHA256)
+		s.T.Errorf("%s has the digest %s, want %s", j.Output.URL, got, j.Output.SHA256)
 	}
-}
-
-// roles are the names in the data folder that are others each time.
-var roles = []struct {
-	name *regexp.Regexp
-	role string
-}{
-	{regexp.MustCompile(`job_[0-9a-z]{26}\.json$`), "JOB"},
-	{regexp.MustCompile(`msg_[0-9a-z]{26}\.json$`), "WEBHOOK"},
-	{regexp.MustCompile(`[0-9]+\.part$`), "PART"},
-	{regexp.MustCompile(`[0-9a-f]{64}$`), "SOURCE"},
-	{regexp.MustCompile(`[0-9]+\.(jpg|webp)$`), "VARIANT"},
-	{regexp.MustCompile(`[a-z2-7]{26}-[0-9]+`), "SET"},
-	{regexp.MustCompile(`[a-z2-7]{26}`), "IMAGE"},
-}
-
-// disk lists the files in the data folder by their roles.
-func (w *world) disk(t *testing.T) []string {
-	t.Helper()
-	names := []string{}
-	err := filepath.WalkDir(w.config.Storage.Dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(w.config.Storage.Dir, path)
-		for _, r := range roles {
-			name = r.name.ReplaceAllString(name, r.role)
-		}
-		names = append(names, name)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// jobID is that of the one job that has ended.
-func (w *world) jobID(t *testing.T) string {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(w.config.Storage.Dir, "queue", "*", "job_*.json"))
-	if err != nil || len(paths) != 1 {
-		t.Fatalf("the records of jobs are %v (%v), want one", paths, err)
-	}
-	return strings.TrimSuffix(filepath.Base(paths[0]), ".json")
-}
-
-// mortal is a daemon in a process of its own, which kills itself.
-type mortal struct {
-	Config  config.Config
-	Message string // at the line of the log with this message
-	Nth     int    // of several, counted from 1
-}
-
-// mortalEnv makes this program such a daemon: see TestMain.
-const mortalEnv = "TEST_MORTAL_DAEMON"
-
-func liveAndDie(orders string) error {
-	var m mortal
-	if err := json.Unmarshal([]byte(orders), &m); err != nil {
-		return err
-	}
-	var seen atomic.Int64
-	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zapcore.DebugLevel)
-	log := zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
-		if e.Message == m.Message && seen.Add(1) == int64(m.Nth) {
-			return syscall.Kill(os.Getpid(), syscall.SIGKILL) // it does not return
-		}
-		return nil
-	}))
-	d, err := daemon.New(context.Background(), m.Config, log)
-	if err != nil {
-		return err
-	}
-	fmt.Println(d.URL())
-	return d.Run(context.Background())
 }

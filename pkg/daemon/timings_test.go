@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
@@ -26,9 +27,9 @@ func allFormats(c *config.Config) {
 
 func TestAManifestHasTheTimesOfItsStagesIfThatIsWished(t *testing.T) {
 	t.Parallel()
-	s := start(t, allFormats, func(c *config.Config) { c.Storage.KeepTimings, c.Codec.Threads = true, 1 })
-	a := s.upload(picture(t, "test_exif_canon.jpg"))
-	m := a.manifestOf(t, http.StatusCreated)
+	s := daemontest.Start(t, allFormats, func(c *config.Config) { c.Storage.KeepTimings, c.Codec.Threads = true, 1 })
+	a := s.Upload(daemontest.BimgImage(t, "test_exif_canon.jpg"))
+	m := a.Manifest(t, http.StatusCreated)
 	before := slices.DeleteFunc(slices.Clone(ladder.Stages), func(s ladder.Stage) bool { return s == ladder.StageSync })
 	if got, want := slices.Sorted(maps.Keys(m.Timings)), slices.Sorted(slices.Values(before)); !slices.Equal(got, want) {
 		t.Errorf("timings of %v, want %v", got, want)
@@ -57,7 +58,7 @@ func TestAManifestHasTheTimesOfItsStagesIfThatIsWished(t *testing.T) {
 		t.Errorf("Server-Timing is %q", got)
 	}
 	var kept manifest.Manifest
-	s.get("/files/"+m.ID+"/manifest.json").into(t, &kept, http.StatusOK)
+	s.Get("/files/"+m.ID+"/manifest.json").Decode(t, &kept, http.StatusOK)
 	if !maps.Equal(kept.Timings, m.Timings) {
 		t.Errorf("the answer has %v, the file %v", m.Timings, kept.Timings)
 	}
@@ -65,21 +66,21 @@ func TestAManifestHasTheTimesOfItsStagesIfThatIsWished(t *testing.T) {
 
 func TestTimesAreMetricsAndInNoManifestByDefault(t *testing.T) {
 	t.Parallel()
-	s, keeping := start(t, allFormats), start(t, allFormats, func(c *config.Config) { c.Storage.KeepTimings = true })
-	source := small(t, 90)
-	m := s.upload(source).manifestOf(t, http.StatusCreated)
+	s, keeping := daemontest.Start(t, allFormats), daemontest.Start(t, allFormats, func(c *config.Config) { c.Storage.KeepTimings = true })
+	source := daemontest.SmallJPEG(t, 90)
+	m := s.Upload(source).Manifest(t, http.StatusCreated)
 	if m.Timings != nil {
 		t.Errorf("the manifest has %v", m.Timings)
 	}
-	if with := keeping.upload(source).manifestOf(t, http.StatusCreated); with.ID != m.ID || with.Recipe != m.Recipe {
+	if with := keeping.Upload(source).Manifest(t, http.StatusCreated); with.ID != m.ID || with.Recipe != m.Recipe {
 		t.Errorf("with timings the set is %s of %s, without %s of %s", with.ID, with.Recipe, m.ID, m.Recipe)
 	}
 	for _, stage := range ladder.Stages {
 		series := `optimizerd_stage_seconds_count{stage="` + string(stage) + `"}`
-		eventually(t, series, func() bool { return s.metric(series) == 1 })
+		daemontest.Eventually(t, series, func() bool { return s.Metric(series) == 1 })
 	}
-	s.upload(source).manifestOf(t, http.StatusOK)
-	if n := s.metric(`optimizerd_stage_seconds_count{stage="decode"}`); n != 1 {
+	s.Upload(source).Manifest(t, http.StatusOK)
+	if n := s.Metric(`optimizerd_stage_seconds_count{stage="decode"}`); n != 1 {
 		t.Errorf("a set that was there counts as decoded: %v", n)
 	}
 }

@@ -5,44 +5,44 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
-	"mime/multipart"
 	"net/http"
 	"net/http/httptrace"
-	"net/textproto"
 	"net/url"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 func TestAnUploadBecomesALadderAndAManifest(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) { c.Ladder.Widths = []int{64, 128, 2048} })
+	s := daemontest.Start(t, func(c *config.Config) { c.Ladder.Widths = []int{64, 128, 2048} })
 	for _, tc := range []struct {
 		name string
-		want expected
+		want daemontest.Expected
 	}{
-		{"exif/Landscape_6.jpg", expected{format: "jpeg", width: 1600, height: 1200, frames: 1}}, // stored as 1200 × 1600
-		{"test_smart_crop.jpg", expected{format: "jpeg", width: 300, height: 300, frames: 1}},
-		{"test.png", expected{format: "png", width: 400, height: 300, frames: 1}},
-		{"test.webp", expected{format: "webp", width: 550, height: 368, frames: 1}},
-		{"test2.heic", expected{format: "heic", width: 1440, height: 960, frames: 1}},
+		{"exif/Landscape_6.jpg", daemontest.Expected{Format: "jpeg", Width: 1600, Height: 1200, Frames: 1}}, // stored as 1200 × 1600
+		{"test_smart_crop.jpg", daemontest.Expected{Format: "jpeg", Width: 300, Height: 300, Frames: 1}},
+		{"test.png", daemontest.Expected{Format: "png", Width: 400, Height: 300, Frames: 1}},
+		{"test.webp", daemontest.Expected{Format: "webp", Width: 550, Height: 368, Frames: 1}},
+		{"test2.heic", daemontest.Expected{Format: "heic", Width: 1440, Height: 960, Frames: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			tc.want.source = picture(t, tc.name)
-			a := s.upload(tc.want.source)
-			m := a.manifestOf(t, http.StatusCreated)
+			tc.want.Source = daemontest.BimgImage(t, tc.name)
+			a := s.Upload(tc.want.Source)
+			m := a.Manifest(t, http.StatusCreated)
 			if got, want := a.Header.Get("Location"), "/v1/images/"+m.ID; got != want {
 				t.Errorf("Location is %q, want %q", got, want)
 			}
-			s.holds(m, tc.want)
-			thumbhashText(t, a.body)
-			if got := s.get(a.Header.Get("Location")); !bytes.Equal(got.body, a.body) {
-				t.Errorf("GET of the Location gives\n%s, the upload gave\n%s", got.body, a.body)
+			s.CheckManifest(m, tc.want)
+			thumbhashText(t, a.Body)
+			if got := s.Get(a.Header.Get("Location")); !bytes.Equal(got.Body, a.Body) {
+				t.Errorf("GET of the Location gives\n%s, the upload gave\n%s", got.Body, a.Body)
 			}
 		})
 	}
@@ -50,33 +50,33 @@ func TestAnUploadBecomesALadderAndAManifest(t *testing.T) {
 
 func TestEveryFormatOfTheLadderIsMadeInTheConfiguredOrder(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) {
+	s := daemontest.Start(t, func(c *config.Config) {
 		c.Ladder.Widths = []int{64}
 		c.Ladder.Formats = []ladder.Format{ladder.AVIF, ladder.JPEG, ladder.WebP}
 	})
-	source := picture(t, "test.jpg")
-	s.holds(s.upload(source).manifestOf(t, http.StatusCreated), expected{source: source, format: "jpeg", width: 1680, height: 1050, frames: 1})
+	source := daemontest.BimgImage(t, "test.jpg")
+	s.CheckManifest(s.Upload(source).Manifest(t, http.StatusCreated), daemontest.Expected{Source: source, Format: "jpeg", Width: 1680, Height: 1050, Frames: 1})
 }
 
 func TestAFormIsTakenLikeARawBody(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	source := picture(t, "test.webp")
-	contentType, form := formOf(t, part{"picture", "cat.webp", source})
-	m := s.post(form, contentType).manifestOf(t, http.StatusCreated)
-	s.holds(m, expected{source: source, filename: "cat.webp", format: "webp", width: 550, height: 368, frames: 1})
-	if again := s.upload(source).manifestOf(t, http.StatusOK); again.ID != m.ID {
+	s := daemontest.Start(t)
+	source := daemontest.BimgImage(t, "test.webp")
+	contentType, form := daemontest.Form(t, daemontest.Part{Name: "picture", Filename: "cat.webp", Data: source})
+	m := s.UploadForm(form, contentType).Manifest(t, http.StatusCreated)
+	s.CheckManifest(m, daemontest.Expected{Source: source, Filename: "cat.webp", Format: "webp", Width: 550, Height: 368, Frames: 1})
+	if again := s.Upload(source).Manifest(t, http.StatusOK); again.ID != m.ID {
 		t.Errorf("raw, the same picture is %s, in a form it was %s", again.ID, m.ID)
 	}
 }
 
 func TestTheContentTypeIsNotBelieved(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	source := picture(t, "test_exif_canon.jpg")
+	s := daemontest.Start(t)
+	source := daemontest.BimgImage(t, "test_exif_canon.jpg")
 	for i, contentType := range []string{"image/png", "text/html", "application/x-www-form-urlencoded", "junk;;;", ""} {
-		a := s.upload(append(source, byte(i)), header("Content-Type", contentType))
-		if m := a.manifestOf(t, http.StatusCreated); m.Source.Format != "jpeg" {
+		a := s.Upload(append(source, byte(i)), daemontest.Header("Content-Type", contentType))
+		if m := a.Manifest(t, http.StatusCreated); m.Source.Format != "jpeg" {
 			t.Errorf("sent as %q, a JPEG is %s", contentType, m.Source.Format)
 		}
 	}
@@ -84,40 +84,41 @@ func TestTheContentTypeIsNotBelieved(t *testing.T) {
 
 func TestARepeatedUploadIsNoWork(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	source := small(t, 1)
-	first := s.upload(source)
-	m := first.manifestOf(t, http.StatusCreated)
+	s := daemontest.Start(t)
+	source := daemontest.SmallJPEG(t, 1)
+	first := s.Upload(source)
+	m := first.Manifest(t, http.StatusCreated)
 	for range 3 {
-		again := s.upload(source)
-		if got := again.manifestOf(t, http.StatusOK); !reflect.DeepEqual(got, m) {
-			t.Errorf("got %+v, the first time %+v", got, m)
+		again := s.Upload(source)
+		if diff := cmp.Diff(m, again.Manifest(t, http.StatusOK)); diff != "" {
+			t.Errorf("the manifest differs (-first +again):\n%s", diff)
 		}
 		if got, want := again.Header.Get("Location"), "/v1/images/"+m.ID; got != want {
 			t.Errorf("Location is %q, want %q", got, want)
 		}
 	}
-	if n := s.metric(`optimizerd_jobs_total{result="ok"}`); n != 1 {
-		t.Errorf("%v jobs were done, want 1", n)
+	daemontest.Eventually(t, "one job counts as done", func() bool { return s.Metric(`optimizerd_jobs_total{result="ok"}`) > 0 })
+	if n := s.Logged("published"); n != 1 {
+		t.Errorf("%v sets were made, want 1", n)
 	}
-	s.holdsFolder(m)
+	s.CheckDir(m)
 }
 
 func TestIdenticalUploadsAtOnceAreWorkedOnce(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 20} {
-		s := start(t, oneCodec)
-		_, thaw := s.freeze() // until all are on their way
-		source := small(t, 2)
+		s := daemontest.Start(t, daemontest.OneCodec)
+		_, thaw := s.Freeze() // until all are on their way
+		source := daemontest.SmallJPEG(t, 2)
 		var sent, done sync.WaitGroup
-		answers := make([]answer, n)
+		answers := make([]daemontest.Answer, n)
 		for i := range n {
 			sent.Add(1)
 			wrote := sync.OnceFunc(sent.Done)
 			done.Go(func() {
 				defer wrote()
 				var err error
-				answers[i], err = s.try(http.MethodPost, "/v1/images", bytes.NewReader(source), func(r *http.Request) {
+				answers[i], err = s.Try(http.MethodPost, "/v1/images", bytes.NewReader(source), func(r *http.Request) {
 					trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { wrote() }}
 					*r = *r.WithContext(httptrace.WithClientTrace(r.Context(), trace))
 				})
@@ -132,42 +133,42 @@ func TestIdenticalUploadsAtOnceAreWorkedOnce(t *testing.T) {
 		statuses := make(map[int]int)
 		for _, a := range answers {
 			statuses[a.StatusCode]++
-			if !bytes.Equal(a.body, answers[0].body) {
-				t.Errorf("two manifests:\n%s\n%s", a.body, answers[0].body)
+			if !bytes.Equal(a.Body, answers[0].Body) {
+				t.Errorf("two manifests:\n%s\n%s", a.Body, answers[0].Body)
 			}
 		}
 		if statuses[http.StatusCreated] != 1 || statuses[http.StatusOK] != n-1 {
 			t.Errorf("%d uploads: statuses %v, want one 201 and the others 200", n, statuses)
 		}
-		if s.logged("published") != 1 || s.metric(`optimizerd_jobs_total{result="ok"}`) != 1 {
-			t.Errorf("%d uploads were worked %d times", n, s.logged("published"))
+		if s.Logged("published") != 1 {
+			t.Errorf("%d uploads were worked %d times", n, s.Logged("published"))
 		}
-		s.holdsFolder(answers[0].manifestOf(t, http.StatusCreated, http.StatusOK))
+		s.CheckDir(answers[0].Manifest(t, http.StatusCreated, http.StatusOK))
 	}
 }
 
 func TestUploadsOfDifferentPicturesAtOnce(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config.Config) { c.Codec.Processes = 2 })
+	s := daemontest.Start(t, func(c *config.Config) { c.Codec.Processes = 2 })
 	var done sync.WaitGroup
 	for i := range 12 {
-		source := small(t, uint64(100+i))
+		source := daemontest.SmallJPEG(t, uint64(100+i))
 		done.Go(func() {
-			a, err := s.try(http.MethodPost, "/v1/images", bytes.NewReader(source))
+			a, err := s.Try(http.MethodPost, "/v1/images", bytes.NewReader(source))
 			if err != nil || a.StatusCode != http.StatusCreated {
-				t.Errorf("upload %d: %v %s", i, err, a.body)
+				t.Errorf("upload %d: %v %s", i, err, a.Body)
 			}
 		})
 	}
 	done.Wait()
-	if n := len(s.names("files")); n != 12+1 { // and .staging
+	if n := len(s.Names("files")); n != 12+1 { // and .staging
 		t.Errorf("%d folders, want 13", n)
 	}
 }
 
 func TestContentDigestIsVerified(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := daemontest.Start(t)
 	sha256Of := func(b []byte) string {
 		d := sha256.Sum256(b)
 		return base64.StdEncoding.EncodeToString(d[:])
@@ -192,31 +193,29 @@ func TestContentDigestIsVerified(t *testing.T) {
 		{"not a dictionary", func([]byte) string { return "=?=" }, "invalid_request"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			source := small(t, uint64(200+i))
-			contentType, form := formOf(t, part{"f", "a.jpg", append(source, 0)})
-			for kind, a := range map[string]answer{
-				"raw":  s.upload(source, header("Content-Digest", tc.digest(source))),
-				"form": s.post(form, contentType, header("Content-Digest", tc.digest(form))),
+			source := daemontest.SmallJPEG(t, uint64(200+i))
+			contentType, form := daemontest.Form(t, daemontest.Part{Name: "f", Filename: "a.jpg", Data: append(source, 0)})
+			for kind, a := range map[string]daemontest.Answer{
+				"raw":  s.Upload(source, daemontest.Header("Content-Digest", tc.digest(source))),
+				"form": s.UploadForm(form, contentType, daemontest.Header("Content-Digest", tc.digest(form))),
 			} {
 				if tc.code != "" {
-					a.is(t, tc.code)
+					a.CheckProblem(t, tc.code)
 				} else if a.StatusCode != http.StatusCreated {
-					t.Errorf("%s: got %s %s, want 201", kind, a.Status, a.body)
+					t.Errorf("%s: got %s %s, want 201", kind, a.Status, a.Body)
 				}
 			}
-			if left := s.names("spool"); len(left) > 0 {
-				t.Errorf("the spool keeps %v", left)
-			}
+			s.CheckEmpty("spool")
 		})
 	}
-	if n := s.logged("published"); n != 6 {
+	if n := s.Logged("published"); n != 6 {
 		t.Errorf("%d sets were made, want the 6 of the accepted ones", n)
 	}
 }
 
 func TestTheFilenameIsKeptToBeShownAndNothingElse(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := daemontest.Start(t)
 	for i, tc := range []struct{ sent, want string }{
 		{"cat.jpg", "cat.jpg"},
 		{"Ünïcödé 猫.jpg", "Ünïcödé 猫.jpg"},
@@ -230,16 +229,16 @@ func TestTheFilenameIsKeptToBeShownAndNothingElse(t *testing.T) {
 		{strings.Repeat("x", 300), strings.Repeat("x", 255)},
 		{strings.Repeat("ü", 300), strings.Repeat("ü", 127)},
 	} {
-		source := small(t, uint64(300+i))
-		a := s.request(http.MethodPost, "/v1/images?filename="+url.QueryEscape(tc.sent), bytes.NewReader(source))
-		if got := a.manifestOf(t, http.StatusCreated).Source.Filename; got != tc.want {
+		source := daemontest.SmallJPEG(t, uint64(300+i))
+		a := s.Request(http.MethodPost, "/v1/images?filename="+url.QueryEscape(tc.sent), bytes.NewReader(source))
+		if got := a.Manifest(t, http.StatusCreated).Source.Filename; got != tc.want {
 			t.Errorf("filename=%q is kept as %q, want %q", tc.sent, got, tc.want)
 		}
 		if strings.ContainsAny(tc.sent, "\r\n\x00") {
 			continue // such a part cannot be sent
 		}
-		contentType, form := formOf(t, part{"f", tc.sent, append(source, 0)})
-		if got := s.post(form, contentType).manifestOf(t, http.StatusCreated).Source.Filename; got != tc.want && tc.sent != "/" {
+		contentType, form := daemontest.Form(t, daemontest.Part{Name: "f", Filename: tc.sent, Data: append(source, 0)})
+		if got := s.UploadForm(form, contentType).Manifest(t, http.StatusCreated).Source.Filename; got != tc.want && tc.sent != "/" {
 			t.Errorf("a part's filename %q is kept as %q, want %q", tc.sent, got, tc.want)
 		}
 	}
@@ -247,14 +246,14 @@ func TestTheFilenameIsKeptToBeShownAndNothingElse(t *testing.T) {
 
 func TestAFormMustBeOneFile(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	good := picture(t, "test_exif_canon.jpg")
-	form := func(parts ...part) func() (string, []byte) {
-		return func() (string, []byte) { return formOf(t, parts...) }
+	s := daemontest.Start(t)
+	good := daemontest.BimgImage(t, "test_exif_canon.jpg")
+	form := func(parts ...daemontest.Part) func() (string, []byte) {
+		return func() (string, []byte) { return daemontest.Form(t, parts...) }
 	}
 	cut := func(n int) func() (string, []byte) {
 		return func() (string, []byte) {
-			contentType, b := formOf(t, part{"f", "a.jpg", good})
+			contentType, b := daemontest.Form(t, daemontest.Part{Name: "f", Filename: "a.jpg", Data: good})
 			return contentType, b[:len(b)-n]
 		}
 	}
@@ -263,46 +262,41 @@ func TestAFormMustBeOneFile(t *testing.T) {
 		form func() (contentType string, body []byte)
 	}{
 		{"no part", form()},
-		{"two files", form(part{"a", "a.jpg", good}, part{"b", "b.jpg", good})},
-		{"a text field", form(part{"a", "", good})},
-		{"a text field after the file", form(part{"a", "a.jpg", good}, part{"b", "", []byte("x")})},
-		{"an empty file", form(part{"a", "a.jpg", nil})},
+		{"two files", form(daemontest.Part{Name: "a", Filename: "a.jpg", Data: good}, daemontest.Part{Name: "b", Filename: "b.jpg", Data: good})},
+		{"a text field", form(daemontest.Part{Name: "a", Filename: "", Data: good})},
+		{"an empty file", form(daemontest.Part{Name: "a", Filename: "a.jpg", Data: nil})},
 		{"no closing boundary", cut(40)},
 		{"cut within the file", cut(2000)},
 		{"another boundary than declared", func() (string, []byte) {
-			_, b := formOf(t, part{"f", "a.jpg", good})
+			_, b := daemontest.Form(t, daemontest.Part{Name: "f", Filename: "a.jpg", Data: good})
 			return "multipart/form-data; boundary=else", b
 		}},
 		{"no boundary declared", func() (string, []byte) {
-			_, b := formOf(t, part{"f", "a.jpg", good})
+			_, b := daemontest.Form(t, daemontest.Part{Name: "f", Filename: "a.jpg", Data: good})
 			return "multipart/form-data", b
 		}},
 		{"nothing", func() (string, []byte) { return "multipart/form-data; boundary=b", nil }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			contentType, body := tc.form()
-			s.post(body, contentType).is(t, "invalid_request")
-			if left := s.leftovers(); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
-			}
+			s.UploadForm(body, contentType).CheckProblem(t, "invalid_request")
+			s.CheckNothingLeft()
 		})
 	}
-	s.serves()
+	s.CheckServes()
 }
 
 func TestAQueryParameterThatNobodyKnowsIsAnError(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := daemontest.Start(t)
 	for _, path := range []string{"/v1/images?width=100", "/v1/images?filename=a&Filename=b"} {
-		p := s.request(http.MethodPost, path, bytes.NewReader(picture(t, "test_exif_canon.jpg"))).is(t, "invalid_request")
+		p := s.Request(http.MethodPost, path, bytes.NewReader(daemontest.BimgImage(t, "test_exif_canon.jpg"))).CheckProblem(t, "invalid_request")
 		if !strings.Contains(p.Detail, "query parameter") {
 			t.Errorf("detail %q does not say what is wrong", p.Detail)
 		}
 	}
-	s.get("/v1/images?page=2").is(t, "invalid_request")
-	if left := s.leftovers(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	s.Get("/v1/images?page=2").CheckProblem(t, "invalid_request")
+	s.CheckNothingLeft()
 }
 
 func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
@@ -316,10 +310,10 @@ func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*config.Config)
-		option option
+		option daemontest.Option
 		want   string // of the URLs; "" is the daemon's own address
 	}{
-		{"the request's host", func(*config.Config) {}, host, "http://images.local:8080"},
+		{"the request's host", func(c *config.Config) { c.HTTP.AllowedHosts = []string{"images.local"} }, host, "http://images.local:8080"},
 		{"nobody is trusted", func(*config.Config) {}, forwarded, ""},
 		{"another network is trusted", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"10.0.0.0/8"} }, forwarded, ""},
 		{"the proxy is trusted", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"10.0.0.0/8", "127.0.0.1/32"} }, forwarded, "https://img.example.com"},
@@ -329,19 +323,19 @@ func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
 		}, forwarded, "https://cdn.example.org/img"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := start(t, tc.change)
+			s := daemontest.Start(t, tc.change)
 			want := tc.want
 			if want == "" {
-				want = s.URL()
+				want = s.URL
 			}
-			m := s.upload(small(t, 4), tc.option).manifestOf(t, http.StatusCreated)
+			m := s.Upload(daemontest.SmallJPEG(t, 4), tc.option).Manifest(t, http.StatusCreated)
 			for _, v := range m.Variants {
 				if v.URL != want+"/files/"+v.Key {
 					t.Errorf("url is %s, want %s/files/%s", v.URL, want, v.Key)
 				}
 			}
-			if got := s.get("/v1/images/"+m.ID, tc.option).manifestOf(t, http.StatusOK); !reflect.DeepEqual(got, m) {
-				t.Errorf("GET gives %+v, the upload gave %+v", got, m)
+			if diff := cmp.Diff(m, s.Get("/v1/images/"+m.ID, tc.option).Manifest(t, http.StatusOK)); diff != "" {
+				t.Errorf("the manifest differs (-upload +GET):\n%s", diff)
 			}
 		})
 	}
@@ -349,51 +343,16 @@ func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
 
 func TestAnotherRecipeGivesAnotherSet(t *testing.T) {
 	t.Parallel()
-	s := start(t)
-	source := small(t, 5)
-	first := s.upload(source).manifestOf(t, http.StatusCreated)
-	s.stop()
-	other := start(t, s.sameFolder, func(c *config.Config) { c.Ladder.Quality.JPEG = 50 })
-	second := other.upload(source).manifestOf(t, http.StatusCreated)
+	s := daemontest.Start(t)
+	source := daemontest.SmallJPEG(t, 5)
+	first := s.Upload(source).Manifest(t, http.StatusCreated)
+	s.Stop()
+	other := daemontest.Start(t, s.SameDir, func(c *config.Config) { c.Ladder.Quality.JPEG = 50 })
+	second := other.Upload(source).Manifest(t, http.StatusCreated)
 	if first.ID == second.ID || first.Recipe == second.Recipe {
 		t.Errorf("ids %s and %s, recipes %s and %s; want both to differ", first.ID, second.ID, first.Recipe, second.Recipe)
 	}
-	if a := other.get("/files/" + first.Variants[0].Key); a.StatusCode != http.StatusOK {
+	if a := other.Get("/files/" + first.Variants[0].Key); a.StatusCode != http.StatusOK {
 		t.Errorf("the old URL gives %s, want 200", a.Status)
 	}
-}
-
-// part is one part of a form; a file if it has a filename.
-type part struct {
-	name, filename string
-	data           []byte
-}
-
-func formOf(t *testing.T, parts ...part) (contentType string, body []byte) {
-	t.Helper()
-	var b bytes.Buffer
-	w := multipart.NewWriter(&b)
-	for _, p := range parts {
-		disposition := `form-data; name="` + p.name + `"`
-		if p.filename != "" {
-			disposition += `; filename="` + strings.ReplaceAll(p.filename, `\`, `\\`) + `"`
-		}
-		pw, err := w.CreatePart(textproto.MIMEHeader{"Content-Disposition": {disposition}, "Content-Type": {"text/plain"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := pw.Write(p.data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return w.FormDataContentType(), b.Bytes()
-}
-
-// post sends a body of this type to /v1/images.
-func (s *server) post(body []byte, contentType string, options ...option) answer {
-	s.t.Helper()
-	return s.request(http.MethodPost, "/v1/images", bytes.NewReader(body), append(options, header("Content-Type", contentType))...)
 }

@@ -13,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
 // neverAnswered are the answers of the document that no test can provoke, and
@@ -25,133 +29,187 @@ var neverAnswered = map[string]string{
 	"POST /jobs 503":        "the same",
 }
 
-// The suite fails on an answer that the document has not. Here is the other
-// half: the document has no answer that cannot be had.
-func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
-	t.Parallel()
+// provoked are answers by "METHOD path status" of the document, and how to get
+// them.
+type provoked map[string]func() daemontest.Answer
+
+// walker has the daemons that between them give every answer of the document.
+type walker struct {
+	t        *testing.T
+	s        *daemontest.Server
+	full     *daemontest.Server
+	noSpace  *daemontest.Server
+	damaged  *daemontest.Server
+	cutsOff  *daemontest.Server // clients that pause
+	with     daemontest.Option  // the token of s
+	image    manifest.Manifest  // of a set of s
+	file     string             // one of its files
+	imageJob string             // a request for a job of it
+}
+
+const noID = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+func newWalker(t *testing.T) *walker {
+	t.Helper()
 	const token = "the-token"
-	const noID = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
-	with := header("Authorization", "Bearer "+token)
-	s := start(t, func(c *config.Config) {
+	w := &walker{t: t, with: daemontest.Header("Authorization", "Bearer "+token)}
+	w.s = daemontest.Start(t, func(c *config.Config) {
 		c.Auth.Tokens = []config.Secret{token}
 		c.Storage.KeepOriginals = true
-		c.HTTP.BodyIdle = time.Second
 	}, limitBytes(1<<20))
-	full, noSpace, damaged := fullDaemon(t), start(t, noSpaceLeft), damagedDaemon(t)
-	m := s.upload(small(t, 70), with).manifestOf(t, http.StatusCreated)
-	file := "/files/" + m.Variants[0].Key
-	imageJob := `{"input": "image:` + m.ID + `", "options": {"width": 10}}`
+	w.cutsOff = daemontest.Start(t, func(c *config.Config) { c.HTTP.BodyIdle = time.Second })
+	w.full, w.noSpace, w.damaged = fullDaemon(t), daemontest.Start(t, noSpaceLeft), damagedDaemon(t)
+	w.image = w.s.Upload(daemontest.SmallJPEG(t, 70), w.with).Manifest(t, http.StatusCreated)
+	w.file = "/files/" + w.image.Variants[0].Key
+	w.imageJob = `{"input": "image:` + w.image.ID + `", "options": {"width": 10}}`
+	return w
+}
 
-	get := func(s *server, path string, options ...option) func() answer {
-		return func() answer { return s.get(path, append(options, with)...) }
+func (w *walker) get(s *daemontest.Server, path string, options ...daemontest.Option) func() daemontest.Answer {
+	return func() daemontest.Answer { return s.Get(path, append(options, w.with)...) }
+}
+
+func (w *walker) anonymous(method, path string) func() daemontest.Answer {
+	return func() daemontest.Answer { return w.s.Request(method, path, nil) }
+}
+
+func (w *walker) upload(s *daemontest.Server, body []byte, options ...daemontest.Option) func() daemontest.Answer {
+	return func() daemontest.Answer { return s.Upload(body, append(options, w.with)...) }
+}
+
+func (w *walker) order(s *daemontest.Server, body string) func() daemontest.Answer {
+	return func() daemontest.Answer { return s.PostJob(body, w.with) }
+}
+
+func (w *walker) stalled(path string) func() daemontest.Answer {
+	return func() daemontest.Answer {
+		conn := w.cutsOff.Dial(w.t)
+		conn.Begin(http.MethodPost, path, daemontest.ContentLength(1000), "Content-Type: application/json")
+		return conn.Answer()
 	}
-	anonymous := func(method, path string) func() answer {
-		return func() answer { return s.request(method, path, nil) }
+}
+
+func (w *walker) ofImages() provoked {
+	return provoked{
+		"POST /v1/images 200": w.upload(w.s, daemontest.SmallJPEG(w.t, 70)),
+		"POST /v1/images 201": w.upload(w.s, daemontest.SmallJPEG(w.t, 71)),
+		"POST /v1/images 202": w.upload(w.s, daemontest.SmallJPEG(w.t, 72), daemontest.Header("Prefer", "respond-async")),
+		"POST /v1/images 400": w.upload(w.s, nil),
+		"POST /v1/images 401": w.anonymous(http.MethodPost, "/v1/images"),
+		"POST /v1/images 408": w.stalled("/v1/images"),
+		"POST /v1/images 413": w.upload(w.s, make([]byte, 2<<20)),
+		"POST /v1/images 415": w.upload(w.s, []byte("text")),
+		"POST /v1/images 422": w.upload(w.s, jpegHeader(w.t, daemontest.SmallJPEG(w.t, 73))),
+		"POST /v1/images 429": w.upload(w.full, daemontest.SmallJPEG(w.t, 74)),
+		"POST /v1/images 500": w.upload(w.damaged, daemontest.SmallJPEG(w.t, 74)),
+		"POST /v1/images 507": w.upload(w.noSpace, daemontest.SmallJPEG(w.t, 74)),
+
+		"GET /v1/images 200": w.get(w.s, "/v1/images?limit=1"),
+		"GET /v1/images 400": w.get(w.s, "/v1/images?limit=0"),
+		"GET /v1/images 401": w.anonymous(http.MethodGet, "/v1/images"),
+
+		"GET /v1/images/{id} 200": w.get(w.s, "/v1/images/"+w.image.ID),
+		"GET /v1/images/{id} 401": w.anonymous(http.MethodGet, "/v1/images/"+w.image.ID),
+		"GET /v1/images/{id} 404": w.get(w.s, "/v1/images/"+noID),
+		"GET /v1/images/{id} 500": w.get(w.damaged, "/v1/images/"+noID),
+
+		"DELETE /v1/images/{id} 204": func() daemontest.Answer { return w.s.Request(http.MethodDelete, "/v1/images/"+noID, nil, w.with) },
+		"DELETE /v1/images/{id} 401": w.anonymous(http.MethodDelete, "/v1/images/"+noID),
+		"DELETE /v1/images/{id} 500": func() daemontest.Answer { return w.damaged.Request(http.MethodDelete, "/v1/images/"+noID, nil) },
 	}
-	upload := func(s *server, body []byte, options ...option) func() answer {
-		return func() answer { return s.upload(body, append(options, with)...) }
-	}
-	order := func(s *server, body string) func() answer {
-		return func() answer { return s.request(http.MethodPost, "/jobs", strings.NewReader(body), with) }
-	}
-	stalled := func(path string) func() answer {
-		return func() answer {
-			w := s.dial(t)
-			w.begin(http.MethodPost, path, contentLength(1000), "Authorization: Bearer "+token)
-			return w.answer()
-		}
-	}
+}
 
-	provoked := map[string]func() answer{
-		"POST /v1/images 200": upload(s, small(t, 70)),
-		"POST /v1/images 201": upload(s, small(t, 71)),
-		"POST /v1/images 202": upload(s, small(t, 72), header("Prefer", "respond-async")),
-		"POST /v1/images 400": upload(s, nil),
-		"POST /v1/images 401": anonymous(http.MethodPost, "/v1/images"),
-		"POST /v1/images 408": stalled("/v1/images"),
-		"POST /v1/images 413": upload(s, make([]byte, 2<<20)),
-		"POST /v1/images 415": upload(s, []byte("text")),
-		"POST /v1/images 422": upload(s, jpegHeader(t, small(t, 73)), header("Prefer", "wait=20")),
-		"POST /v1/images 429": upload(full, small(t, 74)),
-		"POST /v1/images 500": upload(damaged, small(t, 74)),
-		"POST /v1/images 507": upload(noSpace, small(t, 74)),
-
-		"GET /v1/images 200": get(s, "/v1/images?limit=1"),
-		"GET /v1/images 400": get(s, "/v1/images?limit=0"),
-		"GET /v1/images 401": anonymous(http.MethodGet, "/v1/images"),
-
-		"GET /v1/images/{id} 200": get(s, "/v1/images/"+m.ID),
-		"GET /v1/images/{id} 401": anonymous(http.MethodGet, "/v1/images/"+m.ID),
-		"GET /v1/images/{id} 404": get(s, "/v1/images/"+noID),
-		"GET /v1/images/{id} 500": get(damaged, "/v1/images/"+noID),
-
-		"DELETE /v1/images/{id} 204": func() answer { return s.request(http.MethodDelete, "/v1/images/"+noID, nil, with) },
-		"DELETE /v1/images/{id} 401": anonymous(http.MethodDelete, "/v1/images/"+noID),
-		"DELETE /v1/images/{id} 500": func() answer { return damaged.request(http.MethodDelete, "/v1/images/"+noID, nil) },
-
-		"POST /jobs 202": order(s, imageJob),
-		"POST /jobs 400": order(s, `{"input": ""}`),
-		"POST /jobs 401": anonymous(http.MethodPost, "/jobs"),
-		"POST /jobs 404": order(s, `{"input": "image:`+noID+`"}`),
-		"POST /jobs 408": stalled("/jobs"),
-		"POST /jobs 413": order(s, strings.Repeat(" ", 65<<10)),
-		"POST /jobs 422": order(s, `{"input": "https://cdn.example.com/cat.jpg", "options": {"width": 100000}}`),
-		"POST /jobs 429": order(full, `{"input": "https://cdn.example.com/cat.jpg"}`),
-		"POST /jobs 500": order(damaged, `{"input": "https://cdn.example.com/cat.jpg"}`),
-		"POST /jobs 507": order(noSpace, `{"input": "https://cdn.example.com/cat.jpg"}`),
-
-		"GET /jobs/{id} 200": func() answer {
-			return s.get(order(s, imageJob)().Header.Get("Location"), header("Prefer", "wait=20"), with)
+func (w *walker) ofJobs() provoked {
+	return provoked{
+		"POST /jobs 202": w.order(w.s, w.imageJob),
+		"POST /jobs 400": w.order(w.s, `{"input": ""}`),
+		"POST /jobs 401": w.anonymous(http.MethodPost, "/jobs"),
+		"POST /jobs 404": w.order(w.s, `{"input": "image:`+noID+`"}`),
+		"POST /jobs 408": w.stalled("/jobs"),
+		"POST /jobs 415": func() daemontest.Answer {
+			return w.s.Request(http.MethodPost, "/jobs", strings.NewReader("{}"), w.with)
 		},
-		"GET /jobs/{id} 401": anonymous(http.MethodGet, "/jobs/"+damagedJob),
-		"GET /jobs/{id} 404": get(s, "/jobs/"+damagedJob),
-		"GET /jobs/{id} 500": get(damaged, "/jobs/"+damagedJob),
+		"POST /jobs 413": w.order(w.s, strings.Repeat(" ", 65<<10)),
+		"POST /jobs 422": w.order(w.s, `{"input": "https://cdn.example.com/cat.jpg", "options": {"width": 100000}}`),
+		"POST /jobs 429": w.order(w.full, `{"input": "https://cdn.example.com/cat.jpg"}`),
+		"POST /jobs 500": w.order(w.damaged, `{"input": "https://cdn.example.com/cat.jpg"}`),
+		"POST /jobs 507": w.order(w.noSpace, `{"input": "https://cdn.example.com/cat.jpg"}`),
 
-		"GET /files/{id}/{name} 200": get(s, file),
-		"GET /files/{id}/{name} 206": get(s, file, header("Range", "bytes=0-9")),
-		"GET /files/{id}/{name} 304": get(s, file, header("If-None-Match", "*")),
-		"GET /files/{id}/{name} 401": anonymous(http.MethodGet, file),
-		"GET /files/{id}/{name} 404": get(s, "/files/"+m.ID+"/1.webp"),
-		"GET /files/{id}/{name} 412": get(s, file, header("If-Match", `"x"`)),
-		"GET /files/{id}/{name} 416": get(s, file, header("Range", "bytes=1000000-")),
-		"GET /files/{id}/{name} 500": get(damaged, "/files/"+noID+"/manifest.json"),
-
-		"GET /openapi.json 200": get(s, "/openapi.json"),
-		"GET /openapi.json 401": anonymous(http.MethodGet, "/openapi.json"),
-		"GET /healthz 200":      anonymous(http.MethodGet, "/healthz"),
-		"GET /readyz 200":       anonymous(http.MethodGet, "/readyz"),
-		"GET /readyz 503":       get(noSpace, "/readyz"),
+		"GET /jobs/{id} 200": func() daemontest.Answer {
+			return w.s.Get(w.order(w.s, w.imageJob)().Header.Get("Location"), daemontest.Header("Prefer", "wait=60"), w.with)
+		},
+		"GET /jobs/{id} 401": w.anonymous(http.MethodGet, "/jobs/"+damagedJob),
+		"GET /jobs/{id} 404": w.get(w.s, "/jobs/"+damagedJob),
+		"GET /jobs/{id} 500": w.get(w.damaged, "/jobs/"+damagedJob),
 	}
+}
 
-	guarded, e := behindAccess(t)
+func (w *walker) ofFilesAndTheRest() provoked {
+	return provoked{
+		"GET /files/{id}/{name} 200": w.get(w.s, w.file),
+		"GET /files/{id}/{name} 206": w.get(w.s, w.file, daemontest.Header("Range", "bytes=0-9")),
+		"GET /files/{id}/{name} 304": w.get(w.s, w.file, daemontest.Header("If-None-Match", "*")),
+		"GET /files/{id}/{name} 401": w.anonymous(http.MethodGet, w.file),
+		"GET /files/{id}/{name} 404": w.get(w.s, "/files/"+w.image.ID+"/1.webp"),
+		"GET /files/{id}/{name} 412": w.get(w.s, w.file, daemontest.Header("If-Match", `"x"`)),
+		"GET /files/{id}/{name} 416": w.get(w.s, w.file, daemontest.Header("Range", "bytes=1000000-")),
+		"GET /files/{id}/{name} 500": w.get(w.damaged, "/files/"+noID+"/manifest.json"),
+
+		"GET /openapi.json 200": w.get(w.s, "/openapi.json"),
+		"GET /openapi.json 401": w.anonymous(http.MethodGet, "/openapi.json"),
+		"GET /healthz 200":      w.anonymous(http.MethodGet, "/healthz"),
+		"GET /readyz 200":       w.anonymous(http.MethodGet, "/readyz"),
+		"GET /readyz 503":       w.get(w.noSpace, "/readyz"),
+	}
+}
+
+// forbidden are the answers to requests that Cloudflare Access has not let in,
+// or that name another host.
+func (w *walker) forbidden() provoked {
+	p := make(provoked)
+	guarded, e := behindAccess(w.t)
+	open := daemontest.Start(w.t)
+	rebound := func(r *http.Request) { r.Host = "rebind.example.com" }
 	for route, path := range map[string]string{
 		"POST /v1/images": "/v1/images", "GET /v1/images": "/v1/images", "GET /v1/images/{id}": "/v1/images/" + noID,
 		"DELETE /v1/images/{id}": "/v1/images/" + noID, "POST /jobs": "/jobs", "GET /jobs/{id}": "/jobs/" + damagedJob,
-		"GET /files/{id}/{name}": file, "GET /openapi.json": "/openapi.json", "GET /healthz": "/healthz", "GET /readyz": "/readyz",
+		"GET /files/{id}/{name}": w.file, "GET /openapi.json": "/openapi.json", "GET /healthz": "/healthz", "GET /readyz": "/readyz",
 	} {
 		method, _, _ := strings.Cut(route, " ")
-		provoked[route+" 403"] = func() answer { return guarded.request(method, e.URL+path, nil) }
+		p[route+" 403"] = func() daemontest.Answer { return guarded.Request(method, e.URL+path, nil) }
+		p[route+" 421"] = func() daemontest.Answer { return open.Request(method, path, nil, rebound) }
 	}
+	return p
+}
 
-	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverAnswered)))
-	slices.Sort(known)
-	if documented := answersOf(s.doc); !slices.Equal(documented, known) {
-		t.Errorf("the document has the answers\n%q, this test knows\n%q", documented, known)
+// The suite fails on an answer that the document does not have. Here is the
+// other half: the document has no answer that cannot be provoked.
+func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
+	t.Parallel()
+	w := newWalker(t)
+	all := make(provoked)
+	for _, p := range []provoked{w.ofImages(), w.ofJobs(), w.ofFilesAndTheRest(), w.forbidden()} {
+		maps.Copy(all, p)
 	}
-	for key, provoke := range provoked {
+	known := slices.Concat(slices.Collect(maps.Keys(all)), slices.Collect(maps.Keys(neverAnswered)))
+	slices.Sort(known)
+	if diff := cmp.Diff(answersOf(w.s.Contract), known); diff != "" {
+		t.Errorf("the answers differ (-document +test):\n%s", diff)
+	}
+	for key, provoke := range all {
 		t.Run(key, func(t *testing.T) {
 			a := provoke()
 			r := a.Request
-			if got := r.Method + " " + s.doc.find(r.Method, r.URL.Path).Path + " " + a.Status[:3]; got != key {
-				t.Errorf("got %s %s", got, a.body)
+			if got := r.Method + " " + w.s.Contract.Find(r.Method, r.URL.Path).Path + " " + a.Status[:3]; got != key {
+				t.Errorf("got %s %s", got, a.Body)
 			}
 		})
 	}
 }
 
 // answersOf lists "METHOD path status" for each answer of the document.
-func answersOf(c *contract) (answers []string) {
-	for path, item := range c.doc.Paths.Map() {
+func answersOf(c *daemontest.Contract) (answers []string) {
+	for path, item := range c.Doc.Paths.Map() {
 		for method, operation := range item.Operations() {
 			for status := range operation.Responses.Map() {
 				answers = append(answers, method+" "+path+" "+status)
@@ -163,13 +221,13 @@ func answersOf(c *contract) (answers []string) {
 }
 
 // fullDaemon has no place in its queue.
-func fullDaemon(t *testing.T) *server {
+func fullDaemon(t *testing.T) *daemontest.Server {
 	t.Helper()
-	s := start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
-	w := s.dial(t)
-	w.post(contentLength(1000))
-	w.send(small(t, 75)[:500])
-	eventually(t, "an upload is coming in", func() bool { return len(s.names("spool")) == 1 })
+	s := daemontest.Start(t, func(c *config.Config) { c.Queue.MaxPending = 1 })
+	w := s.Dial(t)
+	w.Post(daemontest.ContentLength(1000))
+	w.Send(daemontest.SmallJPEG(t, 75)[:500])
+	daemontest.Eventually(t, "an upload is coming in", func() bool { return len(s.Names("spool")) == 1 })
 	return s
 }
 
@@ -179,23 +237,23 @@ func noSpaceLeft(c *config.Config) { c.Storage.MinFree = 1 << 60 }
 const damagedJob = "job_01arz3ndektsv4rrffq69g5fav"
 
 // damagedDaemon is one whose folders somebody else was in.
-func damagedDaemon(t *testing.T) *server {
+func damagedDaemon(t *testing.T) *daemontest.Server {
 	t.Helper()
-	s := prepare(t)
+	s := daemontest.Prepare(t)
 	id := strings.Repeat("a", 26)
 	for _, name := range []string{"files/" + id + "/manifest.json", "queue/done/" + damagedJob + ".json"} {
-		if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(s.Path(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(s.path(name), []byte("{broken"), 0o600); err != nil {
+		if err := os.WriteFile(s.Path(name), []byte("{broken"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.launch(); err != nil {
+	if err := s.Launch(); err != nil {
 		t.Fatal(err)
 	}
 	for _, folder := range []string{"spool", "files/.staging"} {
-		if err := os.RemoveAll(s.path(folder)); err != nil {
+		if err := os.RemoveAll(s.Path(folder)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,20 +263,21 @@ func damagedDaemon(t *testing.T) *server {
 // neverFailedWith are the codes of jobs that no test can provoke, and why they
 // are in the document all the same.
 var neverFailedWith = map[string]string{
-	"insufficient_storage": "a job whose id was told waits for space; only one whose id is told at the very moment when it fails has this",
+	"insufficient_storage": "a job that was answered 202 waits for space; only one that is answered 202 at the very moment when it fails has this",
 }
 
-func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
-	t.Parallel()
-	asked, release := make(chan struct{}), make(chan struct{})
-	half := picture(t, "test.jpg")
-	pictures := map[string][]byte{
-		"/small": small(t, 80), "/empty": nil, "/large": append(small(t, 85), make([]byte, 9<<20)...), "/text": []byte("text"), "/half": half[:len(half)/2],
-		"/pixels": withJPEGSize(t, half, 20000, 14000), "/frames": gifOf(t, 8, 8, 31),
-		"/long": jpegOf(t, image.NewGray(image.Rect(0, 0, 17000, 4)), 80), "/slow": jpegOf(t, noise(81, 1500, 1500), 90),
+// originOfFaults has an image for each way in which a job can fail. A request
+// with ?held closes asked, and is answered when release is closed.
+func originOfFaults(t *testing.T, asked chan<- struct{}, release <-chan struct{}) *httptest.Server {
+	t.Helper()
+	half := daemontest.BimgImage(t, "test.jpg")
+	images := map[string][]byte{
+		"/small": daemontest.SmallJPEG(t, 80), "/empty": nil, "/large": append(daemontest.SmallJPEG(t, 85), make([]byte, 9<<20)...), "/text": []byte("text"), "/half": half[:len(half)/2],
+		"/pixels": withJPEGSize(t, half, 20000, 14000), "/frames": daemontest.GIF(t, 8, 8, 31),
+		"/long": daemontest.JPEG(t, image.NewGray(image.Rect(0, 0, 17000, 4)), 80), "/slow": daemontest.JPEG(t, daemontest.Noise(81, 1500, 1500), 90),
 	}
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, there := pictures[r.URL.Path]
+		b, there := images[r.URL.Path]
 		switch {
 		case r.URL.Path == "/down":
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -233,22 +292,29 @@ func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 		}
 	}))
 	t.Cleanup(origin.Close)
+	return origin
+}
+
+func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}), make(chan struct{})
+	origin := originOfFaults(t, asked, release)
 	fetches := func(c *config.Config) {
 		c.Storage.KeepOriginals = true
 		c.Fetch.AllowPrivate, c.Fetch.AllowHosts, c.Fetch.Concurrency = true, []string{"127.0.0.1"}, 1
 		c.Limits.MaxFrames = 30
 	}
-	s := start(t, oneCodec, limitBytes(8<<20), fetches)
-	impatient := start(t, oneCodec, fetches, func(c *config.Config) { c.Codec.Timeout, c.Ladder.Effort.AVIF = time.Second, 8 })
-	order := func(s *server, input, options string) jobAnswer {
+	s := daemontest.Start(t, daemontest.OneCodec, limitBytes(8<<20), fetches)
+	impatient := daemontest.Start(t, daemontest.OneCodec, fetches, func(c *config.Config) { c.Codec.Timeout, c.Ladder.Effort.AVIF = time.Second, 8 })
+	order := func(s *daemontest.Server, input, options string) daemontest.Job {
 		t.Helper()
 		body := fmt.Sprintf(`{"input": %q, "options": %s}`, input, options)
-		return s.request(http.MethodPost, "/jobs", strings.NewReader(body)).job(t, http.StatusAccepted)
+		return s.PostJob(body).Job(t, http.StatusAccepted)
 	}
-	end := func(s *server, input, options string) func() jobAnswer {
-		return func() jobAnswer { return s.end(order(s, input, options).ID) }
+	end := func(s *daemontest.Server, input, options string) func() daemontest.Job {
+		return func() daemontest.Job { return s.AwaitJob(order(s, input, options).ID) }
 	}
-	provoked := map[string]func() jobAnswer{
+	provoked := map[string]func() daemontest.Job{
 		"input_forbidden":    end(s, "https://cdn.example.com/cat.jpg", "{}"),
 		"input_not_found":    end(s, origin.URL+"/nothing", "{}"),
 		"input_refused":      end(s, origin.URL+"/empty", "{}"),
@@ -260,32 +326,32 @@ func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 		"too_many_frames":    end(s, origin.URL+"/frames", "{}"),
 		"invalid_options":    end(s, origin.URL+"/long", `{"format": "webp"}`),
 		"processing_failed":  end(impatient, origin.URL+"/slow", `{"format": "avif"}`),
-		"not_found": func() jobAnswer { // deleted while the job waits for its turn
-			m := s.upload(small(t, 82)).manifestOf(t, http.StatusCreated)
+		"not_found": func() daemontest.Job { // deleted while the job waits for its turn
+			m := s.Upload(daemontest.SmallJPEG(t, 82)).Manifest(t, http.StatusCreated)
 			held := order(s, origin.URL+"/small?held", "{}")
 			<-asked
 			j := order(s, "image:"+m.ID, `{"width": 10}`)
-			s.request(http.MethodDelete, "/v1/images/"+m.ID, nil)
+			s.Request(http.MethodDelete, "/v1/images/"+m.ID, nil)
 			close(release)
-			s.end(held.ID)
-			return s.end(j.ID)
+			s.AwaitJob(held.ID)
+			return s.AwaitJob(j.ID)
 		},
-		"internal": func() jobAnswer { // its source is removed by somebody else
-			_, thaw := s.freeze()
-			s.submit(small(t, 83))
-			s.working(1, 0)
-			j := s.submit(small(t, 84))
-			if err := os.Remove(s.path("spool", strings.TrimPrefix(j.Input, "upload:"))); err != nil {
+		"internal": func() daemontest.Job { // its source is removed by somebody else
+			_, thaw := s.Freeze()
+			s.Submit(daemontest.SmallJPEG(t, 83))
+			s.AwaitJobs(1, 0)
+			j := s.Submit(daemontest.SmallJPEG(t, 84))
+			if err := os.Remove(s.Path("spool", strings.TrimPrefix(j.Input, "upload:"))); err != nil {
 				t.Fatal(err)
 			}
 			thaw()
-			return s.end(j.ID)
+			return s.AwaitJob(j.ID)
 		},
 	}
 	known := slices.Concat(slices.Collect(maps.Keys(provoked)), slices.Collect(maps.Keys(neverFailedWith)))
 	slices.Sort(known)
 	var documented []string
-	for _, code := range s.doc.doc.Components.Schemas["JobError"].Value.Properties["code"].Value.Enum {
+	for _, code := range s.Contract.Doc.Components.Schemas["JobError"].Value.Properties["code"].Value.Enum {
 		documented = append(documented, code.(string))
 	}
 	slices.Sort(documented)

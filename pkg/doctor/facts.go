@@ -22,10 +22,9 @@ type Facts struct {
 
 // Settings is the configuration, or the reason there is none.
 type Settings struct {
-	File     string         // "" if none was given
-	Config   *config.Config // nil if invalid
-	Problem  error          // why Config is nil
-	Warnings []string       // unused settings
+	File    string         // "" if none was given
+	Config  *config.Config // nil if invalid
+	Problem error          // why it cannot
 }
 
 // Codec is the greeting of one child.

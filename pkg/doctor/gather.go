@@ -44,8 +44,7 @@ func (o Options) root() root {
 func Gather(ctx context.Context, o Options) Facts {
 	r := o.root()
 	f := Facts{Settings: Settings{File: o.File}, Machine: machine(r)}
-	c, warnings, err := config.Load(o.File, o.Sets)
-	f.Settings.Warnings = warnings
+	c, err := config.Load(o.File, o.Sets)
 	if err != nil {
 		f.Settings.Problem = err
 		return f

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
@@ -110,8 +112,8 @@ func TestTheMemoryCgroup(t *testing.T) {
 		}, doctor.Cgroup{Known: true, Memory: true, Name: "this session", Max: 100000000}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := gather(t, tree(t, test.files), t.TempDir()).Machine.Cgroup; got != test.want {
-				t.Errorf("got %+v, want %+v", got, test.want)
+			if diff := cmp.Diff(test.want, gather(t, tree(t, test.files), t.TempDir()).Machine.Cgroup); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -319,7 +321,7 @@ func TestWhoHasThePort(t *testing.T) {
 
 func TestWhetherTheEdgeCanBeReached(t *testing.T) {
 	e := edgetest.Start(t)
-	sets := []string{"auth.tokens=0123456789abcdef", "tunnel.mode=embedded", "tunnel.token_file=" + e.TokenFile, "tunnel.edge_roots=" + e.RootsFile}
+	sets := []string{"tunnel.mode=embedded", "tunnel.token_file=" + e.TokenFile, "tunnel.edge_roots=" + e.RootsFile}
 	f := gather(t, t.TempDir(), t.TempDir(), append(sets, "tunnel.edge_addresses="+e.Addresses[0])...)
 	if f.Tunnel.Edge != nil || f.Tunnel.OpenToken {
 		t.Errorf("an edge that can be reached, and a token of mode 0600: got %+v", f.Tunnel)

@@ -22,12 +22,14 @@ const (
 	InvalidRequest      Code = "invalid_request"       // the request itself is malformed
 	DigestMismatch      Code = "digest_mismatch"       // the body does not match the client's digest
 	Unauthorized        Code = "unauthorized"          // no valid token
-	Forbidden           Code = "forbidden"             // Cloudflare Access did not allow the request
+	Forbidden           Code = "forbidden"             // refused by Cloudflare Access, or sent by another web site
+	MisdirectedRequest  Code = "misdirected_request"   // the Host header does not name this server
 	NotFound            Code = "not_found"             // no such image, job, file or route
 	MethodNotAllowed    Code = "method_not_allowed"    // the route exists, the method does not
 	UploadTimeout       Code = "upload_timeout"        // the body came too slowly or stopped
 	TooLarge            Code = "too_large"             // more bytes than limits.max_bytes
-	UnsupportedFormat   Code = "unsupported_format"    // not an image in a supported format
+	UnsupportedFormat   Code = "unsupported_format"    // not an image of an accepted format
+	UnsupportedEncoding Code = "unsupported_encoding"  // the body has a Content-Encoding
 	RangeNotSatisfiable Code = "range_not_satisfiable" // no byte of the file is in the range
 	PreconditionFailed  Code = "precondition_failed"   // If-Match or If-Unmodified-Since does not match
 	CorruptImage        Code = "corrupt_image"         // an accepted format, but damaged
@@ -61,6 +63,11 @@ func New(code Code, format string, args ...any) *Error {
 // errors.Is, but never sent to a client.
 func Wrap(code Code, cause error, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...), cause: cause}
+}
+
+// Stopping is the fault of a request that comes while the daemon stops.
+func Stopping() *Error {
+	return New(ShuttingDown, "The server is shutting down; try again shortly.")
 }
 
 // Error returns code, detail and cause, for the operator.

@@ -9,30 +9,31 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/signedurl"
 )
 
 // Config holds the settings of the API.
 type Config struct {
 	Listen         string        `mapstructure:"listen"`          // HOST:PORT
-	PublicURL      string        `mapstructure:"public_url"`      // base URL in manifests; "" uses the request's scheme and host
-	SyncWait       time.Duration `mapstructure:"sync_wait"`       // the longest an upload's response waits for the work
-	BodyIdle       time.Duration `mapstructure:"body_idle"`       // the longest pause within a body
-	BodyRate       int64         `mapstructure:"body_rate"`       // minimum average rate of a body, bytes per second
-	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto, X-Forwarded-Host and Cf-Connecting-Ip are trusted
+	PublicURL      string        `mapstructure:"public_url"`      // base of the URLs in manifests; "" takes the request's own
+	SyncWait       time.Duration `mapstructure:"sync_wait"`       // how long an upload's answer may wait for the work
+	BodyIdle       time.Duration `mapstructure:"body_idle"`       // longest pause within a body
+	BodyRate       int64         `mapstructure:"body_rate"`       // bytes a second that a body must keep up on average
+	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host and Cf-Connecting-Ip are believed
+	AllowedHosts   []string      `mapstructure:"allowed_hosts"`   // hosts that a server without tokens answers for, beside loopback and that of PublicURL
 }
 
 // DefaultConfig listens on loopback only.
@@ -43,46 +44,61 @@ func DefaultConfig() Config {
 		BodyIdle:       20 * time.Second,
 		BodyRate:       1 << 10,
 		TrustedProxies: []string{},
+		AllowedHosts:   []string{},
 	}
 }
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
+	var errs []error
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			return fmt.Errorf("http.public_url: must be like https://img.example.com (got %q)", c.PublicURL)
+			errs = append(errs, fmt.Errorf("http.public_url: must be like https://img.example.com (got %q)", c.PublicURL))
 		}
 	}
 	for key, d := range map[string]time.Duration{"http.sync_wait": c.SyncWait, "http.body_idle": c.BodyIdle} {
 		if d < time.Second || d > 90*time.Second {
-			return fmt.Errorf("%s: must be from 1s to 90s: Cloudflare's edge gives up after 100 s (got %v)", key, d)
+			errs = append(errs, fmt.Errorf("%s: must be from 1s to 90s: Cloudflare's edge gives up after 100 s (got %v)", key, d))
 		}
 	}
 	if c.BodyRate < 0 {
-		return fmt.Errorf("http.body_rate: must not be negative (got %d)", c.BodyRate)
+		errs = append(errs, fmt.Errorf("http.body_rate: must be at least 0 (got %d)", c.BodyRate))
+	}
+	for i, host := range c.AllowedHosts {
+		if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" {
+			return fmt.Errorf("http.allowed_hosts[%d]: must be a host name without a port, like photos.lan (got %q)", i, host)
+		}
 	}
 	_, err := c.proxies()
-	return err
+	return errors.Join(append(errs, err)...)
+}
+
+// ownHosts are the host names that this server answers for beside loopback.
+func (c Config) ownHosts() []string {
+	hosts := slices.Clone(c.AllowedHosts)
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Hostname() != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	return hosts
 }
 
 func (c Config) proxies() ([]netip.Prefix, error) {
+	var errs []error
 	prefixes := make([]netip.Prefix, len(c.TrustedProxies))
 	for i, s := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("http.trusted_proxies[%d]: must be a network like 192.168.1.2/32 (got %q)", i, s)
+			errs = append(errs, fmt.Errorf("http.trusted_proxies[%d]: must be a network like 192.168.1.2/32 (got %q)", i, s))
 		}
 		prefixes[i] = p
 	}
-	return prefixes, nil
+	return prefixes, errors.Join(errs...)
 }
 
 // Deps are the dependencies of the API.
 type Deps struct {
-	Optimize    *optimize.Service
-	Queue       *queue.Queue
-	Spool       *intake.Spool
+	Jobs        *jobs.Service
 	Store       *publish.Store
 	Views       Views
 	Receivers   func(url string) error    // returns why a webhook must not be sent to url; nil disables webhooks
@@ -112,6 +128,7 @@ type api struct {
 	Config
 	Deps
 	auth    *authenticator
+	guard   *hostGuard // nil if a token is needed anyway
 	proxies []netip.Prefix
 }
 
@@ -125,25 +142,22 @@ func New(c Config, d Deps) (http.Handler, error) {
 		d.Observe = func(Observation) {}
 	}
 	a := &api{Config: c, Deps: d, auth: newAuthenticator(d.Tokens), proxies: proxies}
+	if len(d.Tokens) == 0 {
+		a.guard = newHostGuard(c.ownHosts()...)
+	}
 	return a.routes(), nil
 }
 
 // routes registers all routes. HEAD is handled by the GET handlers.
 func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	files := a.private
-	if a.PublicFiles {
-		files = a.public
-	} else if a.Views.Key != nil {
-		files = a.signed
-	}
 	mux.Handle("POST /v1/images", a.private(a.postImage))
 	mux.Handle("GET /v1/images", a.private(a.listImages))
 	mux.Handle("GET /v1/images/{id}", a.private(a.getImage))
 	mux.Handle("DELETE /v1/images/{id}", a.private(a.deleteImage))
 	mux.Handle("POST /jobs", a.private(a.postJob))
 	mux.Handle("GET /jobs/{id}", a.private(a.getJob))
-	mux.Handle("GET /files/{id}/{name}", files(a.getFile))
+	mux.Handle("GET /files/{id}/{name}", a.file(a.getFile))
 	mux.Handle("GET /openapi.json", a.private(a.getOpenAPI))
 	mux.Handle("GET /healthz", a.public(a.getHealth))
 	mux.Handle("GET /readyz", a.public(a.getReadiness))
@@ -161,18 +175,35 @@ func (a *api) private(h handler) http.Handler {
 	})
 }
 
-// signed accepts requests with a token or a valid URL signature.
-func (a *api) signed(h handler) http.Handler {
+// The Cache-Control of files. Their content follows from their URL, so a copy
+// never becomes stale; what differs is who may keep one.
+const (
+	cachePublic  = "public, max-age=31536000, immutable"
+	cachePrivate = "private, max-age=31536000, immutable"
+)
+
+// file lets in everybody where files are public, else a signed URL that has not
+// expired, or a token. Shared caches may keep public files alone: what one
+// reader was let in for is not for the next.
+func (a *api) file(h handler) http.Handler {
 	return handler(func(w *response, r *http.Request) error {
-		query := r.URL.Query()
-		if a.Views.Key.Verify(r.URL.Path, query, time.Now()) {
+		if a.PublicFiles {
+			w.cacheControl = cachePublic
 			return h(w, r)
+		}
+		query := r.URL.Query()
+		if a.Views.Key != nil {
+			if left, ok := a.Views.Key.Verify(r.URL.Path, query, time.Now()); ok {
+				w.cacheControl = fmt.Sprintf("private, max-age=%d", left/time.Second)
+				return h(w, r)
+			}
 		}
 		err := a.auth.check(r)
 		switch {
 		case err == nil:
+			w.cacheControl = cachePrivate
 			return h(w, r)
-		case signedurl.Signed(query):
+		case a.Views.Key != nil && signedurl.Signed(query):
 			return fault.New(fault.Unauthorized, "This signed URL has expired or is incomplete; request a new one.")
 		default:
 			return err

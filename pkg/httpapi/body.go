@@ -32,10 +32,10 @@ type pacedBody struct {
 // when it has all bytes, and each read has one deadline.
 const chunkRead = 4 << 10
 
-// paced returns the request's body as a pacedBody. The caller must call release
-// at the end.
-func (a *api) paced(w http.ResponseWriter, r *http.Request) *pacedBody {
-	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: a.checkBodySize, began: time.Now()}
+// paced reads the request's body so, and asks checkSize, which returns a fault,
+// about the bytes read so far. The caller ends with release.
+func (a *api) paced(w http.ResponseWriter, r *http.Request, checkSize func(n int64) error) *pacedBody {
+	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: checkSize, began: time.Now()}
 	if r.ContentLength < 0 {
 		b.maxRead = chunkRead
 	}
@@ -65,10 +65,6 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// checkBodySize applies the size limit, plus the overhead of a form, to a body
-// whose length is unknown.
-func (a *api) checkBodySize(n int64) error { return a.Spool.CheckSize(n - formSlack) }
 
 // release clears the read deadline, which would abort the request while the
 // work goes on.

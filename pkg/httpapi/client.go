@@ -21,6 +21,11 @@ func throughTunnel(r *http.Request) bool { return r.Context().Value(tunnelKey{})
 
 // checkAccess returns why Cloudflare Access refuses a request, or nil.
 func (a *api) checkAccess(r *http.Request) error {
+	if a.guard != nil {
+		if err := a.guard.check(r); err != nil {
+			return err
+		}
+	}
 	if a.Access == nil || !throughTunnel(r) {
 		return nil
 	}

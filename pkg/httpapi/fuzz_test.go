@@ -19,13 +19,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // tiny is a picture as far as anything here looks.
@@ -38,38 +39,42 @@ func (damaged) Render(context.Context, *os.File, ladder.Recipe, ladder.Limits, l
 	return ladder.Summary{}, fault.New(fault.CorruptImage, "The picture is damaged.")
 }
 
-// whole is the API with all that is behind it, but for the codec, in dir.
-func whole(f *testing.F, dir string) http.Handler {
-	f.Helper()
+// newAPI is the API with all that is behind it, but for the codec, in dir.
+func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handler {
+	t.Helper()
 	must := func(err error) {
-		f.Helper()
+		t.Helper()
 		if err != nil {
-			f.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	log := zap.NewNop()
 	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 8, Keep: time.Hour}, log)
 	must(err)
-	spool, err := intake.Open(intake.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 8 << 10, MinFree: 1})
+	uploads, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 8 << 10, MinFree: 1})
 	must(err)
 	store, err := publish.Open(publish.Config{Dir: filepath.Join(dir, "files")}, log)
 	must(err)
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
-	service, err := optimize.New(optimize.Deps{
-		Maker: &optimize.Maker{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
-		Queue: q, Spool: spool, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
-	})
+	config := jobs.Config{
+		Queue: q, Sets: store, Renderer: &render.Renderer{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
+		Spool: uploads, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	service, err := jobs.New(config)
 	must(err)
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(context.Background(), 1, 1) }()
-	f.Cleanup(func() {
+	t.Cleanup(func() {
 		q.Close()
 		must(<-ended)
 		must(q.Unlock())
 		must(store.Close())
 	})
-	handler, err := New(DefaultConfig(), Deps{Optimize: service, Queue: q, Spool: spool, Store: store, Log: log})
+	handler, err := New(DefaultConfig(), Deps{Jobs: service, Store: store, Stopping: config.Stopping, Log: log})
 	must(err)
 	return handler
 }
@@ -112,9 +117,9 @@ func FuzzMultipart(f *testing.F) {
 		f.Add(seed[0], []byte(seed[1]))
 	}
 	dir := f.TempDir()
-	handler := whole(f, dir)
+	handler := newAPI(f, dir)
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
-		r := httptest.NewRequest(http.MethodPost, "/v1/images", bytes.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/v1/images", bytes.NewReader(body))
 		r.Header.Set("Content-Type", contentType)
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)

@@ -36,7 +36,9 @@ type response struct {
 	requestID string
 	status    int // 0 until the header is written
 	bytes     int64
-	err       error // error of the handler
+	err       error // why the handler did not answer
+
+	cacheControl string // of a file, by how the request was let in
 }
 
 // statusClientGone is logged, but never sent: the client is gone.

@@ -25,7 +25,10 @@ type part struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-func (a *api) getReadiness(w *response, _ *http.Request) error {
+// getReadiness shows details, such as free space and the edge's location, only
+// to whoever may use the rest of the API.
+func (a *api) getReadiness(w *response, r *http.Request) error {
+	anonymous := a.auth.check(r) != nil
 	answer, status := readiness{Status: "ready", Parts: make(map[string]part)}, http.StatusOK
 	for name, check := range a.Checks {
 		if check == nil {
@@ -33,11 +36,15 @@ func (a *api) getReadiness(w *response, _ *http.Request) error {
 			continue
 		}
 		detail, err := check()
-		answer.Parts[name] = part{"ready", detail}
+		p := part{"ready", detail}
 		if err != nil {
-			answer.Parts[name] = part{"not_ready", fault.From(err).Detail}
+			p = part{"not_ready", fault.From(err).Detail}
 			answer.Status, status = "not_ready", http.StatusServiceUnavailable
 		}
+		if anonymous {
+			p.Detail = ""
+		}
+		answer.Parts[name] = p
 	}
 	select {
 	case <-a.Stopping:

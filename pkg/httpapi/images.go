@@ -114,8 +114,9 @@ func serveFile(w *response, r *http.Request, f file) error {
 	h.Set("Content-Type", f.contentType)
 	h.Set("ETag", `"`+hex.EncodeToString(f.sha256)+`"`)
 	h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(f.sha256)+":")
-	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Cache-Control", w.cacheControl)
 	w.allowTime(f.bytes)
+	normalizeRange(r, f.bytes)
 	rw := &contentWriter{response: w}
 	http.ServeContent(rw, r, "", f.modified, f.content)
 	if rw.refused == 0 {

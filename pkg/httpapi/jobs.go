@@ -38,17 +38,18 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	if err := onlyQuery(r); err != nil {
 		return err
 	}
-	if err := a.refuseWhenStopping(); err != nil {
+	if err := checkEncoding(r); err != nil {
 		return err
+	}
+	// A web page can send any other type to a server without asking it first.
+	if mediaType(r) != "application/json" {
+		return fault.New(fault.UnsupportedFormat, "A job is described by JSON: send it with Content-Type: application/json.")
 	}
 	request, err := a.readJobRequest(w, r)
 	if err != nil {
 		return err
 	}
-	if err := a.Spool.CheckSpace(0); err != nil {
-		return err
-	}
-	ticket, err := a.Optimize.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata},
+	ticket, err := a.Jobs.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata},
 		job.Webhook{URL: request.WebhookURL, Base: a.ownBase(r)})
 	if err != nil {
 		return err
@@ -74,13 +75,12 @@ func (a *api) answerJob(w *response, r *http.Request, status int, j job.Job) err
 }
 
 func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
-	body := a.paced(w, r)
-	body.checkSize = func(n int64) error {
+	body := a.paced(w, r, func(n int64) error {
 		if n > maxDescription {
 			return fault.New(fault.TooLarge, "The job description exceeds %d bytes; upload images to /v1/images.", maxDescription)
 		}
 		return nil
-	}
+	})
 	b, err := io.ReadAll(body)
 	body.release()
 	if err != nil {
@@ -186,15 +186,15 @@ func jsonFault(err error) error {
 // getJob returns a job; with Prefer: wait=N it waits for the end of the job.
 func (a *api) getJob(w *response, r *http.Request) error {
 	id := r.PathValue("id")
-	j, err := a.Queue.Get(id)
+	j, err := a.Jobs.Get(id)
 	if err != nil {
 		return err
 	}
 	if prefer := parsePreference(r, 0, a.SyncWait); prefer.wait > 0 && !j.Status.Ended() {
-		if t, ok := a.Queue.Ticket(id); ok {
+		if t, ok := a.Jobs.Ticket(id); ok {
 			a.wait(r.Context(), t, prefer.wait)
 		}
-		if j, err = a.Queue.Get(id); err != nil {
+		if j, err = a.Jobs.Get(id); err != nil {
 			return err
 		}
 		prefer.acknowledge(w)

@@ -62,6 +62,7 @@ func TestAPanicIsAProblemWithoutInternals(t *testing.T) {
 			}
 		}
 	}
+	server.Close() // the log is complete when every request has ended
 	lines := logs.FilterLevelExact(zapcore.ErrorLevel).FilterMessage("request").All()
 	if len(lines) != 2 || len(observed) != 2 {
 		t.Fatalf("%d error lines in the log, %d observations, want 2 of each", len(lines), len(observed))

@@ -56,6 +56,17 @@ func member(d *httpsfv.Dictionary, name string) (httpsfv.Item, bool) {
 	return item, ok
 }
 
+// checkEncoding refuses a body that is compressed, or has any other content
+// coding: what is stored and digested is what was sent.
+func checkEncoding(r *http.Request) error {
+	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			return fault.New(fault.UnsupportedEncoding, "The body has Content-Encoding %.40q; send it without.", coding)
+		}
+	}
+	return nil
+}
+
 // contentDigest returns the SHA-256 from Content-Digest (RFC 9530), or nil.
 // Other algorithms are ignored, as required by the RFC.
 func contentDigest(r *http.Request) ([]byte, error) {

@@ -1,30 +1,30 @@
-package httpapi_test
+package httpapi
 
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
-	"github.com/optimizerd/optimizerd/pkg/httpapi"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
 func TestAServerThatIsStoppingTakesNoWork(t *testing.T) {
 	stopping := make(chan struct{})
 	close(stopping)
-	server, _ := broken(t, func(d *httpapi.Deps) { d.Stopping = stopping })
-	for _, path := range []string{"/v1/images", "/jobs"} {
-		res, err := server.Client().Post(server.URL+path, "", strings.NewReader("{}"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
+	handler := newAPI(t, t.TempDir(), func(c *jobs.Config) { c.Stopping = stopping })
+	for path, body := range map[string]string{"/v1/images": tiny, "/jobs": `{"input": "https://www.example.com/cat.jpg"}`} {
+		r := httptest.NewRequest(http.MethodPost, "http://localhost"+path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
 		var p struct{ Code string }
-		if err := json.NewDecoder(res.Body).Decode(&p); err != nil {
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 			t.Fatal(err)
 		}
-		if res.StatusCode != http.StatusServiceUnavailable || p.Code != "shutting_down" || res.Header.Get("Retry-After") == "" {
-			t.Errorf("POST %s: got %s %s, Retry-After %q; want 503 shutting_down and one", path, res.Status, p.Code, res.Header.Get("Retry-After"))
+		if w.Code != http.StatusServiceUnavailable || p.Code != "shutting_down" || w.Header().Get("Retry-After") == "" {
+			t.Errorf("POST %s: got %d %s, Retry-After %q; want 503 shutting_down and one", path, w.Code, p.Code, w.Header().Get("Retry-After"))
 		}
 	}
 }

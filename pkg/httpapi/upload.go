@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -17,16 +15,17 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/intake"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/optimize"
-	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
 // postImage accepts one image and responds with its manifest, or with its job.
 func (a *api) postImage(w *response, r *http.Request) error {
 	if err := onlyQuery(r, "filename", "webhook_url"); err != nil {
+		return err
+	}
+	if err := checkEncoding(r); err != nil {
 		return err
 	}
 	webhook := job.Webhook{URL: r.URL.Query().Get("webhook_url"), Base: a.ownBase(r)}
@@ -37,140 +36,77 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// Everything that can be refused is refused before the body is read.
-	place, err := a.admit(r)
+	overhead := int64(0)
+	if mediaType(r) == formType {
+		overhead = formSlack
+	}
+	// All that can be refused is refused before the body is read.
+	admission, err := a.Jobs.Admit(r.ContentLength, overhead)
 	if err != nil {
 		return err
 	}
-	defer place.Release()
-	body := a.paced(w, r)
+	defer admission.Close()
 	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
-	receive := a.Spool.Receive
-	if prefer.wait > 0 && webhook.URL == "" {
-		receive = a.Spool.ReceiveInMemory // no id is returned before the set is published, so memory suffices
-	}
-	upload, err := a.receive(r, body, digest, receive)
+	mayHold := prefer.wait > 0 && webhook.URL == "" // it may be published before a client relies on it
+	body := a.paced(w, r, func(n int64) error { return admission.CheckBody(n, formSlack) })
+	err = receive(r, body, digest, func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
+		return admission.Receive(image, filename, mayHold)
+	})
 	body.release()
 	if err != nil {
 		return err
 	}
-	defer upload.Discard()
 	received := time.Now()
-	submission, err := a.Optimize.Submit(place, upload, webhook)
+	submission, err := admission.Submit(webhook)
 	if err != nil {
 		return err
 	}
 	return a.answerUpload(w, r, submission, prefer, received)
 }
 
-// formSlack is the allowed overhead of a form, in bytes.
-const formSlack = 64 << 10
-
-func (a *api) refuseWhenStopping() error {
-	select {
-	case <-a.Stopping:
-		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
-	default:
-		return nil
-	}
+// mediaType is what Content-Type says, without parameters. Only a form is
+// believed: it says where the image begins.
+func mediaType(r *http.Request) string {
+	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return t
 }
 
-func (a *api) admit(r *http.Request) (*queue.Place, error) {
-	if err := a.refuseWhenStopping(); err != nil {
-		return nil, err
-	}
-	length := r.ContentLength
-	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == formType {
-		length -= formSlack // the part's own size is checked while it arrives
-	}
-	if err := a.Spool.CheckSize(length); err != nil {
-		return nil, err
-	}
-	if err := a.Spool.CheckSpace(r.ContentLength); err != nil {
-		return nil, err
-	}
-	return a.Queue.Reserve()
-}
+// receiveFunc streams an image into the spool and returns its digest.
+type receiveFunc func(image io.Reader, filename string) ([sha256.Size]byte, error)
 
-// receiveFunc stores a body in the spool.
-type receiveFunc func(body io.Reader, filename string) (*intake.Upload, error)
-
-// formType is the only media type that matters: it determines where the image
-// starts.
-const formType = "multipart/form-data"
-
-// receive streams the image in the body to the spool, using into, and checks
-// the body's digest if there is one.
-func (a *api) receive(r *http.Request, body io.Reader, digest []byte, into receiveFunc) (*intake.Upload, error) {
-	mediaType, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // any other type is ignored
-	if mediaType != formType {
-		upload, err := into(body, intake.CleanFilename(r.URL.Query().Get("filename")))
+// receive streams the only image of the body into the spool, and compares the
+// body's digest with the expected one unless that is nil.
+func receive(r *http.Request, body io.Reader, expected []byte, into receiveFunc) error {
+	if mediaType(r) != formType {
+		sum, err := into(body, r.URL.Query().Get("filename"))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return verified(upload, digest, upload.SHA256[:])
+		return verify(expected, sum[:])
 	}
 	hash := sha256.New()
-	if digest != nil {
+	if expected != nil {
 		body = io.TeeReader(body, hash)
 	}
-	upload, err := receivePart(multipart.NewReader(body, params["boundary"]), into)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := io.Copy(io.Discard, body); err != nil { // bytes after the last part count for the digest
-		upload.Discard()
-		return nil, err
-	}
-	return verified(upload, digest, hash.Sum(nil))
-}
-
-func verified(upload *intake.Upload, want, got []byte) (*intake.Upload, error) {
-	if want != nil && !bytes.Equal(want, got) {
-		upload.Discard()
-		return nil, fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, want)
-	}
-	return upload, nil
-}
-
-var errParts = fault.New(fault.InvalidRequest, "The form must contain exactly one part, a file.")
-
-// receivePart receives the single file of a form.
-func receivePart(form *multipart.Reader, into receiveFunc) (*intake.Upload, error) {
-	part, err := form.NextPart()
-	if err != nil {
-		return nil, formFault(err)
-	}
-	if part.FileName() == "" {
-		return nil, errParts
-	}
-	upload, err := into(part, intake.CleanFilename(part.FileName()))
-	if err != nil {
-		return nil, formFault(err)
-	}
-	if _, err := form.NextPart(); !errors.Is(err, io.EOF) {
-		upload.Discard()
-		if err == nil {
-			return nil, errParts
-		}
-		return nil, formFault(err)
-	}
-	return upload, nil
-}
-
-// formFault returns faults of the body and the spool unchanged; errors of the
-// form's parser are the client's.
-func formFault(err error) error {
-	var f *fault.Error
-	var path *fs.PathError
-	if errors.As(err, &f) || errors.As(err, &path) || fault.CodeOf(err) == fault.InsufficientStorage {
+	_, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err := receiveForm(multipart.NewReader(body, params["boundary"]), into); err != nil {
 		return err
 	}
-	return fault.Wrap(fault.InvalidRequest, err, "The multipart form is malformed.")
+	if _, err := io.Copy(io.Discard, body); err != nil { // bytes after the last part count for the digest
+		return err
+	}
+	return verify(expected, hash.Sum(nil))
+}
+
+func verify(expected, got []byte) error {
+	if expected != nil && !bytes.Equal(expected, got) {
+		return fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, expected)
+	}
+	return nil
 }
 
 // answerUpload waits for the job as long as the client prefers, and responds.
-func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, prefer preference, received time.Time) error {
+func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, prefer preference, received time.Time) error {
 	if s.Manifest != nil {
 		w.Header().Set("Location", "/v1/images/"+s.Manifest.ID)
 		return w.json(http.StatusOK, s.Manifest.WithURLs(a.base(r)))
@@ -181,7 +117,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, 
 	}
 	if !j.Status.Ended() {
 		var err error
-		if j, err = a.Optimize.Announce(s.Ticket); err != nil {
+		if j, err = a.Jobs.Announce(s.Ticket); err != nil {
 			return err
 		}
 	}
@@ -209,7 +145,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s optimize.Submission, 
 
 // wait returns the job when it has ended, or its current state when longest has
 // passed or the daemon stops.
-func (a *api) wait(ctx context.Context, t *queue.Ticket, longest time.Duration) job.Job {
+func (a *api) wait(ctx context.Context, t jobs.Ticket, longest time.Duration) job.Job {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	stopped := make(chan struct{})

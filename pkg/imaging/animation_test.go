@@ -34,7 +34,7 @@ func checkFrames(t *testing.T, path string, b []byte, width int) {
 	}
 	for i, c := range []color.RGBA{red, green, blue} {
 		for _, y := range []int{0, 1, width / 2, width - 1} {
-			wantColour(t, m, width/2, i*width+y, color.NRGBA(c), 12)
+			wantColor(t, m, width/2, i*width+y, color.NRGBA(c), 12)
 		}
 	}
 }
@@ -56,7 +56,7 @@ func TestAnimations(t *testing.T) {
 		if m.Rect.Dx() != 133 || m.Rect.Dy() != 133 {
 			t.Fatalf("%s is %v", name, m.Rect)
 		}
-		wantColour(t, m, 66, 132, color.NRGBA(red), 12)
+		wantColor(t, m, 66, 132, color.NRGBA(red), 12)
 	}
 	if got := chunks(t, c.files["60.webp"]); slices.Contains(got, "EXIF") || slices.Contains(got, "ICCP") {
 		t.Errorf("chunks %q", got)

@@ -26,7 +26,8 @@ func plain(width int) ladder.Recipe {
 
 func TestProfilesBecomeSRGB(t *testing.T) {
 	dir := t.TempDir()
-	photo := sample(t, "northern_cardinal_bird.jpg")
+	photo := filepath.Join(dir, "photo.png")
+	run(t, "vipsthumbnail", sample(t, "northern_cardinal_bird.jpg"), "--size", "640", "-o", photo)
 	proPhoto := file(t, "prophoto.icc", profileOf(t, sample(t, "test_icc_prophoto.jpg")))
 	p3, deep, cmyk := filepath.Join(dir, "p3.png"), filepath.Join(dir, "deep.tif"), filepath.Join(dir, "cmyk.jpg")
 	vips(t, "icc_transform", photo, p3, "p3", "--input-profile", "srgb")
@@ -119,10 +120,10 @@ func TestDeepGreyWithAlpha(t *testing.T) {
 	c, _ := render(t, path, recipe(defaultFormats, 128, 256))
 	m := pixelsOf(t, "256.webp", c.files["256.webp"])
 	for _, x := range []int{10, 128, 245} {
-		wantColour(t, m, x, 32, color.NRGBA{byte(x), byte(x), byte(x), 128}, 6)
+		wantColor(t, m, x, 32, color.NRGBA{byte(x), byte(x), byte(x), 128}, 6)
 	}
 	m = pixelsOf(t, "128.jpg", c.files["128.jpg"])
-	wantColour(t, m, 64, 16, color.NRGBA{192, 192, 192, 255}, 6) // half 128, half white
+	wantColor(t, m, 64, 16, color.NRGBA{192, 192, 192, 255}, 6) // half 128, half white
 }
 
 func TestDeepAlphaWithAProfile(t *testing.T) {
@@ -151,7 +152,7 @@ func TestGreyStaysGrey(t *testing.T) {
 	vips(t, "extract_band", path, grey, "0")
 	c, _ := render(t, grey, recipe(defaultFormats, 64))
 	for name, b := range c.files {
-		wantColour(t, pixelsOf(t, name, b), 32, 32, color.NRGBA{128, 128, 128, 255}, 4)
+		wantColor(t, pixelsOf(t, name, b), 32, 32, color.NRGBA{128, 128, 128, 255}, 4)
 	}
 }
 
@@ -167,7 +168,7 @@ func TestOtherSpacesOfTIFF(t *testing.T) {
 }
 
 func TestTransparentEdgeHasNoFringe(t *testing.T) {
-	// White that fades into transparent black: wherever colours are mixed
+	// White that fades into transparent black: wherever colors are mixed
 	// without their alpha, the edge gets grey.
 	path := pngOf(t, 1024, 256, func(x, y int) color.Color {
 		switch {
@@ -206,7 +207,7 @@ func TestBackgroundIsUnderJPEG(t *testing.T) {
 	r := recipe(defaultFormats, 64)
 	r.Background = &ladder.RGB{10, 120, 200}
 	c, _ := render(t, path, r)
-	wantColour(t, pixelsOf(t, "64.jpg", c.files["64.jpg"]), 30, 30, color.NRGBA{10, 120, 200, 255}, 3)
+	wantColor(t, pixelsOf(t, "64.jpg", c.files["64.jpg"]), 30, 30, color.NRGBA{10, 120, 200, 255}, 3)
 }
 
 func TestPaletteWithTransparency(t *testing.T) {
@@ -220,7 +221,7 @@ func TestPaletteWithTransparency(t *testing.T) {
 	vips(t, "pngsave", path, palette, "--palette")
 	c, _ := render(t, palette, recipe(defaultFormats, 64))
 	m := pixelsOf(t, "64.webp", c.files["64.webp"])
-	wantColour(t, m, 8, 32, color.NRGBA{255, 0, 0, 255}, 12)
+	wantColor(t, m, 8, 32, color.NRGBA{255, 0, 0, 255}, 12)
 	if m.NRGBAAt(56, 32).A != 0 {
 		t.Error("transparency is lost")
 	}

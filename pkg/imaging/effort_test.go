@@ -16,7 +16,7 @@ func TestJPEGEffortChangesNoPixel(t *testing.T) {
 		name, path, chroma string
 		scans              [2]int // by effort
 	}{
-		{"colour", sample(t, "northern_cardinal_bird.jpg"), ladder.Chroma420, [2]int{5, 10}},
+		{"color", sample(t, "northern_cardinal_bird.jpg"), ladder.Chroma420, [2]int{5, 10}},
 		{"full chroma", sample(t, "northern_cardinal_bird.jpg"), ladder.Chroma444, [2]int{5, 10}},
 		{"grey", grey, ladder.Chroma420, [2]int{3, 6}},
 	} {

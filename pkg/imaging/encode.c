@@ -20,30 +20,30 @@ encode_webp(VipsImage *in, int quality, int effort, void **buffer, size_t *lengt
 	const uint8_t *pixels = VIPS_IMAGE_ADDR(in, 0, 0);
 	int stride = VIPS_IMAGE_SIZEOF_LINE(in);
 	WebPConfig config;
-	WebPPicture picture;
+	WebPPicture webp;
 	WebPMemoryWriter writer;
 	gboolean encoded;
 
 	if (!WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, quality) ||
-		!WebPPictureInit(&picture)) {
+		!WebPPictureInit(&webp)) {
 		vips_error("webp", "libwebp differs from the version at build time");
 		return -1;
 	}
 	config.method = effort;
 
 	WebPMemoryWriterInit(&writer);
-	picture.width = in->Xsize;
-	picture.height = in->Ysize;
-	picture.writer = WebPMemoryWrite;
-	picture.custom_ptr = &writer;
+	webp.width = in->Xsize;
+	webp.height = in->Ysize;
+	webp.writer = WebPMemoryWrite;
+	webp.custom_ptr = &writer;
 	encoded = (in->Bands == 4
-					  ? WebPPictureImportRGBA(&picture, pixels, stride)
-					  : WebPPictureImportRGB(&picture, pixels, stride)) &&
-		WebPEncode(&config, &picture);
-	WebPPictureFree(&picture);
+					  ? WebPPictureImportRGBA(&webp, pixels, stride)
+					  : WebPPictureImportRGB(&webp, pixels, stride)) &&
+		WebPEncode(&config, &webp);
+	WebPPictureFree(&webp);
 	if (!encoded) {
 		WebPMemoryWriterClear(&writer);
-		vips_error("webp", "error %d", picture.error_code);
+		vips_error("webp", "error %d", webp.error_code);
 		return -1;
 	}
 	*buffer = writer.mem;

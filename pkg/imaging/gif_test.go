@@ -34,13 +34,13 @@ func TestWhatNoFrameOfAGIFCoversIsTransparent(t *testing.T) {
 		for _, width := range []int{40, 80} {
 			name := ladder.Variant{Format: ladder.WebP, Width: width}.Name()
 			m := pixelsOf(t, name, c.files[name])
-			wantColour(t, m, width/4, width/4, color.NRGBA{200, 0, 30, 255}, 12)
-			wantColour(t, m, width*3/4, width/4, color.NRGBA{}, 255)
+			wantColor(t, m, width/4, width/4, color.NRGBA{200, 0, 30, 255}, 12)
+			wantColor(t, m, width*3/4, width/4, color.NRGBA{}, 255)
 			if a := m.NRGBAAt(width*3/4, width/4).A; a != 0 {
 				t.Errorf("%d frames: alpha is %d at the right of %s", frames, a, name)
 			}
 			name = ladder.Variant{Format: ladder.JPEG, Width: width}.Name()
-			wantColour(t, pixelsOf(t, name, c.files[name]), width*3/4, width/4, color.NRGBA{10, 120, 200, 255}, 6)
+			wantColor(t, pixelsOf(t, name, c.files[name]), width*3/4, width/4, color.NRGBA{10, 120, 200, 255}, 6)
 		}
 		if b := c.files["80.webp"]; frames > 1 && b[20]&webpAlpha == 0 {
 			t.Error("the animation does not announce alpha")

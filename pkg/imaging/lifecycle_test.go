@@ -47,15 +47,20 @@ func TestStart(t *testing.T) {
 // settledMemory is libvips' account once its own threads have put their work
 // away, which they may do a little after its result is there.
 func settledMemory() MemoryInfo {
-	m := Memory()
-	for range 100 {
-		if m.Bytes == 0 && m.Allocations == 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	var m MemoryInfo
+	await(func() bool {
 		m = Memory()
-	}
+		return m.Bytes == 0 && m.Allocations == 0
+	})
 	return m
+}
+
+// await polls a condition that threads of others will meet, and gives up after
+// a time that is only for failures.
+func await(condition func() bool) {
+	for limit := time.Now().Add(time.Minute); !condition() && time.Now().Before(limit); {
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // renderWith renders a photo for a collector whose funcs interfere.
@@ -122,15 +127,14 @@ func checkIdle(t *testing.T, goroutines int) {
 	if m := settledMemory(); m.Bytes != 0 || m.Allocations != 0 {
 		t.Errorf("libvips holds %d bytes in %d pieces", m.Bytes, m.Allocations)
 	}
-	n := runtime.NumGoroutine()
-	for range 100 {
-		if n <= goroutines {
-			return
-		}
-		time.Sleep(10 * time.Millisecond) // one that has done its work may still be ending
+	var n int
+	await(func() bool { // one that has done its work may still be ending
 		n = runtime.NumGoroutine()
+		return n <= goroutines
+	})
+	if n > goroutines {
+		t.Errorf("%d goroutines, %d before", n, goroutines)
 	}
-	t.Errorf("%d goroutines, %d before", n, goroutines)
 }
 
 func TestSinkIsCalledOneAtATime(t *testing.T) {
@@ -140,7 +144,9 @@ func TestSinkIsCalledOneAtATime(t *testing.T) {
 			return errors.New("two calls at once")
 		}
 		defer inside.Unlock()
-		time.Sleep(2 * time.Millisecond)
+		for range 100 {
+			runtime.Gosched() // others may call now
+		}
 		return nil
 	}}
 	if err := renderWith(context.Background(), t, c); err != nil {
@@ -202,14 +208,14 @@ func TestNothingLeaks(t *testing.T) {
 		round()
 	}
 	resident := residentBytes(t)
-	for range 40 {
+	for range 20 {
 		round()
 	}
 	if m := settledMemory(); m.Bytes != 0 || m.Allocations != 0 {
 		t.Errorf("libvips holds %d bytes in %d pieces", m.Bytes, m.Allocations)
 	}
-	if grown := residentBytes(t) - resident; grown > 24<<20 {
-		t.Errorf("the process has grown by %d MB over 360 renders", grown>>20)
+	if grown := residentBytes(t) - resident; grown > 12<<20 {
+		t.Errorf("the process has grown by %d MB over 180 renders", grown>>20)
 	}
 	if err := lastError().Error(); err != "" {
 		t.Errorf("libvips still holds the error %q", err)

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -111,8 +112,8 @@ func exif(orientation byte, description string) []byte {
 	var b bytes.Buffer
 	b.WriteString("MM\x00\x2A\x00\x00\x00\x08\x00\x02")
 	b.WriteString("\x01\x0E\x00\x02")
-	binary.Write(&b, binary.BigEndian, uint32(len(description)))
-	binary.Write(&b, binary.BigEndian, uint32(8+2+2*12+4)) // behind the directory
+	b.Write(binary.BigEndian.AppendUint32(nil, uint32(len(description))))
+	b.Write(binary.BigEndian.AppendUint32(nil, 8+2+2*12+4)) // behind the directory
 	b.WriteString("\x01\x12\x00\x03\x00\x00\x00\x01\x00" + string(orientation) + "\x00\x00")
 	b.WriteString("\x00\x00\x00\x00" + description)
 	return segment(1, "Exif\x00\x00", b.String())
@@ -209,11 +210,12 @@ func nrgba(m image.Image) *image.NRGBA {
 		return n
 	}
 	n := image.NewNRGBA(image.Rect(0, 0, m.Bounds().Dx(), m.Bounds().Dy()))
-	for y := range n.Rect.Dy() {
-		for x := range n.Rect.Dx() {
-			n.Set(x, y, m.At(m.Bounds().Min.X+x, m.Bounds().Min.Y+y))
-		}
+	if y, ok := m.(*image.YCbCr); ok { // draw takes its fast way to RGBA alone
+		opaque := &image.RGBA{Pix: n.Pix, Stride: n.Stride, Rect: n.Rect}
+		draw.Draw(opaque, n.Rect, y, y.Rect.Min, draw.Src)
+		return n
 	}
+	draw.Draw(n, n.Rect, m, m.Bounds().Min, draw.Src)
 	return n
 }
 
@@ -239,8 +241,8 @@ func wantNear(t testing.TB, what string, a, b *image.NRGBA, most float64) {
 	}
 }
 
-// wantColour fails unless a pixel has a colour within a tolerance, in steps.
-func wantColour(t testing.TB, m *image.NRGBA, x, y int, want color.NRGBA, tolerance int) {
+// wantColor fails unless a pixel has a color within a tolerance, in steps.
+func wantColor(t testing.TB, m *image.NRGBA, x, y int, want color.NRGBA, tolerance int) {
 	t.Helper()
 	got := m.NRGBAAt(x, y)
 	for _, d := range []int{

@@ -137,7 +137,7 @@ func TestSRGBProfiles(t *testing.T) {
 		if got := isSRGB(profile); got != want {
 			t.Errorf("%s: %v", path, got)
 		}
-		for cut := range len(profile) {
+		for cut := range profile {
 			isSRGB(profile[:cut]) // must not panic
 			if cut < 2000 {
 				broken := bytes.Clone(profile)

@@ -196,7 +196,7 @@ func wantQuarters(t *testing.T, c *collector, name string, want [4]color.NRGBA, 
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	for i, color := range want {
 		for _, d := range [][2]int{{0, 0}, {0, 1}, {1, 2}} { // near each other: stripes would show
-			wantColour(t, m, w/5+i%2*w*3/5+d[0], h/5+i/2*h*3/5+d[1], color, tolerance)
+			wantColor(t, m, w/5+i%2*w*3/5+d[0], h/5+i/2*h*3/5+d[1], color, tolerance)
 		}
 	}
 }

@@ -1,6 +1,6 @@
-// Package job is the record of one piece of work, its states and the allowed
-// steps between them. It is pure: package queue keeps the records on disk,
-// package optimize does what they say.
+// Package job defines the record of a job, its states and the transitions
+// between them. It is pure: package queue stores the records, package optimize
+// executes them.
 //
 //	          Start            Complete
 //	Pending ────────► Processing ────────► Completed
@@ -8,8 +8,8 @@
 //	   └──────────────────┘  └──────────► Failed
 //	         Return              Fail
 //
-// Its picture is there from the start (an upload), or the job names it and
-// Resolve says what it was found to be.
+// The source of an upload is known from the start; otherwise the job names its
+// input, and Resolve sets the source.
 package job
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Status is where a job stands. The words are those of the HTTP contract.
+// Status is the state of a job. The values are those of the HTTP contract.
 type Status string
 
 // The states.
@@ -35,29 +35,29 @@ const (
 	Pending    Status = "pending"    // accepted and durable
 	Processing Status = "processing" // leased by a worker
 	Completed  Status = "completed"  // its set is published
-	Failed     Status = "failed"     // for good
+	Failed     Status = "failed"     // final
 )
 
-// Ended reports whether no step leads on from s.
+// Ended reports whether s is final.
 func (s Status) Ended() bool { return s == Completed || s == Failed }
 
-// Source is the picture of a job, in the spool under its digest.
+// Source is the source of a job, in the spool under its digest.
 type Source struct {
 	SHA256   string `json:"sha256"` // lower-case hex
 	Filename string `json:"filename,omitempty"`
 	Bytes    int64  `json:"bytes"`
 }
 
-// Error is why a job failed, in the words its client may see.
+// Error is why a job failed, in words that its client may see.
 type Error struct {
 	Code    fault.Code `json:"code"`
 	Message string     `json:"message"`
 }
 
-// Webhook is somebody who is told of a job's end.
+// Webhook is a receiver of a job's end.
 type Webhook struct {
 	URL  string `json:"url"`
-	Base string `json:"base"` // scheme and host by which its client knows this server
+	Base string `json:"base"` // scheme and host by which the client knows this server
 }
 
 // Job is one record.
@@ -66,21 +66,20 @@ type Job struct {
 	Status     Status          `json:"status"`
 	Input      string          `json:"input,omitempty"` // what the client named: a URL, or image:{id}; "" for an upload
 	Options    Options         `json:"options,omitzero"`
-	Metadata   json.RawMessage `json:"metadata,omitempty"` // a JSON object of the client's
-	Webhooks   []Webhook       `json:"webhooks,omitempty"` // those who are told of the end
-	Source     Source          `json:"source,omitzero"`    // zero until it is resolved
+	Metadata   json.RawMessage `json:"metadata,omitempty"` // the client's JSON object
+	Webhooks   []Webhook       `json:"webhooks,omitempty"` // receivers of the job's end
+	Source     Source          `json:"source,omitzero"`    // zero until resolved
 	Recipe     ladder.Recipe   `json:"recipe"`             // as configured when the job was accepted
-	ImageID    string          `json:"image_id,omitempty"` // of the set that it makes; "" until it is resolved
+	ImageID    string          `json:"image_id,omitempty"` // id of the set; "" until resolved
 	Error      *Error          `json:"error,omitempty"`
 	Attempts   int             `json:"attempts"`
 	CreatedAt  timestamp.Time  `json:"created_at"`
 	StartedAt  *timestamp.Time `json:"started_at,omitempty"`
 	FinishedAt *timestamp.Time `json:"finished_at,omitempty"`
-	Timings    ladder.Timings  `json:"timings,omitempty"` // of the stages so far; it is replaced, never changed
+	Timings    ladder.Timings  `json:"timings,omitempty"` // of the stages so far; replaced, never modified
 }
 
-// New returns j as a pending job with an id. IDs sort by the time they were
-// made at.
+// New returns j as a pending job with an id. Ids sort by creation time.
 func New(j Job, now time.Time) Job {
 	j.ID = "job_" + strings.ToLower(ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String())
 	j.Status = Pending
@@ -88,22 +87,22 @@ func New(j Job, now time.Time) Job {
 	return j
 }
 
-// imageScheme begins the input of a job whose picture is here already.
+// imageScheme is the prefix of an input that names a stored image.
 const imageScheme = "image:"
 
-// ImageInput returns the id of the image that an input names, if it names one.
+// ImageInput returns the id of the stored image that input names, if any.
 func ImageInput(input string) (id string, ok bool) { return strings.CutPrefix(input, imageScheme) }
 
-// Resolved reports whether the job's picture is in the spool.
+// Resolved reports whether the job's source is in the spool.
 func (j Job) Resolved() bool { return j.Source.SHA256 != "" }
 
-// Promised reports whether the client was told the job's id from the start,
-// so that its end must be on record.
+// Promised reports whether the client got the job's id from the start, so that
+// its end must be recorded.
 func (j Job) Promised() bool { return j.Input != "" || len(j.Webhooks) > 0 }
 
 var validID = regexp.MustCompile(`^job_[0-9a-hjkmnp-tv-z]{26}$`)
 
-// ValidID reports whether s has the form of a job's ID.
+// ValidID reports whether s has the form of a job id.
 func ValidID(s string) bool { return validID.MatchString(s) }
 
 func (j *Job) step(from, to Status) error {
@@ -114,7 +113,7 @@ func (j *Job) step(from, to Status) error {
 	return nil
 }
 
-// Start takes a pending job into work.
+// Start moves a pending job to Processing.
 func (j *Job) Start(now time.Time) error {
 	if err := j.step(Pending, Processing); err != nil {
 		return err
@@ -125,7 +124,7 @@ func (j *Job) Start(now time.Time) error {
 	return nil
 }
 
-// Resolve says which picture a job in work was found to be of.
+// Resolve sets the source of a running job.
 func (j *Job) Resolve(source Source, imageID string) error {
 	if j.Status != Processing || j.Resolved() {
 		return fmt.Errorf("job %s is %s: cannot resolve its source", j.ID, j.Status)
@@ -134,10 +133,10 @@ func (j *Job) Resolve(source Source, imageID string) error {
 	return nil
 }
 
-// Took adds what stages of the work have taken.
+// AddTimings adds to the timings of the job's stages.
 func (j *Job) AddTimings(t ladder.Timings) { j.Timings = j.Timings.Plus(t) }
 
-// Return puts a job in work back among the pending.
+// Return moves a running job back to Pending.
 func (j *Job) Return() error {
 	if err := j.step(Processing, Pending); err != nil {
 		return err
@@ -149,7 +148,7 @@ func (j *Job) Return() error {
 // Complete ends a job whose set is published.
 func (j *Job) Complete(now time.Time) error { return j.end(Completed, now) }
 
-// Fail ends a job for good.
+// Fail ends a job with an error.
 func (j *Job) Fail(cause *fault.Error, now time.Time) error {
 	if err := j.end(Failed, now); err != nil {
 		return err
@@ -167,7 +166,7 @@ func (j *Job) end(to Status, now time.Time) error {
 	return nil
 }
 
-// Encode is the record as it is kept on disk.
+// Encode returns the record in its stored form.
 func (j Job) Encode() ([]byte, error) {
 	b, err := json.Marshal(j)
 	if err != nil {
@@ -176,7 +175,7 @@ func (j Job) Encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// Decode is the inverse of Encode; it refuses unknown fields.
+// Decode parses a stored record; unknown fields are errors.
 func Decode(data []byte) (Job, error) {
 	var j Job
 	if err := strictjson.Unmarshal(data, &j); err != nil {

@@ -1,9 +1,10 @@
 package job_test
 
 import (
-	"reflect"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -87,8 +88,8 @@ func TestRecordsSurviveTheDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := job.Decode(b)
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(job.Quality{})); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	for _, bad := range []string{"", "{}", `{"id":"../x"}`, `{"id":"` + want.ID + `","surprise":1}`, `{"id":"` + want.ID + `"}`, string(b) + "{}"} {
 		if _, err := job.Decode([]byte(bad)); err == nil {

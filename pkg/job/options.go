@@ -11,11 +11,11 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// Options say what to make of a picture. With neither width, height nor format
-// that is the whole ladder, else a single variant. Zero means not given.
+// Options say what to make of an image. Without width, height and format that
+// is the complete ladder, otherwise a single variant. Zero means not set.
 type Options struct {
 	Width   int           `json:"width,omitempty"`  // pixels
-	Height  int           `json:"height,omitempty"` // pixels; with a width, a box to fit into
+	Height  int           `json:"height,omitempty"` // pixels; together with width, a box to fit into
 	Format  ladder.Format `json:"format,omitempty"`
 	Quality Quality       `json:"quality,omitzero"`
 }
@@ -26,8 +26,7 @@ type Quality struct {
 	number int
 }
 
-// UnmarshalJSON refuses, by an InvalidRequest fault, what is not an option or
-// not in its range.
+// UnmarshalJSON returns an InvalidRequest fault for unknown or invalid options.
 func (o *Options) UnmarshalJSON(b []byte) error {
 	var given struct {
 		Width   *int           `json:"width"`
@@ -67,7 +66,7 @@ func value[T any](p *T) (v T) {
 
 var errQuality = fault.New(fault.InvalidRequest, "options.quality must be low, medium, high, or a number from 1 to 100.")
 
-// UnmarshalJSON takes a name or a number.
+// UnmarshalJSON accepts a preset name or a number.
 func (q *Quality) UnmarshalJSON(b []byte) error {
 	var preset string
 	if json.Unmarshal(b, &preset) == nil {
@@ -86,7 +85,7 @@ func (q *Quality) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// MarshalJSON gives back what was given.
+// MarshalJSON returns the preset name or the number.
 func (q Quality) MarshalJSON() ([]byte, error) {
 	if q.preset != "" {
 		return json.Marshal(q.preset)
@@ -94,7 +93,7 @@ func (q Quality) MarshalJSON() ([]byte, error) {
 	return json.Marshal(q.number)
 }
 
-// configure is the ladder's configuration at this quality.
+// configure returns c with this quality.
 func (q Quality) configure(c ladder.Config) ladder.Config {
 	switch {
 	case q.preset == "low":
@@ -109,8 +108,8 @@ func (q Quality) configure(c ladder.Config) ladder.Config {
 	return c
 }
 
-// Recipe is what the options order from an engine that writes these formats.
-// Errors are InvalidOptions faults.
+// Recipe returns the recipe for the options, for an engine that writes the
+// given formats. Errors are InvalidOptions faults.
 func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe, error) {
 	c = o.Quality.configure(c)
 	if o.Width == 0 && o.Height == 0 && o.Format == "" {
@@ -123,7 +122,7 @@ func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe,
 	case o.Height > ladder.MaxSide:
 		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.height must be at most %d pixels.", ladder.MaxSide)
 	case o.Height > 0 && o.Width == 0:
-		fit.Width = c.MaxWidth // which no size that is asked for gets round
+		fit.Width = c.MaxWidth // so a height-only request cannot exceed max_width
 	}
 	format := o.Format
 	if format == "" {
@@ -135,11 +134,11 @@ func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe,
 	return c.Single(fit, format), nil
 }
 
-// Key names what is asked for: equal keys, equal work.
+// Key identifies equal work: jobs with equal keys make the same output.
 func (j Job) Key() string {
 	options, err := json.Marshal(j.Options)
 	if err != nil {
-		panic(fmt.Sprintf("marshal options: %v", err)) // they are names and numbers
+		panic(fmt.Sprintf("marshal options: %v", err)) // only names and numbers
 	}
 	return j.Input + "\n" + string(options)
 }

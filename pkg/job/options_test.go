@@ -2,8 +2,9 @@ package job_test
 
 import (
 	"encoding/json"
-	"reflect"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -43,8 +44,8 @@ func TestOptionsOrderALadderOrOneVariant(t *testing.T) {
 		`{"width":2048}`:                                         c.Single(ladder.Box{Width: 2048}, ladder.WebP),
 	} {
 		got, err := options(t, s).Recipe(c, all)
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s orders %+v, %v\nwant %+v", s, got, err, want)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", s, err, diff)
 		}
 	}
 }

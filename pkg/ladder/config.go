@@ -1,17 +1,17 @@
 package ladder
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 )
 
-// Config holds the settings of the ladder, as the configuration file spells
-// them.
+// Config holds the settings of the ladder, as named in the configuration file.
 type Config struct {
 	Widths            []int    `mapstructure:"widths"`
-	MaxWidth          int      `mapstructure:"max_width"` // of a single variant that is asked for by width
+	MaxWidth          int      `mapstructure:"max_width"` // limit for a single variant's width
 	Formats           []Format `mapstructure:"formats"`
 	Quality           Quality  `mapstructure:"quality"`
 	Presets           Presets  `mapstructure:"presets"`
@@ -20,15 +20,15 @@ type Config struct {
 	Background        string   `mapstructure:"background"`
 }
 
-// Quality is the encoders' nominal quality, 1 to 100. The numbers of two
-// formats do not mean the same.
+// Quality is the encoders' nominal quality, 1 to 100. Values of different
+// formats are not comparable.
 type Quality struct {
 	WebP int `mapstructure:"webp"`
 	JPEG int `mapstructure:"jpeg"`
 	AVIF int `mapstructure:"avif"`
 }
 
-// of is the quality of one format.
+// of returns the quality of one format.
 func (q Quality) of(f Format) int {
 	switch f {
 	case WebP:
@@ -40,27 +40,27 @@ func (q Quality) of(f Format) int {
 	}
 }
 
-// Presets are the qualities that jobs can ask for by name.
+// Presets are the qualities that jobs can request by name.
 type Presets struct {
 	Low    Quality `mapstructure:"low"`
 	Medium Quality `mapstructure:"medium"`
 	High   Quality `mapstructure:"high"`
 }
 
-// Effort is how long an encoder looks for a smaller file.
+// Effort is how much time an encoder spends on a smaller file.
 type Effort struct {
 	WebP int `mapstructure:"webp"` // 0 (fast) to 6
 	JPEG int `mapstructure:"jpeg"` // 0 (fast: half the scans) or 1
-	AVIF int `mapstructure:"avif"` // 0 (fast) to 8; libvips' 9, minutes a picture, is not offered
+	AVIF int `mapstructure:"avif"` // 0 (fast) to 8; libvips' 9 takes minutes per image and is not offered
 }
 
-// The chroma subsampling of JPEG and AVIF. Lossy WebP is always 4:2:0.
+// Chroma subsampling of JPEG and AVIF. Lossy WebP always uses 4:2:0.
 const (
 	Chroma420 = "4:2:0"
 	Chroma444 = "4:4:4"
 )
 
-// DefaultConfig is the ladder of the contract.
+// DefaultConfig is the default ladder of the HTTP contract.
 func DefaultConfig() Config {
 	return Config{
 		Widths:   []int{320, 480, 640, 960, 1280, 1600, 2048},
@@ -83,37 +83,36 @@ const MaxSide = 16383
 
 const (
 	maxWidth    = MaxSide
-	maxVariants = 48 // bounds one order's work; 21 is what a free Worker can pull
+	maxVariants = 48 // limits the work of one job; a free Worker can pull 21
 )
 
 var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
+	var errs []error
 	if len(c.Widths) == 0 {
-		return fmt.Errorf("ladder.widths: must list at least one width")
+		errs = append(errs, fmt.Errorf("ladder.widths: must list at least one width"))
 	}
 	for i, w := range c.Widths {
 		if w < 1 || w > maxWidth {
-			return fmt.Errorf("ladder.widths[%d]: must be from 1 to %d pixels (got %d)", i, maxWidth, w)
-		}
-		if i > 0 && w <= c.Widths[i-1] {
-			return fmt.Errorf("ladder.widths[%d]: must be greater than %d, the width before it (got %d)", i, c.Widths[i-1], w)
+			errs = append(errs, fmt.Errorf("ladder.widths[%d]: must be from 1 to %d pixels (got %d)", i, maxWidth, w))
+		} else if i > 0 && w <= c.Widths[i-1] {
+			errs = append(errs, fmt.Errorf("ladder.widths[%d]: must be greater than %d, the width before it (got %d)", i, c.Widths[i-1], w))
 		}
 	}
 	if len(c.Formats) == 0 {
-		return fmt.Errorf("ladder.formats: must list at least one of %v", formats)
+		errs = append(errs, fmt.Errorf("ladder.formats: must list at least one of %v", formats))
 	}
 	for i, f := range c.Formats {
 		if !f.Valid() {
-			return fmt.Errorf("ladder.formats[%d]: must be one of %v (got %q)", i, formats, f)
-		}
-		if slices.Contains(c.Formats[:i], f) {
-			return fmt.Errorf("ladder.formats[%d]: %q is listed twice", i, f)
+			errs = append(errs, fmt.Errorf("ladder.formats[%d]: must be one of %v (got %q)", i, formats, f))
+		} else if slices.Contains(c.Formats[:i], f) {
+			errs = append(errs, fmt.Errorf("ladder.formats[%d]: %q is listed twice", i, f))
 		}
 	}
 	if n := len(c.Widths) * len(c.Formats); n > maxVariants {
-		return fmt.Errorf("ladder.widths: %d widths in %d formats make %d files, more than the limit of %d", len(c.Widths), len(c.Formats), n, maxVariants)
+		errs = append(errs, fmt.Errorf("ladder.widths: %d widths in %d formats make %d files, more than the limit of %d", len(c.Widths), len(c.Formats), n, maxVariants))
 	}
 	for _, q := range []struct {
 		key string
@@ -126,7 +125,7 @@ func (c Config) Validate() error {
 	} {
 		for _, f := range formats {
 			if n := q.of(f); n < 1 || n > 100 {
-				return fmt.Errorf("%s.%s: must be from 1 to 100 (got %d)", q.key, f, n)
+				errs = append(errs, fmt.Errorf("%s.%s: must be from 1 to 100 (got %d)", q.key, f, n))
 			}
 		}
 	}
@@ -140,21 +139,21 @@ func (c Config) Validate() error {
 		{"ladder.effort.avif", c.Effort.AVIF, 0, 8},
 	} {
 		if r.value < r.lo || r.value > r.hi {
-			return fmt.Errorf("%s: must be from %d to %d (got %d)", r.key, r.lo, r.hi, r.value)
+			errs = append(errs, fmt.Errorf("%s: must be from %d to %d (got %d)", r.key, r.lo, r.hi, r.value))
 		}
 	}
 	if c.ChromaSubsampling != Chroma420 && c.ChromaSubsampling != Chroma444 {
-		return fmt.Errorf("ladder.chroma_subsampling: must be %q or %q (got %q)", Chroma420, Chroma444, c.ChromaSubsampling)
+		errs = append(errs, fmt.Errorf("ladder.chroma_subsampling: must be %q or %q (got %q)", Chroma420, Chroma444, c.ChromaSubsampling))
 	}
 	if !hexColor.MatchString(c.Background) {
-		return fmt.Errorf("ladder.background: must be a color like #ffffff (got %q)", c.Background)
+		errs = append(errs, fmt.Errorf("ladder.background: must be a color like #ffffff (got %q)", c.Background))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// Recipe is the valid configuration as the engine's order. Settings that
-// change no byte, such as the quality of a format that is not made, are left
-// out of it, and so out of the fingerprint.
+// Recipe returns the recipe of a valid configuration. Settings that change no
+// byte, such as the quality of an unused format, are not part of it, and so not
+// of the fingerprint.
 func (c Config) Recipe() Recipe {
 	r := Recipe{Engine: EngineVersion, Widths: slices.Clone(c.Widths)}
 	for _, f := range c.Formats {
@@ -163,8 +162,8 @@ func (c Config) Recipe() Recipe {
 	return r
 }
 
-// Single is the order for one variant that fits into a box, with the settings
-// of the ladder otherwise.
+// Single returns the recipe for one variant that fits into a box, with the
+// ladder's other settings.
 func (c Config) Single(fit Box, f Format) Recipe {
 	r := Recipe{Engine: EngineVersion, Fit: &fit}
 	c.add(&r, f)
@@ -180,7 +179,7 @@ func (c Config) add(r *Recipe, f Format) {
 		e.Effort, e.Chroma = c.Effort.AVIF, c.ChromaSubsampling
 	case JPEG:
 		e.Effort, e.Chroma = c.Effort.JPEG, c.ChromaSubsampling
-		rgb, _ := strconv.ParseUint(c.Background[1:], 16, 24) // Validate has seen six hex digits
+		rgb, _ := strconv.ParseUint(c.Background[1:], 16, 24) // Validate has checked for six hex digits
 		r.Background = &RGB{byte(rgb >> 16), byte(rgb >> 8), byte(rgb)}
 	}
 	r.Encoders = append(r.Encoders, e)

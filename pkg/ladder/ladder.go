@@ -1,9 +1,10 @@
-// Package ladder is the arithmetic of responsive images: a recipe and a
-// source's size in, the rungs with their names and sizes out.
+// Package ladder is the arithmetic of responsive images: from a recipe and a
+// source's size it computes the rungs with their names and sizes.
 //
-// It is pure. It decodes nothing, opens nothing and imports nothing of this
-// project, so that both sides of the codec wall can share its words: a Recipe
-// and Limits go in, a Source, Variants and a Summary come out, through a Sink.
+// It is pure: it decodes nothing, opens nothing and imports nothing of this
+// project, so that both sides of the codec boundary can share its types: a
+// Recipe and Limits go in; a Source, Variants and a Summary come out, through a
+// Sink.
 package ladder
 
 import (
@@ -16,8 +17,8 @@ import (
 	"math"
 )
 
-// EngineVersion is raised whenever the engine's code changes the bytes that
-// the same settings give, so that new bytes get new ids and new URLs.
+// EngineVersion must be increased whenever a code change alters the bytes that
+// the same settings produce, so that new bytes get new ids and URLs.
 const EngineVersion = 3
 
 // Format is an output format.
@@ -35,7 +36,7 @@ var formats = []Format{WebP, JPEG, AVIF}
 // Valid reports whether f is an output format.
 func (f Format) Valid() bool { return f == WebP || f == JPEG || f == AVIF }
 
-// Ext is the file name extension, without a dot.
+// Ext returns the file name extension, without a dot.
 func (f Format) Ext() string {
 	if f == JPEG {
 		return "jpg"
@@ -43,10 +44,10 @@ func (f Format) Ext() string {
 	return string(f)
 }
 
-// ContentType is the media type.
+// ContentType returns the media type.
 func (f Format) ContentType() string { return "image/" + string(f) }
 
-// MaxSide is the largest width or height the format holds, in pixels.
+// MaxSide returns the largest width or height of the format, in pixels.
 func (f Format) MaxSide() int {
 	if f == JPEG {
 		return 65500 // JPEG_MAX_DIMENSION of libjpeg
@@ -54,8 +55,8 @@ func (f Format) MaxSide() int {
 	return 16383
 }
 
-// Fallback is the next less efficient format, which a browser gets that does
-// not know f; "" for JPEG, which every browser knows.
+// Fallback returns the next less efficient format, for browsers that do not
+// support f; "" for JPEG, which every browser supports.
 func (f Format) Fallback() Format {
 	switch f {
 	case AVIF:
@@ -67,10 +68,10 @@ func (f Format) Fallback() Format {
 	}
 }
 
-// RGB is an opaque sRGB colour, 8 bits a channel.
+// RGB is an opaque sRGB color, 8 bits per channel.
 type RGB [3]uint8
 
-// String is the colour in CSS notation, "#8a7f6e".
+// String returns the color in CSS notation, "#8a7f6e".
 func (c RGB) String() string { return "#" + hex.EncodeToString(c[:]) }
 
 // Encoder is the settings of one output format.
@@ -81,32 +82,33 @@ type Encoder struct {
 	Chroma  string `json:"chroma,omitempty"`
 }
 
-// Box is what a single variant has to fit into, in pixels; 0 leaves a side
-// free.
+// Box is the box that a single variant must fit into, in pixels; 0 leaves a
+// side unbounded.
 type Box struct {
 	Width  int `json:"width,omitempty"`
 	Height int `json:"height,omitempty"`
 }
 
-// Recipe is all that decides the output bytes of a source. It has either
+// Recipe is everything that decides the output bytes of a source. It has either
 // Widths, for a ladder, or Fit, for a single variant.
 type Recipe struct {
 	Engine     int       `json:"engine"`
 	Widths     []int     `json:"widths,omitempty"`
 	Fit        *Box      `json:"fit,omitempty"`
 	Encoders   []Encoder `json:"encoders"`
-	Background *RGB      `json:"background,omitempty"` // under transparent pixels, where a format has no alpha
+	Background *RGB      `json:"background,omitempty"` // under transparent pixels, for formats without alpha
 }
 
-// Valid reports whether the recipe makes something, and is of one kind.
+// Valid reports whether the recipe produces something and is of exactly one
+// kind.
 func (r Recipe) Valid() bool {
 	return (len(r.Widths) > 0) != r.Single() && len(r.Encoders) > 0
 }
 
-// Single reports whether the recipe makes one size, and no ladder.
+// Single reports whether the recipe is for a single variant.
 func (r Recipe) Single() bool { return r.Fit != nil }
 
-// Fingerprint is the SHA-256 of the recipe's JSON, whose order of fields is
+// Fingerprint returns the SHA-256 of the recipe's JSON, whose field order is
 // that of the struct.
 func (r Recipe) Fingerprint() [32]byte {
 	b, err := json.Marshal(r)
@@ -116,7 +118,8 @@ func (r Recipe) Fingerprint() [32]byte {
 	return sha256.Sum256(b)
 }
 
-// ShortFingerprint is what a manifest shows of the fingerprint, 8 hex digits.
+// ShortFingerprint returns the part of the fingerprint shown in manifests, 8
+// hex digits.
 func (r Recipe) ShortFingerprint() string {
 	f := r.Fingerprint()
 	return hex.EncodeToString(f[:4])
@@ -127,8 +130,9 @@ var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadd
 // idLen is the length of 16 bytes in base32 without padding.
 const idLen = 26
 
-// ID names the set that the recipe makes of the source with this SHA-256: 26
-// characters of lower-case base32 over half of SHA-256(source ‖ fingerprint).
+// ID returns the id of the set that the recipe makes of the source with this
+// SHA-256: 26 characters of lower-case base32 over half of SHA-256(source ‖
+// fingerprint).
 func (r Recipe) ID(source [32]byte) string {
 	h := sha256.New()
 	f := r.Fingerprint()
@@ -137,7 +141,7 @@ func (r Recipe) ID(source [32]byte) string {
 	return idEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
-// ValidID reports whether s has the form of an ID.
+// ValidID reports whether s has the form of an image id.
 func ValidID(s string) bool {
 	if len(s) != idLen {
 		return false
@@ -149,7 +153,7 @@ func ValidID(s string) bool {
 // Rung is one size of the ladder, in pixels.
 type Rung struct{ Width, Height int }
 
-// Variant is one file: a rung in a format.
+// Variant is one file of a set: a rung in a format.
 type Variant struct {
 	Format Format `json:"format"`
 	Width  int    `json:"width"`
@@ -157,19 +161,19 @@ type Variant struct {
 	Bytes  int64  `json:"bytes,omitempty"` // 0 in a plan
 }
 
-// Name is the file's name within its set, "320.webp".
+// Name returns the file's name within its set, "320.webp".
 func (v Variant) Name() string { return fmt.Sprintf("%d.%s", v.Width, v.Format.Ext()) }
 
-// Reason says why a variant was left out.
+// Reason is why a variant was omitted.
 type Reason string
 
 // The reasons.
 const (
-	NotSmaller  Reason = "not_smaller"   // its fallback format is as small, and every browser shows that
-	BeyondLimit Reason = "beyond_format" // a side is longer than the format can hold
+	NotSmaller  Reason = "not_smaller"   // the fallback format is as small, and every browser shows that
+	BeyondLimit Reason = "beyond_format" // a side exceeds the format's maximum
 )
 
-// Omission is a planned variant that was left out.
+// Omission is a planned variant that was omitted.
 type Omission struct {
 	Format Format `json:"format"`
 	Width  int    `json:"width"`
@@ -184,7 +188,7 @@ type Plan struct {
 	Omitted  []Omission
 }
 
-// Plan lays out what is made of a picture of width × height pixels, as seen.
+// Plan returns the plan for an image of width × height pixels, as displayed.
 func (r Recipe) Plan(width, height int) Plan {
 	var p Plan
 	if r.Single() {
@@ -204,9 +208,9 @@ func (r Recipe) Plan(width, height int) Plan {
 	return p
 }
 
-// rungs enlarges nothing: they are the widths up to the source's, and where
-// that lies between two of them or below the first, a rung at its own width
-// closes the ladder.
+// rungs returns the widths up to the source's. Nothing is enlarged: if the
+// source's width lies between two widths or below the first, the last rung has
+// the source's own width.
 func rungs(widths []int, width, height int) []Rung {
 	var rungs []Rung
 	for _, w := range widths {
@@ -220,8 +224,8 @@ func rungs(widths []int, width, height int) []Rung {
 	return rungs
 }
 
-// hold is the largest size within the box that has the picture's aspect ratio
-// and enlarges nothing.
+// Fit returns the largest size within the box that keeps the aspect ratio and
+// enlarges nothing.
 func (b Box) Fit(width, height int) Rung {
 	r := Rung{width, height}
 	if b.Width > 0 && b.Width < r.Width {
@@ -233,41 +237,41 @@ func (b Box) Fit(width, height int) Rung {
 	return r
 }
 
-// scaled is a side when the other one goes from whole to part, so that the
-// aspect ratio is kept: rounded to nearest, at least 1.
+// scaled returns side scaled by part/whole, rounded to nearest, at least 1.
 func scaled(side, part, whole int) int {
 	return max(1, int(math.Round(float64(side)*float64(part)/float64(whole))))
 }
 
-// Limits are checked by the engine on a source's header, before any pixel is
-// decoded.
+// Limits are checked by the engine against a source's header, before any pixel
+// is decoded.
 type Limits struct {
 	MaxPixels int64 `json:"max_pixels"` // width × height × frames
 	MaxFrames int   `json:"max_frames"`
-	MaxMemory int64 `json:"max_memory"` // estimate of what decoding takes, bytes
+	MaxMemory int64 `json:"max_memory"` // estimated memory for decoding, bytes
 }
 
-// Source is what a decoder read from a picture's header.
+// Source is what a decoder read from a source's header.
 type Source struct {
 	Format string `json:"format"` // jpeg, png, webp, gif, heic, avif or tiff
-	Width  int    `json:"width"`  // pixels, as seen: after EXIF orientation
+	Width  int    `json:"width"`  // pixels, as displayed: after EXIF orientation
 	Height int    `json:"height"` // of one frame
-	Frames int    `json:"frames"` // 1 for a still
+	Frames int    `json:"frames"` // 1 for a still image
 }
 
-// Summary is what is known of a picture once its ladder is made.
+// Summary is what is known of an image once its ladder is rendered.
 type Summary struct {
-	Omitted   []Omission `json:"omitted"`   // beside those of the plan: not_smaller
+	Omitted   []Omission `json:"omitted"`   // in addition to the plan's: not_smaller
 	ThumbHash []byte     `json:"thumbhash"` // at most 25 bytes
-	Color     RGB        `json:"color"`     // the average, on the background where transparent
+	Color     RGB        `json:"color"`     // average, composited on the background
 	Timings   Timings    `json:"timings"`   // decode, orient, resize, and encode for each format of the recipe
 }
 
-// Sink takes what an engine makes, as it makes it. Calls come one at a time:
-// Opened once, then Variant once for each file in any order. An error from
-// either ends the work.
+// Sink receives what an engine produces. Calls are sequential: Opened once,
+// then Variant once per file in any order. An error from either stops the
+// render.
 type Sink interface {
 	Opened(Source) error
-	// Variant gets exactly v.Bytes from body, which is not valid after it returns.
+	// Variant must read exactly v.Bytes from body, which is invalid after it
+	// returns.
 	Variant(v Variant, body io.Reader) error
 }

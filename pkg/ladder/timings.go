@@ -6,47 +6,46 @@ import (
 	"time"
 )
 
-// Stage is a part of the way from a picture to its published set.
+// Stage is a measured part of the time from an image to its published set.
 type Stage string
 
-// The stages, in the order in which they begin. Those from decode to encode
-// are in the codec process, and so within codec; so are write and the hashes
-// of the files. The hash of the source is within receive.
+// The stages, in the order in which they begin. Decode to encode run in the
+// codec process, and so within codec, as do write and the hashes of the files.
+// The hash of the source is within receive.
 const (
-	StageReceive    Stage = "receive"     // the source comes in, and is written to the spool
-	StageHash       Stage = "hash"        // the digests of the source and of the files
-	StageSpool      Stage = "spool"       // the source is made durable
-	StageQueue      Stage = "queue"       // the job waits for a worker
-	StageCodec      Stage = "codec"       // from the order to its last file
-	StageDecode     Stage = "decode"      // and shrunk, and to sRGB: it is one stream, in which they cannot be told apart
-	StageOrient     Stage = "orient"      // the picture is turned upright
-	StageResize     Stage = "resize"      // to the smaller rungs, and the placeholder
-	StageEncodeWebP Stage = "encode_webp" // all rungs together, as with the other formats
+	StageReceive    Stage = "receive"     // receiving the source and writing it to the spool
+	StageHash       Stage = "hash"        // digests of the source and of the files
+	StageSpool      Stage = "spool"       // making the source durable
+	StageQueue      Stage = "queue"       // waiting for a worker
+	StageCodec      Stage = "codec"       // from the request to its last file
+	StageDecode     Stage = "decode"      // decoding, shrinking and conversion to sRGB: one stream, so they cannot be separated
+	StageOrient     Stage = "orient"      // turning the image upright
+	StageResize     Stage = "resize"      // making the smaller rungs and the placeholder
+	StageEncodeWebP Stage = "encode_webp" // all rungs together; likewise for the other formats
 	StageEncodeJPEG Stage = "encode_jpeg"
 	StageEncodeAVIF Stage = "encode_avif"
-	StageWrite      Stage = "write" // the files of the set, as far as memory
-	StageSync       Stage = "sync"  // the set is made durable, and published
+	StageWrite      Stage = "write" // writing the files, as far as the page cache
+	StageSync       Stage = "sync"  // making the set durable and publishing it
 )
 
-// Stages are all stages, in the order in which they begin.
+// Stages lists all stages, in the order in which they begin.
 var Stages = []Stage{
 	StageReceive, StageHash, StageSpool, StageQueue,
 	StageCodec, StageDecode, StageOrient, StageResize, StageEncodeWebP, StageEncodeJPEG, StageEncodeAVIF,
 	StageWrite, StageSync,
 }
 
-// EncodeStage is the encoding of one format.
+// EncodeStage returns the stage of encoding one format.
 func EncodeStage(f Format) Stage { return Stage("encode_" + f) }
 
-// Timings is how long stages took by the clock, in nanoseconds in JSON. What
-// several threads do at once is added up, so that it may be more than the time
-// that passed.
+// Timings is the wall-clock time of stages, in nanoseconds in JSON. Times of
+// parallel threads are added up, so the sum may exceed the elapsed time.
 type Timings map[Stage]time.Duration
 
-// Since adds the time since a stage began.
+// Since adds the time since began to a stage.
 func (t Timings) Since(began time.Time, s Stage) { t[s] += time.Since(began) }
 
-// Writer passes on to w, and adds the time that this takes to a stage.
+// Writer returns a writer to w that adds the time of each write to a stage.
 func (t Timings) Writer(s Stage, w io.Writer) io.Writer { return timedWriter{t, s, w} }
 
 type timedWriter struct {
@@ -60,7 +59,7 @@ func (w timedWriter) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
-// Plus is the sum of both, which stay as they are.
+// Plus returns the sum of both without modifying them.
 func (t Timings) Plus(more Timings) Timings {
 	sum := make(Timings, len(t)+len(more))
 	maps.Copy(sum, t)
@@ -70,7 +69,8 @@ func (t Timings) Plus(more Timings) Timings {
 	return sum
 }
 
-// Milliseconds is what a manifest shows of them, to the microsecond.
+// Milliseconds returns the timings as shown in a manifest, with microsecond
+// precision.
 func (t Timings) Milliseconds() map[Stage]float64 {
 	ms := make(map[Stage]float64, len(t))
 	for s, d := range t {

@@ -1,7 +1,6 @@
-// Package manifest is the versioned JSON contract that describes one
-// published set: what it was made from, its files, and what a page needs to
-// show it before and while it loads. It is pure: reading and writing files is
-// for package publish.
+// Package manifest defines the versioned JSON document that describes one
+// published set: its source, its files, and what a page needs to show it before
+// and while it loads. It is pure: package publish reads and writes the files.
 package manifest
 
 import (
@@ -16,35 +15,35 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Version is the only version of the contract so far.
+// Version is the version of the format.
 const Version = 1
 
-// FileName is the manifest's own name within its set.
+// FileName is the name of the manifest file within a set.
 const FileName = "manifest.json"
 
-// Manifest describes a whole published set.
+// Manifest describes a published set.
 type Manifest struct {
 	Version     int                      `json:"version"`
 	ID          string                   `json:"id"`
 	CreatedAt   timestamp.Time           `json:"created_at"`
 	Recipe      string                   `json:"recipe"` // first 8 hex digits of the recipe's fingerprint
 	Source      Source                   `json:"source"`
-	Width       int                      `json:"width"`  // pixels, as seen
-	Height      int                      `json:"height"` // pixels, as seen
+	Width       int                      `json:"width"`  // pixels, as displayed
+	Height      int                      `json:"height"` // pixels, as displayed
 	Placeholder Placeholder              `json:"placeholder"`
 	Variants    []Variant                `json:"variants"`
 	Omitted     []ladder.Omission        `json:"omitted"`
-	Srcset      map[ladder.Format]string `json:"srcset"`            // of keys, so that a site can prefix its own base
-	Timings     map[ladder.Stage]float64 `json:"timings,omitempty"` // milliseconds; as far as they are known when it is written
+	Srcset      map[ladder.Format]string `json:"srcset"`            // with keys, so that a site can prefix its own base URL
+	Timings     map[ladder.Stage]float64 `json:"timings,omitempty"` // milliseconds; those known when it is written
 }
 
-// Source is the picture that was sent.
+// Source describes the uploaded or fetched source.
 type Source struct {
 	SHA256   string `json:"sha256"` // lower-case hex
 	Filename string `json:"filename,omitempty"`
 	Format   string `json:"format"`
 	Bytes    int64  `json:"bytes"`
-	Width    int    `json:"width"`  // pixels, as seen: after EXIF orientation
+	Width    int    `json:"width"`  // pixels, as displayed: after EXIF orientation
 	Height   int    `json:"height"` // of one frame
 	Frames   int    `json:"frames"`
 }
@@ -58,7 +57,7 @@ type Placeholder struct {
 // Variant is one file of the set.
 type Variant struct {
 	Key         string        `json:"key"`           // storage name, "<id>/320.webp"
-	URL         string        `json:"url,omitempty"` // absolute; absent in the file on disk unless http.public_url is set
+	URL         string        `json:"url,omitempty"` // absolute; absent on disk unless http.public_url is set
 	Format      ladder.Format `json:"format"`
 	ContentType string        `json:"content_type"`
 	Width       int           `json:"width"`
@@ -75,11 +74,11 @@ func NewVariant(id string, v ladder.Variant, sha256 string) Variant {
 	}
 }
 
-// Name is the file's name within its set.
+// Name returns the file's name within its set.
 func (v Variant) Name() string { return v.Key[strings.IndexByte(v.Key, '/')+1:] }
 
-// Srcset is the value of an HTML srcset attribute for each format, with keys
-// in place of URLs.
+// Srcset returns the value of an HTML srcset attribute for each format, with
+// keys in place of URLs.
 func Srcset(variants []Variant) map[ladder.Format]string {
 	set := make(map[ladder.Format]string)
 	for _, v := range variants {
@@ -92,8 +91,8 @@ func Srcset(variants []Variant) map[ladder.Format]string {
 	return set
 }
 
-// WithURLs returns the manifest with the URL of each variant under base, such
-// as "https://optimizer.example.com"; m keeps its own.
+// WithURLs returns a copy of the manifest with URLs under base, such as
+// "https://optimizer.example.com".
 func (m Manifest) WithURLs(base string) Manifest {
 	variants := make([]Variant, len(m.Variants))
 	for i, v := range m.Variants {
@@ -104,7 +103,7 @@ func (m Manifest) WithURLs(base string) Manifest {
 	return m
 }
 
-// Variant returns the description of the file of this name.
+// Variant returns the description of the file with this name.
 func (m Manifest) Variant(name string) (Variant, bool) {
 	for _, v := range m.Variants {
 		if v.Name() == name {
@@ -114,8 +113,8 @@ func (m Manifest) Variant(name string) (Variant, bool) {
 	return Variant{}, false
 }
 
-// Encode is the manifest as it is written to disk and sent: indented, so that
-// a person can read it, with a newline at its end.
+// Encode returns the manifest as stored and sent: indented JSON with a final
+// newline.
 func (m Manifest) Encode() ([]byte, error) {
 	m = m.withLists()
 	b, err := json.MarshalIndent(m, "", "  ")
@@ -125,8 +124,8 @@ func (m Manifest) Encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// Decode reads and checks a manifest: unknown fields, other versions and
-// anything that does not hold together are errors.
+// Decode parses and validates a manifest: unknown fields, other versions and
+// inconsistencies are errors.
 func Decode(data []byte) (Manifest, error) {
 	var m Manifest
 	if err := strictjson.Unmarshal(data, &m); err != nil {

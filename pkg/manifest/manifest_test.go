@@ -65,7 +65,7 @@ func TestWithURLsLeavesTheOriginalAlone(t *testing.T) {
 func TestDecodeRefusesWhatDoesNotHoldTogether(t *testing.T) {
 	for name, edit := range map[string][2]string{
 		"other version":   {`"version": 1`, `"version": 2`},
-		"unknown field":   {`"version": 1`, `"version": 1, "colour": "red"`},
+		"unknown field":   {`"version": 1`, `"version": 1, "color": "red"`},
 		"foreign key":     {`k3v5ab2c4d6e7f2g3h4i5j6k7l/320.webp",`, `../320.webp",`},
 		"unknown format":  {`"format": "webp"`, `"format": "gif"`},
 		"no size":         {`"width": 320`, `"width": 0`},

@@ -21,27 +21,27 @@ import (
 )
 
 const (
-	attemptTimeout = 15 * time.Second // for one try, from dialling to the end of the answer
-	maxResponse    = 16 << 10         // what is read of an answer's body, to use the connection again
-	maxError       = 300              // characters of a recorded error
+	attemptTimeout = 15 * time.Second // per attempt, from dialing to the end of the response
+	maxResponse    = 16 << 10         // bytes read of a response body, to reuse the connection
+	maxError       = 300              // length limit of a recorded error
 )
 
-// failure is a try that failed, in the operator's words.
+// failure is a failed attempt, in words for the operator.
 type failure struct {
 	reason     string
-	retryAfter time.Duration // what the receiver asks for, if it does
+	retryAfter time.Duration // requested by the receiver, if at all
 	permanent  bool
 }
 
-// try makes one try at a webhook, and reports whether it stays in the outbox.
+// attempt delivers a webhook once and reports whether it stays in the outbox.
 func (o *Outbox) attempt(ctx context.Context, it *item) (stays bool) {
-	e, err := o.read(it.id)
+	e, err := o.entries.Read(it.id)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		o.Log.Warn("webhook file is gone, not sending it", zap.String("webhook_id", it.id))
+		o.log.Warn("webhook file is gone, not sending it", zap.String("webhook_id", it.id))
 		return false
 	case err != nil:
-		o.Log.Error("cannot read webhook", zap.String("webhook_id", it.id), zap.Error(err))
+		o.log.Error("cannot read webhook", zap.String("webhook_id", it.id), zap.Error(err))
 		it.next = time.Now().Add(maxWait)
 		return true
 	}
@@ -51,16 +51,16 @@ func (o *Outbox) attempt(ctx context.Context, it *item) (stays bool) {
 		return false
 	}
 	if ctx.Err() != nil {
-		return true // it says nothing about the receiver
+		return true // shutdown: says nothing about the receiver
 	}
 	return o.failed(e, it, r)
 }
 
 func (o *Outbox) delivered(e entry) {
-	log := o.Log.With(e.fields()...)
+	log := o.log.With(e.fields()...)
 	log.Debug("webhook sent")
 	o.count(func(s *Stats) { s.Delivered++ })
-	if err := os.Remove(o.path(e.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if _, err := o.entries.Remove(e.ID); err != nil {
 		log.Error("cannot delete delivered webhook, the next start sends it again", zap.Error(err))
 		return
 	}
@@ -72,12 +72,12 @@ func (o *Outbox) failed(e entry, it *item, r *failure) (stays bool) {
 	e.Attempts++
 	e.LastError = r.reason
 	e.NextAt = timestamp.At(now.Add(max(wait(e.Attempts), min(r.retryAfter, maxWait))))
-	log := o.Log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
+	log := o.log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
 	o.count(func(s *Stats) { s.Failed++ })
 
 	it.failures++
-	// No try later than a day, but some in any case: the daemon may have been
-	// off, and come up before the router.
+	// Attempts end after a day, but some are made in any case: the daemon may
+	// have been off, and may start before the router.
 	if r.permanent || e.NextAt.Sub(e.CreatedAt.Time) > giveUpAfter && it.failures >= minAttempts {
 		o.count(func(s *Stats) { s.GivenUp++ })
 		log.Error("webhook given up")
@@ -88,11 +88,11 @@ func (o *Outbox) failed(e entry, it *item, r *failure) (stays bool) {
 	}
 	level := zap.DebugLevel
 	if e.Attempts == 1 {
-		level = zap.WarnLevel // the later ones say nothing new
+		level = zap.WarnLevel // later ones add nothing new
 	}
 	log.Log(level, "webhook delivery failed, will retry", zap.Stringer("next_at", e.NextAt))
 	it.next = e.NextAt.Time
-	if err := o.write(e); err != nil {
+	if err := o.entries.Write(e.ID, e); err != nil {
 		log.Error("cannot record attempt", zap.Error(err))
 		return true
 	}
@@ -106,7 +106,7 @@ func (o *Outbox) count(step func(*Stats)) {
 	step(&o.counts)
 }
 
-// send makes the request, and returns nil if the receiver took it.
+// send sends the request. It returns nil if the receiver accepted it.
 func (o *Outbox) send(ctx context.Context, e entry) *failure {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -125,15 +125,15 @@ func (o *Outbox) send(ctx context.Context, e entry) *failure {
 	if err := o.signers.sign(req.Header, e.ID, time.Now(), body); err != nil {
 		return &failure{reason: oneLine(err.Error(), e.url())}
 	}
-	resp, err := o.Client.Do(req)
+	resp, err := o.deps.Client.Do(req)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &failure{reason: fmt.Sprintf("no response within %v", attemptTimeout)}
 	case err != nil:
-		return &failure{reason: reason(err, e.url()), permanent: o.Permanent(err)}
+		return &failure{reason: reason(err, e.url()), permanent: o.deps.Permanent(err)}
 	}
 	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // the status has said it all
+	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // only the status matters
 	if resp.StatusCode/100 != 2 {
 		return &failure{
 			reason:     fmt.Sprintf("receiver answered status %d", resp.StatusCode),
@@ -143,9 +143,9 @@ func (o *Outbox) send(ctx context.Context, e entry) *failure {
 	return nil
 }
 
-// body is the webhook's payload. Its time is that of the event.
+// body returns the payload. Its timestamp is that of the event.
 func (o *Outbox) body(j job.Job) ([]byte, error) {
-	data, err := o.Body(j)
+	data, err := o.deps.Body(j)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (o *Outbox) body(j job.Job) ([]byte, error) {
 	}{"job." + string(j.Status), *j.FinishedAt, data})
 }
 
-// reason is an error of the client without the URL that it quotes.
+// reason returns a client error without the URL that it quotes.
 func reason(err error, target string) string {
 	var quoting *url.Error
 	if errors.As(err, &quoting) {
@@ -165,8 +165,8 @@ func reason(err error, target string) string {
 	return oneLine(err.Error(), target)
 }
 
-// oneLine makes a text fit for the record: short, and without the query of the
-// webhook's URL, which may be a password.
+// oneLine prepares a text for the record: short, and without the query of the
+// webhook's URL, which may be a secret.
 func oneLine(text, target string) string {
 	if _, query, ok := strings.Cut(target, "?"); ok {
 		text = strings.ReplaceAll(text, "?"+query, "?…")

@@ -4,40 +4,42 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// entry is one webhook. It holds the whole job, since the queue's record may
-// be gone by the last try.
+// entry is one webhook. It contains the complete job, since the queue's record
+// may be deleted before the last attempt.
 type entry struct {
 	ID        string          `json:"id"`
-	Job       json.RawMessage `json:"job"` // package job's own form, with this webhook alone
+	Job       json.RawMessage `json:"job"` // as encoded by package job, with this webhook only
 	Attempts  int             `json:"attempts"`
 	NextAt    timestamp.Time  `json:"next_at"`
 	CreatedAt timestamp.Time  `json:"created_at"`
 	LastError string          `json:"last_error,omitempty"` // for the operator
 
-	job job.Job // what Job says
+	job job.Job // decoded from Job
 }
 
-const suffix = ".json"
+// folder is a directory of webhooks.
+func folder(dir string) durable.Folder[entry] {
+	return durable.OpenFolder(dir, durable.Format[entry]{ValidID: validID.MatchString, Encode: entry.encode, Decode: decode})
+}
 
-func (o *Outbox) path(id string) string { return filepath.Join(o.dir, id+suffix) }
+var validID = regexp.MustCompile(`^msg_[0-9a-hjkmnp-tv-z]{26}(_[0-9]+)?$`)
 
-// webhookID is the same for a job that is done again after a crash, so that a
-// receiver sees one event.
+// webhookID returns an id that stays the same if the job is repeated after a
+// crash, so that the receiver sees one event.
 func webhookID(jobID string, target int) string {
 	id := "msg_" + strings.TrimPrefix(jobID, "job_")
 	if target > 0 {
@@ -64,29 +66,9 @@ func (e entry) encode() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-func (o *Outbox) write(e entry) error {
-	b, err := e.encode()
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(o.path(e.ID), b)
-}
-
-func (o *Outbox) read(id string) (entry, error) {
-	b, err := os.ReadFile(o.path(id))
-	if err != nil {
-		return entry{}, err
-	}
-	e, err := decode(b, id)
-	if err != nil {
-		return entry{}, fmt.Errorf("decode webhook: %w", err)
-	}
-	return e, nil
-}
-
-// decode refuses unknown fields, and an entry that is not of an ended job or
-// not one of its webhooks.
-func decode(b []byte, id string) (e entry, err error) {
+// decode refuses unknown fields, jobs that have not ended, and ids that do not
+// belong to the job.
+func decode(id string, b []byte) (e entry, err error) {
 	if err := strictjson.Unmarshal(b, &e); err != nil {
 		return entry{}, err
 	}
@@ -110,11 +92,11 @@ func (e entry) fields() []zap.Field {
 	return []zap.Field{zap.String("webhook_id", e.ID), zap.String("job_id", e.job.ID)}
 }
 
-// hostOf is the host and port that a URL leads to.
+// hostOf returns the host and port of a URL.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return "" // the try will say so
+		return "" // the attempt reports it
 	}
 	return egress.HostOf(u)
 }

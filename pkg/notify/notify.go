@@ -1,55 +1,53 @@
-// Package notify tells receivers that a job has ended: signed webhooks from a
-// durable outbox, tried again over restarts for up to a day.
+// Package notify delivers signed webhooks about ended jobs from a durable
+// outbox. Deliveries are retried across restarts for up to a day.
 //
-// The files are the database: one JSON record a webhook, written before the
-// job's end is on record and removed when the receiver has said yes.
+// The files are the database: one JSON record per webhook, written before the
+// job's end is recorded, and deleted when the receiver has accepted it.
 //
-//	Put       the worker, before it records the end: durable, and held
-//	Release   the worker, once the end is on record: due
-//	Recover   at the start: what an earlier process held is due if its job has
-//	          ended, and dropped if the job will be done again
+//	Put       by the worker, before it records the end: durable, but held
+//	Release   by the worker, after the end is recorded: due
+//	Recover   at startup: held webhooks of ended jobs are due, those of jobs
+//	          that will be repeated are deleted
 //
-// So no ended job goes untold, and nobody is told of an end that a crash
-// undid. What a crash can do is have a receiver told twice: it knows by the
-// id, which follows from the job and is the same over all tries.
+// So every ended job is delivered, and no end that a crash undid. A crash can
+// cause a webhook to be delivered twice: receivers recognize it by its id,
+// which is derived from the job and the same for all attempts.
 //
-// A webhook that is given up lies in failed/ with its last error, for the
-// operator. The folder has no lock: it belongs to whoever has the queue's.
+// A webhook that is given up is moved to failed/ with its last error, for the
+// operator. The directory has no lock of its own: the queue's lock protects it.
 package notify
 
 import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
 // Config holds the settings of the outbox.
 type Config struct {
 	Dir     string   // created if missing
-	Secrets []string // each signs every webhook; with none, webhooks wait
+	Secrets []string // each signs every webhook; without any, webhooks wait
 }
 
-// Deps are what an Outbox works with. Its functions are called from several
-// goroutines.
+// Deps are the dependencies of an Outbox. Its functions may be called
+// concurrently.
 type Deps struct {
-	// Client makes the requests. It must not follow redirects, and it decides
-	// which addresses may be reached.
+	// Client sends the requests. It must not follow redirects, and it decides
+	// which addresses are allowed.
 	Client *http.Client
-	// Body is the job as the API shows it. It is asked at every try, since a
-	// signed URL in it expires.
+	// Body returns the job's API representation. It is called for each attempt,
+	// since signed URLs in it expire.
 	Body func(job.Job) (any, error)
-	// Permanent reports whether an error of Client will be the same at every
-	// further try, so that none is made.
+	// Permanent reports whether an error of Client makes further attempts
+	// pointless.
 	Permanent func(error) bool
 	Log       *zap.Logger
 }
@@ -59,47 +57,50 @@ const Folder = "outbox"
 
 const failedDir = "failed"
 
-// Outbox is the folder and what of it is in memory. Its methods may be called
-// from several goroutines.
+// Outbox is the directory of webhooks and their schedule. It is safe for
+// concurrent use.
 type Outbox struct {
-	Deps
-	dir     string
+	deps    Deps
+	log     *zap.Logger
+	entries durable.Folder[entry] // to be delivered
+	givenUp durable.Folder[entry]
 	signers signers
 
 	mu       sync.Mutex
-	held     map[string][]*item // by job: until Release
+	held     map[string][]*item // by job, until Release
 	due      schedule
-	lastSeq  int              // given to items so far
-	hosts    map[string]*host // those with a delivery in flight
+	lastSeq  int              // number of scheduled items so far
+	hosts    map[string]*host // hosts with deliveries in flight
 	inFlight int
 	counts   Stats
 	wake     chan struct{} // capacity 1: there may be something to do
 }
 
-// Stats are counts since the start, but for Pending.
+// Stats counts webhooks since startup, except Pending.
 type Stats struct {
 	Pending   int // in the outbox
 	Delivered int
-	Failed    int // tries, of which most are made again
+	Failed    int // failed attempts, most of which are retried
 	GivenUp   int
 }
 
-// Open makes the folders and reads what an earlier process left. All of it is
-// held: call Recover before the first Put.
+// Open creates the directories and loads the webhooks of an earlier process.
+// All of them are held: call Recover before the first Put.
 func Open(config Config, deps Deps) (*Outbox, error) {
 	signers, err := newSigners(config.Secrets)
 	if err != nil {
 		return nil, err
 	}
 	o := &Outbox{
-		Deps: deps, dir: config.Dir, signers: signers,
+		deps: deps, log: deps.Log, signers: signers,
+		entries: folder(config.Dir), givenUp: folder(filepath.Join(config.Dir, failedDir)),
 		held: make(map[string][]*item), hosts: make(map[string]*host), wake: make(chan struct{}, 1),
 	}
-	if err := os.MkdirAll(filepath.Join(o.dir, failedDir), 0o750); err != nil {
-		return nil, fmt.Errorf("open outbox: %w", err)
-	}
-	for _, dir := range []string{o.dir, filepath.Join(o.dir, failedDir)} {
-		if err := atomicfile.Sweep(dir, ""); err != nil {
+	for _, folder := range []durable.Folder[entry]{o.entries, o.givenUp} {
+		if err := folder.Create(); err != nil {
+			return nil, fmt.Errorf("open outbox: %w", err)
+		}
+		if err := folder.Sweep(); err != nil {
 			return nil, fmt.Errorf("open outbox: %w", err)
 		}
 	}
@@ -109,29 +110,19 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 	return o, nil
 }
 
-// load holds every entry. One that cannot be read is put aside with its name
-// in the log: it must not keep the daemon from starting.
+// load loads and holds every entry. An unreadable one is renamed and logged: it
+// must not prevent startup.
 func (o *Outbox) load() error {
-	files, err := os.ReadDir(o.dir)
+	entries, err := o.entries.Load(func(id string, err error) {
+		o.log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
+	})
 	if err != nil {
 		return err
 	}
-	// A Pi's clock stands still while it is off, so right after a start a time on
-	// record may seem to be months ahead. It must not hold a webhook back so long.
+	// A Pi's clock stops while it is off, so right after startup a recorded time
+	// may appear to be months ahead. It must not delay a webhook that long.
 	latest := time.Now().Add(maxWait)
-	for _, f := range files {
-		id, isEntry := strings.CutSuffix(f.Name(), suffix)
-		if !isEntry {
-			continue
-		}
-		e, err := o.read(id)
-		if err != nil {
-			o.Log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
-			if err := os.Rename(o.path(id), o.path(id)+".unreadable"); err != nil {
-				return err
-			}
-			continue
-		}
+	for _, e := range entries {
 		it := e.item()
 		if it.next.After(latest) {
 			it.next = latest
@@ -141,8 +132,8 @@ func (o *Outbox) load() error {
 	return nil
 }
 
-// Recover makes the entries of ended jobs due. The others are dropped: their
-// jobs will be done again, and put them anew.
+// Recover makes the entries of ended jobs due and deletes the others: their
+// jobs will be repeated and put them again.
 func (o *Outbox) Recover(ended func(jobID string) bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -154,21 +145,21 @@ func (o *Outbox) Recover(ended func(jobID string) bool) error {
 			continue
 		}
 		for _, it := range items {
-			if err := os.Remove(o.path(it.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			if _, err := o.entries.Remove(it.id); err != nil {
 				return fmt.Errorf("recover outbox: %w", err)
 			}
 			dropped++
 		}
 	}
 	if len(o.due)+dropped > 0 {
-		o.Log.Info("webhooks recovered", zap.Int("pending", len(o.due)), zap.Int("dropped", dropped))
+		o.log.Info("webhooks recovered", zap.Int("pending", len(o.due)), zap.Int("dropped", dropped))
 	}
 	return nil
 }
 
-// Put makes durable that the job's webhooks are to be told of its end, which j
-// has already, but which is not on record yet. They are held until Release. To
-// put a job again replaces what it put before.
+// Put makes the webhooks of an ended job durable, before the job's end is
+// recorded. They are held until Release. Putting a job again replaces its
+// webhooks.
 func (o *Outbox) Put(j job.Job) error {
 	if len(j.Webhooks) == 0 {
 		return nil
@@ -180,12 +171,12 @@ func (o *Outbox) Put(j job.Job) error {
 	var errs []error
 	for target := range j.Webhooks {
 		e := newEntry(j, target, time.Now())
-		if err := o.write(e); err != nil {
+		if err := o.entries.Write(e.ID, e); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		items = append(items, e.item())
-		o.Log.Debug("webhook stored", e.fields()...)
+		o.log.Debug("webhook stored", e.fields()...)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -193,7 +184,7 @@ func (o *Outbox) Put(j job.Job) error {
 	return errors.Join(errs...)
 }
 
-// Release makes the webhooks of a job due, whose end is on record now.
+// Release makes the webhooks of a job due, after its end was recorded.
 func (o *Outbox) Release(jobID string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -210,7 +201,7 @@ func (o *Outbox) Stats() Stats {
 	return stats
 }
 
-// len is how many webhooks are in the outbox. o.mu is held.
+// len returns the number of webhooks in the outbox. o.mu must be held.
 func (o *Outbox) len() int {
 	n := len(o.due) + o.inFlight
 	for _, h := range o.hosts {
@@ -222,49 +213,37 @@ func (o *Outbox) len() int {
 	return n
 }
 
-// Count looks into an outbox without opening it: how many webhooks wait, and
-// how many were given up.
+// Count counts the pending and given up webhooks of an outbox without opening
+// it.
 func Count(dir string) (pending, givenUp int, err error) {
-	if pending, err = count(dir); err == nil {
-		givenUp, err = count(filepath.Join(dir, failedDir))
+	waiting, err := folder(dir).IDs()
+	if err != nil {
+		return 0, 0, fmt.Errorf("count webhooks: %w", err)
 	}
-	return pending, givenUp, err
+	failed, err := folder(filepath.Join(dir, failedDir)).IDs()
+	if err != nil {
+		return 0, 0, fmt.Errorf("count webhooks: %w", err)
+	}
+	return len(waiting), len(failed), nil
 }
 
-func count(dir string) (n int, err error) {
-	files, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("read outbox: %w", err)
-	}
-	for _, f := range files {
-		if strings.HasSuffix(f.Name(), suffix) {
-			n++
-		}
-	}
-	return n, nil
-}
-
-// Prune forgets webhooks that were given up longer ago than keep.
+// Prune deletes webhooks that were given up more than keep ago.
 func (o *Outbox) Prune(now time.Time, keep time.Duration) error {
-	if err := atomicfile.RemoveOlder(filepath.Join(o.dir, failedDir), now.Add(-keep)); err != nil {
+	if err := o.givenUp.Prune(now.Add(-keep)); err != nil {
 		return fmt.Errorf("prune webhooks: %w", err)
 	}
 	return nil
 }
 
-// giveUp moves an entry to failed/. The two steps are not one: after a crash
-// between them the webhook is tried once more, and given up again.
+// giveUp moves an entry to failed/. This is not atomic: after a crash in
+// between, the webhook is attempted once more and given up again.
 func (o *Outbox) giveUp(e entry) error {
-	b, err := e.encode()
-	if err != nil {
+	if err := o.givenUp.Write(e.ID, e); err != nil {
 		return err
 	}
-	if err := atomicfile.Write(filepath.Join(o.dir, failedDir, e.ID+suffix), b); err != nil {
-		return err
-	}
-	log := o.Log.With(e.fields()...)
+	log := o.log.With(e.fields()...)
 	log.Debug("webhook failure recorded")
-	if err := os.Remove(o.path(e.ID)); err != nil {
+	if _, err := o.entries.Remove(e.ID); err != nil {
 		return err
 	}
 	log.Debug("webhook ended")

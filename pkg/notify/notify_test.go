@@ -512,7 +512,7 @@ func TestSecretsAreCheckedAndNeverShown(t *testing.T) {
 func TestWithoutASecretNothingIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, err := notify.Open(notify.Config{Dir: t.TempDir()}, deps(t, roundTrip(func(r *http.Request) (*http.Response, error) {
-			t.Errorf("%s is told, unsigned", r.URL)
+			t.Errorf("%s got an unsigned webhook", r.URL)
 			return answer(status(200))(r)
 		})))
 		if err != nil {

@@ -99,7 +99,7 @@ func TestAReceiverThatIsDownIsToldWhenItIsUp(t *testing.T) {
 		time.Sleep(time.Until(e.NextAt))
 		synctest.Wait()
 		if got := r.ids(); !slices.Equal(got, []string{msg(j)}) {
-			t.Errorf("told %v", got)
+			t.Errorf("delivered %v", got)
 		}
 		wantFiles(t, dir)
 	})
@@ -288,13 +288,14 @@ func TestStoppingCancelsWhatTakesLong(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{200}}
 		silent := true
-		o := open(t, dir, roundTrip(func(req *http.Request) (*http.Response, error) {
+		network := roundTrip(func(req *http.Request) (*http.Response, error) {
 			if silent {
 				<-req.Context().Done()
 				return nil, req.Context().Err()
 			}
 			return answer(r)(req)
-		}))
+		})
+		o := open(t, dir, network)
 		stop := run(t, o)
 		j, later := ended(t, "https://a.example"), ended(t, "https://a.example")
 		end(t, o, j)
@@ -311,7 +312,7 @@ func TestStoppingCancelsWhatTakesLong(t *testing.T) {
 		wantStats(t, o, notify.Stats{Pending: 2})
 
 		silent = false
-		run(t, reopen(t, dir, o.Client.Transport))
+		run(t, reopen(t, dir, network))
 		synctest.Wait()
 		if got := r.ids(); len(got) != 2 {
 			t.Errorf("after the next start: %v", got)
@@ -522,8 +523,8 @@ func TestAClockThatWasAheadHoldsNothingBack(t *testing.T) {
 	})
 }
 
-func TestTenThousandWebhooksAreSentOnceEach(t *testing.T) {
-	const n = 10_000
+func TestTwoThousandWebhooksAreSentOnceEach(t *testing.T) {
+	const n = 2_000
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		j := ended(t, "https://a.example")

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// How many deliveries there are at once: a slow or dead receiver must not hold
-// up the others'.
+// Limits on parallel deliveries: a slow or dead receiver must not delay the
+// others.
 const (
 	maxInFlight = 8
 	maxPerHost  = 2
 )
 
-// item is what is in memory of an entry: all that scheduling needs.
+// item is the in-memory part of an entry: what scheduling needs.
 type item struct {
 	id       string
 	host     string
 	next     time.Time
-	failures int // failed ones since the start
-	seq      int // among those that are due at the same time: first come, first served; 0 until it is scheduled
+	failures int // failed attempts since startup
+	seq      int // order among items due at the same time; 0 until scheduled
 }
 
 // schedule is a heap of items, the next one first.
@@ -45,13 +45,13 @@ func (s *schedule) Pop() any {
 	return it
 }
 
-// host is a receiver with a delivery in flight.
+// host is a receiver host with deliveries in flight.
 type host struct {
 	inFlight int
-	waiting  []*item // due ones that found maxPerHost in flight, first come first
+	waiting  []*item // due items waiting for a slot of this host, in order
 }
 
-// add schedules items. o.mu is held.
+// add schedules items. o.mu must be held.
 func (o *Outbox) add(items []*item) {
 	for _, it := range items {
 		if it.seq == 0 {
@@ -71,14 +71,14 @@ func (o *Outbox) signal() {
 	}
 }
 
-// shutdownGrace is how long the tries in flight may still take when Run is to end:
-// a receiver that has a webhook already, and whose answer nobody hears, would
-// be told again.
+// shutdownGrace is how long attempts in flight may take once Run must end: a
+// receiver that already has a webhook, but whose response is lost, would get it
+// again.
 const shutdownGrace = 5 * time.Second
 
-// Run delivers until ctx ends, and lets end what is in flight then. What takes
-// longer is cancelled and stays in the outbox, as does all that is released
-// later.
+// Run delivers webhooks until ctx ends, then waits for the attempts in flight.
+// Attempts that exceed shutdownGrace are canceled; they and all others stay in
+// the outbox.
 func (o *Outbox) Run(ctx context.Context) error {
 	deliverCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -93,7 +93,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 			attempts.Go(func() { o.done(it, o.attempt(deliverCtx, it)) })
 			continue
 		}
-		var alarm <-chan time.Time // none: only a signal brings something to do
+		var alarm <-chan time.Time // nil: only a signal ends the wait
 		if !at.IsZero() {
 			alarm = time.After(time.Until(at))
 		}
@@ -106,8 +106,8 @@ func (o *Outbox) Run(ctx context.Context) error {
 	return nil
 }
 
-// next takes the item to deliver now, if there is one; at is when the next is
-// due, if that is known.
+// next returns the item to deliver now, or nil and the time the next one is
+// due, zero if unknown.
 func (o *Outbox) next(now time.Time) (_ *item, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

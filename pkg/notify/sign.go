@@ -2,6 +2,7 @@ package notify
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -11,19 +12,18 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// The length of a secret in bytes. The standard asks for at least 24; a
-// receiver's library that makes shorter ones is served too.
+// The length of a secret in bytes. The standard requires at least 24; shorter
+// ones are accepted for receivers whose library generates them.
 const (
 	minSecret = 16
 	maxSecret = 64
 )
 
 // signers sign by the Standard Webhooks scheme, each with its own secret: while
-// a secret is being replaced a receiver may know the old one or the new one.
+// a secret is being replaced, a receiver may know the old or the new one.
 type signers []*standardwebhooks.Webhook
 
-// ValidateSecrets reports what is wrong with webhook.secrets. No part of a
-// secret is in the error.
+// ValidateSecrets validates webhook.secrets. The error never contains a secret.
 func ValidateSecrets(secrets []string) error {
 	_, err := newSigners(secrets)
 	return err
@@ -31,19 +31,22 @@ func ValidateSecrets(secrets []string) error {
 
 func newSigners(secrets []string) (signers, error) {
 	var s signers
+	var errs []error
 	for i, secret := range secrets {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil || len(key) < minSecret || len(key) > maxSecret {
-			return nil, fmt.Errorf("webhook.secrets[%d]: must be whsec_ followed by %d to %d bytes in base64; "+
-				"generate one with: echo whsec_$(openssl rand -base64 32)", i, minSecret, maxSecret)
+			errs = append(errs, fmt.Errorf("webhook.secrets[%d]: must be whsec_ followed by %d to %d bytes in base64; "+
+				"generate one with: echo whsec_$(openssl rand -base64 32)", i, minSecret, maxSecret))
+			continue
 		}
 		signer, err := standardwebhooks.NewWebhookRaw(key)
 		if err != nil {
-			return nil, fmt.Errorf("webhook.secrets[%d]: %w", i, err)
+			errs = append(errs, fmt.Errorf("webhook.secrets[%d]: %w", i, err))
+			continue
 		}
 		s = append(s, signer)
 	}
-	return s, nil
+	return s, errors.Join(errs...)
 }
 
 // sign sets the headers of the scheme.

@@ -8,13 +8,13 @@ import (
 const (
 	firstWait   = 5 * time.Second
 	maxWait     = time.Hour
-	giveUpAfter = 24 * time.Hour // after which no further try is made,
-	minAttempts = 5              // unless there were fewer since the start
+	giveUpAfter = 24 * time.Hour // no further attempts after this time,
+	minAttempts = 5              // unless fewer than this were made since startup
 )
 
-// wait is how long to wait after so many failed tries: twice as long each
-// time, and by chance up to half more or less, so that those who failed
-// together do not come back together.
+// wait returns the time until the next attempt: doubled for each failed
+// attempt, with jitter of up to 50 % so that receivers that failed together are
+// not retried together.
 func wait(attempts int) time.Duration {
 	d := maxWait
 	if doublings := attempts - 1; doublings < 10 { // 5 s × 2^10 is over an hour

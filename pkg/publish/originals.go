@@ -9,19 +9,19 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-// An original is kept under the id of each set that was made of it, as a hard
-// link: sets of one source share its bytes, and the last one that goes frees
-// them. So an original comes and goes with its set, and needs no index.
+// An original is kept under the id of each set made from it, as a hard link:
+// sets of one source share its bytes, and deleting the last set frees them. So
+// an original is created and deleted with its set, without an index.
 
 func (s *Store) original(id string) string { return filepath.Join(s.Originals, id) }
 
-// openOriginals makes the folder, if originals are kept, and sweeps it.
+// openOriginals creates the directory, if originals are kept, and sweeps it.
 func (s *Store) openOriginals() error {
 	if s.Originals == "" {
 		return nil
@@ -37,10 +37,9 @@ func (s *Store) openOriginals() error {
 	return s.sweepOriginals()
 }
 
-// sweepOriginals removes those that belong to no set: an earlier process ended
-// between keeping an original and publishing its set, or between the steps of
-// a deletion. An empty served folder that nobody crashed in is more likely one
-// that is not mounted.
+// sweepOriginals deletes originals without a set: an earlier process ended
+// between keeping an original and publishing its set, or within a deletion. If
+// the served directory is empty without a crash, it is more likely not mounted.
 func (s *Store) sweepOriginals() error {
 	entries, err := os.ReadDir(s.Originals)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -64,7 +63,7 @@ func (s *Store) sweepOriginals() error {
 	return nil
 }
 
-// tryLink makes a hard link and removes it.
+// tryLink creates and deletes a hard link.
 func tryLink(dir string) error {
 	f, err := os.CreateTemp(dir, ".link-")
 	if err != nil {
@@ -88,16 +87,16 @@ func (s *Store) KeepOriginal(id, path string) {
 	}
 }
 
-// linkOriginal does so for a set that is published, or about to be. A set is
-// worth having without its original, so a failure is the operator's to know.
-// s.moves is held.
+// linkOriginal links the original of a set that is published or about to be.
+// Failures are only logged: the set is useful without its original. s.moves
+// must be held.
 func (s *Store) linkOriginal(id, path string) {
 	if !s.KeepOriginals || path == "" {
 		return
 	}
 	err := os.Link(path, s.original(id))
-	if err == nil || errors.Is(err, fs.ErrExist) { // that one may not be synced yet
-		err = atomicfile.SyncDir(s.Originals)
+	if err == nil || errors.Is(err, fs.ErrExist) { // it may not be synced yet
+		err = durable.SyncDir(s.Originals)
 	}
 	if err != nil {
 		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
@@ -106,7 +105,7 @@ func (s *Store) linkOriginal(id, path string) {
 	s.log.Debug("original kept", zap.String("image_id", id))
 }
 
-// Original returns the file that a published set was made of, and its
+// Original returns the path of the original of a published set, and its
 // manifest, or a NotFound fault.
 func (s *Store) Original(id string) (path string, m manifest.Manifest, err error) {
 	if !ladder.ValidID(id) {
@@ -128,7 +127,8 @@ func (s *Store) Original(id string) (path string, m manifest.Manifest, err error
 
 var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept; upload the image again, or send its URL. (The operator can set storage.keep_originals.)")
 
-// removeOriginal is for ids of published sets alone. s.moves is held.
+// removeOriginal deletes an original. id must be that of a published set.
+// s.moves must be held.
 func (s *Store) removeOriginal(id string) error {
 	if s.Originals == "" {
 		return nil
@@ -139,15 +139,15 @@ func (s *Store) removeOriginal(id string) error {
 	return nil
 }
 
-// originalSize counts an original for each of its sets: what is freed when one
-// of them goes may be less.
+// originalSize returns the size of an original. It is counted for each of its
+// sets, so deleting one of them may free less.
 func (s *Store) originalSize(id string) int64 {
 	if s.Originals == "" {
 		return 0
 	}
 	info, err := os.Stat(s.original(id))
 	if err != nil {
-		return 0 // none is kept
+		return 0 // none kept
 	}
 	return info.Size()
 }

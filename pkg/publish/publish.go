@@ -1,13 +1,13 @@
-// Package publish keeps the served folder: one folder a set, named by its id,
-// with the variant files and their manifest.
+// Package publish manages the served directory: one directory per set, named
+// after its id, with the variant files and their manifest.
 //
-// A set is made beside its place, in .staging/, where every file is synced and
-// the manifest is written last; then the whole folder is renamed into place.
-// So a set is either there with all of its files or not at all, whatever
-// happens when. It is removed the same way: first renamed away, then deleted.
+// A set is staged in .staging/, where every file is synced and the manifest is
+// written last; then the directory is renamed into place. So a set is either
+// complete or absent at any time. It is deleted the same way: renamed away
+// first, then deleted.
 //
-// The folder is the database. In memory are only the ids with their times, and
-// a few decoded manifests.
+// The directory is the database. Only the ids with their times and a few
+// decoded manifests are in memory.
 package publish
 
 import (
@@ -27,42 +27,41 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
 const (
-	stagingDir = ".staging" // on the same file system as the sets, whatever is mounted where
-	cacheSize  = 256        // decoded manifests of about 10 kB
+	stagingDir = ".staging" // on the same file system as the sets
+	cacheSize  = 256        // decoded manifests, about 10 kB each
 )
 
-// Config says where the sets lie.
+// Config holds the locations of the sets.
 type Config struct {
-	Dir           string // the served folder; created if missing
-	Originals     string // the folder of kept originals, of which nothing is served; "" has none
-	KeepOriginals bool   // whether the originals of new sets are kept
+	Dir           string // served directory; created if missing
+	Originals     string // directory of originals, never served; "" for none
+	KeepOriginals bool   // keep the originals of new sets
 }
 
-// Store is the served folder. Its methods may be called from several
-// goroutines.
+// Store is the served directory. It is safe for concurrent use.
 type Store struct {
 	Config
 	log   *zap.Logger
-	lock  *atomicfile.Lock // held while the store is open, against a second process
+	lock  *durable.Lock // held while the store is open, against a second process
 	cache *lru.Cache[string, manifest.Manifest]
 
-	crashed bool // the process that had this folder last did not close it
+	crashed bool // the previous process did not close the store
 
-	moves sync.Mutex // held while a set comes or goes
+	moves sync.Mutex // held while a set is published or deleted
 
 	mu  sync.RWMutex
-	ids map[string]time.Time // when each set was made
+	ids map[string]time.Time // creation time of each set
 }
 
-// Open makes the folder, sweeps what an earlier process left half-made, and
-// reads which sets there are.
+// Open creates the directory, deletes incomplete sets of an earlier process,
+// and reads the ids of the sets.
 func Open(config Config, log *zap.Logger) (*Store, error) {
 	cache, err := lru.New[string, manifest.Manifest](cacheSize)
 	if err != nil {
@@ -73,7 +72,7 @@ func Open(config Config, log *zap.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open served folder: %w", err)
 	}
 	if err := s.openOriginals(); err != nil {
-		s.lock.Close()
+		_ = s.lock.Close()
 		return nil, fmt.Errorf("open originals: %w", err)
 	}
 	return s, nil
@@ -83,7 +82,7 @@ func (s *Store) open() (err error) {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
 	}
-	if s.lock, err = atomicfile.LockDir(s.Dir); err != nil {
+	if s.lock, err = durable.LockDir(s.Dir); err != nil {
 		return err
 	}
 	staging := filepath.Join(s.Dir, stagingDir)
@@ -113,14 +112,14 @@ func (s *Store) open() (err error) {
 	return nil
 }
 
-// Close lets another process open the folder, and leaves nothing but sets in
-// it. Nothing may be called after it.
+// Close deletes the staging directory and unlocks the store. The store must not
+// be used afterwards.
 func (s *Store) Close() error {
 	err := os.RemoveAll(filepath.Join(s.Dir, stagingDir))
 	return errors.Join(err, s.lock.Close())
 }
 
-// Len is how many sets there are.
+// Len returns the number of sets.
 func (s *Store) Len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -137,7 +136,7 @@ func (s *Store) Has(id string) bool {
 
 var errNoImage = fault.New(fault.NotFound, "There is no image with this id.")
 
-// Get returns a published manifest, or a NotFound fault.
+// Get returns the manifest of a published set, or a NotFound fault.
 func (s *Store) Get(id string) (manifest.Manifest, error) {
 	if !s.Has(id) {
 		return manifest.Manifest{}, errNoImage
@@ -147,7 +146,7 @@ func (s *Store) Get(id string) (manifest.Manifest, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(s.Dir, id, manifest.FileName))
 	if errors.Is(err, fs.ErrNotExist) {
-		s.dropMissing(id) // deleted by hand: the folder is what counts
+		s.dropMissing(id) // deleted by hand
 		return manifest.Manifest{}, errNoImage
 	}
 	if err != nil {
@@ -161,8 +160,8 @@ func (s *Store) Get(id string) (manifest.Manifest, error) {
 	return m, nil
 }
 
-// Open opens a variant file of a published set, described by its manifest's
-// entry, or returns a NotFound fault.
+// Open opens a variant file of a published set and returns its description, or
+// a NotFound fault.
 func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	m, err := s.Get(id)
 	if err != nil {
@@ -172,7 +171,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	if !ok {
 		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no file of this name.")
 	}
-	f, err := os.Open(filepath.Join(s.Dir, id, name)) // name is the manifest's, not the client's
+	f, err := os.Open(filepath.Join(s.Dir, id, name)) // name is from the manifest, not from the client
 	if errors.Is(err, fs.ErrNotExist) {
 		s.dropMissing(id)
 		return nil, manifest.Variant{}, errNoImage
@@ -183,7 +182,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	return f, v, nil
 }
 
-// Delete removes a set; one that is not there is no error.
+// Delete deletes a set; an unknown one is not an error.
 func (s *Store) Delete(id string) error {
 	trash, err := s.unpublish(id)
 	if err != nil {
@@ -195,8 +194,8 @@ func (s *Store) Delete(id string) error {
 	return nil
 }
 
-// unpublish unpublishes a set at once, with its original; what is left to
-// delete is in trash.
+// unpublish removes a set and its original from view; trash contains what
+// remains to be deleted.
 func (s *Store) unpublish(id string) (trash string, err error) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
@@ -207,7 +206,7 @@ func (s *Store) unpublish(id string) (trash string, err error) {
 	if err != nil {
 		return "", err
 	}
-	err = atomicfile.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
+	err = durable.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return trash, err
 	}
@@ -215,14 +214,15 @@ func (s *Store) unpublish(id string) (trash string, err error) {
 	return trash, s.removeOriginal(id)
 }
 
-// forget drops a set of which a file is missing, so that it can be made again.
+// dropMissing drops a set whose files are missing, so that it can be made
+// again.
 func (s *Store) dropMissing(id string) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
 	s.drop(id)
 }
 
-// drop takes a set out of memory. s.moves is held.
+// drop removes a set from memory. s.moves must be held.
 func (s *Store) drop(id string) {
 	s.mu.Lock()
 	delete(s.ids, id)
@@ -230,13 +230,13 @@ func (s *Store) drop(id string) {
 	s.cache.Remove(id)
 }
 
-// listed is one set in the order of a listing.
+// listed is a set in listing order.
 type listed struct {
 	id string
 	at time.Time
 }
 
-// newestFirst returns every set; equal times are ordered by id.
+// newestFirst returns all sets; equal times are ordered by id.
 func (s *Store) newestFirst() []listed {
 	s.mu.RLock()
 	all := make([]listed, 0, len(s.ids))
@@ -252,7 +252,8 @@ func (l listed) compare(o listed) int {
 	return cmp.Or(l.at.Compare(o.at), strings.Compare(l.id, o.id))
 }
 
-// cursor names a place in the listing that stays right when sets come and go.
+// cursor returns a position in the listing that stays valid when sets are added
+// or deleted.
 func (l listed) cursor() string {
 	return base64.RawURLEncoding.EncodeToString(strconv.AppendInt(nil, l.at.UnixNano(), 10)) + "." + l.id
 }
@@ -267,8 +268,8 @@ func parseCursor(s string) (listed, bool) {
 	return listed{id, time.Unix(0, nanos)}, err == nil
 }
 
-// List returns at most limit manifests, newest first, from the cursor of an
-// earlier call on ("" for the first), and the cursor of the next page, "" on
+// List returns at most limit manifests, newest first, starting at the cursor of
+// an earlier call ("" for the first), and the cursor of the next page, "" on
 // the last.
 func (s *Store) List(limit int, cursor string) (items []manifest.Manifest, next string, err error) {
 	all := s.newestFirst()
@@ -298,14 +299,14 @@ func (s *Store) List(limit int, cursor string) (items []manifest.Manifest, next 
 	return items, "", nil
 }
 
-// Retention bounds the served folder; zero means no bound.
+// Retention limits the served directory; zero means no limit.
 type Retention struct {
 	MaxAge   time.Duration `mapstructure:"max_age"`
 	MaxBytes int64         `mapstructure:"max_bytes"`
 }
 
-// Prune deletes the sets that are older than allowed, then the oldest ones
-// until the rest is within the allowed size. It returns how many it deleted.
+// Prune deletes sets older than allowed, then the oldest ones until the rest is
+// within the allowed size. It returns the number of deleted sets.
 func (s *Store) Prune(r Retention, now time.Time) (deleted int, err error) {
 	var total int64
 	for _, l := range s.newestFirst() {
@@ -329,15 +330,16 @@ func (s *Store) Prune(r Retention, now time.Time) (deleted int, err error) {
 	return deleted, nil
 }
 
-// skip tells of a set that cannot be read: it must not keep the others from
-// being listed and pruned.
+// skip logs an unreadable set, which must not prevent the others from being
+// listed and pruned.
 func (s *Store) skip(id string, err error) {
-	if fault.CodeOf(err) != fault.NotFound { // which is only gone
+	if fault.CodeOf(err) != fault.NotFound { // NotFound only means it was deleted
 		s.log.Error("skipping unreadable image set", zap.String("image_id", id), zap.Error(err))
 	}
 }
 
-// size is what a set takes, by its manifest, with its original.
+// size returns the size of a set according to its manifest, including its
+// original.
 func (s *Store) size(id string) (int64, error) {
 	m, err := s.Get(id)
 	if err != nil {

@@ -14,42 +14,42 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-// Set is a set in the making. Its owner ends with Commit or Abort; Abort after
-// Commit does nothing.
+// Set is a staged set. Its owner must call Commit or Abort; Abort after Commit
+// does nothing.
 type Set struct {
 	Timings ladder.Timings // write, hash and, after Commit, sync
 
 	store *Store
 	id    string
 	dir   string
-	files []*os.File // written, and not synced yet
+	files []*os.File // written, but not synced yet
 	done  bool
 
-	original string // path of what it is made of; "" if that is not known
+	original string // path of the source; "" if unknown
 }
 
-// SetOriginal names the file that the set is made of, to be kept if originals are.
+// SetOriginal names the set's source file, to be kept if originals are.
 func (set *Set) SetOriginal(path string) { set.original = path }
 
-// Begin starts a set.
+// Begin creates a staged set.
 func (s *Store) Begin(id string) (*Set, error) {
 	dir, err := os.MkdirTemp(filepath.Join(s.Dir, stagingDir), id+"-")
 	if err != nil {
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // served to others too: MkdirTemp makes it private
+	if err := os.Chmod(dir, 0o755); err != nil { // MkdirTemp makes it private, but others serve it too
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
 	return &Set{Timings: make(ladder.Timings), store: s, id: id, dir: dir}, nil
 }
 
-// Add writes one variant file from body, which must hold exactly v.Bytes, and
-// describes it for the manifest.
+// Add writes one variant file from body, which must contain exactly v.Bytes,
+// and returns its description for the manifest.
 func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
 	hash := sha256.New()
 	n, err := set.write(v.Name(), io.TeeReader(body, set.Timings.Writer(ladder.StageHash, hash)))
@@ -63,10 +63,10 @@ func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) 
 	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
 }
 
-// write makes a file and leaves its sync to Commit. Its bytes are on their way
-// to the disk while the next ones are made; a sync of each file would have the
-// file system write its journal as often, which for a small picture is as much
-// as all of its files.
+// write writes a file and leaves its sync to Commit. Writeback starts
+// immediately, while the next files are made; syncing each file would make the
+// file system write its journal each time, which for a small image costs as
+// much as all of its files.
 func (set *Set) write(name string, body io.Reader) (int64, error) {
 	f, err := os.OpenFile(filepath.Join(set.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -80,8 +80,8 @@ func (set *Set) write(name string, body io.Reader) (int64, error) {
 	return n, err
 }
 
-// sync makes all files durable. The first sync has the journal written for all
-// of them.
+// sync makes all files durable. The first sync commits the journal for all of
+// them.
 func (set *Set) sync() error {
 	for _, f := range set.files {
 		if err := f.Sync(); err != nil {
@@ -100,9 +100,9 @@ func (set *Set) close() error {
 	return errors.Join(errs...)
 }
 
-// Commit publishes the set: its manifest is written last, everything is
-// synced, and the folder moves into its place. A set of this id that is there
-// already has the same content, and stays.
+// Commit publishes the set: it writes the manifest last, syncs everything and
+// renames the directory into place. An existing set with this id has the same
+// content and is kept.
 func (set *Set) Commit(m manifest.Manifest) error {
 	s := set.store
 	b, err := m.Encode()
@@ -112,7 +112,8 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if _, err := set.write(manifest.FileName, bytes.NewReader(b)); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
-	// The manifest's time orders the listing, over restarts too.
+	// The manifest's modification time is the sort key of listings, across
+	// restarts.
 	if err := os.Chtimes(filepath.Join(set.dir, manifest.FileName), m.CreatedAt.Time, m.CreatedAt.Time); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
@@ -120,7 +121,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if err := set.sync(); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
-	if err := atomicfile.SyncDir(set.dir); err != nil {
+	if err := durable.SyncDir(set.dir); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	set.Timings.Since(began, ladder.StageSync)
@@ -131,13 +132,13 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	if s.Has(set.id) {
 		return nil
 	}
-	// What lies there without being known has lost its manifest: it is no set.
+	// An unknown directory there has lost its manifest and is not a set.
 	place := filepath.Join(s.Dir, set.id)
 	if err := os.RemoveAll(place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	began = time.Now()
-	if err := atomicfile.Rename(set.dir, place); err != nil {
+	if err := durable.Rename(set.dir, place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
 	}
 	set.Timings.Since(began, ladder.StageSync)
@@ -149,12 +150,12 @@ func (set *Set) Commit(m manifest.Manifest) error {
 	return nil
 }
 
-// Abort removes a set that was not published.
+// Abort deletes a set that was not published.
 func (set *Set) Abort() {
 	if set.done {
 		return
 	}
 	_ = set.close()           // nobody reads them
-	_ = os.RemoveAll(set.dir) // what cannot be removed now is swept at the next start
+	_ = os.RemoveAll(set.dir) // otherwise swept at the next start
 	set.done = true
 }

@@ -1,15 +1,14 @@
-// Package quarantine remembers sources that failed for good because the codec
-// process died, or ran out of time or memory, at each try: the same bytes sent
-// again are refused at once instead of killing two more processes.
+// Package quarantine records images that crashed the codec, or exceeded its
+// time or memory, in both attempts: the same bytes are refused at once when
+// sent again, instead of crashing two more processes.
 //
-// One small JSON file a source, named by its digest, is all there is. Nothing
-// is kept in memory and there is no lock: a file appears by one rename and
-// goes by one unlink, and Check reads the one file that it asks for. So other
-// processes may list and clear the folder while a daemon works in it, and the
-// daemon heeds that at its next upload.
+// The state is one small JSON file per image, named by its digest. Nothing is
+// cached and there is no lock: a file appears by one rename and disappears by
+// one unlink, and Check reads the one file it needs. So other processes may
+// list and clear the directory while a daemon is running, which sees the change
+// at its next upload.
 //
-// The package does not judge failures: what goes in is package optimize's to
-// say.
+// The package does not judge failures: package optimize decides what is added.
 package quarantine
 
 import (
@@ -18,44 +17,43 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Folder is the name of the folder within storage.dir.
+// Folder is the name of the directory within storage.dir.
 const Folder = "quarantine"
 
-// Entry is one source.
+// Entry is one quarantined image.
 type Entry struct {
 	SHA256   string         `json:"sha256"` // lower-case hex
 	Filename string         `json:"filename,omitempty"`
 	Bytes    int64          `json:"bytes"`
 	Reason   string         `json:"reason"` // for the operator: how the process ended
 	At       timestamp.Time `json:"at"`
-	Libvips  string         `json:"libvips"` // the version that failed
+	Libvips  string         `json:"libvips"` // version that failed
 
-	// Unreadable is why the file of this entry cannot be read; nothing else
-	// but SHA256 and At, of the file, is known then. It is never in a file.
+	// Unreadable is why the file of this entry cannot be read. Only SHA256 and At,
+	// the time of the file, are known then. It is never in a file.
 	Unreadable string `json:"unreadable,omitempty"`
 }
 
-// Store is the folder. Its methods may be called from several goroutines, and
-// on one folder by several processes.
-type Store struct{ dir, libvips string }
+// Store is the directory. Its methods may be called from several goroutines, and
+// on one directory by several processes.
+type Store struct {
+	entries durable.Folder[Entry]
+	libvips string
+}
 
-const suffix = ".json"
-
-// Open returns the store in dir, for a codec with this version of libvips: an
-// entry that was made with another one does not count, since the fault may be
-// mended. Nothing is written: Add makes the folder, so that looking at a data
-// folder does not change it.
+// Open returns the store in dir, for a codec with this version of libvips.
+// Entries made with another version do not count, since that version may have
+// fixed the fault. Open writes nothing: Add makes the directory, so that looking
+// at a data directory does not change it.
 func Open(dir, libvips string) (*Store, error) {
 	info, err := os.Stat(dir)
 	switch {
@@ -65,24 +63,23 @@ func Open(dir, libvips string) (*Store, error) {
 	case !info.IsDir():
 		return nil, fmt.Errorf("open quarantine: %s is not a directory", dir)
 	}
-	return &Store{dir, libvips}, nil
+	return &Store{durable.OpenFolder(dir, format), libvips}, nil
 }
 
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-func (s *Store) path(sha256 string) string { return filepath.Join(s.dir, sha256+suffix) }
+var format = durable.Format[Entry]{ValidID: hexSHA256.MatchString, Encode: encode, Decode: decode}
 
-// Counts reports whether sources of this entry are refused.
+// Counts reports whether the image of this entry is refused.
 func (s *Store) Counts(e Entry) bool { return e.Unreadable == "" && e.Libvips == s.libvips }
 
-// Check returns nil, or a fault if the source with this digest is not to be
-// tried again. An entry that cannot be read counts as absent: trying costs two
-// processes and mends the entry, refusing would be a judgement without a
-// reason.
+// Check returns a fault if the image with this digest is quarantined. An
+// unreadable entry counts as absent: another attempt costs two processes and
+// rewrites the entry, refusing would be unjustified.
 func (s *Store) Check(sha256 string) error {
-	e, err := s.read(sha256)
+	e, err := s.entries.Read(sha256)
 	if err != nil || !s.Counts(e) {
-		return nil
+		return nil //nolint:nilerr // what cannot be read is no reason to refuse
 	}
 	return fault.Wrap(fault.ProcessingFailed, fmt.Errorf("in quarantine since %v: %s", e.At, e.Reason),
 		"This exact file crashed the codec twice on %s and is not processed again. "+
@@ -90,54 +87,40 @@ func (s *Store) Check(sha256 string) error {
 		e.At.Format("2 January 2006"))
 }
 
-// Add makes the entry durable; it takes the place of an earlier one of the
-// same source. Its Libvips is the store's.
+// Add durably adds an entry or replaces the one of the same image. Libvips is
+// set to the store's version.
 func (s *Store) Add(e Entry) error {
 	e.Libvips, e.Unreadable = s.libvips, ""
-	if err := e.validate(e.SHA256); err != nil {
-		return fmt.Errorf("add to quarantine: %w", err)
+	err := e.validate(e.SHA256)
+	if err == nil {
+		err = s.entries.Create()
 	}
-	b, err := json.MarshalIndent(e, "", "  ")
+	if err == nil {
+		err = s.entries.Write(e.SHA256, e)
+	}
 	if err != nil {
-		return fmt.Errorf("add to quarantine: %w", err)
-	}
-	if err := s.makeDir(); err != nil {
-		return fmt.Errorf("add to quarantine: %w", err)
-	}
-	if err := atomicfile.Write(s.path(e.SHA256), append(b, '\n')); err != nil {
 		return fmt.Errorf("add to quarantine: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) makeDir() error {
-	if _, err := os.Stat(s.dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(s.dir, 0o750); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(s.dir))
-}
-
-// List returns every entry, newest first, whether it counts or not. One that
-// cannot be read is among them, so that it can be seen and cleared. What is
-// not named like an entry is passed over.
+// List returns all entries, newest first, whether they count or not. Unreadable
+// ones are included, so that they can be seen and cleared.
 func (s *Store) List() ([]Entry, error) {
-	digests, err := s.digests()
+	digests, err := s.entries.IDs()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list quarantine: %w", err)
 	}
 	entries := []Entry{}
 	for _, sha256 := range digests {
-		e, err := s.read(sha256)
+		e, err := s.entries.Read(sha256)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // cleared meanwhile
+			continue // cleared in the meantime
 		}
 		if err != nil {
 			e = Entry{SHA256: sha256, Unreadable: err.Error()}
-			if info, err := os.Stat(s.path(sha256)); err == nil {
-				e.At = timestamp.At(info.ModTime())
+			if written, err := s.entries.Modified(sha256); err == nil {
+				e.At = timestamp.At(written)
 			}
 		}
 		entries = append(entries, e)
@@ -146,27 +129,12 @@ func (s *Store) List() ([]Entry, error) {
 	return entries, nil
 }
 
-// digests are the names of all entries, sorted.
-func (s *Store) digests() ([]string, error) {
-	files, err := os.ReadDir(s.dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list quarantine: %w", err)
-	}
-	var digests []string
-	for _, f := range files {
-		if sha256, ok := strings.CutSuffix(f.Name(), suffix); ok && hexSHA256.MatchString(sha256) {
-			digests = append(digests, sha256)
-		}
-	}
-	return digests, nil
-}
-
-// Clear removes the entries of these sources, or every entry if none is named,
+// Clear removes the entries of these images, or all entries if it is given none,
 // and returns how many there were.
 func (s *Store) Clear(sha256s ...string) (n int, err error) {
 	if len(sha256s) == 0 {
-		if sha256s, err = s.digests(); err != nil {
-			return 0, err
+		if sha256s, err = s.entries.IDs(); err != nil {
+			return 0, fmt.Errorf("clear quarantine: %w", err)
 		}
 	}
 	for _, sha256 := range sha256s {
@@ -175,37 +143,28 @@ func (s *Store) Clear(sha256s ...string) (n int, err error) {
 		}
 	}
 	for _, sha256 := range sha256s {
-		err := os.Remove(s.path(sha256))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		removed, err := s.entries.Remove(sha256)
 		if err != nil {
 			return n, fmt.Errorf("clear quarantine: %w", err)
 		}
-		n++
+		if removed {
+			n++
+		}
 	}
 	if n > 0 {
-		return n, atomicfile.SyncDir(s.dir)
+		return n, s.entries.Sync()
 	}
 	return n, nil
 }
 
-// read returns the entry of a source; the error is fs.ErrNotExist if there is
-// none.
-func (s *Store) read(sha256 string) (Entry, error) {
-	if !hexSHA256.MatchString(sha256) {
-		return Entry{}, fs.ErrNotExist
-	}
-	b, err := os.ReadFile(s.path(sha256))
-	if err != nil {
-		return Entry{}, err
-	}
-	return decode(b, sha256)
+func encode(e Entry) ([]byte, error) {
+	b, err := json.MarshalIndent(e, "", "  ")
+	return append(b, '\n'), err
 }
 
-// decode refuses unknown fields, anything after the entry, and an entry that
-// is not whole or is another source's.
-func decode(b []byte, sha256 string) (Entry, error) {
+// decode refuses unknown fields, anything after the entry, an incomplete entry
+// and that of another image.
+func decode(sha256 string, b []byte) (Entry, error) {
 	var e Entry
 	if err := strictjson.Unmarshal(b, &e); err != nil {
 		return Entry{}, fmt.Errorf("decode entry: %w", err)

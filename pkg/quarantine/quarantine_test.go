@@ -72,10 +72,10 @@ func TestTheSameBytesAreRefusedAlsoAfterARestart(t *testing.T) {
 		t.Fatalf("Check gives %v, want a processing_failed", err)
 	}
 	if !strings.Contains(f.Detail, "3 February 2026") || strings.Contains(f.Detail, "segmentation") {
-		t.Errorf("the client is told %q; want the day, and not the reason", f.Detail)
+		t.Errorf("the client gets %q; want the day, and not the reason", f.Detail)
 	}
 	if !strings.Contains(f.Error(), "segmentation fault") {
-		t.Errorf("the log is told %q, without the reason", f.Error())
+		t.Errorf("the log has %q, without the reason", f.Error())
 	}
 	if err := s.Check(b); err != nil {
 		t.Errorf("other bytes: %v", err)
@@ -182,7 +182,7 @@ func TestAnUnreadableEntryRefusesNothingAndIsSeen(t *testing.T) {
 			}
 			add(t, s, entry(a, noon))
 			if s.Check(a) == nil || list(t, s) != "a" {
-				t.Error("a new entry does not mend it")
+				t.Error("a new entry does not fix it")
 			}
 		})
 	}

@@ -3,23 +3,14 @@ package queue
 import (
 	"slices"
 	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
-// Stage is what a job waits for.
-type Stage int
-
-// The stages.
-const (
-	Resolve Stage = iota // its picture has to be found: over the network, or among the originals
-	Render               // its picture is in the spool
-
-	numStages
-)
-
-// The lanes, and how often each gets its turn while all of them wait: a single
-// variant that somebody looks for is little work, behind an upload somebody
-// waits, and ladders by URL come in batches. No lane starves, and none takes
-// the turns of another that is empty.
+// The lanes and their weights while all of them have waiting jobs: a single
+// variant is little work and somebody waits for it, as for an upload, and
+// ladders by URL come in batches. No lane starves, and empty lanes lose nothing
+// to the others.
 const (
 	singles = iota
 	uploads
@@ -30,15 +21,15 @@ const (
 
 var weights = [numLanes]int{singles: 4, uploads: 2, ladders: 1}
 
-// aheadOfRender is how many jobs of a lane may be resolved before there is a
-// worker to render them: their pictures take space on the disk.
+// aheadOfRender limits how many jobs of a lane may be resolved before a worker
+// renders them: their sources occupy disk space.
 const aheadOfRender = 16
 
-// lane is a line of jobs for each stage. Queue.mu is held for all of it.
+// lane holds the waiting jobs of each stage. Queue.mu protects it.
 type lane struct {
-	lines     [numStages][]*entry
-	credit    [numStages]int
-	resolving int // leased for Resolve
+	lines     [jobs.NumStages][]*entry
+	credit    [jobs.NumStages]int
+	resolving int // leased for jobs.Resolve
 }
 
 func (e *entry) lane() int {
@@ -52,14 +43,14 @@ func (e *entry) lane() int {
 	}
 }
 
-func (e *entry) stage() Stage {
+func (e *entry) stage() jobs.Stage {
 	if e.job.Resolved() {
-		return Render
+		return jobs.Render
 	}
-	return Resolve
+	return jobs.Resolve
 }
 
-// push lets a job wait behind the others of its lane.
+// push appends a job to its lane.
 func (q *Queue) push(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = append(*line, e)
@@ -68,7 +59,7 @@ func (q *Queue) push(e *entry) {
 	q.signal(e.stage())
 }
 
-// pushFront lets a job wait before all others of its lane.
+// pushFront inserts a job at the front of its lane.
 func (q *Queue) pushFront(e *entry) {
 	line := &q.lanes[e.lane()].lines[e.stage()]
 	*line = slices.Insert(*line, 0, e)
@@ -77,10 +68,10 @@ func (q *Queue) pushFront(e *entry) {
 	q.signal(e.stage())
 }
 
-// pop takes out the next job of a stage, nil if none can go on. The lanes take
-// turns by smooth weighted round robin: each that could go gains its weight,
-// and the one with the most pays for all.
-func (q *Queue) pop(stage Stage) *entry {
+// pop removes and returns the next job of a stage, or nil if none is ready.
+// Lanes are selected by smooth weighted round robin: each ready lane gains its
+// weight, and the one with the most credit pays the sum.
+func (q *Queue) pop(stage jobs.Stage) *entry {
 	next, at, sum := -1, 0, 0
 	for i := range q.lanes {
 		place := q.ready(i, stage)
@@ -109,23 +100,23 @@ func (q *Queue) pop(stage Stage) *entry {
 	return e
 }
 
-// ready is the place in the line of the first job that can go on, -1 if none
-// can.
-func (q *Queue) ready(which int, stage Stage) int {
+// ready returns the index of the first job in the lane that may start, or -1.
+func (q *Queue) ready(which int, stage jobs.Stage) int {
 	l := &q.lanes[which]
-	if stage == Render {
-		return min(len(l.lines[Render]), 1) - 1
+	if stage == jobs.Render {
+		return min(len(l.lines[jobs.Render]), 1) - 1
 	}
-	if l.resolving+len(l.lines[Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
+	if l.resolving+len(l.lines[jobs.Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
 		return -1
 	}
-	return slices.IndexFunc(l.lines[Resolve], func(e *entry) bool {
+	return slices.IndexFunc(l.lines[jobs.Resolve], func(e *entry) bool {
 		return e.host == "" || q.hosts[e.host] < q.config.maxShare()
 	})
 }
 
-// signal wakes one Lease of a stage; each that takes a job passes it on.
-func (q *Queue) signal(stage Stage) {
+// signal wakes one Lease of a stage; each that takes a job passes the signal
+// on.
+func (q *Queue) signal(stage jobs.Stage) {
 	select {
 	case q.wake[stage] <- struct{}{}:
 	default:

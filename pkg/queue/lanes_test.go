@@ -2,7 +2,6 @@ package queue_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
@@ -29,7 +29,7 @@ func openLarge(t *testing.T, dir string) *queue.Queue {
 	return q
 }
 
-func putJob(t *testing.T, q *queue.Queue, j job.Job) *queue.Ticket {
+func putJob(t *testing.T, q *queue.Queue, j job.Job) jobs.Ticket {
 	t.Helper()
 	place, err := q.Reserve()
 	if err != nil {
@@ -46,21 +46,18 @@ func putJob(t *testing.T, q *queue.Queue, j job.Job) *queue.Ticket {
 }
 
 // next leases a job of a stage, or returns nil if none can go on.
-func next(t *testing.T, q *queue.Queue, stage queue.Stage) *queue.Lease {
+func next(t *testing.T, q *queue.Queue, stage jobs.Stage) jobs.Lease {
 	t.Helper()
-	// A job that can go on is leased at once; this is for slow machines.
-	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	l, err := q.Lease(soon, stage)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	l, err := q.TryLease(stage)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func resolve(t *testing.T, l *queue.Lease) {
+func resolve(t *testing.T, l jobs.Lease) {
 	t.Helper()
-	if err := l.Resolve(job.Source{SHA256: "ab"}, "id of "+l.Job().Input); err != nil {
+	if err := l.SetSource(job.Source{SHA256: "ab"}, "id of "+l.Job().Input); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Advance(); err != nil {
@@ -82,9 +79,9 @@ func TestSmallJobsDoNotWaitBehindABatchOfLadders(t *testing.T) {
 	}
 	var order []string
 	for range 35 {
-		l := next(t, q, queue.Render)
+		l := next(t, q, jobs.Render)
 		order = append(order, l.Job().ImageID)
-		if err := l.Complete(); err != nil {
+		if err := end(l, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,7 +110,7 @@ func TestALaneThatIsAloneGetsEveryTurn(t *testing.T) {
 		putJob(t, q, job.Job{Source: job.Source{SHA256: "ab"}, ImageID: fmt.Sprint(i)})
 	}
 	for i := range 10 {
-		if got := next(t, q, queue.Render).Job().ImageID; got != fmt.Sprint(i) {
+		if got := next(t, q, jobs.Render).Job().ImageID; got != fmt.Sprint(i) {
 			t.Errorf("job %d is %s", i, got)
 		}
 	}
@@ -129,8 +126,8 @@ func TestASlowHostHoldsUpNoOther(t *testing.T) {
 	putJob(t, q, job.Job{Input: "https://quick.example.com/a", Recipe: single})
 	putJob(t, q, job.Job{Input: "image:k3v5", Recipe: single})
 	var inputs []string
-	var first *queue.Lease
-	for l := next(t, q, queue.Resolve); l != nil; l = next(t, q, queue.Resolve) {
+	var first jobs.Lease
+	for l := next(t, q, jobs.Resolve); l != nil; l = next(t, q, jobs.Resolve) {
 		inputs = append(inputs, l.Job().Input)
 		if first == nil {
 			first = l
@@ -140,32 +137,32 @@ func TestASlowHostHoldsUpNoOther(t *testing.T) {
 	if !slices.Equal(inputs, want) {
 		t.Errorf("resolved at once: %v, want %v", inputs, want)
 	}
-	if err := first.Fail(fault.New(fault.InputUnavailable, "Slow.")); err != nil {
+	if err := end(first, fault.New(fault.InputUnavailable, "Slow.")); err != nil {
 		t.Fatal(err)
 	}
-	if l := next(t, q, queue.Resolve); l == nil || l.Job().Input != "https://slow.example.com/2" {
+	if l := next(t, q, jobs.Resolve); l == nil || l.Job().Input != "https://slow.example.com/2" {
 		t.Errorf("after one of them has ended, the next of the slow host is not leased")
 	}
 }
 
 func TestNoMorePicturesAreFetchedThanRenderingNeeds(t *testing.T) {
 	q := openLarge(t, t.TempDir())
-	const jobs = 40
-	for i := range jobs {
+	const many = 40
+	for i := range many {
 		putJob(t, q, job.Job{Input: fmt.Sprintf("https://%d.example.com/", i)})
 	}
 	fetched := 0
-	for l := next(t, q, queue.Resolve); l != nil; l = next(t, q, queue.Resolve) {
+	for l := next(t, q, jobs.Resolve); l != nil; l = next(t, q, jobs.Resolve) {
 		resolve(t, l)
 		fetched++
 	}
-	if fetched == 0 || fetched > jobs/2 {
-		t.Errorf("%d of %d pictures are fetched before the first is rendered", fetched, jobs)
+	if fetched == 0 || fetched > many/2 {
+		t.Errorf("%d of %d pictures are fetched before the first is rendered", fetched, many)
 	}
-	if err := next(t, q, queue.Render).Complete(); err != nil {
+	if err := end(next(t, q, jobs.Render), nil); err != nil {
 		t.Fatal(err)
 	}
-	if next(t, q, queue.Resolve) == nil {
+	if next(t, q, jobs.Resolve) == nil {
 		t.Error("after one is rendered, none is fetched")
 	}
 }
@@ -174,10 +171,10 @@ func TestAJobByURLGoesThroughBothStages(t *testing.T) {
 	dir := t.TempDir()
 	q := openLarge(t, dir)
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
-	if next(t, q, queue.Render) != nil {
+	if next(t, q, jobs.Render) != nil {
 		t.Error("it is rendered before its picture is there")
 	}
-	resolve(t, next(t, q, queue.Resolve))
+	resolve(t, next(t, q, jobs.Resolve))
 	if j := ticket.Job(); j.Status != job.Processing || j.Attempts != 1 || !j.Resolved() {
 		t.Errorf("between the stages it is %+v", j)
 	}
@@ -187,14 +184,14 @@ func TestAJobByURLGoesThroughBothStages(t *testing.T) {
 	crash(t, q)
 
 	q = openLarge(t, dir)
-	if next(t, q, queue.Resolve) != nil {
+	if next(t, q, jobs.Resolve) != nil {
 		t.Error("after a crash its picture is fetched again")
 	}
-	l := next(t, q, queue.Render)
+	l := next(t, q, jobs.Render)
 	if j := l.Job(); j.Attempts != 2 || j.ImageID != "id of https://example.com/cat.jpg" {
 		t.Errorf("after a crash it is %+v, want the second attempt", j)
 	}
-	if err := l.Complete(); err != nil {
+	if err := end(l, nil); err != nil {
 		t.Fatal(err)
 	}
 	if j, err := q.Get(ticket.Job().ID); err != nil || j.Status != job.Completed {
@@ -207,13 +204,13 @@ func TestAJobThatEndedBeforeACrashHasEnded(t *testing.T) {
 	q := openLarge(t, dir)
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
 	id := ticket.Job().ID
-	l := next(t, q, queue.Resolve)
+	l := next(t, q, jobs.Resolve)
 	running := filepath.Join(dir, "running", id+".json")
 	record, err := os.ReadFile(running)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Fail(fault.New(fault.InputNotFound, "Gone.")); err != nil {
+	if err := end(l, fault.New(fault.InputNotFound, "Gone.")); err != nil {
 		t.Fatal(err)
 	}
 	// As if the process had died after writing the end, before removing this:
@@ -236,7 +233,7 @@ func TestFurtherWebhooksSurviveACrashAtEveryStage(t *testing.T) {
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg", Webhooks: []job.Webhook{{URL: "https://a.example.com"}}})
 	add := func(url string) {
 		t.Helper()
-		if ok, err := ticket.Notify(job.Webhook{URL: url}); !ok || err != nil {
+		if ok, err := ticket.AddWebhook(job.Webhook{URL: url}); !ok || err != nil {
 			t.Fatalf("got %v, %v", ok, err)
 		}
 	}
@@ -257,60 +254,57 @@ func TestFurtherWebhooksSurviveACrashAtEveryStage(t *testing.T) {
 		}
 	}
 	add("https://b.example.com")
-	add("https://b.example.com") // the same receiver is told once
+	add("https://b.example.com") // the same receiver gets one webhook
 	reopened("https://a.example.com", "https://b.example.com")
-	next(t, q, queue.Resolve)
+	next(t, q, jobs.Resolve)
 	add("https://c.example.com")
 	reopened("https://a.example.com", "https://b.example.com", "https://c.example.com")
-	l := next(t, q, queue.Resolve)
+	l := next(t, q, jobs.Resolve)
 	resolve(t, l)
 	add("https://d.example.com")
 	reopened("https://a.example.com", "https://b.example.com", "https://c.example.com", "https://d.example.com")
 	if j := ticket.Job(); !j.Resolved() {
 		t.Errorf("after a crash it is %+v", j)
 	}
-	if err := next(t, q, queue.Render).Complete(); err != nil {
+	if err := end(next(t, q, jobs.Render), nil); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := ticket.Notify(job.Webhook{URL: "https://e.example.com"}); ok || err != nil {
+	if ok, err := ticket.AddWebhook(job.Webhook{URL: "https://e.example.com"}); ok || err != nil {
 		t.Errorf("a webhook for an ended job: got %v, %v; want false", ok, err)
 	}
 }
 
-func TestAJobIsNotEndedBeforeItsWebhooksAreSafe(t *testing.T) {
+func TestQueueRecordsAnEndWhenThereIsSpaceAgain(t *testing.T) {
 	dir := t.TempDir()
 	q := openLarge(t, dir)
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
-	l := next(t, q, queue.Resolve)
-	full := errors.New("the disk is full")
-	var recorded []bool
-	l.OnEnd(queue.Ending{
-		Before: func(j job.Job) error {
-			if j.Status != job.Failed || j.FinishedAt == nil {
-				t.Errorf("the webhook would tell of %+v", j)
-			}
-			return full
-		},
-		After: func(_ job.Job, r bool) { recorded = append(recorded, r) },
-	})
-	if err := l.Fail(fault.New(fault.InputNotFound, "Gone.")); err == nil || !slices.Equal(recorded, []bool{false}) {
-		t.Errorf("got %v, recorded %v; want an error, and no end on record", err, recorded)
+	l := next(t, q, jobs.Resolve)
+	j, err := l.End(fault.New(fault.InputNotFound, "Gone."))
+	if err != nil || j.Status != job.Failed || j.FinishedAt == nil {
+		t.Fatalf("got %+v, %v; want it failed", j, err)
 	}
-	if got, want := records(t, dir), []string{"running/" + ticket.Job().ID}; !slices.Equal(got, want) {
+	folder := filepath.Join(dir, "failed")
+	if err := os.Rename(folder, folder+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Record(); err == nil {
+		t.Error("an end is recorded in a folder that is not there")
+	}
+	l.Wake() // clients need not wait for the disk
+	if got, err := q.Get(j.ID); err != nil || got.Status != job.Failed || ticket.Wait(t.Context()).Status != job.Failed {
+		t.Errorf("meanwhile it is %+v, %v; want it failed", got, err)
+	}
+	if err := os.Rename(folder+".away", folder); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := records(t, dir), []string{"running/" + j.ID}; !slices.Equal(got, want) {
 		t.Errorf("on disk: %v, want %v", got, want)
 	}
-	if err := q.Settle(); err == nil || len(recorded) != 1 {
-		t.Errorf("while it is full: got %v, recorded %v", err, recorded)
+	if err := l.Record(); err != nil {
+		t.Error(err)
 	}
-	full = nil
-	if err := q.Settle(); err != nil || !slices.Equal(recorded, []bool{false, true}) {
-		t.Errorf("when there is room again: got %v, recorded %v", err, recorded)
-	}
-	if got, want := records(t, dir), []string{"failed/" + ticket.Job().ID}; !slices.Equal(got, want) {
+	if got, want := records(t, dir), []string{"failed/" + j.ID}; !slices.Equal(got, want) {
 		t.Errorf("on disk: %v, want %v", got, want)
-	}
-	if err := q.Settle(); err != nil || len(recorded) != 2 {
-		t.Errorf("once more: got %v, recorded %v", err, recorded)
 	}
 }
 
@@ -320,14 +314,14 @@ func TestABatchOfLaddersLeavesResolversForOthers(t *testing.T) {
 		putJob(t, q, job.Job{Input: fmt.Sprintf("https://%d.example.com/", i)})
 	}
 	held := 0
-	for next(t, q, queue.Resolve) != nil {
+	for next(t, q, jobs.Resolve) != nil {
 		held++
 	}
 	if held != 2 {
 		t.Errorf("%d of 4 resolvers work on ladders, want half", held)
 	}
 	putJob(t, q, job.Job{Input: "https://example.com/", Recipe: settings.Single(ladder.Box{}, ladder.WebP)})
-	if next(t, q, queue.Resolve) == nil {
+	if next(t, q, jobs.Resolve) == nil {
 		t.Error("a single variant waits behind slow ladders")
 	}
 }
@@ -338,7 +332,7 @@ func TestAJobTellsABoundedNumberOfReceivers(t *testing.T) {
 	var err error
 	n := 0
 	for ; err == nil && n < 100; n++ {
-		_, err = ticket.Notify(job.Webhook{URL: fmt.Sprintf("https://%d.example.com", n)})
+		_, err = ticket.AddWebhook(job.Webhook{URL: fmt.Sprintf("https://%d.example.com", n)})
 	}
 	if fault.CodeOf(err) != fault.QueueFull || n < 10 {
 		t.Errorf("after %d receivers: %v, want %s", n, err, fault.QueueFull)
@@ -349,7 +343,7 @@ func TestWhatIsPutBackAtAStopIsNotLeasedAgain(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
 	stopping, stop := context.WithCancel(t.Context())
-	l, err := q.Lease(stopping, queue.Resolve)
+	l, err := q.Lease(stopping, jobs.Resolve)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +351,7 @@ func TestWhatIsPutBackAtAStopIsNotLeasedAgain(t *testing.T) {
 	if err := l.Return(); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := q.Lease(stopping, queue.Resolve); err == nil {
+	if l, err := q.Lease(stopping, jobs.Resolve); err == nil {
 		t.Errorf("%s is leased again", l.Job().ID)
 	}
 	if pending, running := q.Depth(); pending != 1 || running != 0 {

@@ -2,72 +2,56 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Lease is a worker's hold on one job in work. It ends by exactly one of
-// Complete, Fail, Return and, in the stage Resolve, Advance; a process that
-// dies before that is taken to have returned it.
-type Lease struct {
-	q      *Queue
-	e      *entry
-	stage  Stage
-	ending Ending
+// lease is a worker's hold on one job. It implements jobs.Lease.
+type lease struct {
+	q     *Queue
+	e     *entry
+	stage jobs.Stage
 
-	// Of the end:
+	// Set at the end:
 	ended     job.Job
-	state     string // the folder of its record
-	announced bool   // there is to be one
+	folder    records // of its record
+	announced bool    // so it is recorded
 }
-
-// Ending is what else happens when a job ends.
-type Ending struct {
-	// Before is called with the job as it ends, before that is on record. After
-	// an error from it the job counts as not ended, and is done again after the
-	// next start.
-	Before func(job.Job) error
-	// After is called before those who wait for the job learn of its end.
-	// recorded says that a crash cannot undo the end: the source is not needed
-	// any more. When it is false, Settle may call After again.
-	After func(j job.Job, recorded bool)
-}
-
-// OnEnd sets what happens at the job's end.
-func (l *Lease) OnEnd(e Ending) { l.ending = e }
 
 // Lease waits for the next job of a stage and takes it into work. It returns
-// ErrClosed when the queue is closed, the error of ctx, or that of the disk.
-func (q *Queue) Lease(ctx context.Context, stage Stage) (*Lease, error) {
-	for ctx.Err() == nil { // what is put back at a stop waits for the next start
+// jobs.ErrQueueClosed when the queue is closed, the error of ctx, or that of the disk.
+func (q *Queue) Lease(ctx context.Context, stage jobs.Stage) (jobs.Lease, error) {
+	for ctx.Err() == nil { // jobs returned during shutdown wait for the next start
 		l, err := q.tryLease(stage)
-		if l != nil || err != nil {
-			return l, err
+		if err != nil {
+			return nil, err
+		}
+		if l != nil {
+			return l, nil
 		}
 		select {
 		case <-q.wake[stage]:
 		case <-ctx.Done():
 		}
 	}
-	q.signal(stage) // what this one may have been woken for is another worker's
+	q.signal(stage) // pass on a signal that may have been for another worker
 	return nil, ctx.Err()
 }
 
-// tryLease returns neither a lease nor an error when nothing waits.
-func (q *Queue) tryLease(stage Stage) (*Lease, error) {
+// tryLease returns nil, nil if no job is ready.
+func (q *Queue) tryLease(stage jobs.Stage) (*lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		q.signal(stage) // for the next worker
-		return nil, ErrClosed
+		return nil, jobs.ErrQueueClosed
 	}
 	e := q.pop(stage)
 	if e == nil {
@@ -79,71 +63,70 @@ func (q *Queue) tryLease(stage Stage) (*Lease, error) {
 	}
 	e.job.AddTimings(ladder.Timings{ladder.StageQueue: time.Since(e.waitingSince)})
 	q.running++
-	if stage == Resolve {
+	if stage == jobs.Resolve {
 		q.hosts[e.host]++
 		q.lanes[e.lane()].resolving++
 	}
-	q.signal(stage) // there may be one more
-	q.signal(Resolve)
-	return &Lease{q: q, e: e, stage: stage}, nil
+	q.signal(stage) // there may be another job
+	q.signal(jobs.Resolve)
+	return &lease{q: q, e: e, stage: stage}, nil
 }
 
-// start takes a job into work, unless an earlier stage has. q.mu is held.
+// start starts a job unless an earlier stage has. q.mu must be held.
 func (q *Queue) start(e *entry) error {
 	if e.job.Status == job.Processing {
 		return nil
 	}
 	// Not synced: should the rename be lost, the job is pending, as is right. A
 	// record that somebody removed is missed by nobody but the next start.
-	err := os.Rename(q.path(pendingDir, e.job.ID), q.path(runningDir, e.job.ID))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := q.pendingJobs.MoveTo(q.runningJobs, e.job.ID); err != nil {
 		return fmt.Errorf("lease %s: %w", e.job.ID, err)
 	}
 	q.log.Debug("job started", zap.String("job_id", e.job.ID))
 	return e.job.Start(time.Now())
 }
 
-// release is the end of a lease. q.mu is held.
-func (l *Lease) release() {
+// release ends the lease. q.mu must be held.
+func (l *lease) release() {
 	q, e := l.q, l.e
 	q.running--
-	if l.stage != Resolve {
+	if l.stage != jobs.Resolve {
 		return
 	}
 	if q.hosts[e.host]--; q.hosts[e.host] == 0 {
 		delete(q.hosts, e.host)
 	}
 	q.lanes[e.lane()].resolving--
-	q.signal(Resolve)
+	q.signal(jobs.Resolve)
 }
 
-// Job is the job as it stands.
-func (l *Lease) Job() job.Job { return (&Ticket{l.q, l.e}).Job() }
+// Job returns the current state of the job.
+func (l *lease) Job() job.Job { return (&ticket{l.q, l.e}).Job() }
 
-// Announced reports whether somebody counts on the job's end being on record.
-func (l *Lease) Announced() bool {
+// Announced reports whether a client relies on the job's end being recorded.
+func (l *lease) Announced() bool {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.announced
 }
 
-// Resolve says which picture the job was found to be of.
-func (l *Lease) Resolve(source job.Source, imageID string) error {
+// SetSource says which picture the job was found to be of.
+func (l *lease) SetSource(source job.Source, imageID string) error {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	return l.e.job.Resolve(source, imageID)
 }
 
-// Took adds what stages of the work have taken.
-func (l *Lease) AddTimings(t ladder.Timings) {
+// AddTimings adds to the timings of the job's stages.
+func (l *lease) AddTimings(t ladder.Timings) {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
 	l.e.job.AddTimings(t)
 }
 
-// Advance ends the stage Resolve, durably: the job waits for Render. After an
-// error the lease still holds.
-func (l *Lease) Advance() error {
+// Advance durably ends the stage Resolve: the job waits for Render. After an
+// error the lease is still held.
+func (l *lease) Advance() error {
 	q, e := l.q, l.e
 	e.record.Lock()
 	err := q.rewrite(l.Job())
@@ -159,64 +142,41 @@ func (l *Lease) Advance() error {
 	return nil
 }
 
-// Complete ends the job: its set is published.
-func (l *Lease) Complete() error {
-	return l.end(doneDir, func(j *job.Job) error { return j.Complete(time.Now()) })
-}
-
-// Fail ends the job for good.
-func (l *Lease) Fail(cause *fault.Error) error {
-	return l.end(failedDir, func(j *job.Job) error { return j.Fail(cause, time.Now()) })
-}
-
-// end writes the record, if anybody was told of the job, before its waiters
-// learn of the end. Should the record not reach the disk, the job stays in
-// memory as ended, for Settle; and is done again after the next start, if that
-// comes first.
-func (l *Lease) end(state string, step func(*job.Job) error) error {
+// End implements jobs.Lease. Whoever asks for the job from now on sees that it has
+// ended.
+func (l *lease) End(cause error) (job.Job, error) {
 	q, e := l.q, l.e
-	e.record.Lock()
+	e.record.Lock() // a webhook that is being added is recorded first
+	defer e.record.Unlock()
 	q.mu.Lock()
-	err := step(&e.job)
-	l.ended, l.state, l.announced = e.job, state, e.announced // who asks from now on sees that it has ended
-	q.mu.Unlock()
-	if err == nil {
-		err = l.record()
+	defer q.mu.Unlock()
+	l.folder = q.doneJobs
+	err := error(nil)
+	if cause == nil {
+		err = e.job.Complete(time.Now())
+	} else {
+		l.folder = q.failedJobs
+		err = e.job.Fail(fault.From(cause), time.Now())
 	}
-	e.record.Unlock()
-	if !l.ended.Status.Ended() {
-		return err
-	}
-	q.mu.Lock()
-	l.release()
 	if err != nil {
-		q.unsettled = append(q.unsettled, l)
+		return job.Job{}, err
 	}
-	q.mu.Unlock()
-	l.after(err)
-	close(e.ended)
-	if err != nil {
-		return fmt.Errorf("end %s: %w", l.ended.ID, err)
-	}
-	return nil
+	l.ended, l.announced = e.job, e.announced
+	return l.ended, nil
 }
 
-// record makes the end durable. e.record is held.
-func (l *Lease) record() error {
+// Record implements jobs.Lease. Until it succeeds, the job stays in memory as
+// ended.
+func (l *lease) Record() error {
 	q, id := l.q, l.ended.ID
-	if l.ending.Before != nil {
-		if err := l.ending.Before(l.ended); err != nil {
-			return err
-		}
-	}
 	if l.announced {
-		if err := q.write(l.state, l.ended); err != nil {
+		if err := l.folder.Write(id, l.ended); err != nil {
 			return err
 		}
 		q.log.Debug("job end recorded", zap.String("job_id", id))
 	}
-	if err := os.Remove(q.path(runningDir, id)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // one that is not there, somebody removed, and there is nothing left to do
+	if _, err := q.runningJobs.Remove(id); err != nil {
+		return err
 	}
 	q.mu.Lock()
 	delete(q.active, id)
@@ -225,38 +185,16 @@ func (l *Lease) record() error {
 	return nil
 }
 
-func (l *Lease) after(err error) {
-	if l.ending.After != nil {
-		l.ending.After(l.ended, err == nil)
-	}
+// Wake implements jobs.Lease.
+func (l *lease) Wake() {
+	l.q.mu.Lock()
+	l.release()
+	l.q.mu.Unlock()
+	close(l.e.ended)
 }
 
-// Settle records the ends that could not be recorded when they came, for which
-// a full disk is the usual reason.
-func (q *Queue) Settle() error {
-	q.mu.Lock()
-	late := q.unsettled
-	q.unsettled = nil
-	q.mu.Unlock()
-	var errs []error
-	for _, l := range late {
-		l.e.record.Lock()
-		err := l.record()
-		l.e.record.Unlock()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("end %s: %w", l.ended.ID, err))
-			q.mu.Lock()
-			q.unsettled = append(q.unsettled, l)
-			q.mu.Unlock()
-			continue
-		}
-		l.after(nil)
-	}
-	return errors.Join(errs...)
-}
-
-// Return puts the job back: it is the next to be leased.
-func (l *Lease) Return() error {
+// Return returns the job to the queue; it is the next to be leased.
+func (l *lease) Return() error {
 	q, e := l.q, l.e
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -267,8 +205,7 @@ func (l *Lease) Return() error {
 	q.pushFront(e)
 	// By a rename, which a full disk allows too. It is not synced: should it be
 	// lost, the next start finds the job in work, and takes it back itself.
-	err := os.Rename(q.path(runningDir, e.job.ID), q.path(pendingDir, e.job.ID))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := q.runningJobs.MoveTo(q.pendingJobs, e.job.ID); err != nil {
 		return fmt.Errorf("return %s: %w", e.job.ID, err)
 	}
 	return nil

@@ -1,30 +1,29 @@
-// Package queue is a durable folder of jobs with bounded admission.
+// Package queue is a durable directory of jobs with bounded admission.
 //
-// The files are the database: one JSON record a job, whose folder is its
-// state. A step is a rename, ls shows the truth, and a restart puts what was
-// in work back among the pending.
+// The files are the database: one JSON record per job, whose directory is its
+// state. A transition is a rename, and a restart moves running jobs back to
+// pending.
 //
-//	pending/  accepted: written and synced before anybody is told
-//	running/  in work in this process
-//	done/     completed   } kept for a while, for those
-//	failed/   for good    } who were promised an answer
+//	pending/  accepted: written and synced before the id is returned
+//	running/  started by this process
+//	done/     completed   } kept for a while, for clients
+//	failed/   failed      } that have the id
 //
-// A job has up to two stages: Resolve finds the picture that it names, Render
-// makes its set. An upload brings its picture, and has only the second. In each
-// stage jobs wait in lanes, so that small ones need not wait for all the large
-// ones before them; within a lane the first comes first.
+// A job has up to two stages: Resolve gets the source that it names, Render
+// makes its set. An upload brings its source and only has the second. In each
+// stage jobs wait in lanes, so that small ones need not wait for all earlier
+// large ones; within a lane the order is first in, first out.
 //
-// A job whose id nobody was told (its client waits on the connection) leaves
-// no record behind when it ends. In memory are only the jobs that have not
-// ended.
+// A job whose id was not returned (its client waits on the connection) leaves
+// no record when it ends. Only jobs that have not ended are in memory.
 package queue
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,27 +32,26 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/atomicfile"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
 // Config holds the settings of the queue.
 type Config struct {
 	Dir        string        // created if missing
-	MaxPending int           // jobs waiting and uploads coming in, together
-	Keep       time.Duration // how long an ended job can be asked for
-	Resolvers  int           // workers of the stage Resolve, for them to be shared out
+	MaxPending int           // waiting jobs and uploads in progress, together
+	Keep       time.Duration // how long ended jobs are kept
+	Resolvers  int           // number of workers of stage Resolve, to be shared fairly
 }
 
-// maxShare is the most of the resolvers that one host may have, and one lane but
-// that of single variants: slow ones hold up nobody else.
+// maxShare is the largest number of resolvers for one host, and for one lane
+// except that of single variants: slow ones must not delay the others.
 func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
 
-// ErrClosed is returned by Lease once the queue hands out no more.
-var ErrClosed = errors.New("queue: closed")
-
+// The directories of the folder; a record moves from one to the next.
 const (
 	pendingDir = "pending"
 	runningDir = "running"
@@ -61,35 +59,51 @@ const (
 	failedDir  = "failed"
 )
 
-// Queue is the folder and what of it is in memory. Its methods may be called
-// from several goroutines.
+// records is one directory of jobs.
+type records = durable.Folder[job.Job]
+
+func openRecords(dir string) records {
+	return durable.OpenFolder(dir, durable.Format[job.Job]{ValidID: job.ValidID, Encode: job.Job.Encode, Decode: decode})
+}
+
+func decode(id string, data []byte) (job.Job, error) {
+	j, err := job.Decode(data)
+	if err == nil && j.ID != id {
+		err = fmt.Errorf("it is the record of %s", j.ID)
+	}
+	return j, err
+}
+
+// Queue is the directory and the jobs that have not ended. It is safe for
+// concurrent use.
 type Queue struct {
 	config Config
 	log    *zap.Logger
-	lock   *atomicfile.Lock // held while the queue is open, against a second daemon
+	lock   *durable.Lock // held while the queue is open, against a second daemon
+
+	pendingJobs, runningJobs, doneJobs, failedJobs records
 
 	mu       sync.Mutex
 	active   map[string]*entry // jobs that have not ended
 	lanes    [numLanes]lane
-	hosts    map[string]int // jobs that are being resolved, by host
+	hosts    map[string]int // number of jobs being resolved, by host
 	waiting  int            // jobs in the lanes
-	running  int            // leased ones
-	reserved int            // places taken for jobs that are not there yet
+	running  int            // leased jobs
+	reserved int            // places reserved for jobs not put yet
 
-	unsettled []*Lease // of jobs whose end is not on record
-	closed    bool
-	wake      [numStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
+	closed bool
+	wake   [jobs.NumStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
 }
 
-// entry is a job that has not ended, or whose waiters have not gone.
+// entry is a job that has not ended, or still has waiting clients.
 type entry struct {
-	record sync.Mutex // held while the job's file is written; taken before Queue.mu
+	record sync.Mutex // held while the job's file is written; acquired before Queue.mu
 
 	job          job.Job
-	host         string        // that its input is on
-	waitingSince time.Time     // when it began to wait in its line
-	announced    bool          // somebody was told its id
-	recorded     bool          // it is, or was, on the disk
+	host         string        // host of its input
+	waitingSince time.Time     // start of the wait in its lane
+	announced    bool          // the id was returned to a client
+	recorded     bool          // it is, or was, on disk
 	ended        chan struct{} // closed when job is final
 }
 
@@ -101,52 +115,64 @@ func newEntry(j job.Job, announced bool) *entry {
 	return e
 }
 
-// Open makes the folders, takes the lock and recovers: jobs that were in work
-// are pending again.
+// Open creates the directories, takes the lock and moves running jobs of an
+// earlier process back to pending.
 func Open(config Config, log *zap.Logger) (*Queue, error) {
-	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
-		if err := os.MkdirAll(filepath.Join(config.Dir, state), 0o750); err != nil {
+	in := func(state string) records { return openRecords(filepath.Join(config.Dir, state)) }
+	q := &Queue{
+		config: config, log: log, active: make(map[string]*entry), hosts: make(map[string]int),
+		pendingJobs: in(pendingDir), runningJobs: in(runningDir), doneJobs: in(doneDir), failedJobs: in(failedDir),
+	}
+	for _, folder := range q.folders() {
+		if err := folder.Create(); err != nil {
 			return nil, fmt.Errorf("open queue: %w", err)
 		}
 	}
-	lock, err := atomicfile.LockDir(config.Dir)
+	lock, err := durable.LockDir(config.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	q := &Queue{config: config, log: log, lock: lock, active: make(map[string]*entry), hosts: make(map[string]int)}
+	q.lock = lock
 	for stage := range q.wake {
 		q.wake[stage] = make(chan struct{}, 1)
 	}
 	if err := q.recover(); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, err
 	}
 	return q, nil
 }
 
-func (q *Queue) path(state, id string) string { return filepath.Join(q.config.Dir, state, id+".json") }
+func (q *Queue) folders() []records {
+	return []records{q.pendingJobs, q.runningJobs, q.doneJobs, q.failedJobs}
+}
 
-// recover reads the records of an earlier process. Nobody of those who waited
-// for them is still there, so all of them count as announced.
+// endedJobs are the folders in which a job can be found after its end.
+func (q *Queue) endedJobs() []records { return []records{q.doneJobs, q.failedJobs} }
+
+// recover reads the records of an earlier process. No client waits for them any
+// more, so all of them count as announced.
 func (q *Queue) recover() error {
-	if err := q.sweep(); err != nil {
-		return err
+	for _, folder := range q.folders() {
+		if err := folder.Sweep(); err != nil {
+			return fmt.Errorf("recover queue: %w", err)
+		}
 	}
-	running, err := q.unended(runningDir)
+	running, err := q.unended(q.runningJobs)
 	if err != nil {
 		return err
 	}
 	for _, j := range running {
-		j.Attempts++ // it was in work when the process ended
+		j.Attempts++ // it was running when the process ended
 		j.Status, j.StartedAt = job.Pending, nil
-		if err := os.Rename(q.path(runningDir, j.ID), q.path(pendingDir, j.ID)); err != nil {
+		if err := q.runningJobs.MoveTo(q.pendingJobs, j.ID); err != nil {
 			return fmt.Errorf("recover queue: %w", err)
 		}
-		if err := q.write(pendingDir, j); err != nil { // a full disk must not keep the daemon from starting
+		if err := q.pendingJobs.Write(j.ID, j); err != nil { // a full disk must not keep the daemon from starting
 			q.log.Warn("cannot record attempt", zap.String("job_id", j.ID), zap.Error(err))
 		}
 	}
-	pending, err := q.unended(pendingDir)
+	pending, err := q.unended(q.pendingJobs)
 	if err != nil {
 		return err
 	}
@@ -162,21 +188,23 @@ func (q *Queue) recover() error {
 	return nil
 }
 
-// unended reads a folder and removes the records of jobs that have ended: their
-// removal did not come before a crash, or a power cut undid the unsynced rename
+// unended reads a directory and deletes the records of jobs that have ended: a
+// crash came before their deletion, or a power cut undid the unsynced rename
 // from pending to running.
-func (q *Queue) unended(state string) ([]job.Job, error) {
-	jobs, err := q.read(state)
+func (q *Queue) unended(folder records) ([]job.Job, error) {
+	all, err := folder.Load(func(id string, err error) {
+		q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("recover queue: %w", err)
 	}
 	var left []job.Job
-	for _, j := range jobs {
+	for _, j := range all {
 		if !q.hasEnded(j.ID) {
 			left = append(left, j)
 			continue
 		}
-		if err := os.Remove(q.path(state, j.ID)); err != nil {
+		if _, err := folder.Remove(j.ID); err != nil {
 			return nil, fmt.Errorf("recover queue: %w", err)
 		}
 	}
@@ -184,95 +212,33 @@ func (q *Queue) unended(state string) ([]job.Job, error) {
 }
 
 func (q *Queue) hasEnded(id string) bool {
-	for _, state := range []string{doneDir, failedDir} {
-		if _, err := os.Stat(q.path(state, id)); err == nil {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(q.endedJobs(), func(folder records) bool { return folder.Has(id) })
 }
 
-// sweep removes records that an earlier process had begun to write: nobody was
-// told of them.
-func (q *Queue) sweep() error {
-	for _, state := range []string{pendingDir, runningDir, doneDir, failedDir} {
-		if err := atomicfile.Sweep(filepath.Join(q.config.Dir, state), "job_"); err != nil {
-			return fmt.Errorf("sweep queue: %w", err)
-		}
-	}
-	return nil
-}
-
-// read decodes every record of a folder. One that cannot be read is put aside
-// with its name in the log: it must not keep the daemon from starting.
-func (q *Queue) read(state string) ([]job.Job, error) {
-	entries, err := os.ReadDir(filepath.Join(q.config.Dir, state))
-	if err != nil {
-		return nil, fmt.Errorf("read queue: %w", err)
-	}
-	var jobs []job.Job
-	for _, e := range entries {
-		id, isRecord := strings.CutSuffix(e.Name(), ".json")
-		if !isRecord || !job.ValidID(id) {
-			continue
-		}
-		j, err := q.readRecord(state, id)
-		if err != nil {
-			q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
-			if err := os.Rename(q.path(state, id), q.path(state, id)+".unreadable"); err != nil {
-				return nil, fmt.Errorf("read queue: %w", err)
-			}
-			continue
-		}
-		jobs = append(jobs, j)
-	}
-	return jobs, nil
-}
-
-func (q *Queue) readRecord(state, id string) (job.Job, error) {
-	b, err := os.ReadFile(q.path(state, id))
-	if err != nil {
-		return job.Job{}, err
-	}
-	j, err := job.Decode(b)
-	if err == nil && j.ID != id {
-		err = fmt.Errorf("record belongs to %s", j.ID)
-	}
-	return j, err
-}
-
-func (q *Queue) write(state string, j job.Job) error {
-	b, err := j.Encode()
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(q.path(state, j.ID), b)
-}
-
-// Place is the right to put one job, held while its bytes come in. Its owner
+// place is the right to put one job, held while its bytes come in. Its owner
 // ends with Put or Release; Release after Put does nothing.
-type Place struct {
+type place struct {
 	q    *Queue
 	once sync.Once
 }
 
-// Reserve takes a place, or fails at once: with QueueFull, or ShuttingDown
-// when the queue is closed.
-func (q *Queue) Reserve() (*Place, error) {
+// Reserve takes a place. It does not block: it returns a QueueFull fault, or
+// ShuttingDown if the queue is closed.
+func (q *Queue) Reserve() (jobs.Place, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.check(); err != nil {
 		return nil, err
 	}
 	q.reserved++
-	return &Place{q: q}, nil
+	return &place{q: q}, nil
 }
 
-// check reports why there is no place. q.mu is held.
+// check returns why there is no place, or nil. q.mu must be held.
 func (q *Queue) check() error {
 	switch {
 	case q.closed:
-		return fault.New(fault.ShuttingDown, "The server is shutting down; try again shortly.")
+		return fault.Stopping()
 	case q.waiting+q.reserved >= q.config.MaxPending:
 		return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", q.waiting+q.reserved)
 	default:
@@ -280,8 +246,8 @@ func (q *Queue) check() error {
 	}
 }
 
-// Release gives the place back.
-func (p *Place) Release() {
+// Release returns the place.
+func (p *place) Release() {
 	p.once.Do(func() {
 		p.q.mu.Lock()
 		p.q.reserved--
@@ -289,44 +255,45 @@ func (p *Place) Release() {
 	})
 }
 
-// Put makes the job durable and hands it to the workers. It works on a closed
-// queue too: the bytes were let in before, and the next start will do the job.
-func (p *Place) Put(j job.Job) (*Ticket, error) {
+// Put makes the job durable and makes it available to the workers. It also
+// works on a closed queue: the bytes were accepted before, and the job is done
+// after the next start.
+func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q := p.q
-	if err := q.write(pendingDir, j); err != nil {
+	if err := q.pendingJobs.Write(j.ID, j); err != nil {
 		return nil, err
 	}
 	return p.put(newEntry(j, j.Promised())), nil
 }
 
-// Hold hands a job to the workers that nobody counts on yet: it does not
-// survive this process unless its ticket is made to Record it.
-func (p *Place) Hold(j job.Job) *Ticket {
+// Hold makes a job available to the workers without a record: it does not
+// survive the process unless its ticket's Record is called.
+func (p *place) Hold(j job.Job) jobs.Ticket {
 	e := newEntry(j, false)
 	e.recorded = false
 	return p.put(e)
 }
 
-func (p *Place) put(e *entry) *Ticket {
+func (p *place) put(e *entry) *ticket {
 	q := p.q
-	q.log.Debug("job accepted", zap.String("job_id", e.job.ID)) // here, so that the log has it before what follows
+	q.log.Debug("job accepted", zap.String("job_id", e.job.ID)) // logged first, before what a worker logs
 	q.mu.Lock()
 	q.active[e.job.ID] = e
 	q.push(e)
 	q.mu.Unlock()
 	p.Release()
-	return &Ticket{q, e}
+	return &ticket{q, e}
 }
 
-// Ticket is one client's hold on a job.
-type Ticket struct {
+// ticket is one client's hold on a job.
+type ticket struct {
 	q *Queue
 	e *entry
 }
 
-// Wait blocks until the job has ended or ctx has, and returns the job as it
-// then stands.
-func (t *Ticket) Wait(ctx context.Context) job.Job {
+// Wait blocks until the job or ctx has ended, and returns the current state of
+// the job.
+func (t *ticket) Wait(ctx context.Context) job.Job {
 	select {
 	case <-t.e.ended:
 	case <-ctx.Done():
@@ -334,34 +301,34 @@ func (t *Ticket) Wait(ctx context.Context) job.Job {
 	return t.Job()
 }
 
-// Job is the job as it stands.
-func (t *Ticket) Job() job.Job {
+// Job returns the current state of the job.
+func (t *ticket) Job() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	return t.e.job
 }
 
-// Announce promises that the job's end will be on record, and returns the job,
-// which is on record by now. If it has ended already, that is the last that is
-// heard of it here: the caller must not tell its id.
-func (t *Ticket) Announce() job.Job {
+// Announce guarantees that the job's end will be recorded, and returns the job,
+// which must be recorded by now. If the job has ended already, no record
+// remains and the caller must not return its id.
+func (t *ticket) Announce() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	t.e.announced = true
 	return t.e.job
 }
 
-// maxWebhooks is how many receivers one job tells: they take no place in the
-// queue, but room in its record and in the outbox.
+// maxWebhooks limits the webhooks of one job: they take no place in the queue,
+// but space in its record and in the outbox.
 const maxWebhooks = 16
 
-// Notify adds a receiver that is told of the job's end, durably; ok is false
+// AddWebhook adds a receiver that is told of the job's end, durably; ok is false
 // when the job has ended already.
-func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
+func (t *ticket) AddWebhook(webhook job.Webhook) (ok bool, err error) {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
-	q.mu.Lock() // until the record is written: no worker moves it meanwhile
+	q.mu.Lock() // until the record is written, so that no worker moves it
 	defer q.mu.Unlock()
 	if e.job.Status.Ended() {
 		return false, nil
@@ -381,20 +348,20 @@ func (t *Ticket) Notify(webhook job.Webhook) (ok bool, err error) {
 	return true, nil
 }
 
-// Recorded reports whether the job survives this process.
-func (t *Ticket) Recorded() bool {
+// Recorded reports whether the job survives the process.
+func (t *ticket) Recorded() bool {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	return t.e.recorded
 }
 
-// Record makes a job durable that was only held; its source is so already. One
-// that has ended needs no record.
-func (t *Ticket) Record() error {
+// Record makes a held job durable; its source must be durable already. It does
+// nothing if the job has ended.
+func (t *ticket) Record() error {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
-	q.mu.Lock() // until the record is written: no worker moves it meanwhile
+	q.mu.Lock() // until the record is written, so that no worker moves it
 	defer q.mu.Unlock()
 	if e.recorded || e.job.Status.Ended() {
 		return nil
@@ -406,28 +373,28 @@ func (t *Ticket) Record() error {
 	return nil
 }
 
-// rewrite updates the record of a job that has not ended. On disk a job in
-// work stands as the next start is to find it: pending, without this attempt.
+// rewrite updates the record of a job that has not ended. On disk a running job
+// is stored as the next start must find it: pending, without this attempt.
 func (q *Queue) rewrite(j job.Job) error {
 	if j.Status == job.Pending {
-		return q.write(pendingDir, j)
+		return q.pendingJobs.Write(j.ID, j)
 	}
 	if err := j.Return(); err != nil {
 		return err
 	}
 	j.Attempts--
-	return q.write(runningDir, j)
+	return q.runningJobs.Write(j.ID, j)
 }
 
-// Ticket is a further hold on a job that has not ended; ok is false once it has.
-func (q *Queue) Ticket(id string) (t *Ticket, ok bool) {
+// Ticket returns a ticket for a job that has not ended; ok is false otherwise.
+func (q *Queue) Ticket(id string) (t jobs.Ticket, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e, ok := q.active[id]
-	return &Ticket{q, e}, ok
+	return &ticket{q, e}, ok
 }
 
-// Get returns a job by its id, ended or not, or a NotFound fault.
+// Get returns a job, ended or not, or a NotFound fault.
 func (q *Queue) Get(id string) (job.Job, error) {
 	if !job.ValidID(id) {
 		return job.Job{}, errNoJob
@@ -435,9 +402,9 @@ func (q *Queue) Get(id string) (job.Job, error) {
 	if t, ok := q.Ticket(id); ok {
 		return t.Job(), nil
 	}
-	for _, state := range []string{doneDir, failedDir} {
-		j, err := q.readRecord(state, id)
-		if !errors.Is(err, os.ErrNotExist) {
+	for _, folder := range q.endedJobs() {
+		j, err := folder.Read(id)
+		if !errors.Is(err, fs.ErrNotExist) {
 			return j, err
 		}
 	}
@@ -446,48 +413,48 @@ func (q *Queue) Get(id string) (job.Job, error) {
 
 var errNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jobs are deleted after a while.")
 
-// Active returns the jobs that have not ended, in no order.
+// Active returns the jobs that have not ended, in no particular order.
 func (q *Queue) Active() []job.Job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	jobs := make([]job.Job, 0, len(q.active))
+	active := make([]job.Job, 0, len(q.active))
 	for _, e := range q.active {
-		jobs = append(jobs, e.job)
+		active = append(active, e.job)
 	}
-	return jobs
+	return active
 }
 
-// Depth is how many jobs wait, and how many are in work.
+// Depth returns the number of waiting and running jobs.
 func (q *Queue) Depth() (pending, running int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.waiting, q.running
 }
 
-// Check reports, as a fault, why the queue takes no jobs now, or nil.
+// Check returns a fault if the queue accepts no jobs, or nil.
 func (q *Queue) Check() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.check()
 }
 
-// Close lets no more jobs in or out. What is leased can still end or return.
+// Close stops admission and leasing. Leased jobs can still end or return.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	for stage := range numStages {
-		q.signal(stage)
+	for stage := range jobs.NumStages {
+		q.signal(jobs.Stage(stage))
 	}
 }
 
-// Unlock lets another process open the folder. Nothing may be called after it.
+// Unlock releases the lock. The queue must not be used afterwards.
 func (q *Queue) Unlock() error { return q.lock.Close() }
 
-// Prune forgets jobs that ended longer ago than the configured time.
+// Prune deletes jobs that ended longer ago than the configured time.
 func (q *Queue) Prune(now time.Time) error {
-	for _, state := range []string{doneDir, failedDir} {
-		if err := atomicfile.RemoveOlder(filepath.Join(q.config.Dir, state), now.Add(-q.config.Keep)); err != nil {
+	for _, folder := range q.endedJobs() {
+		if err := folder.Prune(now.Add(-q.config.Keep)); err != nil {
 			return fmt.Errorf("prune jobs: %w", err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
@@ -39,7 +40,7 @@ func crash(t *testing.T, q *queue.Queue) {
 	}
 }
 
-func put(t *testing.T, q *queue.Queue, image string) *queue.Ticket {
+func put(t *testing.T, q *queue.Queue, image string) jobs.Ticket {
 	t.Helper()
 	place, err := q.Reserve()
 	if err != nil {
@@ -54,9 +55,19 @@ func put(t *testing.T, q *queue.Queue, image string) *queue.Ticket {
 	return ticket
 }
 
-func lease(t *testing.T, q *queue.Queue) *queue.Lease {
+// end ends a job as package jobs does: completed, or failed for the cause.
+func end(l jobs.Lease, cause error) error {
+	if _, err := l.End(cause); err != nil {
+		return err
+	}
+	err := l.Record()
+	l.Wake()
+	return err
+}
+
+func lease(t *testing.T, q *queue.Queue) jobs.Lease {
 	t.Helper()
-	l, err := q.Lease(t.Context(), queue.Render)
+	l, err := q.Lease(t.Context(), jobs.Render)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +98,7 @@ func TestJobsComeOutInTheOrderTheyWentIn(t *testing.T) {
 	for range want {
 		l := lease(t, q)
 		got = append(got, l.Job().ImageID)
-		if err := l.Complete(); err != nil {
+		if err := end(l, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -115,7 +126,7 @@ func TestAFolderIsAState(t *testing.T) {
 	}
 	check("pending")
 	l = lease(t, q)
-	if err := l.Fail(fault.New(fault.CorruptImage, "Damaged.")); err != nil {
+	if err := end(l, fault.New(fault.CorruptImage, "Damaged.")); err != nil {
 		t.Fatal(err)
 	}
 	check("failed")
@@ -129,14 +140,14 @@ func TestAJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ticket := put(t, q, "a")
-	if err := lease(t, q).Complete(); err != nil {
+	if err := end(lease(t, q), nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := records(t, dir); len(got) != 0 {
 		t.Errorf("on disk: %v", got)
 	}
 	if j := ticket.Wait(t.Context()); j.Status != job.Completed {
-		t.Errorf("its client is told %s", j.Status)
+		t.Errorf("its client sees %s", j.Status)
 	}
 	if j := ticket.Announce(); !j.Status.Ended() {
 		t.Errorf("announcing it after its end gives %s", j.Status)
@@ -189,7 +200,7 @@ func TestARestartLosesNothingThatWasAccepted(t *testing.T) {
 	if got := first.Job().Attempts; got != 2 {
 		t.Errorf("attempts of the one in work: %d, want 2", got)
 	}
-	if err := first.Complete(); err != nil {
+	if err := end(first, nil); err != nil {
 		t.Fatal(err)
 	}
 	if j, err := q.Get(running); err != nil || j.Status != job.Completed {
@@ -228,7 +239,7 @@ func TestAJobWhoseRecordSomebodyRemovedIsDoneAllTheSame(t *testing.T) {
 	if l = lease(t, q); l.Job().ID != id {
 		t.Errorf("leased %s", l.Job().ID)
 	}
-	if err := l.Complete(); err != nil {
+	if err := end(l, nil); err != nil {
 		t.Error(err)
 	}
 	if j, err := q.Get(id); err != nil || j.Status != job.Completed {
@@ -254,7 +265,7 @@ func TestCloseReleasesEveryWorkerAndRefusesUploads(t *testing.T) {
 	var workers sync.WaitGroup
 	for range 4 {
 		workers.Go(func() {
-			if _, err := q.Lease(context.Background(), queue.Render); !errors.Is(err, queue.ErrClosed) {
+			if _, err := q.Lease(context.Background(), jobs.Render); !errors.Is(err, jobs.ErrQueueClosed) {
 				t.Errorf("a worker got %v", err)
 			}
 		})
@@ -288,7 +299,7 @@ func TestAnEndOnRecordIsNotUndoneByWhatACrashLeaves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := lease(t, q).Complete(); err != nil {
+		if err := end(lease(t, q), nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, left, id+".json"), record, 0o600); err != nil {
@@ -310,7 +321,7 @@ func TestPruneForgetsOldEndedJobsOnly(t *testing.T) {
 	q := open(t, dir)
 	ended, waiting := put(t, q, "a"), put(t, q, "b")
 	id := ended.Announce().ID
-	if err := lease(t, q).Complete(); err != nil {
+	if err := end(lease(t, q), nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.Prune(time.Now()); err != nil {
@@ -338,14 +349,14 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	for range 4 {
 		workers.Go(func() {
 			for {
-				l, err := q.Lease(context.Background(), queue.Render)
+				l, err := q.Lease(context.Background(), jobs.Render)
 				if err != nil {
 					return
 				}
 				mu.Lock()
 				seen[l.Job().ID]++
 				mu.Unlock()
-				if err := l.Complete(); err != nil {
+				if err := end(l, nil); err != nil {
 					t.Error(err)
 				}
 			}
@@ -379,7 +390,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 }
 
 // hold is put without a record.
-func hold(t *testing.T, q *queue.Queue) *queue.Ticket {
+func hold(t *testing.T, q *queue.Queue) jobs.Ticket {
 	t.Helper()
 	place, err := q.Reserve()
 	if err != nil {
@@ -423,7 +434,7 @@ func TestAHeldJobLeavesNoRecord(t *testing.T) {
 	if err := lease(t, q).Return(); err != nil {
 		t.Fatal(err)
 	}
-	if err := lease(t, q).Complete(); err != nil {
+	if err := end(lease(t, q), nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := ticket.Record(); err != nil { // as by a client whose wait ends just then
@@ -437,7 +448,7 @@ func TestAHeldJobLeavesNoRecord(t *testing.T) {
 	if err := ticket.Record(); err != nil {
 		t.Fatal(err)
 	}
-	if err := lease(t, q).Complete(); err != nil { // nobody was told its id after all
+	if err := end(lease(t, q), nil); err != nil { // nobody got its id after all
 		t.Fatal(err)
 	}
 	if got := records(t, dir); len(got) != 0 {

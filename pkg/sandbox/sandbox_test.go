@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -108,6 +109,22 @@ var tasks = map[string]func() error{
 		}
 		return err
 	},
+	"take memory that grows like a stack": func() error {
+		_, err := unix.Mmap(-1, 0, memory+1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_GROWSDOWN)
+		return err
+	},
+	"take page tables without memory": func() error {
+		_, err := unix.Mmap(-1, 0, 256<<30, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		if errors.Is(err, unix.ENOMEM) {
+			return fmt.Errorf("%w: %w", unix.EPERM, err)
+		}
+		return err
+	},
+	"hold": func() error { // until its parent closes standard input
+		fmt.Println()
+		_, err := io.Copy(io.Discard, os.Stdin)
+		return err
+	},
 	"work": func() error {
 		done := make(chan int)
 		for range 8 { // threads, memory, descriptors that are open already
@@ -163,9 +180,65 @@ func TestInsideEverythingButWorkIsRefused(t *testing.T) {
 			switch {
 			case task == "work" && o.Error != "":
 				t.Errorf("it failed: %s", o.Error)
-			case task != "work" && !o.Denied:
+			case task != "work" && task != "hold" && !o.Denied:
 				t.Errorf("it was not refused: %q", o.Error)
 			}
 		})
+	}
+}
+
+// What the kernel says of a process that has shut itself in, thread by thread.
+func TestOutsideEveryThreadIsSeenShutIn(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "hold")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		stdin.Close()
+		_, _ = io.Copy(io.Discard, stdout)
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	proc := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
+	threads, err := filepath.Glob(proc + "/task/*/status")
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("threads: %v, %v", threads, err)
+	}
+	for _, file := range threads {
+		status, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range []string{"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+			if !strings.Contains(string(status), line) {
+				t.Errorf("%s: there is no %q in\n%s", file, line, status)
+			}
+		}
+	}
+	limits, err := os.ReadFile(proc + "/limits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Max processes", "Max address space", "Max data size", "Max open files"} {
+		_, line, found := strings.Cut(string(limits), "\n"+name)
+		fields := strings.Fields(line)
+		if !found || fields[0] == "unlimited" || fields[1] == "unlimited" || fields[0] != fields[1] {
+			t.Errorf("%s is not limited for good:\n%s", name, limits)
+		}
+	}
+	if adj, err := os.ReadFile(proc + "/oom_score_adj"); err != nil || strings.TrimSpace(string(adj)) != "1000" {
+		t.Errorf("oom_score_adj is %q, %v; want 1000: the daemon must outlive its children", adj, err)
 	}
 }

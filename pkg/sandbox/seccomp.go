@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// allowed is what Go's runtime, glibc and libvips with its codecs call while
-// they work on a picture: memory, threads, time, and descriptors that are open
-// already. A name that an architecture does not have is passed over.
+// allowed lists the system calls that Go's runtime, glibc and libvips with its
+// codecs need to process an image: memory, threads, time, and open descriptors.
+// Names unknown to the architecture are skipped.
 var allowed = []string{
 	// memory
 	"brk", "munmap", "mprotect", "mremap", "madvise",
-	// threads and signals; making one is in filterSyscalls
+	// threads and signals; clone is in filterSyscalls
 	"exit", "exit_group", "futex", "futex_time64", "gettid", "getpid", "getppid", "set_robust_list", "get_robust_list",
 	"rseq", "membarrier", "sched_yield", "sched_getaffinity", "restart_syscall",
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",
-	// time and chance
+	// time and random numbers
 	"nanosleep", "clock_nanosleep", "clock_gettime", "clock_getres", "gettimeofday", "getrandom", "getrusage", "sysinfo", "uname",
 	// descriptors
 	"read", "readv", "pread64", "preadv", "write", "writev", "lseek", "close", "dup", "dup3", "fstat",
@@ -27,19 +27,19 @@ var allowed = []string{
 	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
 }
 
-// threadFlag is set in what clone is asked for when it makes a thread.
+// threadFlag is set in clone's flags when it creates a thread.
 const threadFlag = unix.CLONE_THREAD
 
-// filterSyscalls lets through the allowed calls, and refuses all others with
-// EPERM: a library that asks for more hears "no" and can say so. on is false
-// where the kernel has no seccomp.
+// filterSyscalls allows the listed system calls and fails all others with
+// EPERM, so that a library can report it. on is false if the kernel does not
+// support seccomp.
 func filterSyscalls() (on bool, err error) {
 	filter, err := seccomp.NewFilter(seccomp.ActErrno.SetReturnCode(int16(unix.EPERM)))
 	if err != nil {
 		return false, fmt.Errorf("sandbox: seccomp: %w", err)
 	}
 	defer filter.Release()
-	// Without this, whatever the kernel says to the filter becomes ECANCELED.
+	// Otherwise any error of the kernel becomes ECANCELED.
 	if err := filter.SetRawRC(true); err != nil {
 		return false, fmt.Errorf("sandbox: seccomp: %w", err)
 	}
@@ -48,8 +48,8 @@ func filterSyscalls() (on bool, err error) {
 			return false, err
 		}
 	}
-	// glibc tries clone3 first, whose flags a filter cannot see, and goes back
-	// to clone when there is none.
+	// glibc tries clone3 first, whose flags a filter cannot inspect, and falls
+	// back to clone if there is none.
 	if err := rule(filter, "clone3", seccomp.ActErrno.SetReturnCode(int16(unix.ENOSYS))); err != nil {
 		return false, err
 	}
@@ -60,15 +60,16 @@ func filterSyscalls() (on bool, err error) {
 		op   seccomp.ScmpCompareOp
 		want []uint64
 	}{
-		{"clone", 0, seccomp.CompareMaskedEqual, []uint64{threadFlag, threadFlag}}, // threads, no processes
-		{"tgkill", 0, seccomp.CompareEqual, []uint64{self}},                        // Go preempts its threads so
+		{"clone", 0, seccomp.CompareMaskedEqual, []uint64{threadFlag, threadFlag}}, // threads, not processes
+		{"tgkill", 0, seccomp.CompareEqual, []uint64{self}},                        // Go preempts its threads this way
 		{"kill", 0, seccomp.CompareEqual, []uint64{self}},                          // abort
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
 		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to ask, not to set
-		// Memory that is shared and of no file would not count for the limit.
-		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE, unix.MAP_PRIVATE}},
-		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS, 0}},
+		// RLIMIT_DATA counts neither shared memory of no file nor memory that
+		// grows like a stack.
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE | unix.MAP_GROWSDOWN, unix.MAP_PRIVATE}},
+		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS | unix.MAP_GROWSDOWN, 0}},
 		// Not F_SETOWN, which has the kernel send signals.
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD_CLOEXEC}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD}},
@@ -76,8 +77,8 @@ func filterSyscalls() (on bool, err error) {
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFD}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFL}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFL}},
-		// By an open descriptor. The path cannot be seen here, so that a file
-		// exists can be learnt; nothing of what is in it.
+		// By an open descriptor. The filter cannot inspect the path, so it reveals
+		// whether a file exists, but not its content.
 		{"newfstatat", 3, seccomp.CompareMaskedEqual, []uint64{unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH}},
 	} {
 		condition, err := seccomp.MakeCondition(c.arg, c.op, c.want...)
@@ -103,7 +104,7 @@ func allow(filter *seccomp.ScmpFilter, name string) error {
 func rule(filter *seccomp.ScmpFilter, name string, action seccomp.ScmpAction, conditions ...seccomp.ScmpCondition) error {
 	call, err := seccomp.GetSyscallFromName(name)
 	if err != nil {
-		return nil // not on this architecture
+		return nil // unknown to this architecture
 	}
 	if len(conditions) == 0 {
 		err = filter.AddRule(call, action)

@@ -52,8 +52,12 @@ func TestALinkWorksForItsPathUntilItExpires(t *testing.T) {
 		"only the expiry":  {path, url.Values{"exp": query["exp"]}, now, false},
 		"sig of no length": {path, forged("sig", ""), now, false},
 	} {
-		if got := k.Verify(tc.path, tc.query, tc.at); got != tc.want {
+		left, got := k.Verify(tc.path, tc.query, tc.at)
+		if got != tc.want {
 			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+		if want := now.Add(time.Hour).Sub(tc.at); got && left != want {
+			t.Errorf("%s: valid for %v more, want %v", name, left, want)
 		}
 	}
 }

@@ -1,7 +1,6 @@
-// Package strictjson reads JSON that must be just what is expected: of what
-// this project wrote, a field that is not known, or anything after the end,
-// means that it is not what it seems; of a request, that the client means
-// something else than it would get.
+// Package strictjson decodes JSON strictly. In files written by this project,
+// an unknown field or trailing data means that the file is not what it seems;
+// in a request, that the client expects something else than it would get.
 package strictjson
 
 import (
@@ -16,7 +15,8 @@ import (
 
 var errTrailing = errors.New("unexpected data after the JSON value")
 
-// Unmarshal is json.Unmarshal that refuses both.
+// Unmarshal is json.Unmarshal, but returns an error for unknown fields and
+// trailing data.
 func Unmarshal(data []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -29,23 +29,23 @@ func Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// MemberError is what is wrong with one member of an object.
+// MemberError describes a problem with one member of an object.
 type MemberError struct{ Name, Problem string }
 
 func (e *MemberError) Error() string { return fmt.Sprintf("%q %s", e.Name, e.Problem) }
 
 var errUTF8 = errors.New("invalid UTF-8")
 
-// Members checks what encoding/json is lenient about: the members of the
-// object in data must be some of names, letter for letter, each at most once,
-// and all of it UTF-8.
+// Members checks what encoding/json is lenient about: the members of the object
+// in data must be among names, case-sensitively, each at most once, and the
+// data must be valid UTF-8.
 func Members(data []byte, names ...string) error {
 	if !utf8.Valid(data) {
 		return errUTF8
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return err // of another kind of value, the decoder that follows says more
+		return err // if data is not an object, the decoder that follows reports it
 	}
 	var seen []string
 	for d.More() {
@@ -53,7 +53,7 @@ func Members(data []byte, names ...string) error {
 		if err != nil {
 			return err
 		}
-		name := token.(string) // as all keys are
+		name := token.(string) // keys are always strings
 		switch {
 		case !slices.Contains(names, name):
 			return &MemberError{name, "is not a known field"}

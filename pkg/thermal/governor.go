@@ -1,8 +1,8 @@
-// Package thermal tells when a board is too hot to work with all it has.
+// Package thermal detects when a board is too hot to work at full load.
 //
-// A small board without a fan that is slowed down by its firmware does no more
-// work with four busy cores than with two, and answers everybody else late. So
-// while it is hot, or its voltage too low, all workers but one wait.
+// A small board without a fan that is throttled by its firmware does no more
+// work with four busy cores than with two, and responds more slowly. So while
+// it is hot, or undervolted, all workers except one wait.
 package thermal
 
 import (
@@ -13,25 +13,25 @@ import (
 	"go.uber.org/zap"
 )
 
-// Governor follows a board's heat.
+// Governor monitors the temperature of a board. It is safe for concurrent use.
 type Governor struct {
 	root string
 	log  *zap.Logger
 
 	mu           sync.Mutex
 	last         Reading
-	coolReadings int                // readings in a row that were cool
-	cool         context.Context    // ends when it becomes hot
+	coolReadings int                // consecutive cool readings
+	cool         context.Context    // ends when the board becomes hot
 	endCool      context.CancelFunc // ends cool
-	resumed      chan struct{}      // closed when it is cool; another one while it is hot
+	resumed      chan struct{}      // closed while the board is cool; replaced when it becomes hot
 }
 
 const (
 	interval           = 5 * time.Second
-	coolReadingsNeeded = 6 // cool readings in a row before all work again
+	coolReadingsNeeded = 6 // consecutive cool readings before all workers resume
 )
 
-// New reads once. The root is that of Read.
+// New takes a first reading. root is as for Read.
 func New(root string, log *zap.Logger) *Governor {
 	g := &Governor{root: root, log: log, resumed: make(chan struct{})}
 	close(g.resumed)
@@ -40,8 +40,8 @@ func New(root string, log *zap.Logger) *Governor {
 	return g
 }
 
-// Run reads every few seconds until ctx ends. Where there is nothing to read,
-// it only waits for that.
+// Run takes a reading every few seconds until ctx ends. If there is nothing to
+// read, it only waits for ctx.
 func (g *Governor) Run(ctx context.Context) error {
 	if !g.Last().Known() {
 		<-ctx.Done()
@@ -59,7 +59,7 @@ func (g *Governor) Run(ctx context.Context) error {
 	}
 }
 
-// Look takes one reading.
+// Update takes a reading.
 func (g *Governor) Update() {
 	r := Read(g.root)
 	g.mu.Lock()
@@ -80,24 +80,25 @@ func (g *Governor) Update() {
 	}
 }
 
-// Last is the last reading.
+// Last returns the last reading.
 func (g *Governor) Last() Reading {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.last
 }
 
-// Hot reports whether workers are held back.
+// Hot reports whether workers are throttled.
 func (g *Governor) Hot() bool { return g.Cool().Err() != nil }
 
-// Cool ends when it becomes too hot, and has ended while it is.
+// Cool returns a context that ends when the board becomes hot, and has ended
+// while it is.
 func (g *Governor) Cool() context.Context {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.cool
 }
 
-// Wait blocks while it is too hot. Its error is that of ctx.
+// Wait blocks while the board is hot. It returns ctx's error if ctx ends.
 func (g *Governor) Wait(ctx context.Context) error {
 	g.mu.Lock()
 	resumed := g.resumed

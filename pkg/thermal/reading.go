@@ -8,22 +8,23 @@ import (
 	"strings"
 )
 
-// Reading is what the kernel and the firmware of a board tell of its heat.
+// Reading is what kernel and firmware report about a board's temperature.
 type Reading struct {
-	Zone      string   // the hottest of the processor's, by its type; "" if there is none
-	Celsius   float64  // of that zone
-	Limit     float64  // of that zone: at it the board is slowed down, or is about to be, °C
-	Throttled []string // what slows the processor down already, in words for people
+	Zone      string   // type of the hottest processor zone; "" if there is none
+	Celsius   float64  // temperature of the zone
+	Limit     float64  // temperature at which the zone is throttled, or about to be, °C
+	Throttled []string // active causes of throttling, for display
 }
 
-// Known reports whether there is anything to read: most virtual machines have
+// Known reports whether anything could be read; most virtual machines have
 // nothing.
 func (r Reading) Known() bool { return r.Zone != "" || len(r.Throttled) > 0 }
 
-// Hot reports whether the board is slowed down, or is about to be.
+// Hot reports whether the board is throttled, or about to be.
 func (r Reading) Hot() bool { return len(r.Throttled) > 0 || (r.Zone != "" && r.Celsius >= r.Limit) }
 
-// cool leaves a margin, so that work does not start and stop around the limit.
+// cool reports whether the temperature is below the limit by a margin, so that
+// work does not stop and start around the limit.
 func (r Reading) cool() bool { return !r.Hot() && (r.Zone == "" || r.Celsius <= r.Limit-margin) }
 
 func (r Reading) String() string {
@@ -37,14 +38,14 @@ func (r Reading) String() string {
 const (
 	margin = 8 // °C
 
-	// defaultLimit is where the firmware of a Raspberry Pi begins to slow it
-	// down, which it does not tell the kernel.
+	// defaultLimit is where the firmware of a Raspberry Pi starts throttling,
+	// which it does not report to the kernel.
 	defaultLimit  = 80 // °C
-	belowCritical = 10 // °C below where the kernel switches off
+	belowCritical = 10 // °C below the critical temperature
 )
 
-// Read reads sysfs; root is the folder under which sys is, "/" but for tests.
-// What is not there is left out.
+// Read reads sysfs; root is the directory that contains sys: "/", except in
+// tests. Missing files are ignored.
 func Read(root string) Reading {
 	s := sysfs(filepath.Join(root, "sys"))
 	var r Reading
@@ -69,8 +70,8 @@ func Read(root string) Reading {
 	return r
 }
 
-// firmwareBits are the low bits of what the firmware of a Raspberry Pi says of
-// this moment; the high ones are of the past.
+// firmwareBits are the low bits of a Raspberry Pi's throttling status, which
+// describe the current state; the high bits describe the past.
 var firmwareBits = []string{
 	"undervoltage: use a better power supply",
 	"the firmware has capped the CPU clock",
@@ -92,11 +93,11 @@ func (s sysfs) firmware() (said []string) {
 	return said
 }
 
-// sysfs is a folder of it.
+// sysfs is a directory in sysfs.
 type sysfs string
 
 func (s sysfs) glob(pattern string) (found []sysfs) {
-	names, _ := filepath.Glob(s.path(pattern)) // the patterns are good
+	names, _ := filepath.Glob(s.path(pattern)) // the patterns are valid
 	for _, name := range names {
 		found = append(found, sysfs(name))
 	}
@@ -118,8 +119,8 @@ func (s sysfs) number(name string) (int64, bool) {
 	return n, err == nil
 }
 
-// temperature is that of a zone of the processor: others, such as those of
-// disks and radios, are no reason to work less.
+// temperature returns the temperature of a processor zone. Others, such as
+// those of disks and radios, are no reason to throttle.
 func (s sysfs) temperature() (kind string, celsius float64, ok bool) {
 	kind = s.text("type")
 	if !strings.Contains(kind, "cpu") && !strings.Contains(kind, "soc") && !strings.Contains(kind, "core") && !strings.Contains(kind, "x86_pkg") {
@@ -129,13 +130,13 @@ func (s sysfs) temperature() (kind string, celsius float64, ok bool) {
 	return kind, float64(thousandths) / 1000, ok
 }
 
-// limit is the lowest trip point of a zone at which something slows down.
+// limit returns the lowest trip point of a zone that causes throttling.
 func (s sysfs) limit() float64 {
 	limit, slows := float64(defaultLimit), false
 	for _, trip := range s.glob("trip_point_*_type") {
 		thousandths, ok := sysfs(strings.TrimSuffix(string(trip), "_type") + "_temp").number("")
 		celsius := float64(thousandths) / 1000
-		if !ok || celsius <= 0 { // of one that is switched off
+		if !ok || celsius <= 0 { // disabled
 			continue
 		}
 		switch trip.text("") {

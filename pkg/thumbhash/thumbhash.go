@@ -1,23 +1,22 @@
-// Package thumbhash encodes a small picture as a ThumbHash: about 25 bytes
-// that a page unfolds into a blurred preview while the picture itself loads.
+// Package thumbhash encodes a small image as a ThumbHash: about 25 bytes that a
+// page expands into a blurred preview while the image loads.
 //
-// A hash is the picture's low frequencies. The pixels are taken apart into
-// lightness, two colour differences and alpha; each of these channels becomes
-// its average (DC) and the first few terms of a cosine transform (AC), scaled
-// by the largest of them and rounded to 4 bits. The format is described, and
-// put into the public domain, at https://github.com/evanw/thumbhash; this
-// package gives the same bytes as its author's encoder. It does not decode.
+// A hash contains the image's low frequencies. The pixels are separated into
+// lightness, two color differences and alpha; each channel becomes its average
+// (DC) and the first terms of a cosine transform (AC), scaled by the largest of
+// them and rounded to 4 bits. The format is documented, and in the public
+// domain, at https://github.com/evanw/thumbhash; this package produces the same
+// bytes as its author's encoder. It does not decode.
 package thumbhash
 
 import "math"
 
-// MaxSide is the longest side of a picture that can be encoded, in pixels.
+// MaxSide is the longest side of an image that can be encoded, in pixels.
 const MaxSide = 100
 
-// Encode gives the hash of a picture of w × h pixels, neither side longer
-// than MaxSide. Each pixel is 4 bytes, red, green, blue and alpha, the
-// colours not multiplied by alpha. Encode panics on sizes that do not fit
-// that, which are mistakes of the caller.
+// Encode returns the hash of an image of w × h pixels, each side at most
+// MaxSide. Each pixel is 4 bytes, red, green, blue and alpha, with straight
+// alpha. Encode panics if the sizes do not match, which is a bug of the caller.
 func Encode(w, h int, rgba []byte) []byte {
 	if w < 1 || h < 1 || w > MaxSide || h > MaxSide || len(rgba) != 4*w*h {
 		panic("thumbhash: size out of range, or pixels do not match it")
@@ -26,8 +25,8 @@ func Encode(w, h int, rgba []byte) []byte {
 	transparent := p.sumAlpha < float64(w*h)
 	landscape := w > h
 
-	// The longer side gets this many terms of lightness, the shorter fewer in
-	// proportion: fewer too where alpha needs the room.
+	// The longer side gets this many terms of lightness, the shorter side
+	// proportionally fewer; less with alpha, which needs the space.
 	terms := 7.0
 	if transparent {
 		terms = 5
@@ -66,14 +65,14 @@ func Encode(w, h int, rgba []byte) []byte {
 	return b.bytes
 }
 
-// planes are a picture's channels, each from 0 to 1 or -1 to 1.
+// planes are an image's channels, each from 0 to 1 or -1 to 1.
 type planes struct {
 	l, yb, rg, a []float64 // lightness, yellow to blue, red to green, alpha
 	sumAlpha     float64
 }
 
-// split takes the picture apart, laid on its own average colour, so that
-// transparent pixels pull the hash nowhere.
+// split separates the channels of an image composited on its own average color,
+// so that transparent pixels do not affect the hash.
 func split(w, h int, rgba []byte) planes {
 	n := w * h
 	p := planes{
@@ -106,15 +105,15 @@ func split(w, h int, rgba []byte) planes {
 	return p
 }
 
-// channel is a plane's average and its first terms, as parts of the largest,
-// from 0 to 1 with 0.5 for none.
+// channel is a plane's average and its first terms, relative to the largest,
+// from 0 to 1 with 0.5 for zero.
 type channel struct {
 	dc, scale float64
 	ac        []float64
 }
 
-// transform gives the terms in the corner of low frequencies that the
-// diagonal from nx to ny cuts off, row by row.
+// transform returns the terms in the low-frequency corner below the diagonal
+// from nx to ny, row by row.
 func transform(plane []float64, w, h, nx, ny int) channel {
 	var c channel
 	for cy := range ny {
@@ -136,8 +135,8 @@ func transform(plane []float64, w, h, nx, ny int) channel {
 	return c
 }
 
-// term is how much of one cosine wave, cx half periods across and cy down, is
-// in the plane.
+// term returns the amplitude of one cosine wave, with cx half periods across
+// and cy down, in the plane.
 func term(plane []float64, w, h, cx, cy int) float64 {
 	across := make([]float64, w)
 	for x := range across {
@@ -153,7 +152,7 @@ func term(plane []float64, w, h, cx, cy int) float64 {
 	return sum / float64(w*h)
 }
 
-// bits packs numbers, the low bits first.
+// bits packs numbers, low bits first.
 type bits struct {
 	bytes []byte
 	used  int // bits
@@ -178,5 +177,5 @@ func pick(first bool, a, b int) int {
 	return b
 }
 
-// round rounds halves up, also below zero, as the format's author does.
+// round rounds halves up, also below zero, like the reference encoder.
 func round(v float64) int { return int(math.Floor(v + 0.5)) }

@@ -1,6 +1,6 @@
-// Package timestamp is the one form that times have in this project's JSON:
-// RFC 3339, UTC, always with milliseconds. encoding/json's own form drops
-// trailing zeros, so that strings would not sort as times do.
+// Package timestamp defines the JSON form of times in this project: RFC 3339,
+// UTC, always with milliseconds. encoding/json drops trailing zeros, so its
+// strings would not sort like the times.
 package timestamp
 
 import (
@@ -10,19 +10,19 @@ import (
 
 const layout = "2006-01-02T15:04:05.000Z"
 
-// Time is an instant in whole milliseconds.
+// Time is an instant with millisecond precision.
 type Time struct{ time.Time }
 
-// At returns t in UTC, cut to milliseconds.
+// At returns t in UTC, truncated to milliseconds.
 func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Millisecond)} }
 
-// String is the JSON form without quotes.
+// String returns the JSON form without quotes.
 func (t Time) String() string { return t.Format(layout) }
 
 // MarshalText implements encoding.TextMarshaler.
 func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// MarshalJSON hides that of time.Time.
+// MarshalJSON overrides that of time.Time.
 func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `"`), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -35,7 +35,7 @@ func (t *Time) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// UnmarshalJSON hides that of time.Time.
+// UnmarshalJSON overrides that of time.Time.
 func (t *Time) UnmarshalJSON(b []byte) error {
 	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
 		return fmt.Errorf("time %s is not a string", b)

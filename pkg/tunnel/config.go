@@ -1,60 +1,63 @@
 package tunnel
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"slices"
 )
 
-// Mode is how requests come from Cloudflare.
+// Mode is how requests arrive from Cloudflare.
 type Mode string
 
 // The modes.
 const (
-	Off      Mode = "off"      // they do not
-	Embedded Mode = "embedded" // over connections of this process
-	External Mode = "external" // from a cloudflared beside it, over a unix socket
+	Off      Mode = "off"      // not at all
+	Embedded Mode = "embedded" // over connections made by this process
+	External Mode = "external" // from an external cloudflared, over a unix socket
 )
 
 // Config holds the settings of the tunnel.
 type Config struct {
 	Mode          Mode     `mapstructure:"mode"`
-	TokenFile     string   `mapstructure:"token_file"`     // embedded: the tunnel's token; "" leaves it to the systemd credential
-	Connections   int      `mapstructure:"connections"`    // embedded: to how many servers of the edge
-	Socket        string   `mapstructure:"socket"`         // external: the unix socket, where cloudflared comes
-	EdgeAddresses []string `mapstructure:"edge_addresses"` // embedded: HOST:PORT each; none asks DNS
-	EdgeRoots     string   `mapstructure:"edge_roots"`     // embedded: a PEM file with who may sign for the edge; "" is who does
+	TokenFile     string   `mapstructure:"token_file"`     // embedded: file with the tunnel's token; "" uses the systemd credential
+	Connections   int      `mapstructure:"connections"`    // embedded: number of connections to the edge
+	Socket        string   `mapstructure:"socket"`         // external: path of the unix socket
+	EdgeAddresses []string `mapstructure:"edge_addresses"` // embedded: edge servers, HOST:PORT each; empty resolves them by DNS
+	EdgeRoots     string   `mapstructure:"edge_roots"`     // embedded: PEM file of the authorities trusted for the edge; "" uses the default ones
 }
 
-// DefaultConfig has no tunnel.
+// DefaultConfig disables the tunnel.
 func DefaultConfig() Config {
 	return Config{Mode: Off, Connections: 2, Socket: "/run/optimizerd/http.sock", EdgeAddresses: []string{}}
 }
 
-// maxConnections is what the edge takes of one connector.
+// maxConnections is the number of connections the edge accepts from one
+// connector.
 const maxConnections = 4
 
-// Validate reports the first setting that is out of range, by its key.
+// Validate reports every setting that is out of range, by its key.
 func (c Config) Validate() error {
+	var errs []error
 	if modes := []Mode{Off, Embedded, External}; !slices.Contains(modes, c.Mode) {
-		return fmt.Errorf("tunnel.mode: must be one of %v (got %q)", modes, c.Mode)
+		errs = append(errs, fmt.Errorf("tunnel.mode: must be one of %v (got %q)", modes, c.Mode))
 	}
 	if c.Connections < 1 || c.Connections > maxConnections {
-		return fmt.Errorf("tunnel.connections: must be from 1 to %d (got %d)", maxConnections, c.Connections)
+		errs = append(errs, fmt.Errorf("tunnel.connections: must be from 1 to %d (got %d)", maxConnections, c.Connections))
 	}
 	if !filepath.IsAbs(c.Socket) {
-		return fmt.Errorf("tunnel.socket: must be an absolute path (got %q)", c.Socket)
+		errs = append(errs, fmt.Errorf("tunnel.socket: must be an absolute path (got %q)", c.Socket))
 	}
-	if c.EdgeRoots != "" { // those of the system take time and memory to load
+	if c.EdgeRoots != "" { // the system's take time and memory to load
 		if _, err := edgeRoots(c.EdgeRoots); err != nil {
-			return fmt.Errorf("tunnel.edge_roots: %w", err)
+			errs = append(errs, fmt.Errorf("tunnel.edge_roots: %w", err))
 		}
 	}
 	for i, a := range c.EdgeAddresses {
 		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
-			return fmt.Errorf("tunnel.edge_addresses[%d]: must be HOST:PORT (got %q)", i, a)
+			errs = append(errs, fmt.Errorf("tunnel.edge_addresses[%d]: must be HOST:PORT (got %q)", i, a))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -10,9 +10,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// Headers and values by which the edge tells its own streams from a visitor's
-// requests, and is told of answers. (From cloudflared's connection package,
-// which would bring its whole proxy along.)
+// Headers and values that distinguish the edge's own streams from visitors'
+// requests, and those of responses. They are from cloudflared's connection
+// package, which would import its complete proxy.
 const (
 	upgradeHeader     = "Cf-Cloudflared-Proxy-Connection-Upgrade"
 	controlStream     = "control-stream"
@@ -25,13 +25,14 @@ const (
 	metaFromOrigin    = `{"src":"origin"}`
 )
 
-// dispatch is given every request on every link.
+// dispatch handles every request on every link.
 func (t *Tunnel) dispatch(w http.ResponseWriter, r *http.Request) {
 	l := r.Context().Value(linkKey{}).(*link)
 	kind, source := r.Header.Get(upgradeHeader), r.Header.Get(privateStream)
 	switch {
-	// One a link: the tunnel's secret is sent there, and should a visitor ever
-	// get these headers past the edge, that is not whom it is for.
+	// Once per link: the tunnel's secret is sent on the control stream. If a
+	// visitor ever managed to send these headers past the edge, it must not get
+	// it.
 	case kind == controlStream && source == "" && l.control.CompareAndSwap(false, true):
 		t.serveControl(l, w, r)
 	case kind == configuration && source == "":
@@ -42,7 +43,7 @@ func (t *Tunnel) dispatch(w http.ResponseWriter, r *http.Request) {
 	default:
 		answer := &response{ResponseWriter: w, header: make(http.Header)}
 		t.deps.Handler.ServeHTTP(answer, r)
-		answer.WriteHeader(http.StatusOK) // if it has written nothing
+		answer.WriteHeader(http.StatusOK) // if nothing was written
 	}
 }
 
@@ -51,12 +52,11 @@ func refuse(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusBadGateway)
 }
 
-// maxConfiguration is more than a configuration has, bytes.
+// maxConfiguration limits the size of a configuration, in bytes.
 const maxConfiguration = 1 << 20
 
-// acknowledge says that a configuration from the dashboard is in force, and
-// does nothing with it: there is one handler here, and no other service that
-// an account could point the tunnel to.
+// acknowledge confirms a configuration from the dashboard and ignores it: there
+// is one handler here, and no other service that an account could route to.
 func (t *Tunnel) acknowledge(w http.ResponseWriter, r *http.Request) {
 	var pushed struct {
 		Version int32 `json:"version"`
@@ -67,14 +67,14 @@ func (t *Tunnel) acknowledge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t.deps.Log.Info("ignored ingress configuration from the dashboard", zap.Int32("version", pushed.Version))
-	_ = json.NewEncoder(w).Encode(struct { // who does not read it, asks again
+	_ = json.NewEncoder(w).Encode(struct { // if it is not read, the edge sends the configuration again
 		LastAppliedVersion int32   `json:"lastAppliedVersion"`
 		Err                *string `json:"err"`
 	}{LastAppliedVersion: pushed.Version})
 }
 
-// response writes an answer as the edge wants it: the status as it is, and the
-// headers packed into one, so that HTTP/2 has no say in them.
+// response writes a response in the form the edge expects: the plain status,
+// and all headers packed into one.
 type response struct {
 	http.ResponseWriter
 	header http.Header
@@ -86,13 +86,13 @@ func (w *response) Header() http.Header { return w.header }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *response) WriteHeader(status int) {
-	if w.wrote || status < http.StatusOK { // interim answers are the edge's own
+	if w.wrote || status < http.StatusOK { // the edge sends its own interim responses
 		return
 	}
 	w.wrote = true
 	native := w.ResponseWriter.Header()
 	if length := w.header.Get("Content-Length"); length != "" {
-		native.Set("Content-Length", length) // HTTP/2 holds the body to it
+		native.Set("Content-Length", length) // HTTP/2 enforces it
 	}
 	native.Set(userHeaders, pack(w.header))
 	native.Set(metaHeader, metaFromOrigin)
@@ -105,16 +105,16 @@ func (w *response) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// FlushError is for http.ResponseController.
+// FlushError supports http.ResponseController.
 func (w *response) FlushError() error {
 	w.WriteHeader(http.StatusOK)
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Unwrap is for http.ResponseController: deadlines are those of the stream.
+// Unwrap supports http.ResponseController: deadlines are those of the stream.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// pack is the wire form of headers: base64(name):base64(value);…
+// pack returns the wire form of headers: base64(name):base64(value);…
 func pack(h http.Header) string {
 	var b strings.Builder
 	for name, values := range h {
@@ -133,8 +133,8 @@ func pack(h http.Header) string {
 	return b.String()
 }
 
-// internal reports whether a header is not for visitors: it is between the
-// edge and its connectors, or about a connection that they do not have.
+// internal reports whether a header must not reach visitors: it is between the
+// edge and its connectors, or about a connection that visitors do not have.
 func internal(name string) bool {
 	name = strings.ToLower(name)
 	for _, prefix := range []string{":", "cf-int-", "cf-cloudflared-", "cf-proxy-"} {

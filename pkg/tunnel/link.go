@@ -19,19 +19,19 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// link is one connection to the edge. Its number stays the same when it is
-// made anew.
+// link is one connection to the edge. Its index stays the same across
+// reconnects.
 type link struct {
 	net.Conn
 	index   int
-	attempt int // how many tries failed before this one
+	attempt int // failed attempts before this one
 
 	control      atomic.Bool // the edge has opened its control stream
 	once         sync.Once
-	err          error         // why it ended, once closed is closed
+	err          error         // why it ended; valid once closed is closed
 	closed       chan struct{} // it has ended
-	registered   chan struct{} // closed when the edge has taken it
-	unregistered chan struct{} // closed when it is not, or no longer, registered
+	registered   chan struct{} // closed once registered with the edge
+	unregistered chan struct{} // closed once unregistered, or never registered
 }
 
 type linkKey struct{}
@@ -43,7 +43,7 @@ func newLink(c net.Conn, index, attempt int) *link {
 	}
 }
 
-// Close implements net.Conn, for the server.
+// Close implements net.Conn, for the HTTP server.
 func (l *link) Close() error {
 	if l.wasRegistered() {
 		return l.end(errLost)
@@ -51,7 +51,7 @@ func (l *link) Close() error {
 	return l.end(errSilent)
 }
 
-// end hangs up. The first reason counts.
+// end closes the connection. The first reason is recorded.
 func (l *link) end(why error) error {
 	err := net.ErrClosed
 	l.once.Do(func() {
@@ -71,15 +71,15 @@ func (l *link) wasRegistered() bool {
 	}
 }
 
-// What goes wrong with the edge, as /readyz tells it: without addresses and
-// library text, which are the causes and for the log.
+// Faults of the edge, as shown by /readyz: without addresses and library
+// messages, which are in the causes for the log.
 var (
 	errLost   = fault.New(fault.Internal, "The connection to Cloudflare's edge was lost.")
 	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, but does not accept the tunnel.")
 )
 
-// errSpare is of a link for which there is no server of the edge left: the
-// others have them all.
+// errSpare is the error of a link without an edge server: the others use all
+// known ones.
 var errSpare = errors.New("no further edge server is known")
 
 func dialFault(err error) error {
@@ -90,17 +90,17 @@ func dialFault(err error) error {
 	return fault.Wrap(fault.Internal, err, "Cannot reach Cloudflare's edge; it needs outgoing TCP to port 7844.")
 }
 
-// The pauses between two tries of one link.
+// Pauses between two attempts of one link.
 const (
 	firstPause     = time.Second
 	longestPause   = 30 * time.Second
-	firstRefusal   = 10 * time.Second // after a refusal: a new tunnel is unknown to the edge for some seconds
-	longestRefusal = 5 * time.Minute  // after many
-	stableAfter    = 10 * time.Second // a link that was good for longer begins anew with the pauses
-	rediscover     = 5                // tries that failed, and the edge is looked for anew
+	firstRefusal   = 10 * time.Second // after a refusal: the edge does not know a new tunnel for some seconds
+	longestRefusal = 5 * time.Minute  // maximum after repeated refusals
+	stableAfter    = 10 * time.Second // a link that lasted longer resets the pauses
+	rediscover     = 5                // failed attempts after which the edge is resolved again
 )
 
-// pauses grow with each failure in a row, and are jittered.
+// pauses grow with each consecutive failure, with jitter.
 type pauses struct {
 	growing *backoff.ExponentialBackOff
 	refused bool // the last failure was a refusal
@@ -121,8 +121,8 @@ func (p *pauses) reset(refused bool) {
 	p.growing.Reset()
 }
 
-// after is how long to wait after this failure: as long as the edge asks for,
-// within reason.
+// after returns the pause after a failure. It honors the edge's own request
+// within limits.
 func (p *pauses) after(err error) time.Duration {
 	if refused := errors.Is(err, errRefused); refused != p.refused {
 		p.reset(refused)
@@ -138,7 +138,7 @@ func (p *pauses) after(err error) time.Duration {
 	return min(pause, longest)
 }
 
-// keep makes the link with this number again and again until ctx ends.
+// maintain keeps the link with this index connected until ctx ends.
 func (t *Tunnel) maintain(ctx context.Context, index int) {
 	waits := newPauses()
 	for failed := 0; ctx.Err() == nil; {
@@ -148,13 +148,13 @@ func (t *Tunnel) maintain(ctx context.Context, index int) {
 			return
 		}
 		if time.Since(began) > stableAfter && errors.Is(err, errLost) {
-			failed = 0 // it was good for a while
+			failed = 0 // it was stable
 			waits.reset(false)
 		}
 		failed++
 		pause := waits.after(err)
+		t.logFailure(index, failed, pause, err) // first, so that whoever sees the state finds the reason in the log
 		t.state.failed(index, err)
-		t.logFailure(index, failed, pause, err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -162,7 +162,7 @@ func (t *Tunnel) maintain(ctx context.Context, index int) {
 	}
 }
 
-// complain logs the first failure in a row and then ever fewer: an outage may
+// logFailure logs consecutive failures with decreasing frequency: an outage may
 // last for days.
 func (t *Tunnel) logFailure(index, failed int, pause time.Duration, err error) {
 	write := t.deps.Log.Warn
@@ -175,7 +175,7 @@ func (t *Tunnel) logFailure(index, failed int, pause time.Duration, err error) {
 	write("edge connection failed", zap.Int("connection", index), zap.Int("failed_attempts", failed), zap.Duration("retry_in", pause), zap.Error(err))
 }
 
-// connect makes one connection and returns when it has ended, with why.
+// connect makes one connection, blocks until it has ended, and returns why.
 func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
 	edge, conn, err := t.dial(ctx, index, attempt > 0 && attempt%rediscover == 0)
 	if err != nil {
@@ -184,13 +184,13 @@ func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
 	l := newLink(conn, index, attempt)
 	late := time.AfterFunc(registerTime, func() {
 		if !l.wasRegistered() {
-			_ = l.end(errSilent) // the error of a connection that is given up
+			_ = l.end(errSilent) // the connection is given up anyway
 		}
 	})
 	defer late.Stop()
 	select {
-	case t.dialled <- l:
-		<-l.closed // at a stop by the server, when all requests have ended
+	case t.dialed <- l:
+		<-l.closed // at shutdown the server closes it after all requests have ended
 	case <-ctx.Done():
 		_ = l.end(ctx.Err())
 	}
@@ -198,8 +198,7 @@ func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
 	return l.err
 }
 
-// dial connects to the address of the edge that this link has, looked up anew
-// or as it is known.
+// dial connects to this link's edge server. refresh resolves the edge again.
 func (t *Tunnel) dial(ctx context.Context, index int, refresh bool) (*edgediscovery.Edge, net.Conn, error) {
 	edge, err := t.findEdge(ctx, refresh)
 	if err != nil {
@@ -213,14 +212,14 @@ func (t *Tunnel) dial(ctx context.Context, index int, refresh bool) (*edgediscov
 	defer cancel()
 	conn, err := (&tls.Dialer{Config: t.tls}).DialContext(dialing, "tcp", address.TCP.String())
 	if err != nil {
-		_, _ = edge.GetDifferentAddr(index, true) // if there is none, this one is tried again
+		_, _ = edge.GetDifferentAddr(index, true) // if there is no other address, this one is used again
 		return nil, nil, dialFault(err)
 	}
 	return edge, conn, nil
 }
 
-// Probe says why the edge cannot be reached, if so: its addresses are looked
-// up, and one of them is dialled. Nothing is registered, and no token is needed.
+// Probe returns why the edge cannot be reached, or nil: it resolves the edge
+// and dials one server. It registers nothing and needs no token.
 func Probe(ctx context.Context, c Config) error {
 	t, err := New(c, Token{}, Deps{Log: zap.NewNop()})
 	if err != nil {
@@ -233,7 +232,8 @@ func Probe(ctx context.Context, c Config) error {
 	return conn.Close()
 }
 
-// findEdge looks for the edge's addresses when they are not known yet, or anew.
+// findEdge returns the edge's addresses, and resolves them if they are unknown
+// or refresh is set.
 func (t *Tunnel) findEdge(ctx context.Context, refresh bool) (*edgediscovery.Edge, error) {
 	select {
 	case t.finding <- struct{}{}:
@@ -249,7 +249,7 @@ func (t *Tunnel) findEdge(ctx context.Context, refresh bool) (*edgediscovery.Edg
 		err  error
 	}
 	answer := make(chan found, 1)
-	go func() { // the look-up heeds no context, and must not hold up a stop
+	go func() { // the lookup ignores ctx, and must not delay shutdown
 		defer func() { <-t.finding }()
 		edge, err := t.discover()
 		if err == nil {

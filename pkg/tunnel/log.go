@@ -7,16 +7,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// zapWriter takes the lines of cloudflared's packages, which log by zerolog,
-// over into this program's log. All of them are details of something that is
-// told by an error as well.
+// zapWriter forwards log lines of cloudflared's packages, which use zerolog, at
+// debug level: errors are also returned.
 type zapWriter struct{ log *zap.Logger }
 
 // Write implements io.Writer.
 func (w zapWriter) Write(line []byte) (int, error) {
 	fields := make(map[string]any)
 	if err := json.Unmarshal(line, &fields); err != nil {
-		return len(line), nil // it is not for us to end a look-up for its log
+		return len(line), nil // a malformed log line must not abort a lookup
 	}
 	message, _ := fields[zerolog.MessageFieldName].(string)
 	delete(fields, zerolog.MessageFieldName)

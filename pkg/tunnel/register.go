@@ -18,11 +18,12 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// cloudflaredVersion is the release of which the wire packages are.
+// cloudflaredVersion is the release of the imported wire packages.
 const cloudflaredVersion = "2025.2.0"
 
-// clientInfo is what the edge and the dashboard are told. The features are what
-// is served here: headers in one piece, and configuration that is acknowledged.
+// clientInfo describes this connector to the edge and the dashboard. The
+// features are those supported here: packed headers, and configuration that is
+// acknowledged.
 func clientInfo(instance uuid.UUID, version string) pogs.ClientInfo {
 	return pogs.ClientInfo{
 		ClientID: instance[:],
@@ -32,14 +33,14 @@ func clientInfo(instance uuid.UUID, version string) pogs.ClientInfo {
 	}
 }
 
-// errRefused is in the edge's no, which only a person can mend.
+// errRefused marks a registration the edge rejected; retrying cannot help.
 var errRefused = errors.New("refused by the edge")
 
-// duplicate is what the edge says to a second connection to one of its servers.
+// duplicate is the edge's error for a second connection to the same server.
 const duplicate = "EDUPCONN"
 
-// registrationFault tells a refusal, which only a person can mend, from trouble
-// on the way.
+// registrationFault distinguishes a refusal, which needs the operator, from
+// network trouble.
 func registrationFault(err error) error {
 	var rpc *pogs.RPCError
 	var later *pogs.RetryableError
@@ -54,12 +55,12 @@ func registrationFault(err error) error {
 	}
 }
 
-// localConfiguration is shown in the dashboard for a tunnel that is not
-// managed there.
+// localConfiguration is shown in the dashboard for tunnels that are not managed
+// there.
 const localConfiguration = `{"ingress":[{"service":"optimizerd"}],"warp-routing":{}}`
 
-// serveControl registers the link on the stream that the edge has opened for
-// it, and unregisters it when the tunnel stops.
+// serveControl registers the link on the control stream, and unregisters it
+// when the tunnel stops.
 func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	defer close(l.unregistered)
 	stream := &rpcStream{r: r.Body, w: w, ended: make(chan struct{})}
@@ -69,7 +70,7 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	options := &pogs.ConnectionOptions{Client: t.client, NumPreviousAttempts: uint8(min(l.attempt, 255))}
 	details, err := client.RegisterConnection(r.Context(), t.auth, t.id, options, uint8(l.index), edgeIP(l))
 	if err != nil {
-		_ = l.end(registrationFault(err)) // the error of a connection that is given up
+		_ = l.end(registrationFault(err)) // the connection is given up anyway
 		return
 	}
 	close(l.registered)
@@ -84,7 +85,7 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	}
 	select {
 	case <-r.Context().Done():
-		_ = l.end(errLost) // if the edge has ended this stream alone, nothing would come over the rest
+		_ = l.end(errLost) // if only this stream has ended, no requests would arrive over the connection
 	case <-stream.ended:
 		_ = l.end(errLost)
 	case <-t.stopping:
@@ -103,11 +104,11 @@ func edgeIP(l *link) net.IP {
 	return nil
 }
 
-// rpcStream makes one stream of a request's body and its answer.
+// rpcStream combines a request's body and its response into one stream.
 type rpcStream struct {
 	r     io.Reader
 	once  sync.Once
-	ended chan struct{} // closed when the edge sends no more
+	ended chan struct{} // closed when the edge stops sending
 
 	mu   sync.Mutex
 	w    http.ResponseWriter
@@ -122,7 +123,7 @@ func (s *rpcStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write sends at once: the other end waits for it.
+// Write flushes: the peer waits for the data.
 func (s *rpcStream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,8 +137,8 @@ func (s *rpcStream) Write(p []byte) (int, error) {
 	return n, http.NewResponseController(s.w).Flush()
 }
 
-// Close keeps the RPC, which has goroutines of its own, from an answer whose
-// handler has returned.
+// Close keeps the RPC's goroutines from writing to a response whose handler has
+// returned.
 func (s *rpcStream) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

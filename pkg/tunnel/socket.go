@@ -10,13 +10,12 @@ import (
 	"syscall"
 )
 
-// socketMode lets the group in: cloudflared runs as another user. Until it is
-// set, the umask counts, which in the systemd unit lets nobody in.
+// socketMode admits the group: cloudflared runs as another user. Until it is
+// set, the umask applies, which in the systemd unit admits nobody.
 const socketMode = 0o660
 
-// Listen opens the unix socket for a cloudflared beside the daemon. One that
-// an earlier process left behind is replaced, one at which somebody listens is
-// not.
+// Listen opens the unix socket for an external cloudflared. A stale socket is
+// replaced, one in use is not.
 func Listen(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -31,13 +30,13 @@ func Listen(path string) (net.Listener, error) {
 		return nil, err
 	}
 	if err := os.Chmod(path, socketMode); err != nil {
-		_ = l.Close() // nothing was accepted
+		_ = l.Close() // no connection was accepted
 		return nil, err
 	}
 	return l, nil
 }
 
-// removeStale removes a socket of which the other end is gone.
+// removeStale deletes a socket that nobody listens on.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {

@@ -12,21 +12,21 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// Stats are facts about the tunnel since its start.
+// Stats are statistics since startup.
 type Stats struct {
-	Locations  []string  // of the servers of the edge that there is a connection to, such as fra08
-	Registered int64     // connections that the edge took
-	Lost       int64     // of those, how many ended by themselves
-	Failed     int64     // tries without success
-	Failure    time.Time // when one last failed or was lost; zero if none did
+	Locations  []string  // locations of the connected edge servers, such as fra08
+	Registered int64     // connections registered with the edge
+	Lost       int64     // registered connections that were lost
+	Failed     int64     // failed attempts
+	Failure    time.Time // time of the last failed or lost connection; zero if none
 }
 
-// state is what is known of the links.
+// state is the state of all links.
 type state struct {
 	mu      sync.Mutex
-	links   map[*link]string // registered ones, with their locations
+	links   map[*link]string // registered links, with their locations
 	stats   Stats
-	failing map[int]error // why a link that is not registered is not, by its number
+	failing map[int]error // last error of each unregistered link, by index
 }
 
 func (s *state) registered(l *link, location string) {
@@ -50,7 +50,7 @@ func (s *state) failed(index int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if errors.Is(err, errSpare) {
-		return // nothing is amiss
+		return // not a failure
 	}
 	if s.failing == nil {
 		s.failing = make(map[int]error)
@@ -63,7 +63,7 @@ func (s *state) failed(index int, err error) {
 	}
 }
 
-// awaitUnregistered waits until no link is registered, or so long.
+// awaitUnregistered waits until no link is registered, at most longest.
 func (s *state) awaitUnregistered(longest time.Duration) {
 	s.mu.Lock()
 	links := slices.Collect(maps.Keys(s.links))
@@ -78,7 +78,7 @@ func (s *state) awaitUnregistered(longest time.Duration) {
 	}
 }
 
-// Stats are the facts up to now.
+// Stats returns the current statistics.
 func (t *Tunnel) Stats() Stats {
 	t.state.mu.Lock()
 	defer t.state.mu.Unlock()
@@ -87,8 +87,8 @@ func (t *Tunnel) Stats() Stats {
 	return stats
 }
 
-// Check is whether requests can come through the tunnel: no error with one
-// connection at least. The detail says where to, and what else is amiss.
+// Check returns an error unless at least one connection is registered. The
+// detail lists the locations, and the error of another link.
 func (t *Tunnel) Check() (detail string, err error) {
 	t.state.mu.Lock()
 	defer t.state.mu.Unlock()

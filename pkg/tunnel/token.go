@@ -9,14 +9,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// Token says which tunnel this is, and proves it. It does not print itself.
+// Token identifies and authenticates a tunnel. Its String method hides the
+// secret.
 type Token struct {
 	account string
 	secret  []byte
 	id      uuid.UUID
 }
 
-// String names the tunnel, and hides the secret.
+// String returns the tunnel's id without the secret.
 func (t Token) String() string { return "tunnel " + t.id.String() }
 
 // GoString hides the secret from %#v.
@@ -24,8 +25,8 @@ func (t Token) GoString() string { return t.String() }
 
 var errToken = errors.New("not a tunnel token: use the long string after --token in the command that the dashboard shows for the tunnel, or the output of 'cloudflared tunnel token NAME'")
 
-// ParseToken reads a token as Cloudflare hands it out: base64 over JSON. The
-// error never quotes it.
+// ParseToken parses a token as issued by Cloudflare: base64 of JSON. The error
+// never quotes it.
 func ParseToken(s string) (Token, error) {
 	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
 	if err != nil {

@@ -1,18 +1,18 @@
-// Package tunnel is the Cloudflare end of the daemon: connections that it
-// makes to Cloudflare's edge, through which the edge sends requests back. No
-// port is open, no address is public.
+// Package tunnel connects the daemon to Cloudflare: it dials Cloudflare's edge,
+// which sends requests back over these connections. No port is open and no
+// address is public.
 //
-//	visitor ─► Cloudflare's edge ══ TLS, dialled from here ══► Tunnel ─► http.Handler
+//	visitor ─► Cloudflare's edge ══ TLS, dialed from here ══► Tunnel ─► http.Handler
 //
-// It is the only importer of cloudflared, and takes from it what the wire needs:
-// the registration RPC, the discovery of the edge, and the edge's roots. All
-// else is net/http: on a connection to the edge the edge is the HTTP/2 client
-// and this is the server.
+// It is the only importer of cloudflared, and uses its wire protocol only: the
+// registration RPC, the discovery of the edge, and the edge's roots. The rest
+// is net/http: on these connections the edge is the HTTP/2 client and this
+// process the server.
 //
-// It does not route. Whatever the account at Cloudflare says, there is one
-// handler behind the tunnel; configuration that is pushed is acknowledged and
-// ignored, streams into the private network and websockets are refused. So
-// whoever takes the account over can reach this API, and nothing else at home.
+// It does not route. Whatever is configured at Cloudflare, there is one handler
+// behind the tunnel; pushed configuration is acknowledged and ignored, streams
+// into the private network and websockets are refused. So an attacker who takes
+// over the account reaches this API, and nothing else at home.
 package tunnel
 
 import (
@@ -38,53 +38,54 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// edgeName is what the certificate of the edge has to be for.
+// edgeName is the name in the edge's certificate.
 const edgeName = "h2.cftunnel.com"
 
-// How long things may take. A path that dies without a word is noticed after
-// silence and pingTime together.
+// Timeouts. A stalled connection is detected after idleTimeout plus pingTime.
 const (
 	dialTime       = 15 * time.Second // for TCP and TLS
-	registerTime   = 15 * time.Second // from there until the edge has taken the tunnel
-	rpcTime        = 5 * time.Second  // for one call
+	registerTime   = 15 * time.Second // from dialing to registration
+	rpcTime        = 5 * time.Second  // per call
 	unregisterTime = 5 * time.Second  // for all connections together
-	idleTimeout    = 10 * time.Second // without a byte from the edge; then it is asked
-	pingTime       = 4 * time.Second  // for it to answer
+	idleTimeout    = 10 * time.Second // without data from the edge before a ping
+	pingTime       = 4 * time.Second  // for the ping's response
 )
 
-// What may be on its way over one link. The queue bounds what is worked on, so
-// requests at once are as many as the edge likes. A body that nobody reads must
-// not take the room of the others'.
+// Limits per link. The queue limits the work, so the number of parallel
+// requests is up to the edge. An unread body must not use up the buffer of the
+// others.
 const (
 	maxStreams    = math.MaxInt32
 	linkBuffer    = 4 << 20   // bytes
-	requestBuffer = 512 << 10 // bytes; over a path of 20 ms that is 25 MB/s
+	requestBuffer = 512 << 10 // bytes; 25 MB/s on a path of 20 ms
+
+	maxHeaderBytes = 32 << 10 // of one request
 )
 
-// Deps are what a Tunnel works with.
+// Deps are the dependencies of a Tunnel.
 type Deps struct {
-	Handler http.Handler // gets each request that comes through the tunnel
-	Version string       // of this program, which the edge and the dashboard are told
+	Handler http.Handler // handles each request through the tunnel
+	Version string       // version of this program, reported to the edge and the dashboard
 	Log     *zap.Logger
 }
 
-// Tunnel keeps connections to the edge. New makes one, Run connects it.
+// Tunnel maintains connections to the edge. New creates one, Run connects it.
 type Tunnel struct {
 	deps     Deps
 	auth     pogs.TunnelAuth
-	id       uuid.UUID // of the tunnel
+	id       uuid.UUID // id of the tunnel
 	client   pogs.ClientInfo
 	tls      *tls.Config
 	links    int
 	discover func() (*edgediscovery.Edge, error)
-	finding  chan struct{} // holds one token: who has it may look for the edge
+	finding  chan struct{} // held while the edge is being resolved
 	edge     *edgediscovery.Edge
-	dialled  chan net.Conn
-	stopping <-chan struct{} // closed when Run has to end
+	dialed   chan net.Conn
+	stopping <-chan struct{} // closed when Run must end
 	state    state
 }
 
-// New checks the token and the roots. Nothing is dialled yet.
+// New validates the roots. It does not dial.
 func New(c Config, token Token, d Deps) (*Tunnel, error) {
 	roots, err := edgeRoots(c.EdgeRoots)
 	if err != nil {
@@ -99,19 +100,19 @@ func New(c Config, token Token, d Deps) (*Tunnel, error) {
 		tls:     &tls.Config{RootCAs: roots, ServerName: edgeName, MinVersion: tls.VersionTLS12},
 		links:   c.Connections,
 		finding: make(chan struct{}, 1),
-		dialled: make(chan net.Conn),
+		dialed:  make(chan net.Conn),
 	}
 	log := zerolog.New(zapWriter{d.Log})
 	t.discover = func() (*edgediscovery.Edge, error) { return edgediscovery.ResolveEdge(&log, "", allregions.Auto) }
 	if len(c.EdgeAddresses) > 0 {
-		t.links = min(t.links, len(c.EdgeAddresses)) // one connection an address
+		t.links = min(t.links, len(c.EdgeAddresses)) // one connection per address
 		t.discover = func() (*edgediscovery.Edge, error) { return edgediscovery.StaticEdge(&log, c.EdgeAddresses) }
 	}
 	return t, nil
 }
 
-// edgeRoots are the authorities that may sign for the edge: those of the
-// system and Cloudflare's own, or the ones in a file instead.
+// edgeRoots returns the authorities trusted for the edge: those of the system
+// and Cloudflare's own, or those in a file instead.
 func edgeRoots(file string) (*x509.CertPool, error) {
 	if file != "" {
 		pem, err := os.ReadFile(file)
@@ -126,7 +127,7 @@ func edgeRoots(file string) (*x509.CertPool, error) {
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
-		pool = x509.NewCertPool() // Cloudflare's own are what counts
+		pool = x509.NewCertPool() // Cloudflare's own suffice
 	}
 	own, err := tlsconfig.GetCloudflareRootCA()
 	if err != nil {
@@ -138,14 +139,14 @@ func edgeRoots(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Run keeps the connections until ctx ends. Then it unregisters them, so that
-// the edge sends no further request, lets the requests at hand end for as long
-// as drain, and hangs up. Trouble with the edge is no error: it is told by
-// Check, and tried again.
+// Run maintains the connections until ctx ends. Then it unregisters them, so
+// that the edge sends no further requests, waits up to drain for requests in
+// progress, and closes the connections. Trouble with the edge is not an error:
+// it is retried and reported by Check.
 func (t *Tunnel) Run(ctx context.Context, drain time.Duration) error {
 	t.stopping = ctx.Done()
 	server := t.newServer()
-	listener := &dialledListener{links: t.dialled, closed: make(chan struct{})}
+	listener := &dialedListener{links: t.dialed, closed: make(chan struct{})}
 	group := new(errgroup.Group)
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -163,13 +164,13 @@ func (t *Tunnel) Run(ctx context.Context, drain time.Duration) error {
 	defer cancel()
 	if err := server.Shutdown(drained); err != nil {
 		t.deps.Log.Warn("tunnel requests cut off at shutdown", zap.Error(err))
-		_ = server.Close() // its error is that of a listener closed before
+		_ = server.Close() // the listener may be closed already
 	}
 	return group.Wait()
 }
 
-// newServer is the HTTP/2 server that all connections share. TLS is the
-// dialler's, so to net/http they are in the clear.
+// newServer returns the HTTP/2 server shared by all connections. The dialer
+// handles TLS, so to net/http they are plaintext.
 func (t *Tunnel) newServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -181,7 +182,8 @@ func (t *Tunnel) newServer() *http.Server {
 			MaxConcurrentStreams:          maxStreams,
 			MaxReceiveBufferPerConnection: linkBuffer, MaxReceiveBufferPerStream: requestBuffer,
 		},
-		ReadHeaderTimeout: registerTime, // for the first bytes of the edge
+		ReadHeaderTimeout: registerTime, // for the edge's first bytes
+		MaxHeaderBytes:    maxHeaderBytes,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, linkKey{}, c)
 		},
@@ -189,15 +191,14 @@ func (t *Tunnel) newServer() *http.Server {
 	}
 }
 
-// dialledListener hands connections that were dialled to a server that wants
-// to accept them.
-type dialledListener struct {
+// dialedListener passes dialed connections to a server that accepts them.
+type dialedListener struct {
 	links  <-chan net.Conn
 	once   sync.Once
 	closed chan struct{}
 }
 
-func (l *dialledListener) Accept() (net.Conn, error) {
+func (l *dialedListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.links:
 		return c, nil
@@ -206,9 +207,9 @@ func (l *dialledListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *dialledListener) Close() error {
+func (l *dialedListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
-func (l *dialledListener) Addr() net.Addr { return &net.TCPAddr{} }
+func (l *dialedListener) Addr() net.Addr { return &net.TCPAddr{} }

@@ -1,6 +1,6 @@
-// Makes src/generated/ from the daemon's OpenAPI document: the types, and the
-// functions that check JSON at run time. They are code, since a Worker has no
-// eval and little processor time.
+// Generates src/generated/ from the daemon's OpenAPI document: the types, and
+// the functions that validate JSON at run time. They are generated code because
+// a Worker has no eval and little CPU time.
 import { readFile, writeFile } from "node:fs/promises";
 import Ajv2020 from "ajv/dist/2020.js";
 import standalone from "ajv/dist/standalone/index.js";
@@ -13,8 +13,8 @@ const banner = "// Made by `npm run generate` from pkg/httpapi/openapi.yaml. Do 
 
 const document = parse(await readFile(source, "utf8"));
 
-// What is said to people, and maxLength (of a file name), for which counting
-// would need a module at run time. So only what matters changes these files.
+// Documentation, and maxLength (of a file name), whose check would need a
+// module at run time. Without them only relevant changes affect these files.
 const dropped = new Set(["description", "examples", "maxLength"]);
 const bare = (node) => {
   if (node === null || typeof node !== "object") return node;
@@ -26,17 +26,17 @@ const bare = (node) => {
   );
 };
 const schemas = bare(document.components.schemas);
-// A newer daemon may know of more that can go wrong.
+// A newer daemon may have more error codes.
 delete schemas.JobError.properties.code.enum;
 
 const types = await openapiTS({ openapi: document.openapi, info: document.info, paths: {}, components: { schemas } });
 await writeFile(new URL("openapi.d.ts", out), banner + astToString(types));
 
-// What the Worker reads from the daemon.
+// The schemas that the Worker receives from the daemon.
 const checked = ["Event", "Job", "Manifest"];
 
-// A schema as ajv takes it: names in place of paths. Fields that the Worker
-// does not know are let through, so that a newer daemon may add some.
+// Converts a schema for ajv: names in place of paths. Unknown fields are
+// accepted, so that a newer daemon may add some.
 const adapt = (node) => {
   if (node === null || typeof node !== "object") return node;
   if (Array.isArray(node)) return node.map(adapt);
@@ -49,11 +49,11 @@ const adapt = (node) => {
 
 const ajv = new Ajv2020({
   code: { source: true, esm: true, lines: true },
-  // Nobody reads why: a broken answer of the daemon is a broken answer.
+  // The reason is not used: an invalid response is an invalid response.
   messages: false,
-  // Of formats there is only "uri", and no URL of the daemon is ever followed.
+  // The only format is "uri", and the Worker never follows a URL of the daemon.
   validateFormats: false,
-  // So that every word of the document that is not understood is an error.
+  // Unknown keywords in the document are errors.
   strict: true,
 });
 for (const [name, schema] of Object.entries(schemas)) {

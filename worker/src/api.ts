@@ -1,4 +1,4 @@
-// The JSON that the site sees.
+// The JSON of the Worker's API.
 
 import type { components } from "./generated/openapi";
 
@@ -7,7 +7,7 @@ export type Variant = components["schemas"]["Variant"];
 export type Job = components["schemas"]["Job"];
 export type Format = components["schemas"]["Format"];
 
-/** A picture as a gallery draws it. All of it is the metadata of its KV entry. */
+/** An image as a gallery shows it. This is the metadata of its KV entry. */
 export interface Image {
   id: string;
   width: number;
@@ -18,7 +18,7 @@ export interface Image {
   color: string;
   alt: string;
   created_at: string;
-  /** The widths that are stored of each format, ascending. */
+  /** The stored widths of each format, ascending. */
   formats: Partial<Record<Format, number[]>>;
 }
 
@@ -28,7 +28,7 @@ export interface ImageList {
   cursor: string | null;
 }
 
-/** How an upload stands: with the daemon, being pulled into R2, or at its end. */
+/** The state of an upload: with the daemon, being pulled into R2, or ended. */
 export type UploadStatus = "working" | "storing" | "done" | "failed";
 
 /** POST /api/images */

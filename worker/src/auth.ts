@@ -1,5 +1,5 @@
-// Who may write. There is one owner, who knows UPLOAD_TOKEN: a program sends it
-// with every request, a browser trades it for a cookie.
+// Authentication. There is one owner, who knows UPLOAD_TOKEN: a program sends
+// it with every request, a browser exchanges it for a cookie.
 
 import type { Env } from "./env";
 import { Problem, json, noContent, parseJSON, readText } from "./http";
@@ -11,22 +11,22 @@ const maxBody = 8 << 10;
 
 const encoder = new TextEncoder();
 
-/** Whether the request is the owner's, for what is only read. */
+/** Whether the request is authenticated for reading. */
 export async function isOwner(request: Request, env: Env): Promise<boolean> {
   return hasToken(request) ? isToken(env, bearer(request)) : hasSession(request, env);
 }
 
-/** Throws unless the request is the owner's, and from where the owner may write. */
+/** Throws unless the request is authenticated for writing. */
 export async function requireOwner(request: Request, env: Env): Promise<void> {
   if (hasToken(request)) {
     if (await isToken(env, bearer(request))) return;
-    throw new Problem(401, "unauthorized", "The token is not the owner's.", { "WWW-Authenticate": "Bearer" });
+    throw new Problem(401, "unauthorized", "The token is not valid.", { "WWW-Authenticate": "Bearer" });
   }
   if (!(await hasSession(request, env))) {
     throw new Problem(401, "unauthorized", "Only the owner may do this.", { "WWW-Authenticate": "Bearer" });
   }
   if (!isSameOrigin(request, env)) {
-    throw new Problem(403, "cross_origin", "A session works from this site's own pages only.");
+    throw new Problem(403, "cross_origin", "A session may only be used from this site's own pages.");
   }
 }
 
@@ -36,17 +36,17 @@ export async function getSession(request: Request, env: Env): Promise<Response> 
 
 export async function postSession(request: Request, env: Env): Promise<Response> {
   const text = await readText(request, maxBody);
-  if (text === null) throw new Problem(413, "too_large", `A session's request has at most ${maxBody} bytes.`);
+  if (text === null) throw new Problem(413, "too_large", `The request must be at most ${maxBody} bytes.`);
   const body = parseJSON(text);
   if (typeof body !== "object" || body === null || !("token" in body) || typeof body.token !== "string") {
     throw new Problem(400, "invalid_request", 'The body must be {"token": "…"}.');
   }
   const answer = "turnstile" in body && typeof body.turnstile === "string" ? body.turnstile : "";
   if (!(await passedTurnstile(request, env, answer))) {
-    throw new Problem(403, "turnstile_failed", "The check that you are human did not pass; try again.");
+    throw new Problem(403, "turnstile_failed", "The Turnstile check failed; try again.");
   }
   if (!env.SESSION_SECRET || !(await isToken(env, body.token))) {
-    throw new Problem(401, "unauthorized", "The token is not the owner's.");
+    throw new Problem(401, "unauthorized", "The token is not valid.");
   }
   const expires = Math.floor(Date.now() / 1000) + sessionSeconds;
   const signature = await crypto.subtle.sign("HMAC", await sessionKey(env.SESSION_SECRET), signed(env, expires));
@@ -66,7 +66,7 @@ function bearer(request: Request): string {
   return token;
 }
 
-/** Compares digests, so that the time tells neither content nor length. */
+/** Compares digests in constant time. */
 async function isToken(env: Env, token: string): Promise<boolean> {
   if (!env.UPLOAD_TOKEN) return false;
   const [a, b] = await Promise.all(
@@ -95,27 +95,27 @@ function sessionKey(secret: string): Promise<CryptoKey> {
   ]);
 }
 
-/** What only this Worker can have said. */
+/** Returns a signature that only this Worker can create. */
 export async function sign(env: Env, text: string): Promise<string> {
   const key = await sessionKey(env.SESSION_SECRET || env.UPLOAD_TOKEN || "nobody can write here");
   return hex(await crypto.subtle.sign("HMAC", key, encoder.encode(`said\n${text}`)));
 }
 
-/** What a cookie's signature is over. A new token ends the sessions of the old. */
+/** Returns the signed content of a cookie. A new token invalidates the sessions of the old one. */
 function signed(env: Env, expires: number): Uint8Array {
   return encoder.encode(`owner\n${expires}\n${env.UPLOAD_TOKEN}`);
 }
 
 function cookie(request: Request, value: string, maxAge: number): string {
   const { protocol, hostname } = new URL(request.url);
-  // Browsers keep no Secure cookie of a plain http site, not all even of localhost.
+  // Browsers drop Secure cookies of plain http sites, some even on localhost.
   const local = protocol === "http:" && (hostname === "localhost" || hostname === "127.0.0.1");
   return `${cookieName}=${value}; Path=/; Max-Age=${maxAge}; HttpOnly; SameSite=Strict${local ? "" : "; Secure"}`;
 }
 
 /**
- * SameSite lets sibling subdomains through, so a request that changes anything
- * must say that it comes from a page of this site. Browsers always say it.
+ * SameSite includes sibling subdomains, so a request that changes anything must
+ * also prove that it comes from a page of this site. Browsers always send that.
  */
 function isSameOrigin(request: Request, env: Env): boolean {
   if (request.method === "GET" || request.method === "HEAD") return true;

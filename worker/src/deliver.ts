@@ -1,4 +1,4 @@
-// GET /images/{id}?w=&f=&q=: the edge's cache, then R2, then the daemon.
+// GET /images/{id}?w=&f=&q=: from the edge's cache, then R2, then the daemon.
 
 import type { Format } from "./api";
 import type { Env } from "./env";
@@ -6,34 +6,34 @@ import { extensions, idPattern } from "./files";
 import { Problem } from "./http";
 import { type ImageEntry, describe, entryKey } from "./image";
 import { OptimizerError } from "./optimizer";
-import { type Order, type Quality, order, orderKey, qualities } from "./order";
+import { type StoredVariant, type Quality, qualities, requestVariant, variantKey } from "./variant";
 import { readImage } from "./state";
 
 const maxWidth = 2048;
-/** By preference: the first that a browser takes is the smallest. */
+/** In order of preference: the first one a browser accepts is the smallest. */
 const byPreference = ["avif", "webp", "jpeg"] as const satisfies Format[];
 
-/** What is asked for, as far as the address and the Accept header tell. */
-interface Wish {
+/** The requested variant, from the URL and the Accept header. */
+interface VariantRequest {
   id: string;
-  /** On the ladder, as configured. */
+  /** A configured width. */
   width: number;
-  /** What may be sent, the best first. */
+  /** The acceptable formats, best first. */
   formats: Format[];
   quality: Quality;
-  /** Whether formats comes from Accept. */
+  /** Whether formats is derived from Accept. */
   auto: boolean;
 }
 
-/** Browsers keep it for ever. The edge for a day: what is deleted must go some time. */
+/** Browsers cache it forever, the edge for a day, so that deleted images disappear. */
 const immutable = "public, max-age=31536000, s-maxage=86400, immutable";
-/** Of what stands in for something else, and of what is missing. */
+/** For fallbacks and for missing files. */
 const brief = "public, max-age=60";
 
 export async function deliver(request: Request, env: Env, ctx: ExecutionContext, id: string): Promise<Response> {
   const url = new URL(request.url);
-  const wish = parseWish(url, request.headers.get("Accept") ?? "", env, id);
-  const cacheKey = cacheKeyOf(url.origin, wish);
+  const asked = parseRequest(url, request.headers.get("Accept") ?? "", env, id);
+  const cacheKey = cacheKeyOf(url.origin, asked);
   const conditions = conditionsOf(request);
 
   const cached = await caches.default.match(new Request(cacheKey, { headers: conditions }));
@@ -42,12 +42,12 @@ export async function deliver(request: Request, env: Env, ctx: ExecutionContext,
     hit.headers.set("X-From", "cache");
     return asAsked(request, hit);
   }
-  const answer = await find(request, env, ctx, wish, conditions);
+  const answer = await find(request, env, ctx, asked, conditions);
   if (answer.status === 200 && request.method === "GET") ctx.waitUntil(caches.default.put(cacheKey, answer.clone()));
   return asAsked(request, answer);
 }
 
-function parseWish(url: URL, accept: string, env: Env, id: string): Wish {
+function parseRequest(url: URL, accept: string, env: Env, id: string): VariantRequest {
   if (!idPattern.test(id)) throw notFound();
   const { searchParams } = url;
   const w = searchParams.get("w") ?? String(maxWidth);
@@ -70,7 +70,7 @@ function parseWish(url: URL, accept: string, env: Env, id: string): Wish {
   };
 }
 
-/** The rung that is no smaller, or else the largest. */
+/** The next larger width, or the largest. */
 function snap(widths: number[], width: number): number {
   const larger = widths.filter((rung) => rung >= width);
   return larger.length > 0 ? Math.min(...larger) : Math.max(...widths);
@@ -87,24 +87,25 @@ function accepts(accept: string, format: Format): boolean {
 }
 
 /**
- * The name of an answer in the cache, which goes by no header: what Accept
- * decides must be in the address.
+ * The cache key of a response. The cache ignores request headers, so what
+ * Accept decides must be part of the URL.
  */
-function cacheKeyOf(origin: string, { id, width, formats, quality, auto }: Wish): string {
+function cacheKeyOf(origin: string, { id, width, formats, quality, auto }: VariantRequest): string {
   return `${origin}/images/${id}?w=${width}&f=${auto ? "auto." : ""}${formats.join(".")}&q=${quality}`;
 }
 
 /**
- * What of the request decides between the whole picture, a part and none of it.
- * If-Match and the like are for those who change things.
+ * The headers that select the complete image, a range, or 304. If-Match and
+ * similar headers only matter for writes.
  */
 function conditionsOf(request: Request): Headers {
   const names = ["If-Modified-Since"];
-  // R2 throws at what is no list of tags.
+  // R2 throws on an invalid list of tags.
   if (/^\s*(\*|(W\/)?"[^"]*"(\s*,\s*(W\/)?"[^"]*")*)\s*$/.test(request.headers.get("If-None-Match") ?? "")) {
     names.push("If-None-Match");
   }
-  // If-Range asks for the whole where anything has changed. The whole is never wrong.
+  // If-Range requests the complete file if anything changed; that is always
+  // correct.
   if (!request.headers.has("If-Range") && request.method === "GET") names.push("Range");
   return new Headers(
     names.flatMap((name) => {
@@ -114,41 +115,41 @@ function conditionsOf(request: Request): Headers {
   );
 }
 
-/** The answer when the cache has none. */
+/** Makes the response on a cache miss. */
 async function find(
   request: Request,
   env: Env,
   ctx: ExecutionContext,
-  wish: Wish,
+  asked: VariantRequest,
   conditions: Headers,
 ): Promise<Response> {
-  const entry = await readEntry(env, wish.id);
+  const entry = await readEntry(env, asked.id);
   if (entry === null) throw notFound();
-  const { stored, wanted } = resolve(entry, wish);
-  const ordered = orderKey(wanted);
+  const { stored, wanted } = resolve(entry, asked);
+  const onDemandKey = variantKey(wanted);
   const send = (key: string, cacheControl: string, from: string) =>
-    fromBucket(env, key, conditions, wish.auto, cacheControl, from);
+    fromBucket(env, key, conditions, asked.auto, cacheControl, from);
 
-  const there = (stored && (await send(stored, immutable, "r2"))) || (await send(ordered, immutable, "r2"));
+  const there = (stored && (await send(stored, immutable, "r2"))) || (await send(onDemandKey, immutable, "r2"));
   if (there) return there;
   const failure = await make(request, env, ctx, wanted);
-  // Also after a failure: an equal order elsewhere may have been quicker, and
-  // have taken the daemon's file away.
-  const made = await send(ordered, immutable, "optimizer");
+  // Even after a failure: an equal request elsewhere may have been faster and
+  // deleted the daemon's copy.
+  const made = await send(onDemandKey, immutable, "optimizer");
   if (made) return made;
-  for (const key of larger(entry, wish, wanted.width)) {
+  for (const key of larger(entry, asked, wanted.width)) {
     const standIn = await send(key, brief, "fallback");
     if (standIn) return standIn;
   }
   if (failure === null || failure.permanent) {
-    throw new Problem(404, "not_stored", "The image is not there in this size, format or quality.");
+    throw new Problem(404, "not_stored", "The image does not exist in this size, format or quality.");
   }
-  throw new Problem(503, "optimizer_unavailable", "The image cannot be made in this size, format or quality now.", {
+  throw new Problem(503, "optimizer_unavailable", "The image cannot be made in this size, format or quality now; try again later.", {
     "Retry-After": String(failure.retryAfter ?? 30),
   });
 }
 
-/** From KV, or where it may not have arrived yet, from the state. */
+/** Reads from KV or, before the entry has propagated, from the state. */
 async function readEntry(env: Env, id: string): Promise<ImageEntry | null> {
   const entry = await env.META.get<ImageEntry>(entryKey(id), "json");
   if (entry) return entry;
@@ -156,24 +157,24 @@ async function readEntry(env: Env, id: string): Promise<ImageEntry | null> {
   return state?.status === "done" ? describe(state.manifest) : null;
 }
 
-/** Which file of this image is meant: its key if the ladder has it, and how it would be ordered. */
+/** Selects the file: its key if the ladder has it, and the variant to request otherwise. */
 function resolve(
   entry: ImageEntry,
-  { id, width: asked, formats, quality, auto }: Wish,
-): { stored: string | null; wanted: Order } {
-  const width = snap(Object.values(entry.formats).flat(), asked);
+  { id, width: askedWidth, formats, quality, auto }: VariantRequest,
+): { stored: string | null; wanted: StoredVariant } {
+  const width = snap(Object.values(entry.formats).flat(), askedWidth);
   const has = (format: Format) => entry.formats[format]?.includes(width) ?? false;
-  // Of what a browser takes, auto sends what is there. It orders no AVIF, the
-  // most work of all, of a site that makes none.
+  // auto sends what is stored. It never requests AVIF, the most expensive
+  // format, for a site without AVIF.
   const [first = "jpeg"] = auto ? formats.filter((format) => entry.formats[format]) : formats;
   const format = (auto && formats.find(has)) || first;
   const stored = quality === "medium" && has(format) ? `${id}/${width}.${extensions[format]}` : null;
   return { stored, wanted: { id, width, format, quality } };
 }
 
-/** What may stand in: no smaller than what is missing, the nearest first. */
-function larger({ id, formats }: ImageEntry, wish: Wish, width: number): string[] {
-  return wish.formats
+/** Returns fallbacks: no smaller than the missing file, the nearest first. */
+function larger({ id, formats }: ImageEntry, asked: VariantRequest, width: number): string[] {
+  return asked.formats
     .flatMap((format) => (formats[format] ?? []).map((rung) => ({ rung, key: `${id}/${rung}.${extensions[format]}` })))
     .filter(({ rung }) => rung >= width)
     .sort((a, b) => a.rung - b.rung)
@@ -181,25 +182,25 @@ function larger({ id, formats }: ImageEntry, wish: Wish, width: number): string[
     .slice(0, 3);
 }
 
-/** Has the daemon make it. Null is success. */
-async function make(request: Request, env: Env, ctx: ExecutionContext, wanted: Order): Promise<OptimizerError | null> {
-  if (!env.ON_DEMAND || env.DELETE_AFTER_PULL) return new OptimizerError(0, "not_found", "Nothing is made on demand.");
-  // KV knows of a deletion up to a minute late.
+/** Requests the variant from the daemon. Null means success. */
+async function make(request: Request, env: Env, ctx: ExecutionContext, wanted: StoredVariant): Promise<OptimizerError | null> {
+  if (!env.ON_DEMAND || env.DELETE_AFTER_PULL) return new OptimizerError(0, "not_found", "Variants on demand are disabled.");
+  // KV may show a deleted image for up to a minute.
   if ((await readImage(env, wanted.id))?.status !== "done")
-    return new OptimizerError(0, "not_found", "It was deleted.");
+    return new OptimizerError(0, "not_found", "The image was deleted.");
   const { success } = await env.ORDERS.limit({ key: request.headers.get("CF-Connecting-IP") ?? "" });
-  if (!success) return new OptimizerError(429, "too_many_orders", "Too many orders from one address.", 60);
-  const made = order(env, wanted).then(
+  if (!success) return new OptimizerError(429, "too_many_orders", "Too many new variants requested from one address.", 60);
+  const made = requestVariant(env, wanted).then(
     () => null,
     (error: unknown) =>
       error instanceof OptimizerError ? error : new OptimizerError(0, "storage_failed", String(error)),
   );
-  // What the daemon has begun is brought home even if the reader has left.
+  // Finish what the daemon has begun even if the client disconnects.
   ctx.waitUntil(made);
   return made;
 }
 
-/** The object as the request wants it, or null if there is none. */
+/** Returns the object according to the request's conditions, or null if it is missing. */
 async function fromBucket(
   env: Env,
   key: string,
@@ -224,7 +225,7 @@ async function fromBucket(
   const { size } = object;
   const part = partOf(object);
   if (part === null) {
-    // R2 gives the whole for a range that it cannot satisfy, too.
+    // R2 also returns the complete object for an unsatisfiable range.
     const [, begin] = /^bytes=(\d+)-\d*$/.exec(conditions.get("Range") ?? "") ?? [];
     if (begin !== undefined && Number(begin) >= size) {
       await object.body.cancel();
@@ -241,9 +242,9 @@ async function fromBucket(
   return new Response(object.body, { status: 206, headers });
 }
 
-/** Which part of the object its body is; null if it is all of it. */
+/** The range of the object in the body; null if the body is complete. */
 function partOf({ range, size }: R2Object): { offset: number; length: number } | null {
-  // Some of them may be there and undefined.
+  // Fields may be present and undefined.
   const {
     suffix,
     offset = suffix === undefined ? 0 : Math.max(size - suffix, 0),
@@ -256,7 +257,7 @@ function partOf({ range, size }: R2Object): { offset: number; length: number } |
   return length === size ? null : { offset, length };
 }
 
-/** Without its body, if the request wants none. */
+/** Drops the body for HEAD. */
 async function asAsked(request: Request, response: Response): Promise<Response> {
   if (request.method !== "HEAD") return response;
   await response.body?.cancel();

@@ -1,4 +1,4 @@
-/** What wrangler.jsonc, `wrangler secret` and tests give the Worker. */
+/** Bindings, variables and secrets from wrangler.jsonc, `wrangler secret` and tests. */
 export interface Env {
   ASSETS: Fetcher;
   IMAGES: R2Bucket;
@@ -16,22 +16,22 @@ export interface Env {
   ON_DEMAND: boolean;
   DELETE_AFTER_PULL: boolean;
 
-  // Secrets. What is not set lets nobody in.
+  // Secrets. An unset secret denies access.
   OPTIMIZER_TOKEN?: string;
   UPLOAD_TOKEN?: string;
   SESSION_SECRET?: string;
-  /** One or several, with blanks between, so that one can be replaced without a gap. */
+  /** One or more, separated by spaces, so that one can be replaced without a gap. */
   WEBHOOK_SECRET?: string;
   ACCESS_CLIENT_ID?: string;
   ACCESS_CLIENT_SECRET?: string;
   TURNSTILE_SECRET?: string;
 }
 
-/** What the queue carries. */
+/** Messages of the queue. */
 export type Work =
-  /** Asks the daemon how a job stands, for when its webhook does not come. */
+  /** Polls the state of a job, in case its webhook does not arrive. */
   | { kind: "poll"; upload: string; attempt: number }
-  /** Pulls some files of an image, beginning with this one. */
+  /** Pulls some files of an image, starting with this one. */
   | { kind: "pull"; image: string; run: string; from: number }
-  /** Has the daemon delete its copy. */
+  /** Deletes the daemon's copy. */
   | { kind: "forget"; image: string };

@@ -1,4 +1,4 @@
-// The daemon's files in R2, under the names that the manifest gives them.
+// The daemon's files in R2, under their keys in the manifest.
 
 import type { Format } from "./api";
 import type { Env } from "./env";
@@ -16,7 +16,7 @@ export interface FileKey {
   extension: string;
 }
 
-/** The parts of a key of the daemon, or null if it is none. */
+/** Parses a key of the daemon; null if it is not one. */
 export function parseKey(key: string): FileKey | null {
   const [, id, width, extension] = keyPattern.exec(key) ?? [];
   if (id === undefined || width === undefined || extension === undefined) return null;
@@ -24,29 +24,29 @@ export function parseKey(key: string): FileKey | null {
 }
 
 export interface RemoteFile {
-  /** The daemon's key. It has been checked by parseKey. */
+  /** The daemon's key, validated by parseKey. */
   key: string;
   format: Format;
   bytes: number;
   sha256: string;
 }
 
-/** For the whole of one file. */
+/** For one complete file, ms. */
 const pullTimeout = 60_000;
 
 /**
- * Brings one file into R2, under its own key or another. R2 takes it only if
- * its digest is the manifest's; what lies there already stays otherwise.
+ * Pulls one file into R2, under its own key or another. R2 verifies its digest
+ * against the manifest; on a mismatch an existing object is kept.
  */
 export async function pullFile(env: Env, file: RemoteFile, key = file.key): Promise<void> {
   const response = await optimizer(env, `/files/${file.key}`, {
-    // Compressed on the way, it would have no length that R2 believes.
+    // A compressed response has no length, which R2 requires.
     headers: { "Accept-Encoding": "identity" },
     signal: AbortSignal.timeout(pullTimeout),
   });
   if (response.body === null || Number(response.headers.get("Content-Length")) !== file.bytes) {
     await response.body?.cancel();
-    throw new OptimizerError(502, "optimizer_unavailable", `${file.key} has not the length that its manifest says.`);
+    throw new OptimizerError(502, "optimizer_unavailable", `The length of ${file.key} does not match its manifest.`);
   }
   await env.IMAGES.put(key, response.body, {
     sha256: file.sha256,
@@ -54,7 +54,10 @@ export async function pullFile(env: Env, file: RemoteFile, key = file.key): Prom
   });
 }
 
-/** Runs work on all items, at most so many at once; stops at the first error, when what runs has ended. */
+/**
+ * Runs work on all items, at most atOnce in parallel. Stops after the first
+ * error, once all running work has ended.
+ */
 export async function inParallel<T>(
   items: readonly T[],
   atOnce: number,

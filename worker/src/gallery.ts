@@ -1,4 +1,4 @@
-// The list of images, and an image's end.
+// Listing and deleting images.
 
 import type { Image, ImageList } from "./api";
 import { isOwner, requireOwner, sign } from "./auth";
@@ -6,15 +6,15 @@ import type { Env } from "./env";
 import { idPattern } from "./files";
 import { Problem, json, noContent, parseJSON } from "./http";
 import { type ImageMetadata, entryKey } from "./image";
-import { forget, sweep } from "./pull";
+import { deleteCopy, sweep } from "./pull";
 import { type ImageState, changeImage } from "./state";
 
 const pageSize = 60;
 
 /**
- * Where a page begins: the KV listing that it is of, and the image before it.
- * A listing has up to a thousand images, in the order of their ids; each is
- * sorted here, so a gallery of up to a thousand is newest first throughout.
+ * The start of a page: the KV listing it belongs to, and the previous image. A
+ * listing has up to a thousand images, ordered by id; each is sorted here, so a
+ * gallery of up to a thousand images is completely newest first.
  */
 interface Cursor {
   listing: string | null;
@@ -22,8 +22,8 @@ interface Cursor {
 }
 
 /**
- * Seconds for which visitors share a page. A day of the free plan has a thousand
- * listings, and KV itself is up to a minute late.
+ * Seconds for which visitors share a page. The free plan has a thousand
+ * listings per day, and KV itself is up to a minute late.
  */
 const sharedFor = 120;
 
@@ -31,7 +31,7 @@ const sharedFor = 120;
 export async function getImages(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
   const url = new URL(request.url);
   const cursor = await parseCursor(env, url.searchParams.get("cursor"));
-  // The owner wants to see what has just been done.
+  // The owner always sees the current state.
   if (await isOwner(request, env)) return json(await listImages(env, cursor));
   const key = `${url.origin}/api/images?cursor=${encodeURIComponent(JSON.stringify(cursor))}`;
   const shared = await caches.default.match(key);
@@ -63,7 +63,7 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** With a signature: a cursor that anybody could make up would be a listing that nobody shares. */
+/** Signed: forged cursors would create listings that are not shared. */
 async function showCursor(env: Env, cursor: Cursor): Promise<string> {
   const text = btoa(JSON.stringify(cursor));
   return `${text}.${await sign(env, text)}`;
@@ -73,19 +73,19 @@ async function parseCursor(env: Env, shown: string | null): Promise<Cursor> {
   if (shown === null || shown === "") return { listing: null, after: null };
   const [text = "", signature = ""] = shown.split(".");
   if (signature !== (await sign(env, text))) {
-    throw new Problem(400, "invalid_request", "cursor must be that of the page before.");
+    throw new Problem(400, "invalid_request", "cursor must be that of an earlier page.");
   }
-  return parseJSON(atob(text)) as Cursor; // as showCursor has written it
+  return parseJSON(atob(text)) as Cursor; // written by showCursor
 }
 
-/** DELETE /api/images/{id}. What browsers and edges have cached stays there for its time. */
+/** DELETE /api/images/{id}. Copies in browsers and at the edge stay until they expire. */
 export async function deleteOne(request: Request, env: Env, id: string): Promise<Response> {
   await requireOwner(request, env);
   if (!idPattern.test(id)) throw new Problem(404, "not_found", "There is no such image.");
-  // First, so that a pull under way sees it and clears up after itself.
+  // First, so that a running pull sees it and cleans up.
   const deleted: ImageState = { status: "deleted", deleted_at: new Date().toISOString() };
   await changeImage(env, id, (before) => before && deleted);
   await sweep(env, id);
-  await forget(env, id);
+  await deleteCopy(env, id);
   return noContent();
 }

@@ -1,4 +1,4 @@
-// Answers. Every one of them passes through here or through deliver.ts.
+// Responses. All of them are made here or in deliver.ts.
 
 import type { ProblemBody } from "./api";
 
@@ -28,7 +28,7 @@ const titles: Record<number, string> = {
   507: "Insufficient Storage",
 };
 
-/** An error that its caller is told of. Anything else that is thrown is a 500. */
+/** An error for the client. Any other exception is a 500. */
 export class Problem extends Error {
   constructor(
     readonly status: number,
@@ -65,10 +65,7 @@ export function noContent(headers: Record<string, string> = {}): Response {
   return new Response(null, { status: 204, headers: { ...apiHeaders, ...headers } });
 }
 
-/**
- * The text of a body that is not trusted to be short. What it is too long for
- * is the caller's to say.
- */
+/** Reads the text of an untrusted body; null if it exceeds maxBytes. */
 export async function readText(message: Request | Response, maxBytes: number): Promise<string | null> {
   if (message.body === null) return "";
   const decoder = new TextDecoder();
@@ -83,7 +80,7 @@ export async function readText(message: Request | Response, maxBytes: number): P
   return text + decoder.decode();
 }
 
-/** What JSON text holds, or undefined if it is not JSON. */
+/** Parses JSON; undefined if it is invalid. */
 export function parseJSON(text: string): unknown {
   try {
     return JSON.parse(text);

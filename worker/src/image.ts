@@ -1,18 +1,18 @@
-// What readers are told of an image. All of it is made from the manifest.
+// The public description of an image, derived from its manifest.
 
 import type { Format, Image, Manifest, Variant } from "./api";
 import { extensions, parseKey } from "./files";
 
-/** A ladder of sixteen widths in three formats. What is drawn of an image must fit into the metadata of a KV entry. */
+/** Sixteen widths in three formats. The description must fit into the metadata of a KV entry. */
 export const maxFiles = 48;
 const maxAlt = 100;
 
-/** What is left of an image's id in a KV listing: the key has that. */
+/** The metadata of a KV entry; the id is in its key. */
 export type ImageMetadata = Omit<Image, "id">;
 
-/** The value of an image's KV entry: what a site needs to embed it, and where its files are. */
+/** The value of a KV entry: what a site needs to embed the image, and its files. */
 export interface ImageEntry extends Image {
-  /** By format, the value of an HTML srcset, relative to this Worker. */
+  /** For each format, the value of an HTML srcset, relative to this Worker. */
   srcset: Partial<Record<Format, string>>;
   /** The files in R2. */
   files: Pick<Variant, "key" | "format" | "width" | "height" | "bytes" | "sha256">[];
@@ -21,27 +21,30 @@ export interface ImageEntry extends Image {
 export const entryKey = (id: string) => `image:${id}`;
 
 /**
- * What is wrong with a manifest that the schema lets through, or null. Its keys
- * become names in R2: each must be of this image, and say what the file is.
+ * Returns an error in a manifest that the schema does not detect, or null. Its
+ * keys become names in R2: each must belong to this image and match its file.
  */
-export function flaw(manifest: Manifest): string | null {
+export function validateManifest(manifest: Manifest): string | null {
   const { id, variants } = manifest;
   if (variants.length === 0 || variants.length > maxFiles)
-    return `it has ${variants.length} files, not 1 to ${maxFiles}`;
+    return `${variants.length} files, want 1 to ${maxFiles}`;
   const keys = new Set<string>();
   for (const { key, format, width } of variants) {
     const parsed = parseKey(key);
     if (parsed?.id !== id || parsed.width !== width || parsed.extension !== extensions[format])
-      return `its file ${key} is misnamed`;
+      return `key ${key} does not match its file`;
     keys.add(key);
   }
-  return keys.size === variants.length ? null : "it names a file twice";
+  return keys.size === variants.length ? null : "duplicate key";
 }
 
 export function describe(manifest: Manifest): ImageEntry {
   const { id, width, height, placeholder, created_at, variants } = manifest;
   const formats: Partial<Record<Format, number[]>> = {};
-  for (const variant of variants) (formats[variant.format] ??= []).push(variant.width);
+  for (const variant of variants) {
+    formats[variant.format] ??= [];
+    formats[variant.format]?.push(variant.width);
+  }
   const srcset: Partial<Record<Format, string>> = {};
   for (const [format, widths] of Object.entries(formats) as [Format, number[]][]) {
     widths.sort((a, b) => a - b);
@@ -77,7 +80,7 @@ export function metadataOf(image: Image): ImageMetadata {
   return { width, height, thumbhash, color, alt, created_at, formats };
 }
 
-/** "cat-on_sofa.jpg" says "cat on sofa": better than nothing for those who cannot see it. */
+/** "cat-on_sofa.jpg" becomes "cat on sofa". */
 function altText(filename: string): string {
   const words = filename
     .replace(/\.[a-z0-9]{1,5}$/i, "")

@@ -1,5 +1,5 @@
-// The Cloudflare end of optimizerd. This page is the routes; README.md has the
-// whole.
+// The Cloudflare end of optimizerd. This file contains the routes; see
+// README.md.
 
 import { deleteSession, getSession, postSession } from "./auth";
 import { deliver } from "./deliver";
@@ -29,12 +29,12 @@ function route(request: Request, env: Env, ctx: ExecutionContext): Response | Pr
     if (match === null) continue;
     const handler = methods[request.method];
     if (handler) return handler(request, env, ctx, match[1] ?? "");
-    throw new Problem(405, "method_not_allowed", "This address knows no such method.", {
+    throw new Problem(405, "method_not_allowed", "Method not allowed.", {
       Allow: Object.keys(methods).join(", "),
     });
   }
   if (pathname.startsWith("/api/") || pathname.startsWith("/images/")) {
-    throw new Problem(404, "not_found", "There is nothing at this address.");
+    throw new Problem(404, "not_found", "There is no resource at this path.");
   }
   return env.ASSETS.fetch(request);
 }
@@ -47,7 +47,7 @@ export default {
       if (error instanceof Problem) return error.response();
       if (error instanceof OptimizerError) return error.problem().response();
       console.error(error);
-      return new Problem(500, "internal", "Something went wrong here.").response();
+      return new Problem(500, "internal", "Internal error; try again later.").response();
     }
   },
 

@@ -1,20 +1,20 @@
-// How the daemon is reached. Nothing else in the Worker knows.
+// Access to the daemon. No other file knows how it is reached.
 
 import type { Job, Manifest } from "./api";
 import type { Env } from "./env";
 import { isJob, isManifest } from "./generated/validate";
 import { Problem, parseJSON, readText } from "./http";
 
-/** For a request whose answer is short. */
+/** For requests with a short response, ms. */
 const askTimeout = 15_000;
 const maxJSON = 1 << 20;
 
-/** What came instead of an answer. */
+/** A failed request to the daemon. */
 export class OptimizerError extends Error {
   constructor(
-    /** HTTP status; 0 if there was no answer. */
+    /** HTTP status; 0 without a response. */
     readonly status: number,
-    /** The daemon's own code, or one of ours. */
+    /** The daemon's code, or one of the Worker's. */
     readonly code: string,
     readonly detail: string,
     /** Seconds. */
@@ -23,12 +23,12 @@ export class OptimizerError extends Error {
     super(`optimizer: ${status} ${code}: ${detail}`);
   }
 
-  /** Whether the daemon itself said that this will never work. */
+  /** Whether the daemon reported a permanent failure. */
   get permanent(): boolean {
     return ["not_found", "invalid_options", "invalid_request"].includes(this.code);
   }
 
-  /** The same, to the Worker's client. */
+  /** The problem for the Worker's client. */
   problem(): Problem {
     const passedOn = [400, 408, 413, 415, 422, 429, 507];
     const later = { "Retry-After": String(this.retryAfter ?? 30) };
@@ -36,13 +36,13 @@ export class OptimizerError extends Error {
       return new Problem(this.status, this.code, this.detail, [408, 429, 507].includes(this.status) ? later : {});
     }
     if (this.status === 403 || this.code === "bad_manifest") return new Problem(502, this.code, this.detail);
-    return new Problem(503, "optimizer_unavailable", "The optimizer is out of reach; try again in a while.", later);
+    return new Problem(503, "optimizer_unavailable", "The optimizer is unreachable; try again later.", later);
   }
 }
 
 /**
- * A request to the daemon; path is absolute. Resolves to a 2xx answer, and
- * throws OptimizerError for everything else.
+ * Sends a request to the daemon; path is absolute. Resolves to a 2xx response,
+ * and throws OptimizerError otherwise.
  */
 export async function optimizer(env: Env, path: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
@@ -61,7 +61,7 @@ export async function optimizer(env: Env, path: string, init: RequestInit = {}):
   }
   let response: Response;
   try {
-    // A redirect is Access asking for a login; the token must not follow it.
+    // A redirect is Access' login page; the token must not be sent there.
     response = await send(base + path, { ...init, headers, redirect: "manual" });
   } catch (error) {
     throw new OptimizerError(0, "optimizer_unavailable", error instanceof Error ? error.message : String(error));
@@ -74,13 +74,13 @@ async function refusal(response: Response): Promise<OptimizerError> {
   const { status } = response;
   const seconds = Number(response.headers.get("Retry-After"));
   const retryAfter = Number.isInteger(seconds) && seconds > 0 ? seconds : null;
-  // An answer that came before the body was read may have lost its own.
+  // A response sent before the request body was read may be truncated.
   const body = parseJSON((await readText(response, maxJSON).catch(() => null)) ?? "");
   if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
     return new OptimizerError(
       403,
       "optimizer_refused",
-      "The optimizer does not let this Worker in; its tokens must be checked.",
+      "The optimizer refuses this Worker; check its tokens.",
     );
   }
   if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string") {
@@ -88,21 +88,21 @@ async function refusal(response: Response): Promise<OptimizerError> {
     return new OptimizerError(status, body.code, detail, retryAfter);
   }
   if (status === 413)
-    return new OptimizerError(status, "too_large", "The optimizer takes no picture as large as this.");
-  return new OptimizerError(status, "optimizer_unavailable", "The answer is not the optimizer's.", retryAfter);
+    return new OptimizerError(status, "too_large", "The image is too large for the optimizer.");
+  return new OptimizerError(status, "optimizer_unavailable", "The response is not from the optimizer.", retryAfter);
 }
 
-/** The answer's JSON, if it is what the contract says. */
+/** Parses and validates the JSON of a response. */
 export async function checked<T>(response: Response, check: (data: unknown) => data is T): Promise<T> {
   const text = await readText(response, maxJSON).catch(() => {
-    throw new OptimizerError(0, "optimizer_unavailable", "The answer was cut off.");
+    throw new OptimizerError(0, "optimizer_unavailable", "The response was truncated.");
   });
   const data = parseJSON(text ?? "");
-  if (!check(data)) throw new OptimizerError(502, "optimizer_unavailable", "The answer is not as the contract has it.");
+  if (!check(data)) throw new OptimizerError(502, "optimizer_unavailable", "Unexpected response from the optimizer.");
   return data;
 }
 
-/** How a job stands, asked for at most wait seconds. */
+/** Returns the state of a job, after waiting for its end for at most wait seconds. */
 export async function getJob(env: Env, id: string, wait = 0): Promise<Job> {
   const response = await optimizer(env, `/jobs/${id}`, {
     headers: wait > 0 ? { Prefer: `wait=${wait}` } : {},
@@ -129,12 +129,12 @@ export async function deleteImage(env: Env, id: string): Promise<void> {
   await response.body?.cancel();
 }
 
-/** A picture goes in; a manifest comes out, or the job that will make it. */
+/** Uploads an image; returns its manifest, or the job that makes it. */
 export async function postImage(env: Env, body: ReadableStream, query: URLSearchParams): Promise<Job | Manifest> {
-  // No timeout: the body takes as long as the client's line does.
+  // No timeout: the body takes as long as the client needs.
   const response = await optimizer(env, `/v1/images?${query}`, {
     method: "POST",
-    // Never the client's type: a form would be taken apart.
+    // Never the client's type: a form would be parsed.
     headers: { "Content-Type": "application/octet-stream", Prefer: "respond-async" },
     body,
   });

@@ -2,10 +2,10 @@
 
 import type { Env, Work } from "./env";
 import { OptimizerError } from "./optimizer";
-import { forgetLater, giveUp, pull } from "./pull";
+import { deleteCopyLater, giveUp, pull } from "./pull";
 import { poll } from "./upload";
 
-/** As max_retries in wrangler.jsonc. With the waits below, about half a day. */
+/** Same as max_retries in wrangler.jsonc. With the delays below, about half a day. */
 const maxRetries = 20;
 const longestWait = 60 * 60;
 
@@ -22,7 +22,8 @@ export async function consume(messages: readonly Message<Work>[], env: Env): Pro
         await giveUp(env, message.body.image, message.body.run, reason);
         message.ack();
       } else if (hopeless && message.body.kind === "forget") {
-        // A photo that was deleted must go from the daemon too, however long that is off.
+        // A deleted photo must be deleted from the daemon too, however long
+        // that is off.
         await env.WORK.send(message.body, { delaySeconds: longestWait });
         message.ack();
       } else {
@@ -39,6 +40,6 @@ async function handle(env: Env, message: Work): Promise<void> {
     case "poll":
       return poll(env, message.upload, message.attempt);
     case "forget":
-      return forgetLater(env, message.image);
+      return deleteCopyLater(env, message.image);
   }
 }

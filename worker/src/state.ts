@@ -1,7 +1,7 @@
-// How things stand while they are under way, in R2, whose reads always see the
-// last write. (KV would still show "not there" a minute later.)
+// The state of uploads and images, in R2, whose reads always see the last
+// write. (KV may lag by a minute.)
 //
-//   state/uploads/<job>.json   an upload, and the image that came of it
+//   state/uploads/<job>.json   an upload, and its image
 //   state/images/<id>.json     an image, from its manifest to its deletion
 
 import type { Manifest } from "./api";
@@ -13,18 +13,18 @@ export interface Failure {
 }
 
 export interface UploadState {
-  /** Set when the daemon is done with it. */
+  /** Set once the daemon has made it. */
   image: string | null;
   error: Failure | null;
   created_at: string;
 }
 
 export type ImageState =
-  /** run is of this time that it is stored: messages of an earlier one count for nothing. */
+  /** run identifies this attempt to store it: messages of earlier ones are ignored. */
   | { status: "storing"; manifest: Manifest; stored: number; run: string }
   | { status: "done"; manifest: Manifest }
   | { status: "failed"; manifest: Manifest; stored: number; error: Failure }
-  /** Kept, so that what comes late does not bring a deleted image back. */
+  /** Kept, so that late messages do not restore a deleted image. */
   | { status: "deleted"; deleted_at: string };
 
 const uploadKey = (id: string) => `state/uploads/${id}.json`;
@@ -36,7 +36,7 @@ export async function readUpload(env: Env, id: string): Promise<UploadState | nu
   return object && object.json<UploadState>();
 }
 
-/** Writes it if there is none yet; the webhook may have been quicker. */
+/** Creates it unless it exists; the webhook may have been faster. */
 export async function createUpload(env: Env, id: string, state: UploadState): Promise<void> {
   await env.IMAGES.put(uploadKey(id), JSON.stringify(state), {
     httpMetadata: asJSON,
@@ -54,16 +54,15 @@ export async function readImage(env: Env, id: string): Promise<ImageState | null
 }
 
 /**
- * One step of an image's state, from what it is to what step returns, with
- * nobody between. Returning the same object changes nothing. The answer is the
- * state after it.
+ * Atomically replaces an image's state by what step returns for it. Returning
+ * the same object changes nothing. Returns the new state.
  */
 export async function changeImage<S extends ImageState | null>(
   env: Env,
   id: string,
   step: (state: ImageState | null) => S,
 ): Promise<S> {
-  for (let tries = 0; tries < 5; tries++) {
+  for (let attempt = 0; attempt < 5; attempt++) {
     const object = await env.IMAGES.get(imageKey(id));
     const before = object && (await object.json<ImageState>());
     const after = step(before);
@@ -72,5 +71,5 @@ export async function changeImage<S extends ImageState | null>(
     const written = await env.IMAGES.put(imageKey(id), JSON.stringify(after), { httpMetadata: asJSON, onlyIf });
     if (written !== null) return after;
   }
-  throw new Error(`the state of ${id} changes all the time`);
+  throw new Error(`too many concurrent changes of ${id}`);
 }

@@ -1,6 +1,6 @@
-// The hook for Cloudflare Turnstile, which keeps robots from guessing the
+// Optional Cloudflare Turnstile check, which keeps bots from guessing the
 // owner's token. It is off until TURNSTILE_SECRET is set; then the sign-in form
-// must show the widget and send its answer: {"token": "…", "turnstile": "…"}.
+// must show the widget and send its response: {"token": "…", "turnstile": "…"}.
 
 import type { Env } from "./env";
 

@@ -1,5 +1,5 @@
-// The way in: a picture streams through to the daemon, and what becomes of it
-// is written to the state.
+// Uploads: an image is streamed to the daemon, and the result is written to the
+// state.
 
 import type { Job, Upload, UploadAccepted } from "./api";
 import { requireOwner } from "./auth";
@@ -13,10 +13,10 @@ import { type ImageState, type UploadState, createUpload, readImage, readUpload,
 
 const jobPattern = /^job_[0-9a-z]{26}$/;
 
-/** Seconds until the daemon is asked, if it has not called by then: each time twice as long. */
+/** Seconds until the first poll if no webhook has arrived; doubled each time. */
 const firstPoll = 60;
 const longestPoll = 60 * 60;
-/** As long as the daemon tries to deliver its webhook. */
+/** As long as the daemon retries its webhook. */
 const pollFor = 24 * 60 * 60;
 
 /** POST /api/images?filename= */
@@ -24,13 +24,13 @@ export async function postUpload(request: Request, env: Env): Promise<Response> 
   await requireOwner(request, env);
   const url = new URL(request.url);
   const length = request.headers.get("Content-Length");
-  // Before the daemon is asked: an answer that comes while the body is still on
-  // its way can get lost.
+  // Before the request to the daemon: a response that is sent while the body is
+  // still being uploaded can get lost.
   if (length === null || request.body === null) {
-    throw new Problem(411, "length_required", "The picture must come with its Content-Length.");
+    throw new Problem(411, "length_required", "The request must have a Content-Length.");
   }
   if (Number(length) > env.MAX_UPLOAD_BYTES) {
-    throw new Problem(413, "too_large", `A picture may have at most ${env.MAX_UPLOAD_BYTES} bytes.`);
+    throw new Problem(413, "too_large", `The image must be at most ${env.MAX_UPLOAD_BYTES} bytes.`);
   }
   const query = new URLSearchParams();
   const filename = url.searchParams.get("filename");
@@ -40,7 +40,7 @@ export async function postUpload(request: Request, env: Env): Promise<Response> 
   const since = new Date().toISOString();
   const answer = await postImage(env, request.body, query);
   if (!("object" in answer)) {
-    // The daemon has had this picture before.
+    // The daemon already has this image.
     const status = await begin(env, answer, since);
     return accepted(answer.id, status);
   }
@@ -90,8 +90,8 @@ function reportImage(upload: string, state: ImageState): Upload {
 }
 
 /**
- * What the end of a job means for its upload. Of an upload that this Worker
- * knows nothing of (its answer was lost, say) the image is stored all the same.
+ * Applies the end of a job to its upload. The image of an unknown upload (whose
+ * response was lost, for example) is stored as well.
  */
 export async function jobEnded(env: Env, job: Job): Promise<void> {
   const known = await readUpload(env, job.id);
@@ -106,19 +106,19 @@ export async function jobEnded(env: Env, job: Job): Promise<void> {
     await end({ error: { code: "deleted", message: "The image was deleted." } });
     return;
   }
-  if (!("manifest" in job.output)) return; // it is of a single file, and nobody's upload
+  if (!("manifest" in job.output)) return; // a job for a single variant, not an upload
   const { manifest } = job.output;
   try {
     await begin(env, manifest, since);
   } catch (error) {
     if (!(error instanceof OptimizerError && error.code === "bad_manifest")) throw error;
-    await end({ error: { code: error.code, message: error.detail } }); // it will be no better the next time
+    await end({ error: { code: error.code, message: error.detail } }); // retrying cannot help
     return;
   }
   if (known?.image !== manifest.id) await end({ image: manifest.id });
 }
 
-/** The safety net: how does the job stand, whose webhook may never come? */
+/** The safety net: polls a job whose webhook may never arrive. */
 export async function poll(env: Env, upload: string, attempt: number): Promise<void> {
   const state = await readUpload(env, upload);
   if (state === null || state.image !== null || state.error !== null) return;
@@ -132,11 +132,11 @@ export async function poll(env: Env, upload: string, attempt: number): Promise<v
   } catch (error) {
     if (!(error instanceof OptimizerError)) throw error;
     if (error.code === "not_found") {
-      await fail("not_found", "The optimizer knows nothing of this upload any more; send the picture again.");
+      await fail("not_found", "The optimizer no longer has this upload; send the image again.");
       return;
     }
     if (Date.now() - Date.parse(state.created_at) > pollFor * 1000) {
-      await fail(error.code, "The optimizer was out of reach for a day; send the picture again.");
+      await fail(error.code, "The optimizer was unreachable for a day; send the image again.");
       return;
     }
   }

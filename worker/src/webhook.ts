@@ -1,4 +1,4 @@
-// POST /api/webhook: the daemon says that a job has ended.
+// POST /api/webhook: receives the daemon's webhooks.
 
 import { Webhook } from "standardwebhooks";
 import type { Env } from "./env";
@@ -6,17 +6,17 @@ import { isEvent } from "./generated/validate";
 import { Problem, noContent, parseJSON, readText } from "./http";
 import { jobEnded } from "./upload";
 
-/** A manifest of the most files has some 25 kB. */
+/** The largest manifest is about 25 kB. */
 const maxBody = 256 << 10;
 
 export async function postWebhook(request: Request, env: Env): Promise<Response> {
   const text = await readText(request, maxBody);
-  if (text === null) throw new Problem(413, "too_large", `A webhook has at most ${maxBody} bytes.`);
+  if (text === null) throw new Problem(413, "too_large", `The webhook must be at most ${maxBody} bytes.`);
   if (!isSigned(env, request.headers, text)) {
-    throw new Problem(401, "unauthorized", "The signature is not the optimizer's, or not of the last five minutes.");
+    throw new Problem(401, "unauthorized", "The signature is not valid, or older than five minutes.");
   }
   const event = parseJSON(text);
-  if (!isEvent(event)) throw new Problem(400, "invalid_request", "The body is not an event of the optimizer.");
+  if (!isEvent(event)) throw new Problem(400, "invalid_request", "The body is not an event from the optimizer.");
   await jobEnded(env, event.data);
   return noContent();
 }

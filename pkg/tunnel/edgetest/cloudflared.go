@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// BuildCloudflared builds the pinned cloudflared, an unmodified one, into a
-// folder, which takes over a minute the first time.
+// BuildCloudflared builds the pinned, unmodified cloudflared into dir. It takes
+// over a minute the first time.
 func BuildCloudflared(dir string) (path string, err error) {
 	module, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {

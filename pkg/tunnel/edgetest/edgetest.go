@@ -1,8 +1,8 @@
-// Package edgetest is a stand-in of Cloudflare's edge, for tests: what it does
-// is what cloudflared's source says that the edge does, and unmodified
-// cloudflareds connect to it. It knows HTTP/2 alone.
+// Package edgetest imitates Cloudflare's edge for tests: it behaves as
+// cloudflared's source code expects, and unmodified cloudflareds connect to it.
+// It supports HTTP/2 only.
 //
-// Visitors come over plain HTTP/1.1 at URL; each request is sent on through a
+// Visitors send plain HTTP/1.1 requests to URL; each is forwarded through a
 // connection that a connector has made and registered.
 package edgetest
 
@@ -40,7 +40,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Unauthorized is what the edge says to a token that it does not know.
+// Unauthorized is the edge's response to an unknown token.
 const Unauthorized = refusal("Unauthorized: Invalid tunnel secret")
 
 type refusal string
@@ -55,32 +55,32 @@ const (
 	userHeaders   = "Cf-Cloudflared-Response-Headers"
 )
 
-// VisitorIP is the address of every visitor, as the edge tells it.
+// VisitorIP is the address of every visitor, as reported by the edge.
 const VisitorIP = "203.0.113.7"
 
-// Edge is two servers of the edge with one public side.
+// Edge consists of two edge servers with one public side.
 type Edge struct {
-	URL       string   // where visitors come
-	Addresses []string // where connectors come, HOST:PORT each
-	RootsFile string   // who has signed for it, PEM
-	TokenFile string   // a token that it takes
+	URL       string   // for visitors
+	Addresses []string // for connectors, HOST:PORT each
+	RootsFile string   // authority of the edge's certificate, PEM
+	TokenFile string   // file with a valid token
 
 	t                testing.TB
 	secret           []byte
 	mu               sync.Mutex
-	changed          chan struct{} // closed, and made anew, when what follows changes
+	changed          chan struct{} // closed and replaced when the following fields change
 	links            []*link       // registered
 	records          []Registration
-	ended            int   // how many of those were unregistered
-	refusal          error // of each registration, if there is one
-	tried            int   // registrations that were refused
+	ended            int   // number of unregistered connections
+	refusal          error // returned for each registration, unless nil
+	tried            int   // refused registrations
 	failedHandshakes int   // handshakes that failed
-	next             int   // counts requests, to spread them
+	next             int   // request counter, for round robin
 	open             sync.WaitGroup
 	conns            map[*gate]bool
 }
 
-// Registration is what a connector said of itself.
+// Registration is what a connector reported at its registration.
 type Registration struct {
 	Index       int
 	Version     string
@@ -110,7 +110,7 @@ func Start(t testing.TB) *Edge {
 		e.open.Go(func() { e.accept(l, settings) })
 	}
 	visitors := httptest.NewUnstartedServer(http.HandlerFunc(e.visit))
-	visitors.Config.ErrorLog = log.New(io.Discard, "", 0) // answers that are cut off on purpose
+	visitors.Config.ErrorLog = log.New(io.Discard, "", 0) // responses that are cut off on purpose
 	visitors.Start()
 	e.URL = visitors.URL
 	t.Cleanup(func() {
@@ -131,7 +131,7 @@ func write(t testing.TB, name string, content []byte) {
 	}
 }
 
-// certify makes an authority, and a certificate of it for the edge's name.
+// certify creates an authority and a certificate for the edge's name.
 func certify(t testing.TB) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -159,14 +159,15 @@ func (e *Edge) token(secret []byte) []byte {
 	return []byte(base64.StdEncoding.EncodeToString(b) + "\n")
 }
 
-// WrongToken is a file with a token that this edge does not know.
+// WrongToken returns a file with a token that this edge does not know.
 func (e *Edge) WrongToken() string {
 	file := e.TokenFile + ".wrong"
 	write(e.t, file, e.token([]byte("another secret")))
 	return file
 }
 
-// Refuse has every further registration answered by this; nil ends that.
+// Refuse makes every further registration fail with err; nil accepts them
+// again.
 func (e *Edge) Refuse(err error) {
 	e.change(func() { e.refusal = err })
 }
@@ -179,10 +180,10 @@ func (e *Edge) change(by func()) {
 	e.changed = make(chan struct{})
 }
 
-// patience is how long anything may take that a test waits for.
-const patience = time.Minute
+// patience only keeps a failure from hanging.
+const patience = 5 * time.Minute
 
-// holds waits until a condition holds, or patience is over.
+// holds waits until condition is true and returns false on timeout.
 func (e *Edge) holds(condition func() bool) bool {
 	over := time.After(patience)
 	for {
@@ -207,55 +208,55 @@ func (e *Edge) await(what string, condition func() bool) {
 	}
 }
 
-// AwaitConnections waits until exactly so many connections are registered.
+// AwaitConnections waits until exactly n connections are registered.
 func (e *Edge) AwaitConnections(n int) {
 	e.t.Helper()
 	e.await(fmt.Sprintf("%d connections", n), func() bool { return len(e.links) == n })
 }
 
-// AwaitRegistrations waits until there were so many registrations in all.
+// AwaitRegistrations waits until there were at least n registrations.
 func (e *Edge) AwaitRegistrations(n int) {
 	e.t.Helper()
 	e.await(fmt.Sprintf("%d registrations", n), func() bool { return len(e.records) >= n })
 }
 
-// AwaitRefusals waits until so many registrations were refused.
+// AwaitRefusals waits until at least n registrations were refused.
 func (e *Edge) AwaitRefusals(n int) {
 	e.t.Helper()
 	e.await(fmt.Sprintf("%d refusals", n), func() bool { return e.tried >= n })
 }
 
-// Registrations are those so far, the first one first.
+// Registrations returns all registrations so far, in order.
 func (e *Edge) Registrations() []Registration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.records)
 }
 
-// Refusals is how many registrations were refused.
+// Refusals returns the number of refused registrations.
 func (e *Edge) Refusals() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.tried
 }
 
-// Unregistered is how many connections were unregistered in order.
+// Unregistered returns the number of connections that were unregistered
+// properly.
 func (e *Edge) Unregistered() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.ended
 }
 
-// Drop cuts every connection that there is.
+// Drop closes every connection.
 func (e *Edge) Drop() {
 	for _, g := range e.gates() {
-		g.Close()
+		_ = g.Close()
 	}
 }
 
-// Silence has every connection that there is die without a word: nothing more
-// goes either way, and the connector is not told. The edge itself uses them no
-// more.
+// Silence makes every connection stall: no more data is transferred either way,
+// and the connector is not notified. The edge no longer uses them.
 func (e *Edge) Silence() {
 	for _, g := range e.gates() {
 		g.silence()
@@ -263,8 +264,8 @@ func (e *Edge) Silence() {
 	e.change(func() { e.links = nil })
 }
 
-// EndControl ends the control streams of all connections, in order or not, and
-// keeps the connections, of which it makes no further use.
+// EndControl ends the control streams of all connections, properly or not, and
+// keeps the connections, but no longer uses them.
 func (e *Edge) EndControl(inOrder bool) {
 	var links []*link
 	e.change(func() {
@@ -282,7 +283,8 @@ func (e *Edge) EndControl(inOrder bool) {
 	}
 }
 
-// AwaitFailedHandshakes waits until so many connectors did not like the certificate.
+// AwaitFailedHandshakes waits until at least n connectors rejected the
+// certificate.
 func (e *Edge) AwaitFailedHandshakes(n int) {
 	e.t.Helper()
 	e.await(fmt.Sprintf("%d failed handshakes", n), func() bool { return e.failedHandshakes >= n })
@@ -298,7 +300,7 @@ func (e *Edge) gates() []*gate {
 	return gates
 }
 
-// Push sends a configuration, as the dashboard does, and returns the answer.
+// Push sends a configuration, as the dashboard does, and returns the response.
 func (e *Edge) Push(ctx context.Context, configuration string) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPut, "http://edge/", strings.NewReader(configuration))
 	if err != nil {
@@ -314,7 +316,7 @@ func (e *Edge) Push(ctx context.Context, configuration string) (string, error) {
 	return string(bytes.TrimSpace(b)), err
 }
 
-// RoundTrip sends a request to a connector as it is, the next one in turn.
+// RoundTrip sends a request unmodified to the next connector.
 func (e *Edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	l := e.take()
 	if l == nil {
@@ -339,9 +341,10 @@ func (b *body) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// visit sends a visitor's request on, and the answer back.
+// visit forwards a visitor's request, and the response back.
 func (e *Edge) visit(w http.ResponseWriter, r *http.Request) {
-	// An answer may come before the whole request has: that is passed on too.
+	// A response may begin before the request is complete; forward it
+	// immediately.
 	if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
 		e.t.Error(err)
 	}
@@ -350,13 +353,13 @@ func (e *Edge) visit(w http.ResponseWriter, r *http.Request) {
 	out.URL.Scheme, out.URL.Host = "http", r.Host
 	for name := range out.Header {
 		if lower := strings.ToLower(name); lower == "connection" || strings.HasPrefix(lower, "cf-") {
-			out.Header.Del(name) // these are the edge's to say
+			out.Header.Del(name) // only the edge may set these
 		}
 	}
 	out.Header.Set("Cf-Connecting-Ip", VisitorIP)
 	out.Header.Set("X-Forwarded-Proto", "https")
 	out.Header.Set("Cf-Ray", rand.Text())
-	for _, token := range r.Header.Values("Cf-Access-Jwt-Assertion") { // as if Access had let this visitor in
+	for _, token := range r.Header.Values("Cf-Access-Jwt-Assertion") { // as if set by Access
 		out.Header.Add("Cf-Access-Jwt-Assertion", token)
 	}
 	if r.ContentLength == 0 {
@@ -366,7 +369,7 @@ func (e *Edge) visit(w http.ResponseWriter, r *http.Request) {
 	}
 	res, err := e.RoundTrip(out)
 	if err != nil {
-		w.WriteHeader(530) // "the tunnel is down" is what Cloudflare's page says
+		w.WriteHeader(530) // Cloudflare's status for a tunnel that is down
 		return
 	}
 	defer res.Body.Close()
@@ -375,12 +378,12 @@ func (e *Edge) visit(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(res.StatusCode)
 	if _, err := io.Copy(flushing{w}, res.Body); err != nil {
-		panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+		panic(http.ErrAbortHandler) // abort, so that a partial response does not look complete
 	}
 }
 
-// visitorBody can be closed while it is being read, as happens when the
-// connection is lost that it goes to.
+// visitorBody can be closed while it is being read, which happens when its
+// connection to the connector is lost.
 type visitorBody struct {
 	io.Reader
 	connection *http.ResponseController
@@ -402,7 +405,7 @@ func (b *visitorBody) Close() error {
 	return b.connection.SetReadDeadline(time.Now())
 }
 
-// flushing sends what is written at once.
+// flushing flushes every write.
 type flushing struct{ http.ResponseWriter }
 
 func (f flushing) Write(p []byte) (int, error) {
@@ -413,7 +416,7 @@ func (f flushing) Write(p []byte) (int, error) {
 	return n, http.NewResponseController(f.ResponseWriter).Flush()
 }
 
-// unpack reads headers in their wire form: base64(name):base64(value);…
+// unpack parses the wire form of headers: base64(name):base64(value);…
 func unpack(t testing.TB, packed string) http.Header {
 	h := make(http.Header)
 	for pair := range strings.SplitSeq(packed, ";") {
@@ -434,11 +437,12 @@ func unpack(t testing.TB, packed string) http.Header {
 	return h
 }
 
-// Leftover is the one goroutine that an edge may leave behind: the RPC library
-// keeps one of a server whose connection was cut. A connector has none.
+// Leftover ignores the one goroutine that an edge may leave behind: the RPC
+// library keeps one for a server whose connection was cut. A connector has
+// none.
 func Leftover() goleak.Option {
 	return goleak.IgnoreTopFunction("zombiezen.com/go/capnproto2/server.(*server).dispatch")
 }
 
-// Later is a refusal that asks to try again after a while.
+// Later returns a refusal that asks the connector to retry after a while.
 func Later(why error, after time.Duration) error { return pogs.RetryErrorAfter(why, after) }

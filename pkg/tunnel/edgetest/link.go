@@ -19,9 +19,9 @@ import (
 type link struct {
 	edge   *Edge
 	client *http.ClientConn
-	busy   int    // requests at hand
-	hangUp func() // ends the control stream alone
-	cut    func() // the same, but not in order
+	busy   int    // requests in progress
+	hangUp func() // ends the control stream only
+	cut    func() // resets the control stream
 	kept   bool   // the connection outlives its control stream
 }
 
@@ -37,8 +37,8 @@ func (e *Edge) accept(listener net.Listener, settings *tls.Config) {
 	}
 }
 
-// serve is the client on a connection that a connector has made: it asks it to
-// register, and waits for the end.
+// serve acts as the client on a connection that a connector has made: it opens
+// the control stream, on which the connector registers, and waits for its end.
 func (e *Edge) serve(g *gate, conn *tls.Conn) {
 	defer conn.Close()
 	if err := conn.Handshake(); err != nil {
@@ -63,7 +63,7 @@ func (e *Edge) serve(g *gate, conn *tls.Conn) {
 	reader, writer := io.Pipe()
 	defer writer.Close()
 	l.hangUp = func() { writer.Close() }
-	l.cut = func() { writer.CloseWithError(net.ErrClosed) } // the stream is reset
+	l.cut = func() { writer.CloseWithError(net.ErrClosed) } // resets the stream
 	control, err := http.NewRequest(http.MethodPut, "http://edge/", reader)
 	if err != nil {
 		e.t.Error(err)
@@ -79,10 +79,10 @@ func (e *Edge) serve(g *gate, conn *tls.Conn) {
 	if e.isKept(l) {
 		<-g.closed
 	}
-	e.holds(func() bool { return l.busy == 0 }) // requests may end on a connection that was unregistered
+	e.holds(func() bool { return l.busy == 0 }) // requests may finish on an unregistered connection
 }
 
-// plain hides that a connection is TLS: to net/http it is in the clear.
+// plain hides from net/http that a connection is TLS.
 type plain struct{ net.Conn }
 
 type stream struct {
@@ -124,7 +124,7 @@ func (l *link) UnregisterConnection(context.Context) {
 // UpdateLocalConfiguration implements pogs.RegistrationServer.
 func (l *link) UpdateLocalConfiguration(context.Context, []byte) error { return nil }
 
-// take is the next connection in turn, nil if there is none.
+// take returns the next connection in turn, or nil.
 func (e *Edge) take() (l *link) {
 	e.change(func() {
 		if len(e.links) > 0 {
@@ -144,7 +144,7 @@ func (e *Edge) isKept(l *link) bool {
 
 func (e *Edge) giveBack(l *link) { e.change(func() { l.busy-- }) }
 
-// gate is a connection that can die without a word.
+// gate is a connection that can stall.
 type gate struct {
 	net.Conn
 	edge       *Edge

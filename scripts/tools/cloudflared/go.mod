@@ -2,7 +2,7 @@
 // tests, and to look at a configuration with. It is old; do not expose it.
 module github.com/optimizerd/optimizerd/scripts/tools/cloudflared
 
-go 1.26.0
+go 1.26.8
 
 tool github.com/cloudflare/cloudflared/cmd/cloudflared
 

@@ -1,17 +1,17 @@
-// The Worker's API, as this page uses it.
+// The Worker's API, as used by this page.
 
 import type { Image, ImageList, ProblemBody, Session, Upload, UploadAccepted } from "../api";
 import { broken, unreachable } from "./words";
 
 export type { Image };
 
-/** A request that was refused or did not arrive, in words for people. */
+/** A failed request, with a message for people. */
 export class Refusal extends Error {
   constructor(
-    /** 0: there was no answer. */
+    /** 0: no response. */
     readonly status: number,
     message: string,
-    /** Seconds, if the server said when to come again. */
+    /** Seconds, if the server sent Retry-After. */
     readonly retryAfter: number | null = null,
   ) {
     super(message);
@@ -41,10 +41,7 @@ async function request<T = unknown>(method: string, path: string, json?: string)
   return answerOf<T>(response.status, text, response.headers.get("Retry-After"));
 }
 
-/**
- * Sends a file. This is an XMLHttpRequest because fetch tells nothing of how far
- * the sending is.
- */
+/** Sends a file with XMLHttpRequest, since fetch does not report upload progress. */
 export function sendFile(file: File, onProgress: (sent: number) => void, signal: AbortSignal): Promise<UploadAccepted> {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
@@ -65,7 +62,7 @@ export function sendFile(file: File, onProgress: (sent: number) => void, signal:
   });
 }
 
-/** What came back. Whatever is not the API's JSON came from something in between. */
+/** Parses a response. Anything except the API's JSON came from an intermediary. */
 function answerOf<T>(status: number, text: string, retryAfter: string | null): T {
   let body: unknown;
   try {

@@ -1,4 +1,4 @@
-// The gallery page: puts its parts together.
+// The gallery page: connects its parts.
 
 import { type Image, Refusal, getSession, listImages, signOut } from "./api";
 import { deleteDialog, signInDialog } from "./dialogs";
@@ -40,7 +40,7 @@ const askToDelete = deleteDialog(
     lightbox.removed(image.id, next);
     if (!find<HTMLDialogElement>("lightbox").open) focusOn(next);
     showEmptiness();
-    announce(`${nameOf(image)} is deleted.`);
+    announce(`${nameOf(image)} was deleted.`);
   },
   () => lostSession(),
 );
@@ -61,12 +61,13 @@ const tray = new Tray(
   () => fileInput.focus(),
 );
 
-/** Where the keyboard goes on when what had its focus is gone. */
+/** Moves the focus when the focused element is gone. */
 function focusOn(image: Image | undefined): void {
   if (!image || !gallery.focus(image.id)) fileInput.focus();
 }
 
-// --- who is there -------------------------------------------------------------
+// --- session
+// ------------------------------------------------------------------
 
 function setOwner(owner: boolean): void {
   document.documentElement.dataset["session"] = owner ? "owner" : "visitor";
@@ -88,7 +89,7 @@ find("sign-out").addEventListener("click", () => {
   void orNothing(signOut()).then(() => {
     setOwner(false);
     find("sign-in-open").focus();
-    announce("You are signed out.");
+    announce("You have signed out.");
   });
 });
 
@@ -103,7 +104,7 @@ async function take(files: File[]): Promise<void> {
 
 fileInput.addEventListener("change", () => {
   void take([...(fileInput.files ?? [])]);
-  // So that the same file can be chosen again.
+  // Allows choosing the same file again.
   fileInput.value = "";
 });
 receiveFiles((files) => void take(files));
@@ -117,7 +118,7 @@ addEventListener("beforeunload", (event) => {
 let cursor: string | null = null;
 let loading: Promise<void> | null = null;
 
-/** Loads the next page. Who asks while that is under way waits for the same. */
+/** Loads the next page. Concurrent calls share one request. */
 function loadMore(): Promise<void> {
   loading ??= loadPage().finally(() => (loading = null));
   return loading;
@@ -127,7 +128,7 @@ async function loadPage(): Promise<void> {
   const isFirst = cursor === null;
   const grid = find("grid");
   const hadFocus = document.activeElement === more;
-  // What is below the grid is not there while the grid grows: nothing jumps.
+  // Elements below the grid are hidden while it grows, so that nothing jumps.
   more.hidden = true;
   find("broken").hidden = true;
   grid.ariaBusy = "true";
@@ -140,7 +141,7 @@ async function loadPage(): Promise<void> {
     find("foot").hidden = cursor !== null;
     showEmptiness();
     if (hadFocus) focusOn(gallery.images[before]);
-    if (!isFirst) announce(`${page.images.length} more pictures.`);
+    if (!isFirst) announce(`${page.images.length} more images.`);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     find("broken-text").textContent = error.message;
@@ -150,7 +151,7 @@ async function loadPage(): Promise<void> {
   grid.ariaBusy = "false";
 }
 
-/** Visitors share a list for some minutes. To the owner all is shown. */
+/** Visitors share a list for some minutes; the owner sees everything. */
 async function catchUp(): Promise<void> {
   const { images } = await listImages(null);
   const known = new Set(gallery.images.map(({ id }) => id));
@@ -163,7 +164,7 @@ function showEmptiness(): void {
   find("empty").hidden = gallery.images.length > 0;
 }
 
-/** A link to a picture works wherever in the list that is. */
+/** Loads pages until the linked image is there. */
 async function followAddress(): Promise<void> {
   const isThere = () => gallery.images.some(({ id }) => id === lightbox.addressed);
   while (lightbox.addressed !== "" && !isThere() && cursor !== null) await loadMore();

@@ -1,10 +1,10 @@
-// What the page asks: who you are, and whether you mean it.
+// Dialogs: sign-in and confirmation.
 
 import { type Image, Refusal, deleteImage, signIn } from "./api";
 import { find } from "./page";
 import { Frame } from "./picture";
 
-/** Calls `signedIn` each time that somebody has shown to be the owner. */
+/** Calls `signedIn` after each successful sign-in. */
 export function signInDialog(signedIn: () => void): (why?: string) => void {
   const dialog = find<HTMLDialogElement>("sign-in");
   const form = find<HTMLFormElement>("sign-in-form");
@@ -27,7 +27,7 @@ export function signInDialog(signedIn: () => void): (why?: string) => void {
       dialog.close();
       signedIn();
     }).catch((reason: unknown) => {
-      complain(reason instanceof Refusal && reason.status === 401 ? "That is not the owner’s token." : said(reason));
+      complain(reason instanceof Refusal && reason.status === 401 ? "This token is not valid." : said(reason));
       token.select();
     });
   });
@@ -38,7 +38,7 @@ export function signInDialog(signedIn: () => void): (why?: string) => void {
   };
 }
 
-/** Calls `deleted` when an image is gone, and `signedOut` when that was refused. */
+/** Calls `deleted` after a deletion, and `signedOut` if the session has expired. */
 export function deleteDialog(deleted: (image: Image) => void, signedOut: () => void): (image: Image) => void {
   const dialog = find<HTMLDialogElement>("confirm");
   const error = find("confirm-error");
@@ -54,7 +54,7 @@ export function deleteDialog(deleted: (image: Image) => void, signedOut: () => v
       try {
         await deleteImage(image.id);
       } catch (reason) {
-        // Deleted elsewhere is deleted.
+        // Already deleted elsewhere.
         if (!(reason instanceof Refusal && reason.status === 404)) throw reason;
       }
       dialog.close();
@@ -78,7 +78,7 @@ export function deleteDialog(deleted: (image: Image) => void, signedOut: () => v
   };
 }
 
-/** Lets nothing be pressed twice while something is done. */
+/** Disables all buttons while work is running. */
 async function busy(within: HTMLElement, work: () => Promise<void>): Promise<void> {
   const buttons = within.querySelectorAll("button");
   for (const button of buttons) button.disabled = true;

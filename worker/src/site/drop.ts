@@ -1,10 +1,10 @@
-// Files that are dropped anywhere on the page, or pasted.
+// Files dropped anywhere on the page, or pasted.
 
 import { find } from "./page";
 
 export function receiveFiles(receive: (files: File[]) => void): void {
   const curtain = find("drop");
-  // Each element that is crossed says enter and leave, in this order.
+  // Each crossed element fires enter, then leave.
   let depth = 0;
   const show = (change: number) => {
     depth = Math.max(0, depth + change);
@@ -19,7 +19,7 @@ export function receiveFiles(receive: (files: File[]) => void): void {
   });
   addEventListener("drop", (event) => {
     if (!event.dataTransfer || !hasFiles(event)) return;
-    // Without this the browser would leave the page for the file.
+    // Otherwise the browser would open the file.
     event.preventDefault();
     show(-depth);
     receive(filesOf(event.dataTransfer));
@@ -29,7 +29,10 @@ export function receiveFiles(receive: (files: File[]) => void): void {
   });
 }
 
-/** Folders come as files that cannot be read. They are passed on as empty ones, which are refused with a row of their own. */
+/**
+ * Folders appear as unreadable files. They are passed on as empty files, which
+ * are rejected with a row each.
+ */
 function filesOf(data: DataTransfer): File[] {
   return [...data.items].flatMap((item) => {
     const file = item.getAsFile();

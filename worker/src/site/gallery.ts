@@ -33,7 +33,7 @@ export class Gallery {
     return this.#cards.map(({ image }) => image);
   }
 
-  /** Adds what is not there yet. `more`: whether still more will come. */
+  /** Adds images that are not in the grid yet. `more`: whether further pages follow. */
   append(images: readonly Image[], more: boolean): void {
     this.#more = more;
     const known = new Set(this.#cards.map(({ image }) => image.id));
@@ -43,7 +43,7 @@ export class Gallery {
     this.#layOut();
   }
 
-  /** Puts an image first; one that was there already moves there. */
+  /** Puts an image first, or moves it there. */
   prepend(image: Image): void {
     const at = this.#cards.findIndex(({ image: { id } }) => id === image.id);
     const card = this.#cards.splice(at, at < 0 ? 0 : 1)[0] ?? this.#card(image);
@@ -58,7 +58,7 @@ export class Gallery {
     this.#layOut();
   }
 
-  /** Puts the keyboard's focus on an image's card, if there is one. */
+  /** Focuses an image's card, if there is one. */
   focus(id: string): boolean {
     const card = this.#cards.find(({ image }) => image.id === id);
     card?.link.focus();
@@ -67,7 +67,7 @@ export class Gallery {
 
   #card(image: Image): Card {
     const frame = new Frame(image);
-    // A link, so that it opens in a new tab too.
+    // A link, so that it can be opened in a new tab.
     const link = make("a", { href: `#${image.id}` }, frame.element);
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -81,11 +81,11 @@ export class Gallery {
   }
 
   /**
-   * While more is to come, the last row waits for it: what is once seen never
-   * moves because something was added below.
+   * While more pages follow, an incomplete last row stays hidden, so that
+   * visible cards never move when more are added.
    */
   #layOut(): void {
-    // clientWidth would be rounded, and a row that is too wide by a hair wraps.
+    // clientWidth is rounded, and a row that is slightly too wide would wrap.
     const { width } = this.grid.getBoundingClientRect();
     if (width === 0) return;
     const gap = parseFloat(getComputedStyle(this.grid).columnGap);
@@ -100,7 +100,7 @@ export class Gallery {
       element.hidden = this.#more && i >= inFullRows;
       element.style.width = `${box.width}px`;
       element.style.height = `${box.height}px`;
-      // What is cut is drawn wider than its box.
+      // A cropped image is drawn wider than its box.
       const drawn = Math.max(box.width, (box.height * image.width) / image.height);
       if (!element.hidden) frame.load(`${Math.ceil(drawn)}px`, i < inFirstRow);
     }

@@ -1,5 +1,5 @@
-// One picture, as large as the window. It has an address (#id), so that it can
-// be linked to, and so that the back button closes it.
+// One image in the full window. It has a URL (#id), so that it can be linked
+// and closed with the back button.
 
 import type { Image } from "./api";
 import { find } from "./page";
@@ -12,7 +12,7 @@ export interface LightboxEvents {
   closed(last: Image): void;
 }
 
-// A finger that moves less than this, in pixels, has not swiped.
+// Minimum horizontal distance of a swipe, in pixels.
 const swipe = 48;
 
 export class Lightbox {
@@ -27,9 +27,9 @@ export class Lightbox {
     find("lightbox-back").addEventListener("click", () => this.#step(-1));
     find("lightbox-on").addEventListener("click", () => this.#step(1));
     find("lightbox-delete").addEventListener("click", () => this.#shown && on.remove(this.#shown));
-    find("copy-link").addEventListener("click", () => void this.#copy(location.href, "The link is copied."));
+    find("copy-link").addEventListener("click", () => void this.#copy(location.href, "Link copied."));
     find("copy-html").addEventListener("click", () => {
-      if (this.#shown) void this.#copy(pictureHtml(this.#shown, location.origin), "The HTML is copied.");
+      if (this.#shown) void this.#copy(pictureHtml(this.#shown, location.origin), "HTML copied.");
     });
     this.#stage.addEventListener("click", (event) => {
       if (event.target === this.#stage) this.#dialog.close();
@@ -43,26 +43,26 @@ export class Lightbox {
     addEventListener("popstate", () => this.showAddressed());
   }
 
-  /** The picture that the address names, if any. */
+  /** The id in the URL, or "". */
   get addressed(): string {
     return location.hash.slice(1);
   }
 
   open(image: Image): void {
-    // The focus goes to the picture last seen, which may be elsewhere.
+    // The focus moves to the image seen last, which may be elsewhere.
     history.scrollRestoration = "manual";
     history.pushState({ lightbox: true }, "", `#${image.id}`);
     this.#show(image);
   }
 
-  /** Follows the address. */
+  /** Shows the image in the URL. */
   showAddressed(): void {
     const image = this.on.images().find(({ id }) => id === this.addressed);
     if (image) this.#show(image);
     else this.#dialog.close();
   }
 
-  /** Goes on to the next picture when the one that is shown is deleted. */
+  /** Shows the next image when the current one is deleted. */
   removed(id: string, next: Image | undefined): void {
     if (this.#shown?.id !== id) return;
     if (next) this.#goTo(next);
@@ -80,7 +80,7 @@ export class Lightbox {
 
     const frame = new Frame(image);
     const ratio = image.width / image.height;
-    // As in style.css: the window's width, or as wide as its height allows.
+    // As in style.css: the window's width, or the width that its height allows.
     frame.load(`min(100vw, calc((100vh - 5rem) * ${ratio}), ${image.width}px)`, true);
     frame.element.style.setProperty("--most", `${image.width}px`);
     this.#stage.replaceChildren(frame.element);
@@ -115,7 +115,7 @@ export class Lightbox {
       await navigator.clipboard.writeText(text);
       this.#place.textContent = done;
     } catch {
-      this.#place.textContent = "This browser does not let the page copy.";
+      this.#place.textContent = "This browser does not allow copying.";
     }
   }
 
@@ -130,7 +130,7 @@ export class Lightbox {
     );
     this.#stage.addEventListener("touchend", ({ changedTouches }) => {
       const end = changedTouches[0];
-      // Zoomed in, a finger moves the picture.
+      // When zoomed in, a finger pans the image.
       if (!start || !end || (visualViewport?.scale ?? 1) > 1) return;
       const x = end.clientX - start.clientX;
       const y = end.clientY - start.clientY;

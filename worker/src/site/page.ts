@@ -1,6 +1,6 @@
-// The page's elements, found and made.
+// Finding and creating elements.
 
-/** An element of index.html. That it is missing is a mistake of ours. */
+/** Returns an element of index.html; a missing one is a bug. */
 export function find<T extends HTMLElement = HTMLElement>(id: string): T {
   const found = document.getElementById(id);
   if (!found) throw new Error(`the page has no #${id}`);
@@ -30,7 +30,7 @@ export function icon(name: string): SVGSVGElement {
   return made;
 }
 
-/** Has a screen reader say something that is seen anyway. */
+/** Announces visible changes to screen readers. */
 export function announce(text: string): void {
   find("announcer").textContent = text;
 }

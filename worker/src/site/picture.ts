@@ -1,5 +1,5 @@
-// The <picture> of an image: every size and format that is stored of it, for
-// the browser to choose from.
+// The <picture> element of an image: all stored sizes and formats, for the
+// browser to choose from.
 
 import type { Format } from "../api";
 import type { Image } from "./api";
@@ -7,11 +7,12 @@ import { make } from "./page";
 import { placeholder } from "./thumb";
 import { nameOf } from "./words";
 
-// From the smallest files to the largest. Whatever shows one shows those after it.
+// From the smallest files to the largest. A browser that supports one supports
+// the following ones.
 const formats: Format[] = ["avif", "webp", "jpeg"];
 
 interface Source {
-  /** Of the <source>; none for the <img>, which takes what is left. */
+  /** Of the <source>; null for the <img>, the fallback. */
   type: string | null;
   srcset: string;
 }
@@ -21,9 +22,9 @@ function fileUrl(image: Image, width: number, format: Format): string {
 }
 
 /**
- * A file that would be no smaller than the same in the next format is not
- * stored. The gap is filled with that: a browser looks into one srcset only,
- * and would take another width in its place.
+ * A file that would be no smaller than the next format's is not stored. The gap
+ * is filled with that one: a browser uses a single srcset, and would choose
+ * another width instead.
  */
 function sources(image: Image): Source[] {
   const widths = [...new Set(formats.flatMap((format) => image.formats[format] ?? []))].sort((a, b) => a - b);
@@ -37,13 +38,13 @@ function sources(image: Image): Source[] {
   });
 }
 
-/** Where there is no srcset, which is in very old browsers and in copied links. */
+/** For very old browsers without srcset, and for copied links. */
 export function fallbackUrl(image: Image): string {
   const format = [...formats].reverse().find((other) => image.formats[other]?.length) ?? "jpeg";
   return fileUrl(image, image.formats[format]?.at(-1) ?? image.width, format);
 }
 
-/** A frame of the image's shape, with the picture over its preview. */
+/** A frame with the image's aspect ratio and its preview. */
 export class Frame {
   readonly element = make("div", { className: "frame" });
   readonly #img = make("img");
@@ -59,8 +60,8 @@ export class Frame {
   }
 
   /**
-   * Says how wide the picture is drawn. Only then loading begins: without this a
-   * browser would choose for the whole window.
+   * Sets the displayed width and starts loading: without it a browser would
+   * choose for the full window.
    */
   load(sizes: string, urgent: boolean): void {
     const sourceElements = [...this.#picture.getElementsByTagName("source"), this.#img];
@@ -77,7 +78,7 @@ export class Frame {
   }
 }
 
-/** The same for pasting into another page. */
+/** The same as HTML, for pasting into another page. */
 export function pictureHtml(image: Image, origin: string): string {
   const absolute = (text: string) => text.replaceAll("/images/", `${origin}/images/`);
   const attributes = (values: Record<string, string | number>) =>

@@ -1,6 +1,6 @@
-// What this tab has added and deleted in the last minutes. The list that the
-// Worker reads is eventually consistent: for a minute or so it may lack what is
-// new, and still have what is gone, even after a reload.
+// Images added and deleted in this tab in the last minutes. The Worker's list
+// is eventually consistent: for a minute or so it may lack new images and still
+// contain deleted ones, even after a reload.
 
 import type { Image } from "./api";
 
@@ -19,11 +19,11 @@ function changes(): Change[] {
     const stored = JSON.parse(sessionStorage.getItem(key) ?? "[]") as Change[];
     return stored.filter(({ at }) => Date.now() - at < kept);
   } catch {
-    return []; // Storage may be switched off; then the list is taken as it is.
+    return []; // Storage may be disabled; then the list is used as it is.
   }
 }
 
-function remember(id: string, image: Image | null): void {
+function record(id: string, image: Image | null): void {
   try {
     const others = changes().filter((change) => change.id !== id);
     sessionStorage.setItem(key, JSON.stringify([{ id, at: Date.now(), image }, ...others]));
@@ -32,10 +32,10 @@ function remember(id: string, image: Image | null): void {
   }
 }
 
-export const added = (image: Image) => remember(image.id, image);
-export const deleted = (id: string) => remember(id, null);
+export const added = (image: Image) => record(image.id, image);
+export const deleted = (id: string) => record(id, null);
 
-/** A page of the list as it will be when all is consistent. */
+/** Returns a page of the list with this tab's changes applied. */
 export function corrected(images: readonly Image[], isFirst: boolean): Image[] {
   const recent = changes();
   const gone = new Set(recent.filter(({ image }) => !image).map(({ id }) => id));

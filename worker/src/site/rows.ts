@@ -1,5 +1,5 @@
-// Pictures of any shape in rows of one width, each shown whole, in their order.
-// Pure arithmetic.
+// Lays out images of any aspect ratio in rows of equal width, uncropped and in
+// order. Pure arithmetic.
 
 export interface Box {
   width: number;
@@ -8,20 +8,20 @@ export interface Box {
 
 export interface Layout {
   boxes: Box[];
-  /** How many of the boxes are in rows that reach from side to side. */
+  /** Number of boxes in full-width rows. */
   inFullRows: number;
-  /** How many are in the first row. */
+  /** Number of boxes in the first row. */
   inFirstRow: number;
 }
 
-// Panoramas and towers are cut, or they would make a row of their own, very low
-// or very high.
+// Panoramas and very tall images are cropped, or they would need a very low or
+// very high row of their own.
 const narrowest = 0.45;
 const widest = 3;
 
 /**
- * Fills row after row. A row is full when one picture more would bring its
- * height further from the target than it is.
+ * Fills row after row. A row is full if another image would move its height
+ * further away from the target.
  */
 export function layOut(ratios: readonly number[], width: number, gap: number): Layout {
   const target = 170 + width / 9;
@@ -32,7 +32,7 @@ export function layOut(ratios: readonly number[], width: number, gap: number): L
   const heightOf = (shapesOfRow: readonly number[]) =>
     (width - gap * (shapesOfRow.length - 1)) / shapesOfRow.reduce((sum, shape) => sum + shape, 0);
   const close = (height: number) => {
-    // Rounded down, so that the sum never is wider than the row.
+    // Rounded down, so that the sum never exceeds the row.
     for (const shape of row) boxes.push({ width: Math.floor(height * shape * 100) / 100, height });
     inFirstRow ||= row.length;
     row = [];
@@ -48,8 +48,8 @@ export function layOut(ratios: readonly number[], width: number, gap: number): L
   if (row.length > 0 && heightOf(row) <= target) close(heightOf(row));
   const inFullRows = boxes.length;
   if (row.length > 0) {
-    // Nearly full is filled. Otherwise few pictures may be larger than many, but
-    // need not fill the window.
+    // A nearly full row is stretched. Otherwise few images may be larger than
+    // many, but need not fill the window.
     const height = heightOf(row);
     const most = inFullRows > 0 ? target : target * 1.4;
     close(height <= target * 1.25 ? height : Math.min(height, most));

@@ -1,10 +1,10 @@
-// The blurred preview that stands where a picture will be.
+// The blurred preview of an image.
 
 import { thumbHashToDataURL } from "thumbhash";
 import type { Image } from "./api";
 import { make } from "./page";
 
-/** Fills its parent. Without a hash that can be read it is the picture's colour. */
+/** Fills its parent. If the hash is unreadable it is the image's color. */
 export function placeholder(image: Image): HTMLElement {
   const blur = make("div", { className: "blur" });
   blur.style.backgroundColor = image.color;
@@ -12,7 +12,7 @@ export function placeholder(image: Image): HTMLElement {
     const bytes = Uint8Array.from(atob(image.thumbhash), (char) => char.charCodeAt(0));
     blur.style.backgroundImage = `url(${thumbHashToDataURL(bytes)})`;
   } catch {
-    // The colour is there.
+    // The color remains.
   }
   return blur;
 }

@@ -1,7 +1,7 @@
-// The uploads in the corner: a row a file.
+// The list of uploads in the corner, one row per file.
 
 import { announce, find, icon, make } from "./page";
-import { type Queue, type Upload } from "./upload";
+import type { Queue, Upload } from "./upload";
 import { late, size } from "./words";
 
 interface Row {
@@ -64,7 +64,7 @@ export class Tray {
 
     const label = { waiting: "Cancel", sending: "Cancel", failed: "Try again" }[state.step as string];
     const shown = label !== undefined && !(state.step === "failed" && !state.again);
-    // A button that goes takes the focus with it, unless it is handed on.
+    // Keep the focus in the row when its button disappears.
     if (!shown && document.activeElement === row.button) row.element.focus();
     row.button.hidden = !shown;
     row.button.textContent = label ?? "";
@@ -90,7 +90,9 @@ export class Tray {
     const failed = uploads.filter(({ state }) => state.step === "failed").length;
     const done = uploads.filter(({ state }) => state.step === "done").length;
     if (open > 0) this.#title.textContent = `Adding ${uploads.length - open + 1} of ${uploads.length}`;
-    else this.#title.textContent = [done && `${done} added`, failed && `${failed} failed`].filter(Boolean).join(", ") || "Uploads";
+    else
+      this.#title.textContent =
+        [done && `${done} added`, failed && `${failed} failed`].filter(Boolean).join(", ") || "Uploads";
     this.#close.hidden = open > 0;
   }
 
@@ -128,14 +130,14 @@ function textOf({ file, state }: Upload): string {
   }
 }
 
-/** Null: nobody knows. */
+/** Null: unknown. */
 function fractionOf({ file, state }: Upload): number | null {
   if (state.step === "sending" && state.sent < file.size) return state.sent / file.size;
   if (state.step === "storing" && state.total > 0) return state.stored / state.total;
   return null;
 }
 
-/** One at a time, since each has the browser decode a whole photo. */
+/** One at a time, since the browser decodes a complete photo for each. */
 function showPreview(preview: HTMLElement, file: File): void {
   const url = URL.createObjectURL(file);
   const img = make("img", { src: url, alt: "" });
@@ -144,5 +146,5 @@ function showPreview(preview: HTMLElement, file: File): void {
     preview.replaceChildren(img);
     release();
   });
-  img.addEventListener("error", release); // HEIC, for one: the icon stays.
+  img.addEventListener("error", release); // for example HEIC: the icon stays
 }

@@ -1,5 +1,5 @@
-// The queue of files: sent one after another, then followed until they are in
-// the gallery. It knows nothing of the page.
+// The upload queue: files are sent one after another, then polled until they
+// are in the gallery. It is independent of the page.
 
 import { type Image, Refusal, getUpload, sendFile } from "./api";
 import { cutOff } from "./words";
@@ -25,23 +25,23 @@ export interface QueueEvents {
 }
 
 // The Worker's MAX_UPLOAD_BYTES, and Cloudflare's limit on most plans. The
-// Worker has the last word; this saves sending what it would refuse.
+// Worker decides; this avoids sending what it would refuse.
 const maxBytes = 100_000_000;
 
-// How many pictures may be in work while the next is sent: enough to keep the
-// line and the optimizer busy, without filling its queue.
+// Images being processed while the next is sent: enough to keep the connection
+// and the optimizer busy without filling its queue.
 const maxInWork = 3;
 
 const firstPoll = 400;
 const slowestPoll = 5_000;
 const patience = 10 * 60_000;
 
-// What a daemon whose queue is full is asked again, in seconds and times.
+// Retries when the daemon's queue is full: seconds, and number of attempts.
 const usualWait = 10;
 const longestWait = 60;
 const maxAttempts = 5;
 
-const pictureName = /\.(jpe?g|png|webp|gif|hei[cf]|avif|tiff?)$/i;
+const imageName = /\.(jpe?g|png|webp|gif|hei[cf]|avif|tiff?)$/i;
 
 export class Queue {
   #waiting: Upload[] = [];
@@ -52,7 +52,7 @@ export class Queue {
 
   constructor(private readonly on: QueueEvents) {}
 
-  /** Whether closing the page would lose something. */
+  /** Whether closing the page would lose uploads. */
   get isSending(): boolean {
     return this.#sending !== null || this.#waiting.length > 0;
   }
@@ -136,7 +136,7 @@ export class Queue {
         }
         this.#set(upload, status === "storing" ? { step: "storing", stored, total } : { step: "working" });
       } catch (error) {
-        // The picture is being worked on, whatever one question came to.
+        // The image is still being processed, whatever this request returned.
         if (!(error instanceof Refusal)) throw error;
         if (error.status === 401) this.on.signedOut();
         if (error.status === 401 || error.status === 404) return this.#set(upload, { step: "late" });
@@ -155,25 +155,25 @@ export class Queue {
       this.on.signedOut();
       return;
     }
-    // A picture that is refused for what it is will be refused again.
+    // An image that was refused for its content will be refused again.
     const again = ![400, 413, 415, 422].includes(error.status);
     this.#set(upload, { step: "failed", reason: error.status === 0 ? cutOff : error.message, again });
   }
 
   #set(upload: Upload, state: State): void {
-    // What was cancelled stays so, whatever its request still comes to.
+    // A canceled upload stays canceled, whatever its request returns.
     if (upload.state.step === "cancelled" && state.step !== "waiting") return;
     upload.state = state;
     this.on.changed(upload);
   }
 }
 
-/** What can be said against a file before it is sent. What it is, only its bytes say. */
+/** Returns why a file cannot be sent, or null. The server checks its content. */
 function objection(file: File): string | null {
   if (file.size === 0) return "This file is empty.";
-  if (file.size > maxBytes) return `This file is too large: ${Math.ceil(file.size / 1e6)} MB, and 100 MB is the most.`;
-  if (file.type === "image/svg+xml") return "SVG drawings are not taken. Photos and other pictures made of pixels are.";
-  if (file.type !== "" && !file.type.startsWith("image/") && !pictureName.test(file.name)) return "This is not a picture.";
+  if (file.size > maxBytes) return `This file is too large: ${Math.ceil(file.size / 1e6)} MB; the limit is 100 MB.`;
+  if (file.type === "image/svg+xml") return "SVG is not supported. Add a photo or another pixel image.";
+  if (file.type !== "" && !file.type.startsWith("image/") && !imageName.test(file.name)) return "This is not an image.";
   return null;
 }
 

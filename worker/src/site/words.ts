@@ -1,22 +1,22 @@
-// What the page says to people, where that takes more than a word.
+// Longer texts of the page.
 
 import type { Image } from "../api";
 
 export const unreachable = "The gallery could not be reached. Check the connection and try again.";
-export const cutOff = "The connection broke before the picture was there. Try again.";
+export const cutOff = "The connection was lost during the upload. Try again.";
 export const late = "This takes longer than it should. It will appear in the gallery when it is done.";
-export const signedOut = "You are signed out. Sign in to go on.";
+export const signedOut = "You are signed out. Sign in to continue.";
 
-/** For answers that hold no explanation. */
+/** For responses without an explanation. */
 export function broken(status: number): string {
-  return `The gallery answered with an error (${status}). Try again in a while.`;
+  return `The gallery answered with an error (${status}). Try again later.`;
 }
 
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
 
-/** What stands for a picture in words: what is known of it, or when it came. */
+/** A text for an image: its alt text, or its date. */
 export function nameOf(image: Image): string {
-  return image.alt || `Picture of ${dates.format(new Date(image.created_at))}`;
+  return image.alt || `Image of ${dates.format(new Date(image.created_at))}`;
 }
 
 export function size(bytes: number): string {

@@ -90,18 +90,20 @@ async function expectAccessible(page: Page): Promise<void> {
   await page.evaluate(axe.source);
   const violations = await page.evaluate(async () => {
     const { violations } = await window.axe.run();
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`),
+    );
   });
   expect(violations).toEqual([]);
 }
 
 test("an empty gallery says so", async () => {
   const page = await openAsVisitor({}, /401/);
-  await page.getByText("There are no pictures here yet.").waitFor();
-  expect(await page.getByLabel("Add pictures").isVisible()).toBe(false);
+  await page.getByText("There are no images yet.").waitFor();
+  expect(await page.getByLabel("Add images").isVisible()).toBe(false);
   await expectAccessible(page);
   await signIn(page);
-  await page.getByText("Drop pictures anywhere").waitFor();
+  await page.getByText("Drop images anywhere").waitFor();
   await screenshot(page, "empty");
 });
 
@@ -114,14 +116,14 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   await keyboard.press("Enter");
   await keyboard.type("not the token");
   await keyboard.press("Enter");
-  await page.getByText("That is not the owner’s token.").waitFor();
+  await page.getByText("This token is not valid.").waitFor();
   // It is selected, to be written over.
   await keyboard.type(ownerToken);
   await keyboard.press("Enter");
   await page.locator("#files").waitFor({ state: "attached" });
   await page.locator("#sign-in").waitFor({ state: "hidden" });
 
-  // Before it is needed: the browser is told not to show its own in its own time.
+  // Before it is needed: the browser is asked not to show its own in its own time.
   const chooser = page.waitForEvent("filechooser");
   await throttle(page, 250_000);
   const seen = await watchRows(page);
@@ -148,7 +150,9 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   expect(await cards(page).count()).toBe(2);
 
   // Newest first. What has the focus is opened, and has it again.
-  const names = await cards(page).locator("img").evaluateAll((imgs) => imgs.map((img) => img.getAttribute("alt")));
+  const names = await cards(page)
+    .locator("img")
+    .evaluateAll((imgs) => imgs.map((img) => img.getAttribute("alt")));
   expect(names).toEqual(["test square", "northern cardinal bird"]);
   const name = () => page.evaluate(() => document.activeElement?.closest("a")?.querySelector("img")?.alt);
   while ((await name()) !== names[0]) await keyboard.press("Tab");
@@ -193,12 +197,16 @@ describe("with pictures of many shapes", () => {
         const types = new Map<string, string | undefined>();
         page.on("response", (response) => types.set(response.url(), response.headers()["content-type"]));
         // As in a browser that cannot decode these: <picture> passes over them.
-        await (await cdp(page)).send("Emulation.setDisabledImageTypes", { imageTypes: disabled as ("avif" | "webp")[] });
+        await (await cdp(page)).send("Emulation.setDisabledImageTypes", {
+          imageTypes: disabled as ("avif" | "webp")[],
+        });
         await page.goto(site.url);
         await settle(page);
-        const drawn = await page.locator(".frame.loaded img").evaluateAll((imgs) =>
-          (imgs as HTMLImageElement[]).map(({ currentSrc, alt, offsetWidth }) => ({ currentSrc, alt, offsetWidth })),
-        );
+        const drawn = await page
+          .locator(".frame.loaded img")
+          .evaluateAll((imgs) =>
+            (imgs as HTMLImageElement[]).map(({ currentSrc, alt, offsetWidth }) => ({ currentSrc, alt, offsetWidth })),
+          );
         expect(drawn.length).toBeGreaterThan(2);
         let ofFormat = 0;
         for (const { currentSrc, alt, offsetWidth } of drawn) {
@@ -206,9 +214,13 @@ describe("with pictures of many shapes", () => {
           const widths = formats.jpeg ?? [];
           const width = widths.find((width) => width >= offsetWidth * options.deviceScaleFactor) ?? widths.at(-1) ?? 0;
           // What would be no smaller in a format is not stored in it.
-          const stored = (["avif", "webp", "jpeg"] as const).filter((known) => !disabled.includes(known)).find((known) => formats[known]?.includes(width));
+          const stored = (["avif", "webp", "jpeg"] as const)
+            .filter((known) => !disabled.includes(known))
+            .find((known) => formats[known]?.includes(width));
           const { search } = new URL(currentSrc);
-          expect(`${alt}: ${search} is ${types.get(currentSrc)}`).toBe(`${alt}: ?w=${width}&f=${stored} is image/${stored}`);
+          expect(`${alt}: ${search} is ${types.get(currentSrc)}`).toBe(
+            `${alt}: ?w=${width}&f=${stored} is image/${stored}`,
+          );
           if (stored === format) ofFormat++;
         }
         expect(ofFormat).toBeGreaterThan(drawn.length / 2);
@@ -223,7 +235,9 @@ describe("with pictures of many shapes", () => {
       await beOwner(page);
       await page.addInitScript(() => {
         window.shifts = [];
-        new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((entry) => JSON.stringify(entry)))).observe({
+        new PerformanceObserver((list) =>
+          window.shifts.push(...list.getEntries().map((entry) => JSON.stringify(entry))),
+        ).observe({
           type: "layout-shift",
           buffered: true,
         });
@@ -294,7 +308,7 @@ describe("with pictures of many shapes", () => {
     await page.goto(`${site.url}/#${last.id}`);
     await page.locator("#caption").getByText(last.alt).waitFor();
     await page.getByRole("button", { name: "Copy link" }).click();
-    await page.getByText("The link is copied.").waitFor();
+    await page.getByText("Link copied.").waitFor();
     expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${site.url}/#${last.id}`);
     expect(await page.getByRole("button", { name: "Copy HTML" }).isVisible()).toBe(false);
     await page.keyboard.press("Escape");
@@ -304,7 +318,7 @@ describe("with pictures of many shapes", () => {
     await signIn(page);
     await cards(page).first().getByRole("link").click();
     await page.getByRole("button", { name: "Copy HTML" }).click();
-    await page.getByText("The HTML is copied.").waitFor();
+    await page.getByText("HTML copied.").waitFor();
     const html = await page.evaluate(() => navigator.clipboard.readText());
     expect(html.match(/<source type="[^"]+"/g)).toEqual(['<source type="image/avif"', '<source type="image/webp"']);
     for (const [url] of html.matchAll(/http:[^ "]+/g)) {
@@ -332,15 +346,17 @@ describe("with pictures of many shapes", () => {
     await writeFile(large, "");
     await truncate(large, 100_000_001);
     const disguised = join(folder, "<b>disguised.jpg");
-    await writeFile(disguised, "I am not a picture.\n".repeat(100));
+    await writeFile(disguised, "I am not an image.\n".repeat(100));
     // So fast a machine might have it stored before anybody asks.
     const storing = { upload: "", status: "storing", stored: 3, total: 14, image: null, error: null };
     await page.route("**/api/uploads/*", (route) => route.fulfill({ json: storing }), { times: 1 });
     const seen = await watchRows(page);
     await page.locator("#files").setInputFiles([large, disguised, photo("test_square.jpg")]);
-    await row(page, "large.jpg").getByText("This file is too large: 101 MB, and 100 MB is the most.").waitFor();
+    await row(page, "large.jpg").getByText("This file is too large: 101 MB; the limit is 100 MB.").waitFor();
     // The daemon's own words, and the name as it is.
-    await row(page, "<b>disguised.jpg").getByText("Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.").waitFor();
+    await row(page, "<b>disguised.jpg")
+      .getByText("Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
+      .waitFor();
     await row(page, "test_square.jpg").getByText("Added").waitFor();
     expect((await seen()).texts).toContain("Storing 3 of 14");
     expect(await page.getByRole("button", { name: /Try again/ }).count()).toBe(0);
@@ -353,7 +369,7 @@ describe("with pictures of many shapes", () => {
     const page = await openAsOwner({}, /503/);
     await site.daemon.stop();
     await page.locator("#files").setInputFiles(photo("test.webp"));
-    await row(page, "test.webp").getByText("The optimizer is out of reach; try again in a while.").waitFor();
+    await row(page, "test.webp").getByText("The optimizer is unreachable; try again later.").waitFor();
     await site.daemon.start();
     // Under load one more try has been needed, which the page offers again.
     await expect
@@ -370,7 +386,7 @@ describe("with pictures of many shapes", () => {
     const page = await openAsVisitor({}, /401/);
     await page.getByRole("button", { name: "Sign in" }).waitFor();
     await drop(page, "dropped.txt", "text/plain");
-    await row(page, "dropped.txt").getByText("This is not a picture.").waitFor();
+    await row(page, "dropped.txt").getByText("This is not an image.").waitFor();
     await page.getByText("Only the owner of this gallery can add to it.").waitFor();
     await page.getByLabel("Token").fill(ownerToken);
     await page.keyboard.press("Enter");
@@ -379,7 +395,7 @@ describe("with pictures of many shapes", () => {
     // A session that ends meanwhile is no reason to choose everything again.
     await page.context().clearCookies();
     await page.locator("#files").setInputFiles(photo("test_square.jpg"));
-    await page.getByText("You are signed out. Sign in to go on.").waitFor();
+    await page.getByText("You are signed out. Sign in to continue.").waitFor();
     await page.getByLabel("Token").fill(ownerToken);
     await page.keyboard.press("Enter");
     await row(page, "test_square.jpg").getByText("Added").waitFor();
@@ -432,7 +448,7 @@ describe("with pictures of many shapes", () => {
 
 test("without scripts there is a word of explanation", async () => {
   const page = await openAsVisitor({ javaScriptEnabled: false });
-  expect(await page.locator("noscript").innerText()).toContain("scripts are switched off");
+  expect(await page.locator("noscript").innerText()).toContain("needs JavaScript");
 });
 
 function cdp(page: Page): Promise<CDPSession> {
@@ -442,13 +458,19 @@ function cdp(page: Page): Promise<CDPSession> {
 async function throttle(page: Page, uploadThroughput: number): Promise<void> {
   const network = await cdp(page);
   await network.send("Network.enable");
-  await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
+  await network.send("Network.emulateNetworkConditions", {
+    offline: false,
+    latency: 0,
+    downloadThroughput: -1,
+    uploadThroughput,
+  });
 }
 
 /** Keeps every state that the rows go through. The answer: where the first bar stood, and what all rows said. */
 async function watchRows(page: Page): Promise<() => Promise<Seen>> {
   await page.locator("#tray-rows").evaluate((rows) => {
-    const seen: Seen = (window.seen = { values: [], texts: [] });
+    const seen: Seen = { values: [], texts: [] };
+    window.seen = seen;
     new MutationObserver(() => {
       const bar = rows.querySelector<HTMLProgressElement>("li:first-child[data-step=sending] progress[value]");
       if (bar && bar.value !== seen.values.at(-1)) seen.values.push(bar.value);

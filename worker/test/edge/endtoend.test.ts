@@ -96,7 +96,7 @@ test("with DELETE_AFTER_PULL the daemon's copy goes when all is in R2", async ()
   await worker.drain();
   expect(await storedFiles(manifest)).toHaveLength(manifest.variants.length);
   const gone = await env.OPTIMIZER?.fetch(`http://optimizer/v1/images/${manifest.id}`, {
-    headers: { Authorization: "Bearer test-token" },
+    headers: { Authorization: "Bearer a-token-of-the-tests-alone" },
   });
   expect(gone?.status).toBe(404);
 });

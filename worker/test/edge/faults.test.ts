@@ -84,7 +84,7 @@ describe("pulling", () => {
     expect(kvWrites()).toBe(1);
   });
 
-  test("a daemon that stays away is given up, and an upload of the same photo mends it", async () => {
+  test("a daemon that stays away is given up, and another upload of the same photo completes it", async () => {
     const bytes = await photo(bird, crypto.randomUUID());
     const { upload } = await worker.upload(bytes);
     const job = await finished(upload);
@@ -212,7 +212,10 @@ describe("the webhook", () => {
     const { upload, job, manifest } = await ended("test_square.jpg");
     const other = {
       ...manifest,
-      variants: manifest.variants.map((variant) => ({ ...variant, key: variant.key.replace(/^./, (c) => (c === "x" ? "y" : "x")) })),
+      variants: manifest.variants.map((variant) => ({
+        ...variant,
+        key: variant.key.replace(/^./, (c) => (c === "x" ? "y" : "x")),
+      })),
     };
     const response = await worker.webhook({ ...job, output: { manifest: other, url: "http://x/" } });
     expect(response.status).toBe(204);
@@ -390,7 +393,7 @@ describe("deleting", () => {
     expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "deleted" } });
   });
 
-  test("stays deleted when a late webhook comes, and is back when it is uploaded anew", async () => {
+  test("stays deleted when a late webhook comes, and is back when it is uploaded again", async () => {
     const bytes = await photo("test_square.jpg", crypto.randomUUID());
     const job = await finished((await worker.upload(bytes)).upload);
     const { manifest } = job.output as { manifest: Manifest };
@@ -423,7 +426,7 @@ describe("deleting", () => {
     await expect(daemon(`/v1/images/${manifest.id}`)).rejects.toThrow("404");
   });
 
-  test("later does not reach an image that has been uploaded anew", async () => {
+  test("later does not reach an image that has been uploaded again", async () => {
     const manifest = await storedBird(worker);
     await worker.handle({ body: { kind: "forget", image: manifest.id }, attempts: 1, delaySeconds: 0 });
     expect((await daemon<Manifest>(`/v1/images/${manifest.id}`)).id).toBe(manifest.id);

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import golden from "../../../pkg/manifest/testdata/golden.json";
 import type { Image, ImageList, Manifest, Variant } from "../../src/api";
 import { isJob, isManifest } from "../../src/generated/validate";
-import { describe as describeImage, entryKey, flaw, maxFiles, metadataOf } from "../../src/image";
+import { describe as describeImage, entryKey, validateManifest, maxFiles, metadataOf } from "../../src/image";
 import { Worker } from "./harness";
 
 afterEach(() => reset());
@@ -21,7 +21,7 @@ const manifest = {
 describe("the manifest", () => {
   test("the daemon's golden file is one", () => {
     expect(isManifest(manifest)).toBe(true);
-    expect(flaw(manifest)).toBeNull();
+    expect(validateManifest(manifest)).toBeNull();
   });
 
   test("a newer daemon may say more", () => {
@@ -63,7 +63,7 @@ describe("the manifest", () => {
     { variants: [{ ...variant, width: 321 }] },
     { variants: [{ ...variant, format: "jpeg" as const }] },
   ])("flawed %#", (change) => {
-    expect(flaw({ ...manifest, ...change })).not.toBeNull();
+    expect(validateManifest({ ...manifest, ...change })).not.toBeNull();
   });
 });
 
@@ -87,7 +87,7 @@ test("the largest image fits into the metadata of its entry", async () => {
     placeholder: { ...manifest.placeholder, thumbhash: "A".repeat(36) },
     source: { ...manifest.source, filename: `${"\u{1F408}".repeat(100)}.jpeg` },
   };
-  expect(flaw(largest)).toBeNull();
+  expect(validateManifest(largest)).toBeNull();
   const entry = describeImage(largest);
   const size = new TextEncoder().encode(JSON.stringify(metadataOf(entry))).byteLength;
   console.log(`metadata of ${variants.length} files: ${size} bytes`);
@@ -127,7 +127,7 @@ test("the gallery is newest first, over all its pages, one list call each", asyn
   await fill(150);
   const images: Image[] = [];
   const sizes: number[] = [];
-  for (let cursor: string | null = ""; cursor !== null;) {
+  for (let cursor: string | null = ""; cursor !== null; ) {
     const page: ImageList = await (await worker.fetch(`/api/images?cursor=${encodeURIComponent(cursor)}`)).json();
     images.push(...page.images);
     sizes.push(page.images.length);

@@ -180,7 +180,7 @@ export function report(invocations: Invocation[]): string {
 export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T> {
   const response = await fetch(proxyUrl + path, {
     ...init,
-    headers: { ...(init.headers as object), Authorization: "Bearer test-token" },
+    headers: { ...(init.headers as object), Authorization: "Bearer a-token-of-the-tests-alone" },
   });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   return (response.status === 204 ? null : await response.json()) as T;
@@ -206,7 +206,7 @@ export async function seen(): Promise<string[]> {
   return (await fetch(`${proxyUrl}/test/seen`, { method: "DELETE" })).json();
 }
 
-/** One of bimg's photos. With salt behind its end it is another picture to the daemon. */
+/** One of bimg's photos. With salt behind its end it is another image to the daemon. */
 export async function photo(name: string, salt = ""): Promise<ArrayBuffer> {
   const bytes = await (await fetch(`${proxyUrl}/test/photos/${name}`)).arrayBuffer();
   return new Blob([bytes, salt]).arrayBuffer();

@@ -23,7 +23,7 @@ test("the tunnel's hostname, with the tokens of Access and of the daemon", async
   const [url, init] = ask.mock.calls[0] ?? [];
   expect([url, init?.redirect]).toEqual(["https://img.example.com/v1/images/x", "manual"]);
   expect(Object.fromEntries(new Headers(init?.headers))).toEqual({
-    authorization: "Bearer test-token",
+    authorization: "Bearer a-token-of-the-tests-alone",
     "cf-access-client-id": "id.access",
     "cf-access-client-secret": "s",
   });

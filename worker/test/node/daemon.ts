@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-export const token = "test-token";
+export const token = "a-token-of-the-tests-alone";
 export const webhookSecret = `whsec_${Buffer.from("a secret of the tests alone").toString("base64")}`;
 
 const root = resolve(import.meta.dirname, "../../..");
@@ -29,21 +29,27 @@ export class Daemon {
   /** Starts it if it is not running, on a new port, with the data that it had. */
   async start(): Promise<void> {
     if (this.#process !== null) return;
-    const binary = process.env.OPTIMIZERD_BIN ?? join(root, "bin/optimizerd");
+    const binary = process.env.DAEMON_BIN ?? join(root, "bin/optimizerd");
     if (!existsSync(binary)) throw new Error(`${binary} is missing; run make build`);
     const settings = {
       "http.listen": "127.0.0.1:0",
       "admin.listen": "",
       "storage.dir": this.folder,
       "storage.keep_originals": "true",
-      "auth.tokens": token,
       "fetch.allow_private": "true",
-      "webhook.secrets": webhookSecret,
       "ladder.formats": "webp,jpeg,avif",
       "log.level": "error",
     };
     const args = Object.entries(settings).flatMap(([name, value]) => ["--set", `${name}=${value}`]);
-    const child = spawn(binary, ["serve", ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(binary, ["serve", ...args], {
+      stdio: ["ignore", "pipe", "inherit"],
+      env: {
+        ...process.env,
+        OPTIMIZERD_CONFIG: "", // no configuration of this machine
+        OPTIMIZERD_AUTH_TOKENS: token,
+        OPTIMIZERD_WEBHOOK_SECRETS: webhookSecret,
+      },
+    });
     this.#process = child;
     for await (const line of createInterface({ input: child.stdout })) {
       if (!line.startsWith("listening ")) continue;

@@ -1,5 +1,5 @@
 // Stands between the Worker and the daemon as the tunnel does, and breaks what
-// passes as a test orders. It also serves the photos, and is told by HTTP, since
+// passes as a test orders. It also serves the photos, and is controlled by HTTP, since
 // the tests run inside workerd.
 
 import { createReadStream } from "node:fs";
@@ -19,7 +19,7 @@ export interface Fault {
   /**
    * cut: half of the answer, then the end of the connection. flip: one byte is
    * another. down: no answer. kill: no answer, and the daemon is dead. chunked:
-   * the length is not told. login: as Access answers strangers.
+   * the length is not sent. login: as Access answers strangers.
    */
   action: "cut" | "flip" | "down" | "kill" | "chunked" | "login";
 }
@@ -91,8 +91,9 @@ export class Proxy {
     if (fault === "chunked") delete headers["content-length"];
     response.writeHead(answer.statusCode ?? 502, headers);
     const body = Buffer.concat(await answer.toArray());
-    if (fault === "flip") body[body.length >> 1]! ^= 1;
-    if (fault === "cut") response.write(body.subarray(0, body.length >> 1), () => response.destroy());
+    const middle = body.length >> 1;
+    if (fault === "flip") body.writeUInt8(body.readUInt8(middle) ^ 1, middle);
+    if (fault === "cut") response.write(body.subarray(0, middle), () => response.destroy());
     else response.end(body);
   }
 

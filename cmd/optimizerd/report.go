@@ -1,0 +1,194 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// outcome is what became of one file, and its line of JSON.
+type outcome struct {
+	File     string       `json:"file"`
+	Status   string       `json:"status"`           // made, there, skipped or failed
+	Reason   string       `json:"reason,omitempty"` // of skipped
+	ID       string       `json:"id,omitempty"`
+	Variants int          `json:"variants,omitempty"`
+	BytesIn  int64        `json:"bytes_in,omitempty"`
+	BytesOut int64        `json:"bytes_out,omitempty"`
+	Error    *outcomeFail `json:"error,omitempty"`
+}
+
+type outcomeFail struct {
+	Code    fault.Code `json:"code"`
+	Message string     `json:"message"`
+}
+
+func failed(file string, code fault.Code, message string) outcome {
+	return outcome{File: file, Status: "failed", Error: &outcomeFail{code, message}}
+}
+
+// report prints outcomes as they come: lines and a progress bar on a terminal,
+// JSON elsewhere.
+type report struct {
+	mu       sync.Mutex
+	out      io.Writer
+	errOut   io.Writer
+	terminal bool
+	bar      *progressbar.ProgressBar // nil if there is nothing to draw it on, or for
+	files    int
+	done     int
+	began    time.Time
+	current  string // the file that was started last
+	stop     chan struct{}
+	counts   map[string]int
+	in       int64
+	outBytes int64
+	err      error // of writing
+}
+
+func newReport(out, errOut *os.File, files int) *report {
+	r := &report{
+		out: out, errOut: errOut, terminal: isTerminal(out), files: files,
+		began: time.Now(), stop: make(chan struct{}), counts: make(map[string]int),
+	}
+	if r.terminal && files > 0 && isTerminal(errOut) {
+		r.bar = progressbar.NewOptions(files, progressbar.OptionSetWriter(errOut), progressbar.OptionShowCount(), progressbar.OptionSetWidth(16),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
+			progressbar.OptionUseANSICodes(true), progressbar.OptionShowDescriptionAtLineEnd())
+		go r.tick()
+	}
+	return r
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// tick keeps the times of the bar up to date.
+func (r *report) tick() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-t.C:
+			r.mu.Lock()
+			r.draw()
+			r.mu.Unlock()
+		}
+	}
+}
+
+// start shows the name of a file in the bar.
+func (r *report) start(file string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current = file
+	r.draw()
+}
+
+// longestName is how much of a file name the bar shows, in characters.
+const longestName = 28
+
+// draw draws the bar while there are files left.
+func (r *report) draw() {
+	if r.bar == nil || r.done == r.files {
+		return
+	}
+	elapsed := time.Since(r.began)
+	times := elapsed.Round(time.Second).String() + " elapsed"
+	if r.done > 0 {
+		left := elapsed / time.Duration(r.done) * time.Duration(r.files-r.done)
+		times += ", about " + left.Round(time.Second).String() + " left"
+	}
+	name := []rune(printable(filepath.Base(r.current)))
+	if len(name) > longestName {
+		name = append(name[:longestName-1], '…')
+	}
+	r.bar.Describe(times + ": " + string(name))
+}
+
+// finish adds the outcome of a file that was started.
+func (r *report) finish(o outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done++
+	r.record(o)
+	if r.bar != nil {
+		r.err = errors.Join(r.err, r.bar.Set(r.done))
+		r.draw()
+	}
+}
+
+// add adds the outcome of what was not started.
+func (r *report) add(o outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.record(o)
+}
+
+func (r *report) record(o outcome) {
+	r.counts[o.Status]++
+	r.in += o.BytesIn
+	r.outBytes += o.BytesOut
+	if !r.terminal {
+		r.err = errors.Join(r.err, json.NewEncoder(r.out).Encode(o))
+		return
+	}
+	r.clear()
+	line := fmt.Sprintf("%-8s %s", o.Status, printable(o.File))
+	switch {
+	case o.Error != nil:
+		line += ": " + o.Error.Message
+	case o.Reason != "":
+		line += ": " + o.Reason
+	default:
+		line += " → " + o.ID
+	}
+	_, err := fmt.Fprintln(r.out, line)
+	r.err = errors.Join(r.err, err)
+}
+
+// clear erases the bar, so that a line can be printed in its place.
+func (r *report) clear() {
+	if r.bar != nil {
+		r.err = errors.Join(r.err, r.bar.Clear())
+	}
+}
+
+// end erases the bar, prints a summary on a terminal, and reports whether a file
+// failed.
+func (r *report) end() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.stop)
+	r.clear()
+	r.bar = nil
+	if r.terminal {
+		fmt.Fprintf(r.errOut, "%d made, %d there already, %d failed, %d skipped: %s in, %s out\n", r.counts["made"], r.counts["there"],
+			r.counts["failed"], r.counts["skipped"], humanize.Bytes(uint64(r.in)), humanize.Bytes(uint64(r.outBytes)))
+	}
+	if r.err == nil && r.counts["failed"] > 0 {
+		return errReported
+	}
+	return r.err
+}
+
+// printable quotes a name that could control the terminal.
+func printable(name string) string {
+	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
+}

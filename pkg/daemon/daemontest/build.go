@@ -1,0 +1,71 @@
+package daemontest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
+)
+
+var seedFlag = flag.Uint64("chaos.seed", 1, "seed of every random choice")
+
+// Seed returns what all random choices of a test follow from, and writes it to
+// the test's output: it is shown with -v, and when the test fails.
+func Seed(t *testing.T) uint64 {
+	t.Helper()
+	t.Logf("random choices follow from -chaos.seed=%d", *seedFlag)
+	return *seedFlag
+}
+
+// Main is a package's TestMain: it builds optimizerd-codec for all tests of
+// the package, and fails if they leave a goroutine behind.
+func Main(m *testing.M) {
+	// Many tests wait for a clock rather than work; -parallel overrides this.
+	err := flag.Set("test.parallel", "8")
+	if err == nil {
+		_, err = Codec()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, edgetest.Leftover(), goleak.Cleanup(func(code int) {
+		if dir, err := BuildDir(); err == nil {
+			os.RemoveAll(dir)
+		}
+		os.Exit(code)
+	}))
+}
+
+// BuildDir is where programs are built for the tests; Main deletes it.
+var BuildDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "optimizerd-test-") })
+
+// Codec is the codec's program, built when it is first needed, and
+// Optimizerd the daemon's.
+var (
+	Codec      = sync.OnceValues(func() (string, error) { return build("optimizerd-codec", "1") })
+	Optimizerd = sync.OnceValues(func() (string, error) { return build("optimizerd", "0") })
+)
+
+// build uses the flags of `make build` that matter to the compiler, so that what
+// that has compiled need not be compiled again while the tests' time runs.
+func build(name, cgo string) (string, error) {
+	dir, err := BuildDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildmode=pie", "-o", path, "github.com/optimizerd/optimizerd/cmd/"+name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s\nbuild cmd/%s: %w: install what it needs: make deps", out, name, err)
+	}
+	return path, nil
+}

@@ -1,0 +1,168 @@
+package daemontest
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon"
+)
+
+// Server is a daemon that runs in the test's process, and a client of it.
+type Server struct {
+	Client
+	Logs   *observer.ObservedLogs
+	Hooks  map[string]func()  // by the message of a log line, called before the daemon goes on
+	Cancel context.CancelFunc // does what SIGTERM does, and does not wait
+	ended  chan struct{}      // closed when Run has returned
+	err    error              // of Run, once ended is closed
+}
+
+// Start runs a daemon on free ports, with an empty data directory and a small
+// ladder, until the end of the test.
+func Start(t *testing.T, changes ...func(*config.Config)) *Server {
+	t.Helper()
+	s := Prepare(t, changes...)
+	if err := s.Launch(); err != nil {
+		t.Fatalf("the daemon does not start: %v", err)
+	}
+	return s
+}
+
+// Prepare makes a server that is not started yet.
+func Prepare(t *testing.T, changes ...func(*config.Config)) *Server {
+	t.Helper()
+	path, err := Codec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	c.HTTP.Listen, c.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	c.Codec.Path = path
+	c.Ladder.Widths = []int{64, 128}
+	c.Storage.MinFree = 1 // the disk of whoever runs this may be nearly full
+	for _, change := range changes {
+		change(&c)
+	}
+	if c.Storage.Dir == config.Default().Storage.Dir {
+		c.Storage.Dir = t.TempDir()
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
+	}
+	return &Server{Client: Client{T: t, Config: c, began: time.Now().Truncate(time.Second)}}
+}
+
+// patient is c with default time limits raised above patience, which is more
+// than a user may configure: on a slow machine an upload waits longer for its
+// work, and a client pauses longer, than the defaults allow.
+func patient(c config.Config) config.Config {
+	standard := config.Default()
+	for limit, usual := range map[*time.Duration]time.Duration{
+		&c.HTTP.SyncWait: standard.HTTP.SyncWait, &c.HTTP.BodyIdle: standard.HTTP.BodyIdle, &c.Codec.Timeout: standard.Codec.Timeout,
+	} {
+		if *limit == usual {
+			*limit = 2 * Patience
+		}
+	}
+	return c
+}
+
+// Launch starts a prepared server.
+func (s *Server) Launch() error {
+	core, logs := observer.New(zapcore.DebugLevel)
+	ctx, cancel := context.WithCancel(context.Background())
+	log := zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+		if hook := s.Hooks[e.Message]; hook != nil {
+			hook()
+		}
+		return nil
+	}))
+	d, err := daemon.New(ctx, patient(s.Config), log)
+	s.Logs = logs
+	if err != nil {
+		cancel()
+		return err
+	}
+	s.URL, s.AdminURL = d.URL(), d.AdminURL()
+	s.Cancel, s.ended = cancel, make(chan struct{})
+	go func() {
+		defer close(s.ended)
+		s.err = d.Run(ctx)
+	}()
+	s.T.Cleanup(func() {
+		s.Stop()
+		if s.T.Failed() {
+			for _, e := range logs.FilterLevelExact(zapcore.ErrorLevel).All() {
+				s.T.Logf("daemon's log: %s %v", e.Message, e.ContextMap())
+			}
+		}
+	})
+	s.connect()
+	return nil
+}
+
+// Stop does what SIGTERM does, and returns when the daemon has ended.
+func (s *Server) Stop() {
+	s.T.Helper()
+	s.Cancel()
+	select {
+	case <-s.ended:
+	case <-time.After(Patience):
+		s.T.Fatal("the daemon does not stop")
+	}
+	if s.err != nil {
+		s.T.Errorf("Run returned %v, want nil", s.err)
+	}
+}
+
+// Logged is how many lines of the daemon's log have this message.
+func (s *Server) Logged(message string) int { return s.Logs.FilterMessage(message).Len() }
+
+// Codecs are the process ids of the daemon's children so far, first the
+// oldest.
+func (s *Server) Codecs() []int {
+	var pids []int
+	for _, e := range s.Logs.FilterMessage("codec started").All() {
+		pids = append(pids, int(e.ContextMap()["pid"].(int64)))
+	}
+	return pids
+}
+
+// Freeze stops the one codec process in its tracks, so that the next job stays
+// in work until thaw is called or the process is killed.
+func (s *Server) Freeze() (pid int, thaw func()) {
+	s.T.Helper()
+	pids := s.Codecs()
+	pid = pids[len(pids)-1]
+	s.SignalCodec(pid, syscall.SIGSTOP)
+	thaw = func() { _ = syscall.Kill(pid, syscall.SIGCONT) } // it may have been killed since
+	s.T.Cleanup(thaw)
+	return pid, thaw
+}
+
+// SignalCodec sends a signal to a codec process.
+func (s *Server) SignalCodec(pid int, signal syscall.Signal) {
+	s.T.Helper()
+	if err := syscall.Kill(pid, signal); err != nil {
+		s.T.Fatalf("send %v to codec process %d: %v", signal, pid, err)
+	}
+}
+
+// OneCodec has all jobs go through one process.
+func OneCodec(c *config.Config) { c.Codec.Processes = 1 }
+
+// AwaitJobs waits until so many jobs are in work and so many wait.
+func (s *Server) AwaitJobs(running, pending int) {
+	s.T.Helper()
+	Eventually(s.T, fmt.Sprintf("%d jobs in work and %d waiting", running, pending), func() bool {
+		return s.Metric("optimizerd_jobs_running") == float64(running) && s.Metric("optimizerd_jobs_pending") == float64(pending)
+	})
+}

@@ -1,0 +1,81 @@
+package daemontest
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+)
+
+// Delete deletes a set, so that CheckNothingLeft sees what else is left.
+func (c *Client) Delete(id string) error {
+	a, err := c.Try(http.MethodDelete, "/v1/images/"+id, nil)
+	if err == nil && a.StatusCode != http.StatusNoContent {
+		err = fmt.Errorf("DELETE %s: got %s, want 204", id, a.Status)
+	}
+	return err
+}
+
+// leftovers are the files of uploads and jobs.
+func (c *Client) leftovers() []string {
+	c.T.Helper()
+	var left []string
+	for _, dir := range []string{"spool", "queue/pending", "queue/running", "queue/done", "queue/failed", "files", "files/.staging"} {
+		for _, name := range c.Names(dir) {
+			if name != ".staging" {
+				left = append(left, dir+"/"+name)
+			}
+		}
+	}
+	return left
+}
+
+// CheckNothingLeft waits until no upload and no job has a file: what is not
+// needed any more is deleted just after the answer.
+func (c *Client) CheckNothingLeft() {
+	c.T.Helper()
+	c.goes("files of uploads", c.leftovers)
+}
+
+// CheckEmpty waits until there is nothing in a directory of the data directory.
+func (c *Client) CheckEmpty(elem ...string) {
+	c.T.Helper()
+	c.goes(filepath.Join(elem...), func() []string { return c.Names(elem...) })
+}
+
+func (c *Client) goes(what string, left func() []string) {
+	c.T.Helper()
+	var names []string
+	deadline := time.Now().Add(Patience)
+	for names = left(); len(names) > 0 && time.Now().Before(deadline); names = left() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if len(names) > 0 {
+		c.T.Fatalf("%s are left behind: %v", what, names)
+	}
+}
+
+// CheckServes makes a good upload, checks its set, and deletes that again.
+func (c *Client) CheckServes() {
+	c.T.Helper()
+	c.CheckMakes(SmallJPEG(c.T, 1<<40))
+}
+
+// CheckMakes has a good image made, checks its set, and deletes that again.
+func (c *Client) CheckMakes(source []byte) {
+	c.T.Helper()
+	a, err := c.TryUpload(source)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	if a.StatusCode != http.StatusCreated {
+		c.T.Fatalf("a good upload: got %s %s, want 201", a.Status, a.Body)
+	}
+	m, err := c.CheckSet(a, source)
+	if err == nil {
+		err = c.Delete(m.ID)
+	}
+	if err != nil {
+		c.T.Fatal(err)
+	}
+}

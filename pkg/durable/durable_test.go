@@ -1,0 +1,50 @@
+package durable_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/durable"
+)
+
+func TestWriteReplacesAndLeavesNothingBeside(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "job.json")
+	for _, want := range []string{"one", "two, longer"} {
+		if err := durable.Write(path, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != want {
+			t.Fatalf("read %q, %v; want %q", got, err, want)
+		}
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) != 1 {
+		t.Errorf("folder holds %v, %v; want one file", names, err)
+	}
+}
+
+func TestWriteIntoAMissingFolderFails(t *testing.T) {
+	if err := durable.Write(filepath.Join(t.TempDir(), "no", "x"), nil); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestRenameMovesFolders(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, ".staging", "a"), filepath.Join(dir, "a")
+	if err := os.MkdirAll(from, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(to); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(from); !os.IsNotExist(err) {
+		t.Errorf("the old name is still there: %v", err)
+	}
+}

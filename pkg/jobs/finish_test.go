@@ -1,0 +1,75 @@
+package jobs_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+)
+
+// brokenOutbox fails while its error is set.
+type brokenOutbox struct {
+	mu    sync.Mutex
+	err   error
+	calls []string
+}
+
+func (o *brokenOutbox) Put(j job.Job) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.calls = append(o.calls, "put "+string(j.Status))
+	}
+	return o.err
+}
+
+func (o *brokenOutbox) Release(string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.calls = append(o.calls, "release")
+}
+
+func TestJobWhoseEndCannotBeRecordedIsSettledLater(t *testing.T) {
+	dir := t.TempDir()
+	out := &brokenOutbox{err: errors.New("the disk is full")}
+	h := newHouse(t, dir, nil, func(c *jobs.Config) { c.Outbox = out })
+	s, err := h.try(gif, job.Webhook{URL: "https://receiver.example.com"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := s.Ticket.Wait(t.Context())
+	if j.Status != job.Completed {
+		t.Fatalf("the client is told of %+v; want it completed", j)
+	}
+	h.stop()
+	record := func(state string) bool {
+		_, err := os.Stat(filepath.Join(dir, "queue", state, j.ID+".json"))
+		return err == nil
+	}
+	if !record("running") || record("done") || h.spooled(t) != 1 {
+		t.Error("an end without its webhook is recorded, or the source is deleted")
+	}
+	if err := h.Settle(); err == nil {
+		t.Error("it settles while the disk is full")
+	}
+
+	out.mu.Lock()
+	out.err = nil
+	out.mu.Unlock()
+	for range 2 { // the second time there is nothing to do
+		if err := h.Settle(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if record("running") || !record("done") || h.spooled(t) != 0 {
+		t.Error("when there is space again, the end is not recorded, or the source is still there")
+	}
+	if want := []string{"put completed", "release"}; !slices.Equal(out.calls, want) {
+		t.Errorf("the outbox saw %v, want %v", out.calls, want)
+	}
+}

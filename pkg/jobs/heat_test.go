@@ -1,0 +1,81 @@
+package jobs_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+	"github.com/optimizerd/optimizerd/pkg/thermal"
+)
+
+func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
+	root := t.TempDir()
+	zone := filepath.Join(root, "sys/class/thermal/thermal_zone0")
+	if err := os.MkdirAll(zone, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	heat := func(temperature string) {
+		t.Helper()
+		for name, content := range map[string]string{"type": "cpu-thermal", "temp": temperature} {
+			if err := os.WriteFile(filepath.Join(zone, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	heat("90000")
+	governor := thermal.New(root, zaptest.NewLogger(t))
+
+	var running, most atomic.Int64
+	h := newHouse(t, t.TempDir(), func(context.Context, int64) error {
+		most.Store(max(most.Load(), running.Add(1)))
+		defer running.Add(-1)
+		return nil
+	}, func(d *jobs.Config) { d.Throttle = governor })
+	picture := 0
+	work := func(n int) {
+		t.Helper()
+		var all []jobs.Submission
+		for range n {
+			picture++
+			all = append(all, h.submit(t, fmt.Sprint(gif, picture)))
+		}
+		for _, s := range all {
+			if j := s.Ticket.Wait(t.Context()); j.Status != job.Completed {
+				t.Fatalf("a job is %s: %v", j.Status, j.Error)
+			}
+		}
+	}
+
+	for round := range 3 {
+		work(4)
+		if most.Load() != 1 {
+			t.Fatalf("round %d: %d pictures at a time while it is hot", round, most.Load())
+		}
+
+		heat("50000")
+		for range 6 {
+			governor.Update()
+		}
+		var both sync.WaitGroup
+		both.Add(2)
+		h.engine.before = func(context.Context, int64) error { both.Done(); both.Wait(); return nil }
+		work(2) // which ends only if both renderers work
+
+		h.engine.before = func(context.Context, int64) error {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			return nil
+		}
+		heat("85000")
+		governor.Update() // while both renderers wait for work
+	}
+	work(1)
+}

@@ -1,0 +1,89 @@
+package jobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+)
+
+// resolve finds the source that a job names and takes it into the spool. A job
+// whose set exists already ends with that.
+func (s *Service) resolve(ctx context.Context, lease Lease) (advanced bool, err error) {
+	j := lease.Job()
+	var published bool
+	if id, ok := job.ImageInput(j.Input); ok {
+		published, err = s.resolveImage(lease, id)
+	} else {
+		published, err = s.resolveURL(ctx, lease, j.Input)
+	}
+	if err != nil || published {
+		return false, err
+	}
+	if err := lease.Advance(); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+func (s *Service) resolveURL(ctx context.Context, lease Lease, url string) (published bool, err error) {
+	upload, err := s.config.Fetcher.Fetch(ctx, url)
+	if isTemporary(err) && s.config.Spool.CheckSpace(0) == nil {
+		return false, permanent{err} // there is space, but not for this image
+	}
+	if err != nil {
+		return false, err
+	}
+	defer upload.Discard()
+	s.log.Debug("source received", zap.String("source", upload.Digest()), zap.String("job_id", lease.Job().ID))
+	published, err = s.setSource(lease, sourceOf(upload), upload.SHA256, upload.Keep)
+	lease.AddTimings(upload.Timings)
+	return published, err
+}
+
+// resolveImage takes the original of a published set.
+func (s *Service) resolveImage(lease Lease, id string) (published bool, err error) {
+	path, m, err := s.config.Sets.Original(id)
+	if err != nil {
+		return false, err
+	}
+	var digest [sha256.Size]byte
+	if _, err := hex.Decode(digest[:], []byte(m.Source.SHA256)); err != nil {
+		return false, fmt.Errorf("digest of original: %w", err)
+	}
+	source := job.Source{SHA256: m.Source.SHA256, Filename: m.Source.Filename, Bytes: m.Source.Bytes}
+	return s.setSource(lease, source, digest, func() error { return s.config.Spool.Link(path, source.SHA256) })
+}
+
+// setSource gives a job its source, which keep takes into the spool unless the
+// job's set exists already.
+func (s *Service) setSource(lease Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (published bool, err error) {
+	j := lease.Job()
+	id := j.Recipe.ID(digest)
+	s.sources.retain(source.SHA256)
+	defer func() {
+		if err != nil {
+			s.sources.release(source.SHA256)
+		}
+	}()
+	if published = s.config.Sets.Has(id); !published {
+		if err := s.config.Quarantine.Check(source.SHA256); err != nil {
+			return false, err
+		}
+		if err := keep(); err != nil {
+			return false, err
+		}
+		s.log.Debug("source stored", zap.String("source", source.SHA256), zap.String("job_id", j.ID))
+	}
+	if err := lease.SetSource(source, id); err != nil {
+		return false, err
+	}
+	if t, ok := s.config.Queue.Ticket(j.ID); ok {
+		s.claims.index(imageKey(id), t)
+	}
+	return published, nil
+}

@@ -1,0 +1,90 @@
+// Package jobs is the life of a job, with a file for each step: admit.go,
+// submit.go, resolve.go, work.go, finish.go. Equal work is done once, however
+// many clients ask for it at the same time.
+//
+// The package knows neither HTTP nor what is inside an engine. What it stores
+// and queues, it does through the interfaces in ports.go, so that a folder can
+// be replaced by an object store, and this machine by several.
+package jobs
+
+import (
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/spool"
+)
+
+// Config holds the parts and settings of a Service.
+type Config struct {
+	Queue      Queue
+	Sets       Sets
+	Renderer   *render.Renderer
+	Spool      *spool.Spool
+	Fetcher    Fetcher
+	Quarantine Quarantine
+	Outbox     Outbox          // nil if no job has webhooks
+	Ladder     ladder.Config   // of new jobs; a job keeps the recipe that it was accepted with
+	Writes     []ladder.Format // what the engine can write
+	Stopping   <-chan struct{} // closed when no more work is taken; may be nil
+	Throttle   Throttle        // reduces rendering while the machine is hot; may be nil
+	Ended      func(job.Job)   // called with every job that ended here; may be nil
+	Log        *zap.Logger
+}
+
+// Service takes jobs and does them. Its methods may be called from several
+// goroutines.
+type Service struct {
+	config  Config
+	log     *zap.Logger
+	recipe  ladder.Recipe // of uploads
+	claims  *claims
+	sources *sources
+
+	mu        sync.Mutex
+	unsettled []ending // jobs whose end is not recorded yet
+}
+
+// New takes over the jobs that the queue recovered, and deletes from the spool
+// what none of them needs.
+func New(c Config) (*Service, error) {
+	if c.Ended == nil {
+		c.Ended = func(job.Job) {}
+	}
+	if c.Outbox == nil {
+		c.Outbox = noOutbox{}
+	}
+	s := &Service{
+		config: c, log: c.Log, recipe: c.Ladder.Recipe(), claims: newClaims(),
+		sources: &sources{spool: c.Spool, log: c.Log, users: make(map[string]int)},
+	}
+	for _, j := range c.Queue.Active() {
+		t, ok := c.Queue.Ticket(j.ID)
+		if !ok {
+			continue
+		}
+		if j.Input != "" {
+			s.claims.index(j.Key(), t)
+		}
+		if j.Resolved() {
+			s.claims.index(imageKey(j.ImageID), t)
+			s.sources.retain(j.Source.SHA256)
+		}
+	}
+	return s, c.Spool.Sweep(s.sources.needed)
+}
+
+// Get returns a job, ended or not, or the fault NotFound.
+func (s *Service) Get(id string) (job.Job, error) { return s.config.Queue.Get(id) }
+
+// Ticket returns a hold on a job that has not ended; ok is false once it has.
+func (s *Service) Ticket(id string) (t Ticket, ok bool) { return s.config.Queue.Ticket(id) }
+
+// noOutbox stands in where no job has webhooks.
+type noOutbox struct{}
+
+func (noOutbox) Put(job.Job) error { return nil }
+func (noOutbox) Release(string)    {}

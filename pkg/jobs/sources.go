@@ -1,0 +1,48 @@
+package jobs
+
+import (
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/spool"
+)
+
+// sources counts the jobs that need a file of the spool; the last one that
+// releases it deletes it.
+type sources struct {
+	spool *spool.Spool
+	log   *zap.Logger
+
+	mu    sync.Mutex
+	users map[string]int // by digest
+}
+
+// retain keeps a source in the spool, where it is or is about to be, until
+// release.
+func (s *sources) retain(digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[digest]++
+}
+
+func (s *sources) needed(digest string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.users[digest] > 0
+}
+
+// release deletes a source that no other job needs.
+func (s *sources) release(digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users[digest]--; s.users[digest] > 0 {
+		return
+	}
+	delete(s.users, digest)
+	if err := s.spool.Remove(digest); err != nil {
+		s.log.Error("cannot delete source, it stays until the next start", zap.Error(err))
+		return
+	}
+	s.log.Debug("source deleted", zap.String("source", digest))
+}

@@ -1,0 +1,165 @@
+package jobs
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/spool"
+)
+
+// Submission is what became of an upload: a set that was there already, or a
+// job.
+type Submission struct {
+	Manifest *manifest.Manifest
+	Ticket   Ticket
+	Joined   bool // the job is that of an equal upload by another client
+}
+
+// Submit turns the received upload into a job; the zero webhook is none. When it
+// returns a ticket, the job is durable, or held in memory until Announce if the
+// upload is and there is no webhook.
+func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
+	s, upload := a.s, a.upload
+	id := s.recipe.ID(upload.SHA256)
+	s.log.Debug("source received", zap.String("source", upload.Digest()))
+	key := imageKey(id)
+	defer s.claims.lock(key)()
+	if t := s.inFlightJob(key, webhook); t != nil {
+		if joined, err := s.join(t, webhook); joined || err != nil {
+			return Submission{Ticket: t, Joined: true}, err
+		}
+	}
+	if m, err := s.config.Sets.Get(id); err == nil {
+		s.config.Sets.KeepOriginal(id, upload.Path())
+		return Submission{Manifest: &m}, nil
+	}
+	if err := s.config.Quarantine.Check(upload.Digest()); err != nil {
+		return Submission{}, err
+	}
+	source := sourceOf(upload)
+	s.sources.retain(source.SHA256)
+	t, err := a.put(job.Job{Source: source, Recipe: s.recipe, ImageID: id, Webhooks: webhookList(webhook), Timings: upload.Timings})
+	if err != nil {
+		s.sources.release(source.SHA256)
+		return Submission{}, err
+	}
+	s.claims.index(key, t)
+	return Submission{Ticket: t}, nil
+}
+
+// put makes the upload and its job durable, or holds both in memory.
+func (a *Admission) put(j job.Job) (Ticket, error) {
+	log := a.s.log.With(zap.String("source", a.upload.Digest()))
+	if a.upload.InMemory() && !j.Promised() {
+		a.upload.Hold()
+		log.Debug("source held in memory")
+		return a.place.Hold(job.New(j, time.Now())), nil
+	}
+	if err := a.upload.Keep(); err != nil {
+		return nil, err
+	}
+	log.Debug("source stored")
+	return a.place.Put(job.New(j, time.Now()))
+}
+
+// Announce makes a job durable and has its end recorded, since its client learns
+// its id, and returns the job. One that has ended already will not be recorded:
+// its id must not be given out.
+func (s *Service) Announce(t Ticket) (job.Job, error) {
+	if err := s.persist(t); err != nil {
+		return job.Job{}, err
+	}
+	return t.Announce(), nil
+}
+
+// persist makes a job durable that is held in memory, its source first.
+func (s *Service) persist(t Ticket) error {
+	if t.Recorded() {
+		return nil
+	}
+	j := t.Job()
+	s.sources.retain(j.Source.SHA256) // the job may end meanwhile
+	defer s.sources.release(j.Source.SHA256)
+	if err := s.config.Spool.Persist(j.Source.SHA256); err != nil {
+		if t.Job().Status.Ended() {
+			return nil
+		}
+		return err
+	}
+	return t.Record()
+}
+
+// Request takes a job that names its source: its Input, Options, Metadata and
+// webhook. While an equal one is in flight, it returns that one, which then has
+// the webhooks of both. When it returns a ticket, the job is durable.
+func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
+	if err := s.running(); err != nil {
+		return nil, err
+	}
+	recipe, err := j.Options.Recipe(s.config.Ladder, s.config.Writes)
+	if err != nil {
+		return nil, err
+	}
+	j.Recipe = recipe
+	if id, ok := job.ImageInput(j.Input); ok {
+		if _, _, err := s.config.Sets.Original(id); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.config.Spool.CheckSpace(0); err != nil {
+		return nil, err
+	}
+	defer s.claims.lock(j.Key())()
+	if t := s.inFlightJob(j.Key(), webhook); t != nil && !t.Job().Status.Ended() {
+		if joined, err := s.join(t, webhook); joined || err != nil {
+			return t, err
+		}
+	}
+	place, err := s.config.Queue.Reserve()
+	if err != nil {
+		return nil, err
+	}
+	defer place.Release()
+	j.Webhooks = webhookList(webhook)
+	t, err := place.Put(job.New(j, time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	s.claims.index(j.Key(), t)
+	return t, nil
+}
+
+// inFlightJob returns the job to join, or nil. One that has just ended is as good
+// as another for a client that waits, but it delivers no more webhooks.
+func (s *Service) inFlightJob(key string, webhook job.Webhook) Ticket {
+	t := s.claims.ticket(key)
+	if t == nil || webhook.URL != "" && t.Job().Status.Ended() {
+		return nil
+	}
+	return t
+}
+
+// join adds a webhook to a job; ok is false if the job has just ended.
+func (s *Service) join(t Ticket, webhook job.Webhook) (ok bool, err error) {
+	if webhook.URL == "" {
+		return true, nil
+	}
+	if err := s.persist(t); err != nil {
+		return true, err
+	}
+	return t.AddWebhook(webhook)
+}
+
+func sourceOf(upload *spool.Upload) job.Source {
+	return job.Source{SHA256: upload.Digest(), Filename: upload.Filename, Bytes: upload.Bytes}
+}
+
+func webhookList(w job.Webhook) []job.Webhook {
+	if w.URL == "" {
+		return nil
+	}
+	return []job.Webhook{w}
+}

@@ -1,0 +1,208 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
+	"github.com/optimizerd/optimizerd/pkg/timestamp"
+)
+
+// Run works with this many workers for each stage until the queue is closed and
+// the jobs in progress have ended. If giveUp ends first, these go back to the
+// queue.
+func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
+	fetching, stop := context.WithCancel(giveUp)
+	defer stop()
+	go func() {
+		select {
+		case <-s.config.Stopping:
+			stop()
+		case <-fetching.Done():
+		}
+	}()
+	var group errgroup.Group
+	for range resolvers {
+		group.Go(func() error { return s.work(fetching, s.lease(fetching, Resolve), s.resolve) })
+	}
+	for i := range renderers {
+		lease := s.lease(giveUp, Render)
+		switch {
+		case s.config.Throttle == nil:
+		case i == 0:
+			lease = s.leaseWithRest(giveUp, fetching)
+		default:
+			lease = s.leaseWhileCool(giveUp, fetching)
+		}
+		group.Go(func() error { return s.work(giveUp, lease, s.render) })
+	}
+	return group.Wait()
+}
+
+// leaseFunc waits for the next job of a stage.
+type leaseFunc func() (Lease, error)
+
+func (s *Service) lease(ctx context.Context, stage Stage) leaseFunc {
+	return func() (Lease, error) { return s.config.Queue.Lease(ctx, stage) }
+}
+
+// leaseWhileCool waits for the next job to render, and takes none while the
+// machine is too hot. If the daemon stops while it is, this worker ends: the one
+// that is not held back does the rest.
+func (s *Service) leaseWhileCool(giveUp, running context.Context) leaseFunc {
+	return func() (Lease, error) {
+		for {
+			if err := s.config.Throttle.Wait(running); err != nil {
+				return nil, ErrQueueClosed
+			}
+			cool, cancel := context.WithCancel(s.config.Throttle.Cool())
+			stop := context.AfterFunc(giveUp, cancel)
+			lease, err := s.config.Queue.Lease(cool, Render)
+			hot := errors.Is(err, context.Canceled) && giveUp.Err() == nil
+			stop()
+			cancel()
+			if !hot {
+				return lease, err
+			}
+		}
+	}
+}
+
+// leaseWithRest waits for the next job to render, for the one worker that goes
+// on while the machine is too hot. Since it may be the only worker, it then rests
+// between two images for as long as the first of them took.
+func (s *Service) leaseWithRest(giveUp, running context.Context) leaseFunc {
+	var began time.Time
+	return func() (Lease, error) {
+		if !began.IsZero() && s.config.Throttle.Cool().Err() != nil {
+			sleep(running, time.Since(began))
+		}
+		lease, err := s.config.Queue.Lease(giveUp, Render)
+		began = time.Now()
+		return lease, err
+	}
+}
+
+// stageFunc does one stage of a job. advanced reports that the job waits for the
+// next stage and is no longer the worker's; otherwise it has ended.
+type stageFunc func(context.Context, Lease) (advanced bool, err error)
+
+// pauseTime is how long a worker pauses when the disk is full or no codec starts.
+const pauseTime = 2 * time.Second
+
+func (s *Service) work(giveUp context.Context, next leaseFunc, do stageFunc) error {
+	for {
+		lease, err := next()
+		switch {
+		case errors.Is(err, ErrQueueClosed), err != nil && giveUp.Err() != nil:
+			return nil //nolint:nilerr // stopping is no failure
+		case err != nil:
+			s.log.Error("cannot lease a job", zap.Error(err))
+			sleep(giveUp, pauseTime)
+			continue
+		}
+		if pause := s.do(giveUp, lease, do); pause {
+			sleep(giveUp, pauseTime)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// do works on one stage of a job, to its end or back into the queue; pause
+// reports that the latter was the machine's fault.
+func (s *Service) do(giveUp context.Context, lease Lease, do stageFunc) (pause bool) {
+	err := s.config.Spool.CheckSpace(0) // temporary, and nobody is asked for anything until then
+	if err == nil {
+		advanced, stageErr := do(giveUp, lease)
+		if advanced {
+			return false
+		}
+		err = stageErr
+	}
+	j := lease.Job()
+	log := s.log.With(zap.String("job_id", j.ID), zap.String("image_id", j.ImageID))
+	switch {
+	case err != nil && giveUp.Err() != nil:
+		log.Info("job returned to the queue")
+		s.logRecordError(log, lease.Return())
+		return false
+	case isTemporary(err) && lease.Announced():
+		log.Warn("job requeued after a temporary failure", zap.Error(err))
+		s.logRecordError(log, lease.Return())
+		return true
+	case err != nil:
+		log.Warn("job failed", zap.Error(err))
+	}
+	s.logRecordError(log, s.finish(lease, err))
+	return false
+}
+
+// logRecordError logs an error that no client can be given: the step is done
+// again after the next start.
+func (s *Service) logRecordError(log *zap.Logger, err error) {
+	if err != nil {
+		log.Error("cannot update job record", zap.Error(err))
+	}
+}
+
+// isTemporary reports whether err is the machine's fault and not the image's: a
+// full disk, or a codec that does not start.
+func isTemporary(err error) bool {
+	var down *codec.Unavailable
+	var end permanent
+	if errors.As(err, &end) {
+		return false
+	}
+	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &down)
+}
+
+// permanent is an error of the machine that ends a job all the same.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// render makes the set of a job whose source is in the spool. Jobs for the same
+// image wait for each other: the second finds the set of the first.
+func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err error) {
+	j := lease.Job()
+	defer s.claims.lock(renderKey(j.ImageID))()
+	src, err := s.config.Spool.Source(j.Source.SHA256)
+	if err != nil && !s.config.Sets.Has(j.ImageID) { // else published just before a power cut, and the source is not needed
+		return false, fmt.Errorf("open source: %w", err)
+	}
+	defer src.Close()
+	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted
+		return false, err
+	}
+	_, took, err := s.config.Renderer.Render(ctx, src, j)
+	lease.AddTimings(took)
+	if fault.CodeOf(err) == fault.ProcessingFailed {
+		s.addToQuarantine(j.Source, err)
+	}
+	return false, err
+}
+
+// addToQuarantine keeps an image that crashed the codec from doing so again.
+func (s *Service) addToQuarantine(source job.Source, cause error) {
+	err := s.config.Quarantine.Add(quarantine.Entry{
+		SHA256: source.SHA256, Filename: source.Filename, Bytes: source.Bytes,
+		Reason: cause.Error(), At: timestamp.At(time.Now()),
+	})
+	if err != nil {
+		s.log.Error("cannot quarantine image", zap.Error(err))
+	}
+}

@@ -1,0 +1,155 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
+)
+
+const (
+	// maxFiles is more descriptors than a socket, a source and Go's own take.
+	maxFiles = 64
+
+	// addressSlack is how much address space, in bytes, a process may map beyond
+	// the memory that it may take: what Go reserves, libraries and thread stacks.
+	// It bounds page tables, which no other limit counts: 8 GiB are 16 MiB of
+	// them.
+	addressSlack = 8 << 30
+
+	// moreThreads is how many threads a process may add to those that its user
+	// has, where no control group says less.
+	moreThreads = 1024
+
+	// reservedThreads is how many of its control group's tasks a process leaves
+	// to others, so that it cannot keep its parent from starting a thread.
+	reservedThreads = 64
+
+	// fewestThreads is how many threads a process may add in any case.
+	fewestThreads = 32
+)
+
+func limit(resource int, value uint64) error {
+	if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
+		return fmt.Errorf("sandbox: limit resource %d: %w", resource, err)
+	}
+	return nil
+}
+
+// limitMemory bounds memory that is private and writable. Unlike RLIMIT_AS,
+// RLIMIT_DATA does not count the address space that Go only reserves; unlike a
+// watch on the resident size, it refuses the allocation itself, however fast
+// they come. It works where the memory cgroup is off.
+func limitMemory(more int64) (int64, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, fmt.Errorf("sandbox: %w", err)
+	}
+	data, err := statusField(status, "VmData")
+	if err != nil {
+		return 0, err
+	}
+	size, err := statusField(status, "VmSize")
+	if err != nil {
+		return 0, err
+	}
+	total := data<<10 + more
+	return total, errors.Join(limit(unix.RLIMIT_DATA, uint64(total)), limit(unix.RLIMIT_AS, uint64(size<<10+more+addressSlack)))
+}
+
+// statusField is the first number of a line of /proc/PID/status.
+func statusField(status []byte, name string) (n int64, err error) {
+	_, line, _ := bytes.Cut(status, []byte("\n"+name+":"))
+	if _, err := fmt.Fscan(bytes.NewReader(line), &n); err != nil {
+		return 0, fmt.Errorf("sandbox: no %s in /proc/PID/status: %w", name, err)
+	}
+	return n, nil
+}
+
+// limitThreads bounds the threads of the process's user, so that this process
+// cannot use up the tasks of the control group that it shares with its parent.
+// The kernel does not count those of root.
+func limitThreads() error {
+	now, err := userThreads(int64(os.Getuid()))
+	if err != nil {
+		return fmt.Errorf("sandbox: count threads: %w", err)
+	}
+	most := now + moreThreads
+	if group := groupTasks(); group > 0 {
+		most = min(most, max(group-reservedThreads, now+fewestThreads))
+	}
+	return limit(unix.RLIMIT_NPROC, uint64(most))
+}
+
+// userThreads counts the threads of all processes of a user.
+func userThreads(uid int64) (threads int64, err error) {
+	files, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			return 0, err
+		}
+		owner, err := statusField(status, "Uid")
+		if err != nil || owner != uid {
+			continue
+		}
+		if n, err := statusField(status, "Threads"); err == nil {
+			threads += n
+		}
+	}
+	return threads, nil
+}
+
+// groupTasks is how many tasks the process's control group may have, 0 if that
+// is not limited or cannot be known.
+func groupTasks() int64 {
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(groups)) {
+		// ID:CONTROLLERS:PATH, without controllers in version 2.
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) != 3 || fields[1] != "" && fields[1] != "pids" {
+			continue
+		}
+		most, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", fields[1], fields[2], "pids.max"))
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(most)), 10, 64); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// dieFirst has the kernel end this process before its parent when memory runs
+// out. Where that is not allowed, the limits are all there is.
+func dieFirst() { _ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) }
+
+// dropCapabilities takes from every thread what a process of root's may do
+// beyond others.
+func dropCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	_, _, errno := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0)
+	if errno != 0 {
+		return fmt.Errorf("sandbox: drop capabilities: %w", errno)
+	}
+	return nil
+}
