@@ -9,9 +9,9 @@ import (
 // more has its block, if any, left out.
 const maxChunks = 10000
 
-// pngOrientation looks for the chunk eXIf, which stands before the pixels or
-// behind them.
-func pngOrientation(r io.ReaderAt) int {
+// inspectPNG looks for the chunk eXIf, which stands before the pixels or behind
+// them, and for cICP, which may say that the image is HDR.
+func inspectPNG(r io.ReaderAt, info *Info) error {
 	at := int64(8)
 	head := make([]byte, 8)
 	for range maxChunks {
@@ -21,13 +21,18 @@ func pngOrientation(r io.ReaderAt) int {
 		size := int64(binary.BigEndian.Uint32(head))
 		switch string(head[4:]) {
 		case "eXIf":
-			return blockOrientation(r, at+8, size)
+			info.Orientation = blockOrientation(r, at+8, size)
+		case "cICP":
+			b := make([]byte, 2)
+			if _, err := r.ReadAt(b, at+8); err == nil && hdrTransfers[uint16(b[1])] != "" {
+				return &Unsupported{"HDR (" + hdrTransfers[uint16(b[1])] + ")"}
+			}
 		case "IEND":
-			return 1
+			return nil
 		}
 		at += 8 + size + 4 // and a checksum
 	}
-	return 1
+	return nil
 }
 
 // webpOrientation looks for the chunk EXIF.

@@ -73,9 +73,11 @@ func Inspect(r io.ReaderAt, size int64, format string) (Info, error) {
 	case JPEG:
 		err = inspectJPEG(io.NewSectionReader(r, 0, size), &info)
 	case PNG:
-		info.Orientation = pngOrientation(r)
+		err = inspectPNG(r, &info)
 	case WebP:
 		info.Orientation = webpOrientation(r)
+	case HEIC, AVIF:
+		err = inspectHEIF(r, size)
 	case TIFF:
 		err = inspectTIFF(r, size, &info)
 	}
