@@ -114,7 +114,7 @@ bench: deps build ## Compare with bimg, sharp and nginx (ROUNDS=5 PHOTOS=… PAR
 measure: deps build ## Measure the running service: memory, and time beside the engine's
 	@scripts/measure
 
-load: deps build ## Queue 10,000 jobs, measure, and check that each is done and told once
+load: deps build ## Queue 10,000 jobs, measure, and check that each ends with one webhook
 	@scripts/load
 
 chaos: deps build ## The long form of the tests that break things (about half an hour)

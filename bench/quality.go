@@ -23,7 +23,7 @@ type qualityRow struct {
 	Photos     map[string]ratioTo // the same, photo by photo
 }
 
-// ratioTo compares files with other files of the same pictures.
+// ratioTo compares files with other files of the same images.
 type ratioTo struct {
 	Bytes    float64
 	Distance map[string]float64
@@ -179,8 +179,8 @@ type metric struct {
 func plain(score float64) float64 { return score }
 
 // metrics are what this system's libjxl-devtools have: since Debian 13 that is
-// SSIMULACRA 2, which gives 100 for the same picture. Of Butteraugli it is the
-// norm over the whole picture, which is printed last; the largest distance,
+// SSIMULACRA 2, which gives 100 for the same image. Of Butteraugli it is the
+// norm over the whole image, which is printed last; the largest distance,
 // before it, is that of one spot.
 func metrics() []metric {
 	butteraugli := metric{"Butteraugli (3-norm)", "butteraugli_main", plain}
@@ -255,7 +255,7 @@ func (b *bench) whole(ctx context.Context, p photo) (string, error) {
 	return path, vips(ctx, "icc_transform", upright, path, "srgb", "--embedded", "--intent", "relative", "--depth", "8")
 }
 
-// size is a picture's, as the file holds it.
+// size is an image's, as the file holds it.
 func size(ctx context.Context, path string) (width, height int, err error) {
 	for field, to := range map[string]*int{"width": &width, "height": &height} {
 		out, err := output(ctx, "vipsheader", "-f", field, path)

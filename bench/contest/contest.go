@@ -21,7 +21,7 @@ type Hello struct {
 type Variant struct {
 	Name    string        `json:"name"`
 	Format  ladder.Format `json:"format"`
-	Width   int           `json:"width"` // of the upright picture; its height follows
+	Width   int           `json:"width"` // of the upright image; its height follows
 	Quality int           `json:"quality"`
 	Effort  int           `json:"effort"`
 }

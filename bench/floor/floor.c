@@ -11,7 +11,7 @@ floor_start(void)
 	return 0;
 }
 
-/* The width that the upright picture has. */
+/* The width that the upright image has. */
 int
 floor_width(const char *path, int *width)
 {
@@ -53,9 +53,9 @@ floor_decode(const char *path, int shrink)
 	return result;
 }
 
-/* The picture at a width, upright, in memory. By its profile only where it has
+/* The image at a width, upright, in memory. By its profile only where it has
  * one: without, vips_thumbnail would still shift the colors. libvips' savers
- * keep what the picture carries, so it carries nothing.
+ * keep what the image carries, so it carries nothing.
  */
 int
 floor_pixels(const char *path, int width, VipsImage **out)

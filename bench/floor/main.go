@@ -73,7 +73,7 @@ func render(r contest.Request) (*contest.Parts, error) {
 }
 
 // decoderShrink is the largest factor by which libjpeg can shrink while it
-// decodes that leaves the picture at least as wide as the top rung.
+// decodes that leaves the image at least as wide as the top rung.
 func decoderShrink(path *C.char, top int) (int, error) {
 	var width C.int
 	if C.floor_width(path, &width) != 0 {

@@ -1,4 +1,4 @@
-// Command optimizerd-codec is the process in which pictures are decoded and
+// Command optimizerd-codec is the process in which images are decoded and
 // encoded, and nothing else happens. optimizerd starts it; it is of no use by
 // itself.
 package main

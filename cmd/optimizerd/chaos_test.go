@@ -109,8 +109,8 @@ func TestABusyCodecProcessDiesWithItsDaemon(t *testing.T) {
 	c.kill(s.Cmd)
 }
 
-// chaos is a data folder on which daemons are killed, and what clients were
-// told by them.
+// chaos is a data folder on which daemons are killed, with the answers that
+// clients got from them.
 type chaos struct {
 	t     *testing.T
 	dir   string
@@ -122,14 +122,14 @@ type chaos struct {
 	mu     sync.Mutex
 	counts map[string]int
 	sets   map[string]promise // by the digest of the source
-	fresh  []string           // digests in sets that were told since the last start
+	fresh  []string           // digests in sets that were reported since the last start
 	jobs   map[string]upload  // announced, and not seen at their end
 
 	whole        map[string]bool // sets whose every file was held against the manifest
 	slowestChild time.Duration
 }
 
-// promise is a set of which somebody was told.
+// promise is a set that somebody was promised.
 type promise struct {
 	id   string
 	body []byte // the manifest as it was answered; nil if the answer was cut off
@@ -414,8 +414,8 @@ func (c *chaos) settle() {
 	for digest := range c.sets {
 		c.keptWord(s, digest)
 	}
-	// Uploads that were accepted, and of which a kill kept everybody from being
-	// told, are done too.
+	// Uploads that were accepted, but whose answer was lost by a kill, are done
+	// too.
 	await(c.t, "every accepted upload is done", func() bool {
 		return len(c.names("queue/pending"))+len(c.names("queue/running")) == 0
 	})

@@ -36,7 +36,7 @@ func TestManyQueuedJobsAreDoneAndToldOnceEach(t *testing.T) {
 	l := newLoad(t)
 	s, empty := l.serve()
 	l.post(s, 0) // so that what a daemon loads once does not count as the jobs'
-	l.told(1)
+	l.delivered(1)
 	before := l.resident(s)
 	slow := l.admit(s, 1, n/2)
 	fast := l.admit(s, 8, n-n/2)
@@ -50,11 +50,11 @@ func TestManyQueuedJobsAreDoneAndToldOnceEach(t *testing.T) {
 	recovered := l.resident(s)
 	began := time.Now()
 	close(l.gate)
-	l.told(1 + n/2)
+	l.delivered(1 + n/2)
 	l.stop(s) // in the middle of the work
 	middle := len(l.records("queue/pending"))
 	s, _ = l.serve()
-	l.told(1 + n)
+	l.delivered(1 + n)
 	took := time.Since(began)
 	l.stop(s)
 	lost, twice := l.check()
@@ -70,10 +70,10 @@ func TestManyQueuedJobsAreDoneAndToldOnceEach(t *testing.T) {
 	figure(t, "resident memory: before, growth", "%.1f MB, %.1f MB", float64(before)/1e6, float64(growth)/1e6)
 	figure(t, "from exec to ready: nothing queued, all queued", "%v, %v", rounded(empty), rounded(full))
 	figure(t, "resident memory after that start", "%.1f MB", float64(recovered)/1e6)
-	figure(t, "until all were told, with another restart", "%v", rounded(took))
+	figure(t, "until all webhooks are delivered, with another restart", "%v", rounded(took))
 	figure(t, "  … at which so many were pending", "%d", middle)
 	figure(t, "requests to the origin", "%d", l.fetches.Load())
-	figure(t, "jobs lost, told twice", "%d, %d", lost, twice)
+	figure(t, "jobs lost, delivered twice", "%d, %d", lost, twice)
 	if n == shortLoad {
 		return // of a few nothing is claimed
 	}
@@ -185,9 +185,9 @@ func (l *load) admit(s *server, clients, n int) []time.Duration {
 	return waits
 }
 
-// told waits until so many jobs were told of. The limit only keeps a failure
-// from hanging.
-func (l *load) told(n int) {
+// delivered waits until webhooks have reported n jobs. The limit only keeps a
+// failure from hanging.
+func (l *load) delivered(n int) {
 	l.t.Helper()
 	late := time.After(5*time.Minute + time.Duration(n)*100*time.Millisecond)
 	for {
@@ -200,7 +200,7 @@ func (l *load) told(n int) {
 		select {
 		case <-l.news:
 		case <-late:
-			l.t.Fatalf("%d jobs were told of, want %d", got, n)
+			l.t.Fatalf("%d jobs were reported, want %d", got, n)
 		}
 	}
 }
@@ -272,7 +272,7 @@ func (l *load) check() (lost, twice int) {
 		}
 	}
 	if lost > 0 || twice > 0 || len(l.times) != len(l.jobs) {
-		l.t.Errorf("of %d jobs %d are lost and %d were told twice; %d webhooks came", len(l.jobs), lost, twice, len(l.times))
+		l.t.Errorf("of %d jobs %d are lost and %d were delivered twice; %d webhooks came", len(l.jobs), lost, twice, len(l.times))
 	}
 	return lost, twice
 }

@@ -60,10 +60,10 @@ func pngBomb(t *testing.T, width, height int) []byte {
 	return append(b, pngChunk("IEND", nil)...)
 }
 
-func pngHeader(width, height int, depth, colour, interlace byte) []byte {
+func pngHeader(width, height int, depth, color, interlace byte) []byte {
 	h := binary.BigEndian.AppendUint32(nil, uint32(width))
 	h = binary.BigEndian.AppendUint32(h, uint32(height))
-	return append(h, depth, colour, 0, 0, interlace)
+	return append(h, depth, color, 0, 0, interlace)
 }
 
 func pngChunk(name string, data []byte) []byte {

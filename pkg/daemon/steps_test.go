@@ -70,7 +70,7 @@ var (
 		{inWork, "-queue/pending/JOB +queue/running/JOB", inWork},
 	}
 	byUpload = slices.Concat([]step{
-		{"source received", "+spool/PART", ""}, // nobody was told
+		{"source received", "+spool/PART", ""}, // nobody got an answer
 		{"source stored", "-spool/PART +spool/SOURCE", ""},
 	}, accepted)
 	byURL = slices.Concat(accepted, []step{

@@ -134,7 +134,7 @@ func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
 	tunnelIs := func(status, detail string) func() bool {
 		return func() bool {
 			var r readiness
-			a := s.Get("/readyz")
+			a := s.Get("/readyz", daemontest.Bearer(s.Config))
 			return json.Unmarshal(a.Body, &r) == nil && r.Parts["tunnel"].Status == status && strings.Contains(r.Parts["tunnel"].Detail, detail)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -52,7 +53,7 @@ func Gather(ctx context.Context, o Options) Facts {
 	f.Settings.Config = &c
 	f.Codec = probeCodec(ctx, c.CodecConfig())
 	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
-	f.Port = probePort(ctx, c.HTTP.Listen)
+	f.Port = probePort(ctx, c.HTTP.Listen, c.TokenStrings())
 	if c.Tunnel.Mode == tunnel.Embedded {
 		info, err := os.Stat(c.Tunnel.TokenFile) // missing if systemd provides the token
 		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
@@ -183,14 +184,14 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 
 // probePort listens on the address for a moment, or queries the daemon that
 // holds it.
-func probePort(ctx context.Context, address string) Port {
+func probePort(ctx context.Context, address string, tokens []string) Port {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
 		_ = listener.Close() // nothing was accepted
 		return Port{}
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && answers(ctx, address) {
-		return queryDaemon(ctx, address)
+		return queryDaemon(ctx, address, tokens)
 	}
 	return Port{Problem: err}
 }
@@ -201,16 +202,17 @@ const queryTimeout = 3 * time.Second
 // answers reports whether an optimizerd is alive at the address.
 func answers(ctx context.Context, address string) bool {
 	var health struct{ Status string }
-	return get(ctx, address, "/healthz", &health) == nil && health.Status == "ok"
+	return get(ctx, address, "/healthz", nil, &health) == nil && health.Status == "ok"
 }
 
-// queryDaemon asks a running daemon for its readiness.
-func queryDaemon(ctx context.Context, address string) Port {
+// queryDaemon asks a running daemon for its readiness. It shows details only to
+// whoever has one of its tokens.
+func queryDaemon(ctx context.Context, address string, tokens []string) Port {
 	p := Port{Running: true}
 	var ready struct {
 		Parts map[string]struct{ Status, Detail string }
 	}
-	if err := get(ctx, address, "/readyz", &ready); err != nil {
+	if err := get(ctx, address, "/readyz", tokens, &ready); err != nil {
 		p.NotReady = []string{err.Error()}
 		return p
 	}
@@ -219,7 +221,7 @@ func queryDaemon(ctx context.Context, address string) Port {
 		case name == "tunnel":
 			p.Tunnel = TunnelState{Down: part.Status == "not_ready", Detail: part.Detail}
 		case part.Status == "not_ready":
-			p.NotReady = append(p.NotReady, name+": "+part.Detail)
+			p.NotReady = append(p.NotReady, strings.TrimSuffix(name+": "+part.Detail, ": "))
 		}
 	}
 	slices.Sort(p.NotReady)
@@ -229,7 +231,7 @@ func queryDaemon(ctx context.Context, address string) Port {
 // maxAnswer limits the size of a response, in bytes.
 const maxAnswer = 64 << 10
 
-func get(ctx context.Context, address, path string, v any) error {
+func get(ctx context.Context, address, path string, tokens []string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	host, port, err := net.SplitHostPort(address)
@@ -242,6 +244,9 @@ func get(ctx context.Context, address, path string, v any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+path, nil)
 	if err != nil {
 		return err
+	}
+	if len(tokens) > 0 {
+		r.Header.Set("Authorization", "Bearer "+tokens[0])
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without a proxy from the environment
 	answer, err := client.Do(r)

@@ -44,7 +44,7 @@ func TestJobWhoseEndCannotBeRecordedIsSettledLater(t *testing.T) {
 	}
 	j := s.Ticket.Wait(t.Context())
 	if j.Status != job.Completed {
-		t.Fatalf("the client is told of %+v; want it completed", j)
+		t.Fatalf("the client sees %+v; want it completed", j)
 	}
 	h.stop()
 	record := func(state string) bool {

@@ -110,7 +110,7 @@ func (l *lease) Announced() bool {
 	return l.e.announced
 }
 
-// SetSource says which picture the job was found to be of.
+// SetSource records the source that was found for the job.
 func (l *lease) SetSource(source job.Source, imageID string) error {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()

@@ -322,8 +322,8 @@ func (t *ticket) Announce() job.Job {
 // but space in its record and in the outbox.
 const maxWebhooks = 16
 
-// AddWebhook adds a receiver that is told of the job's end, durably; ok is false
-// when the job has ended already.
+// AddWebhook durably adds a webhook that reports the job's end; ok is false when
+// the job has ended already.
 func (t *ticket) AddWebhook(webhook job.Webhook) (ok bool, err error) {
 	q, e := t.q, t.e
 	e.record.Lock()

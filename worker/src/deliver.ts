@@ -144,9 +144,14 @@ async function find(
   if (failure === null || failure.permanent) {
     throw new Problem(404, "not_stored", "The image does not exist in this size, format or quality.");
   }
-  throw new Problem(503, "optimizer_unavailable", "The image cannot be made in this size, format or quality now; try again later.", {
-    "Retry-After": String(failure.retryAfter ?? 30),
-  });
+  throw new Problem(
+    503,
+    "optimizer_unavailable",
+    "The image cannot be made in this size, format or quality now; try again later.",
+    {
+      "Retry-After": String(failure.retryAfter ?? 30),
+    },
+  );
 }
 
 /** Reads from KV or, before the entry has propagated, from the state. */
@@ -183,13 +188,20 @@ function larger({ id, formats }: ImageEntry, asked: VariantRequest, width: numbe
 }
 
 /** Requests the variant from the daemon. Null means success. */
-async function make(request: Request, env: Env, ctx: ExecutionContext, wanted: StoredVariant): Promise<OptimizerError | null> {
-  if (!env.ON_DEMAND || env.DELETE_AFTER_PULL) return new OptimizerError(0, "not_found", "Variants on demand are disabled.");
+async function make(
+  request: Request,
+  env: Env,
+  ctx: ExecutionContext,
+  wanted: StoredVariant,
+): Promise<OptimizerError | null> {
+  if (!env.ON_DEMAND || env.DELETE_AFTER_PULL)
+    return new OptimizerError(0, "not_found", "Variants on demand are disabled.");
   // KV may show a deleted image for up to a minute.
   if ((await readImage(env, wanted.id))?.status !== "done")
     return new OptimizerError(0, "not_found", "The image was deleted.");
   const { success } = await env.ORDERS.limit({ key: request.headers.get("CF-Connecting-IP") ?? "" });
-  if (!success) return new OptimizerError(429, "too_many_orders", "Too many new variants requested from one address.", 60);
+  if (!success)
+    return new OptimizerError(429, "too_many_orders", "Too many new variants requested from one address.", 60);
   const made = requestVariant(env, wanted).then(
     () => null,
     (error: unknown) =>

@@ -26,8 +26,7 @@ export const entryKey = (id: string) => `image:${id}`;
  */
 export function validateManifest(manifest: Manifest): string | null {
   const { id, variants } = manifest;
-  if (variants.length === 0 || variants.length > maxFiles)
-    return `${variants.length} files, want 1 to ${maxFiles}`;
+  if (variants.length === 0 || variants.length > maxFiles) return `${variants.length} files, want 1 to ${maxFiles}`;
   const keys = new Set<string>();
   for (const { key, format, width } of variants) {
     const parsed = parseKey(key);

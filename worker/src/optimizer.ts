@@ -77,18 +77,13 @@ async function refusal(response: Response): Promise<OptimizerError> {
   // A response sent before the request body was read may be truncated.
   const body = parseJSON((await readText(response, maxJSON).catch(() => null)) ?? "");
   if (status === 401 || status === 403 || (status >= 300 && status < 400)) {
-    return new OptimizerError(
-      403,
-      "optimizer_refused",
-      "The optimizer refuses this Worker; check its tokens.",
-    );
+    return new OptimizerError(403, "optimizer_refused", "The optimizer refuses this Worker; check its tokens.");
   }
   if (typeof body === "object" && body !== null && "code" in body && typeof body.code === "string") {
     const detail = "detail" in body && typeof body.detail === "string" ? body.detail : "";
     return new OptimizerError(status, body.code, detail, retryAfter);
   }
-  if (status === 413)
-    return new OptimizerError(status, "too_large", "The image is too large for the optimizer.");
+  if (status === 413) return new OptimizerError(status, "too_large", "The image is too large for the optimizer.");
   return new OptimizerError(status, "optimizer_unavailable", "The response is not from the optimizer.", retryAfter);
 }
 

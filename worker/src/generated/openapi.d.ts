@@ -9,7 +9,7 @@ export interface components {
             status: number;
             detail: string;
             /** @enum {string} */
-            code: "invalid_request" | "digest_mismatch" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "upload_timeout" | "too_large" | "unsupported_format" | "range_not_satisfiable" | "precondition_failed" | "corrupt_image" | "too_many_pixels" | "too_many_frames" | "processing_failed" | "invalid_options" | "queue_full" | "shutting_down" | "insufficient_storage" | "internal";
+            code: "invalid_request" | "digest_mismatch" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "upload_timeout" | "too_large" | "unsupported_format" | "unsupported_encoding" | "misdirected_request" | "range_not_satisfiable" | "precondition_failed" | "corrupt_image" | "too_many_pixels" | "too_many_frames" | "processing_failed" | "invalid_options" | "queue_full" | "shutting_down" | "insufficient_storage" | "internal";
             request_id: string;
         };
         Time: string;

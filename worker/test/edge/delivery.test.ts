@@ -140,7 +140,9 @@ test("a quality that is not stored is ordered once, checked and stored", async (
 test("the daemon keeps no copy of what was ordered, only of the image", async () => {
   const list = async () =>
     (await (
-      await env.OPTIMIZER?.fetch("http://x/v1/images?limit=100", { headers: { Authorization: "Bearer a-token-of-the-tests-alone" } })
+      await env.OPTIMIZER?.fetch("http://x/v1/images?limit=100", {
+        headers: { Authorization: "Bearer a-token-of-the-tests-alone" },
+      })
     )?.json()) as { items: { id: string }[] };
   const before = await list();
   expect((await get("w=480&f=jpeg&q=low")).status).toBe(200);
