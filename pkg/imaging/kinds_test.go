@@ -187,3 +187,27 @@ func writeJPEG(t *testing.T, b *bytes.Buffer, colors [4]color.NRGBA) {
 		t.Fatal(err)
 	}
 }
+
+func TestDamagedPNGs(t *testing.T) {
+	whole := quartersPNG(t)
+	at := bytes.Index(whole, []byte("IDAT"))
+	badData := bytes.Clone(whole)
+	badData[at+4+int(binary.BigEndian.Uint32(whole[at-4:]))] ^= 1 // of its checksum
+	badText := []byte(pngChunk("tEXt", "a\x00b"))
+	badText[len(badText)-1] ^= 1
+	for name, b := range map[string][]byte{
+		"without its end":           whole[:len(whole)-12],
+		"with half of its end":      whole[:len(whole)-6],
+		"with a text that is wrong": afterHeader(whole, string(badText)),
+		"with a gamma":              afterHeader(whole, pngChunk("gAMA", "\x00\x01\x86\xa0")),
+	} {
+		c, _, err := tryRender(t, file(t, "a.png", b), recipe(defaultFormats, tiffSide), generous)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		wantQuarters(t, c, "40.jpg", fourColors, 14)
+	}
+	wantFault(t, file(t, "b.png", badData), generous, fault.CorruptImage)
+	wantFault(t, file(t, "c.png", whole[:at+20]), generous, fault.CorruptImage)
+}
