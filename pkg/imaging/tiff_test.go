@@ -107,10 +107,15 @@ func (f tiffFile) bytes() []byte {
 		return values
 	}
 	entries := []entry{
-		{256, false, all(tiffSide, 1)}, {257, false, all(tiffSide, 1)},
-		{258, true, all(f.bits, samples)}, {259, true, all(max(1, f.compression), 1)},
-		{262, true, all(f.photometric, 1)}, {273, false, offsets}, {277, true, all(samples, 1)},
-		{278, false, all(tiffSide, 1)}, {279, false, lengths},
+		{256, false, all(tiffSide, 1)},
+		{257, false, all(tiffSide, 1)},
+		{258, true, all(f.bits, samples)},
+		{259, true, all(max(1, f.compression), 1)},
+		{262, true, all(f.photometric, 1)},
+		{273, false, offsets},
+		{277, true, all(samples, 1)},
+		{278, false, all(tiffSide, 1)},
+		{279, false, lengths},
 		{284, true, all(map[bool]int{false: 1, true: 2}[f.separate], 1)},
 	}
 	if f.palette != nil {
