@@ -18,7 +18,7 @@ const module = "github.com/optimizerd/optimizerd/"
 // above it.
 var layers = []string{
 	"github.com/optimizerd/optimizerd",
-	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/durable", "pkg/signedurl", "pkg/egress", "pkg/access", "pkg/thermal", "pkg/thumbhash",
+	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/durable", "pkg/signedurl", "pkg/egress", "pkg/access", "pkg/thermal", "pkg/thumbhash", "pkg/imagefile", "pkg/gifanim",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
 	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/quarantine", "pkg/publish", "pkg/render", "pkg/jobs", "pkg/queue", "pkg/notify",
 	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/bench", "pkg/doctor", "pkg/daemon", "pkg/daemon/daemontest",

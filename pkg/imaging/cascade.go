@@ -32,7 +32,7 @@ type rung struct {
 }
 
 // newCascade takes ownership of the top rung's image.
-func newCascade(top *vipsImage, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
+func newCascade(top *vipsImage, animated bool, sizes []ladder.Rung, variants []ladder.Variant) *cascade {
 	c := &cascade{alpha: top.alpha()}
 	for i, size := range sizes {
 		r := &rung{size: size}
@@ -51,6 +51,9 @@ func newCascade(top *vipsImage, sizes []ladder.Rung, variants []ladder.Variant) 
 		c.rungs = append(c.rungs, r)
 	}
 	c.smallest().uses.Add(1) // for summarize
+	if animated {
+		c.smallest().uses.Add(1) // for animationMode
+	}
 	return c
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h> /* required by jpeglib.h */
 #include <stdlib.h>
 
+#include <jerror.h>
 #include <jpeglib.h>
 #include <webp/encode.h>
 
@@ -105,45 +106,95 @@ set_scans(j_compress_ptr info, int effort)
 	}
 }
 
+/* A destination that grows. libjpeg's own keeps its buffer to itself until the
+ * end, so that after an error nobody knows which one to free.
+ */
+typedef struct {
+	struct jpeg_destination_mgr manager;
+	guchar *file;
+	size_t size; /* allocated */
+} Memory;
+
+static void
+memory_init(j_compress_ptr info)
+{
+}
+
+/* libjpeg has filled the buffer. */
+static boolean
+memory_grow(j_compress_ptr info)
+{
+	Memory *memory = (Memory *) info->dest;
+	size_t size = MAX(1 << 16, 2 * memory->size);
+	guchar *larger = g_try_realloc(memory->file, size);
+
+	if (!larger)
+		ERREXIT1(info, JERR_OUT_OF_MEMORY, 0);
+	memory->file = larger;
+	memory->manager.next_output_byte = larger + memory->size;
+	memory->manager.free_in_buffer = size - memory->size;
+	memory->size = size;
+
+	return TRUE;
+}
+
+static void
+memory_term(j_compress_ptr info)
+{
+}
+
+static void
+write_jpeg(j_compress_ptr info, VipsImage *in, int quality, int effort, gboolean subsample)
+{
+	info->image_width = in->Xsize;
+	info->image_height = in->Ysize;
+	info->input_components = in->Bands;
+	info->in_color_space = in->Bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
+	jpeg_set_defaults(info);
+	jpeg_set_quality(info, quality, TRUE);
+	if (!subsample)
+		info->comp_info[0].h_samp_factor = info->comp_info[0].v_samp_factor = 1;
+	info->write_JFIF_header = FALSE; /* it contains only a resolution of 1:1 */
+	set_scans(info, effort);
+
+	jpeg_start_compress(info, TRUE);
+	while (info->next_scanline < info->image_height) {
+		JSAMPROW row = VIPS_IMAGE_ADDR(in, 0, info->next_scanline);
+
+		jpeg_write_scanlines(info, &row, 1);
+	}
+	jpeg_finish_compress(info);
+}
+
 int
 encode_jpeg(VipsImage *in, int quality, int effort, gboolean subsample, void **buffer, size_t *length)
 {
 	struct jpeg_compress_struct info;
 	JpegErrors errors;
-	unsigned char *volatile file = NULL; /* set by libjpeg */
-	volatile unsigned long size = 0;
+	Memory *memory = g_new0(Memory, 1);
 
 	info.err = jpeg_std_error(&errors.manager);
 	errors.manager.error_exit = jpeg_failed;
 	errors.manager.output_message = jpeg_ignore_message;
 	if (setjmp(errors.failed)) {
 		jpeg_destroy_compress(&info);
-		free(file);
+		g_free(memory->file);
+		g_free(memory);
 		return -1;
 	}
 	jpeg_create_compress(&info);
-	jpeg_mem_dest(&info, (unsigned char **) &file, (unsigned long *) &size);
-	info.image_width = in->Xsize;
-	info.image_height = in->Ysize;
-	info.input_components = in->Bands;
-	info.in_color_space = in->Bands == 1 ? JCS_GRAYSCALE : JCS_RGB;
-	jpeg_set_defaults(&info);
-	jpeg_set_quality(&info, quality, TRUE);
-	if (!subsample)
-		info.comp_info[0].h_samp_factor = info.comp_info[0].v_samp_factor = 1;
-	info.write_JFIF_header = FALSE; /* it contains only a resolution of 1:1 */
-	set_scans(&info, effort);
-
-	jpeg_start_compress(&info, TRUE);
-	while (info.next_scanline < info.image_height) {
-		JSAMPROW row = VIPS_IMAGE_ADDR(in, 0, info.next_scanline);
-
-		jpeg_write_scanlines(&info, &row, 1);
-	}
-	jpeg_finish_compress(&info);
+	memory->manager = (struct jpeg_destination_mgr) {
+		.init_destination = memory_init,
+		.empty_output_buffer = memory_grow,
+		.term_destination = memory_term,
+	};
+	info.dest = &memory->manager;
+	memory_grow(&info);
+	write_jpeg(&info, in, quality, effort, subsample);
+	*length = memory->size - memory->manager.free_in_buffer;
+	*buffer = memory->file;
 	jpeg_destroy_compress(&info);
-	*buffer = file;
-	*length = size;
+	g_free(memory);
 
 	return 0;
 }

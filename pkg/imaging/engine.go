@@ -11,7 +11,7 @@
 package imaging
 
 /*
-#cgo pkg-config: vips libwebp libjpeg
+#cgo pkg-config: vips libwebp libjpeg libheif
 #cgo CFLAGS: -O3
 #cgo LDFLAGS: -lm
 #include "kernel.h"

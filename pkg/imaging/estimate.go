@@ -15,12 +15,21 @@ const fixedBytes = 16 << 20
 func estimate(h header, shrink int, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
 	top := rungBytes(h, sizes[0])
 	decoding := decoderBytes(h, shrink) + streamBytes(h) + top
-	turning := 2 * top // as stored, and upright
-	encoding := encodingBytes(sizes, encoders, threads)
+	turning := 2 * top // as stored, and upright; or with alpha, and without
+	if h.format == "gif" {
+		h.alpha = false // most need none; known when all frames are decoded
+	}
+	return max(fixedBytes+max(decoding, turning), encodingEstimate(h, sizes, encoders, threads))
+}
+
+// encodingEstimate is estimate for the time when the source is decoded, and all
+// rungs are in memory.
+func encodingEstimate(h header, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
+	encoding := encodingBytes(h, sizes, encoders, threads)
 	for _, size := range sizes {
 		encoding += rungBytes(h, size)
 	}
-	return fixedBytes + max(decoding, turning, encoding)
+	return fixedBytes + encoding
 }
 
 // rungBytes returns the size of a rung in memory: 8 bits per sample, all
@@ -70,7 +79,7 @@ func decoderBytes(h header, shrink int) int64 {
 	case "gif":
 		return area * 4 * 2 // the canvas and, for some disposal methods, the previous one
 	case "heic", "avif":
-		return area * 3 * sample * 3 // the planes, full chroma, and interleaved
+		return area * int64(max(3, h.bands)) * sample * 3 // the planes, full chroma, and interleaved
 	case "tiff":
 		return pixels(h.width, h.rowsHeld) * int64(h.bands) * sample * 2
 	default:
@@ -87,11 +96,20 @@ var encoderPixel = map[ladder.Format]int64{
 
 // encodingBytes returns the most memory that threads parallel encoders use
 // together, which is when they encode the largest files.
-func encodingBytes(sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
+func encodingBytes(h header, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
 	var files []int64
 	for _, size := range sizes {
 		for _, e := range encoders {
-			files = append(files, encoderPixel[e.Format]*pixels(size.Width, size.Height))
+			file := encoderPixel[e.Format] * pixels(size.Width, size.Height)
+			if h.frames > 1 && e.Format == ladder.WebP {
+				// libwebp's canvases, the files of the frames, and where there is
+				// alpha a copy of the rung that is not premultiplied.
+				file += 4*4*pixels(size.Width, size.Height) + rungBytes(h, size)/8
+				if h.alpha {
+					file += rungBytes(h, size)
+				}
+			}
+			files = append(files, file)
 		}
 	}
 	slices.Sort(files)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 )
 
 // All faults about images are created here, so that the texts that clients read
@@ -13,6 +14,10 @@ import (
 
 func unknownFormat() error {
 	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
+}
+
+func unsupportedKind(kind *imagefile.Unsupported, cause error) error {
+	return fault.Wrap(fault.UnsupportedFormat, cause, "%s is not supported.", kind.Kind)
 }
 
 func noDecoder(format string) error {
@@ -24,20 +29,18 @@ func noEncoder(format string) error {
 }
 
 func badHeader(format string, cause error) error {
+	if ranOutOfMemory(cause) {
+		return badPixels(format, cause)
+	}
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged: its header cannot be read.", displayName(format))
 }
 
-// badPixels returns the fault of a failed decoder. Only libvips' message tells
-// whether memory ran out.
+// badPixels returns the fault of a failed decoder.
 func badPixels(format string, cause error) error {
-	if outOfMemory(cause) {
+	if ranOutOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s image exceeded the memory limit.", displayName(format))
 	}
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged or truncated: its pixels cannot be decoded.", displayName(format))
-}
-
-func outOfMemory(cause error) bool {
-	return strings.Contains(strings.ToLower(cause.Error()), "memory")
 }
 
 func tooManyFrames(h header, limit int) error {
@@ -63,7 +66,7 @@ func readFault(cause error) error {
 }
 
 func createFault(what string, cause error) error {
-	if outOfMemory(cause) {
+	if ranOutOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Creating the %s exceeded the memory limit.", what)
 	}
 	return fault.Wrap(fault.Internal, cause, "The %s could not be created.", what)

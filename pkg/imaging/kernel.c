@@ -25,7 +25,6 @@ static const char *const accepted[] = {
 	"VipsForeignLoadJpeg",
 	"VipsForeignLoadPng",
 	"VipsForeignLoadWebp",
-	"VipsForeignLoadNsgif",
 	"VipsForeignLoadHeif",
 	"VipsForeignLoadTiff",
 };
@@ -115,10 +114,6 @@ load(VipsSource *source, const KernelOpening *opening, VipsImage **out)
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
 			"memory", TRUE, "n", opening->frames,
 			"scale", 1.0 / opening->shrink, NULL);
-	case KERNEL_GIF:
-		return vips_gifload_source(source, out,
-			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR,
-			"n", opening->frames, NULL);
 	case KERNEL_HEIF: /* without "page": the primary image */
 		return vips_heifload_source(source, out,
 			"access", VIPS_ACCESS_SEQUENTIAL, "fail_on", VIPS_FAIL_ON_ERROR, NULL);
@@ -144,7 +139,9 @@ kernel_open(int fd, const KernelOpening *opening, VipsImage **out)
 		vips_error_system(errno, "kernel", "unable to rewind");
 		return -1;
 	}
-	if (!(source = vips_source_new_from_descriptor(fd)))
+	if (!(source = opening->edit.size > 0
+					? source_edited(fd, &opening->edit)
+					: vips_source_new_from_descriptor(fd)))
 		return -1;
 	result = load(source, opening, out);
 	g_object_unref(source);
@@ -297,7 +294,7 @@ color_bands(VipsImage *in)
  * band besides its colors.
  */
 static int
-normalize_bands(VipsImage *in, VipsImage **out)
+normalize_bands(VipsImage *in, gboolean opaque, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 2);
@@ -311,7 +308,7 @@ normalize_bands(VipsImage *in, VipsImage **out)
 	}
 	if (vips_copy(in, &t[1], "interpretation", interpretation(in), NULL))
 		goto done;
-	wanted = color_bands(t[1]) + (vips_image_hasalpha(t[1]) ? 1 : 0);
+	wanted = color_bands(t[1]) + (vips_image_hasalpha(t[1]) && !opaque ? 1 : 0);
 	result = vips_extract_band(t[1], out, 0, "n", VIPS_MIN(wanted, in->Bands), NULL);
 
 done:
@@ -342,11 +339,11 @@ done:
 }
 
 static int
-colors_to_srgb(VipsImage *in, gboolean icc, VipsInterpretation space, VipsImage **out)
+colors_to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsInterpretation space, VipsImage **out)
 {
 	if (icc) {
 		if (!vips_icc_transform(in, out, "srgb",
-				"embedded", TRUE, "intent", VIPS_INTENT_RELATIVE, "depth", 8, NULL))
+				"embedded", TRUE, "intent", intent, "depth", 8, NULL))
 			return 0;
 		vips_error_clear(); /* fall back if the profile is unusable */
 	}
@@ -359,6 +356,17 @@ alpha_to_uchar(VipsImage *in, VipsImage **out)
 {
 	double most = 255;
 
+	if (in->BandFmt == VIPS_FORMAT_SHORT) {
+		/* Beside Lab, where 16 bits have no sign but are called signed. */
+		VipsImage *plain;
+		int result;
+
+		if (vips_copy(in, &plain, "format", VIPS_FORMAT_USHORT, NULL))
+			return -1;
+		result = alpha_to_uchar(plain, out);
+		g_object_unref(plain);
+		return result;
+	}
 	if (in->BandFmt == VIPS_FORMAT_USHORT)
 		most = 65535;
 	else if (in->Type == VIPS_INTERPRETATION_scRGB)
@@ -378,7 +386,7 @@ is_srgb(VipsImage *in, gboolean icc)
  * conversion.
  */
 static int
-to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
+to_srgb(VipsImage *in, gboolean icc, VipsIntent intent, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 4);
@@ -390,12 +398,12 @@ to_srgb(VipsImage *in, gboolean icc, VipsImage **out)
 		goto done;
 	}
 	if (!vips_image_hasalpha(in)) {
-		result = colors_to_srgb(in, icc,
+		result = colors_to_srgb(in, icc, intent,
 			in->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB, out);
 		goto done;
 	}
 	if (vips_extract_band(in, &t[0], 0, "n", last, NULL) ||
-		colors_to_srgb(t[0], icc, VIPS_INTERPRETATION_sRGB, &t[1]) ||
+		colors_to_srgb(t[0], icc, intent, VIPS_INTERPRETATION_sRGB, &t[1]) ||
 		vips_extract_band(in, &t[2], last, NULL) ||
 		alpha_to_uchar(t[2], &t[3]))
 		goto done;
@@ -559,7 +567,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	gboolean shaped;
 	int result = -1;
 
-	if (normalize_bands(in, &t[0]))
+	if (normalize_bands(in, top->opaque, &t[0]))
 		goto done;
 	if (t[0]->BandFmt == VIPS_FORMAT_UCHAR) {
 		pass(t[0], &t[1]);
@@ -569,7 +577,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 			goto done;
 	}
 	else {
-		if (to_srgb(t[0], icc, &t[1]))
+		if (to_srgb(t[0], icc, top->intent, &t[1]))
 			goto done;
 		icc = FALSE;
 	}
@@ -586,7 +594,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	}
 	if (shrink(t[2], top->width, top->height, &t[3]) ||
 		unpremultiply(t[3], &t[4]) ||
-		to_srgb(t[4], icc, &t[5]) ||
+		to_srgb(t[4], icc, top->intent, &t[5]) ||
 		premultiply(t[5], &t[6]))
 		goto done;
 	result = to_memory(t[6], top->height, out);
@@ -596,11 +604,21 @@ done:
 	return result;
 }
 
+/* The last step to the top rung: an alpha channel that says nothing goes. */
+int
+kernel_finish(VipsImage *rung, VipsImage **out)
+{
+	if (!vips_image_hasalpha(rung))
+		return pass(rung, out);
+	return drop_opaque_alpha(rung, out);
+}
+
 /* Decodes an opened image into the top rung. */
 int
 kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
 {
 	VipsImage *rung, *next;
+	int result;
 
 	if (decode_to_memory(in, top, &rung))
 		return -1;
@@ -615,17 +633,10 @@ kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
 			return -1;
 		rung = next;
 	}
-	if (vips_image_hasalpha(rung)) {
-		int result = drop_opaque_alpha(rung, &next);
+	result = kernel_finish(rung, out);
+	g_object_unref(rung);
 
-		g_object_unref(rung);
-		if (result)
-			return -1;
-		rung = next;
-	}
-	*out = rung;
-
-	return 0;
+	return result;
 }
 
 /* Encoding. */
@@ -694,7 +705,7 @@ save(VipsImage *in, const KernelEncoding *e, void **buffer, size_t *length)
 	case KERNEL_TO_WEBP:
 		if (vips_image_get_page_height(in) < in->Ysize)
 			return vips_webpsave_buffer(in, buffer, length, "Q", e->quality, "strip", TRUE,
-				"effort", e->effort, NULL);
+				"effort", e->effort, "lossless", e->lossless, "mixed", !e->lossless, NULL);
 		return encode_webp(in, e->quality, e->effort, buffer, length);
 	case KERNEL_TO_AVIF:
 		return save_avif(in, e, buffer, length);

@@ -2,6 +2,7 @@ package imaging
 
 /*
 #include "kernel.h"
+#include "memory.h"
 */
 import "C"
 
@@ -14,6 +15,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -24,6 +26,45 @@ func onThread(f func()) {
 	defer runtime.UnlockOSThread()
 	defer C.vips_thread_shutdown()
 	f()
+}
+
+// status is how a call of the kernel ended.
+type status int
+
+const (
+	failed      status = iota
+	outOfMemory        // an allocation was refused on the way
+)
+
+// kernelError is a call that failed.
+type kernelError struct {
+	status status
+	text   string // for the log, not for decisions
+}
+
+func (e *kernelError) Error() string { return e.text }
+
+// try runs a call of the kernel, which returns 0 or fails.
+//
+// Refused allocations are counted for the process. A codec process renders one
+// image at a time, so they are that image's; elsewhere an error may be blamed on
+// another's lack of memory.
+func try(call func() C.int) error {
+	before := C.memory_refusals()
+	if call() == 0 {
+		return nil
+	}
+	err := &kernelError{text: lastError().Error()}
+	if C.memory_refusals() != before {
+		err.status = outOfMemory
+	}
+	return err
+}
+
+// ranOutOfMemory reports whether that is why a call of the kernel failed.
+func ranOutOfMemory(err error) bool {
+	var k *kernelError
+	return errors.As(err, &k) && k.status == outOfMemory
 }
 
 // lastError returns libvips' error message, for the log. The buffer is shared
@@ -49,15 +90,30 @@ func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image)
 // alpha reports whether a rung has transparent pixels.
 func (p *vipsImage) alpha() bool { return p.image.Bands == 4 }
 
+// opening is how a file is read.
+type opening struct {
+	loader loader
+	frames int             // 1, or -1 for all of an animation
+	shrink int             // by the decoder itself, 1 for none
+	edit   *imagefile.Edit // nil for none
+}
+
 // open reads the header of a file. Only one image of a file may be open at a
 // time.
-func open(f *os.File, l loader, frames, shrink int) (*vipsImage, error) {
-	opening := C.KernelOpening{loader: l.kernel, frames: C.int(frames), shrink: C.int(shrink)}
+func open(f *os.File, o opening) (*vipsImage, error) {
+	c := C.KernelOpening{
+		loader: o.loader.kernel,
+		frames: C.int(o.frames),
+		shrink: C.int(o.shrink),
+	}
+	if o.edit != nil {
+		c.edit = editOf(o.edit)
+	}
 	p := new(vipsImage)
-	result := C.kernel_open(C.int(f.Fd()), &opening, &p.image)
+	err := try(func() C.int { return C.kernel_open(C.int(f.Fd()), &c, &p.image) })
 	runtime.KeepAlive(f) // libvips has duplicated the descriptor
-	if result != 0 {
-		return nil, lastError()
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
@@ -98,18 +154,28 @@ func (p *vipsImage) header(l loader) header {
 // it is turned upright; turned is the time that took.
 func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned time.Duration, err error) {
 	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(h.orientation)}
+	if h.opaque {
+		top.opaque = 1
+	}
 	if h.convert() {
 		top.icc = 1
+		top.intent = intents[profileIntent(h.profile)]
 		if m, ok := parseMatrixProfile(h.profile); ok {
 			top.shaped = 1
 			top.shaper = shaperOf(m)
 		}
 	}
 	rung = new(vipsImage)
-	if C.kernel_decode(p.image, &top, &rung.image) != 0 {
-		return nil, 0, lastError()
+	if err := try(func() C.int { return C.kernel_decode(p.image, &top, &rung.image) }); err != nil {
+		return nil, 0, err
 	}
 	return rung, time.Duration(top.turned) * time.Microsecond, nil
+}
+
+var intents = map[intent]C.VipsIntent{
+	perceptual: C.VIPS_INTENT_PERCEPTUAL,
+	relative:   C.VIPS_INTENT_RELATIVE,
+	saturation: C.VIPS_INTENT_SATURATION,
 }
 
 // shaperOf converts a profile to the kernel's fixed-point numbers.
@@ -131,8 +197,8 @@ func shaperOf(m matrixProfile) (s C.Shaper) {
 // shrink returns a smaller rung.
 func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
 	rung := new(vipsImage)
-	if C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) != 0 {
-		return nil, lastError()
+	if err := try(func() C.int { return C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) }); err != nil {
+		return nil, err
 	}
 	return rung, nil
 }
@@ -141,8 +207,8 @@ func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
 // alpha.
 func (p *vipsImage) rgba(width, height int) ([]byte, error) {
 	var small vipsImage
-	if C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) != 0 {
-		return nil, lastError()
+	if err := try(func() C.int { return C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) }); err != nil {
+		return nil, err
 	}
 	defer small.free()
 	pixels := unsafe.Pointer(C.vips_image_get_data(small.image))
@@ -156,8 +222,11 @@ var savers = map[ladder.Format]C.KernelSaver{
 }
 
 // encode encodes a rung.
-func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, error) {
+func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB, lossless bool) (*encoding, error) {
 	c := C.KernelEncoding{saver: savers[e.Format], quality: C.int(e.Quality), effort: C.int(e.Effort)}
+	if lossless {
+		c.lossless = 1
+	}
 	if e.Chroma != ladder.Chroma444 {
 		c.subsample = 1
 	}
@@ -165,11 +234,14 @@ func (p *vipsImage) encode(e ladder.Encoder, background ladder.RGB) (*encoding, 
 		c.background[i] = C.double(v)
 	}
 	out := new(encoding)
-	if C.kernel_encode(p.image, &c, &out.buffer, &out.length) != 0 {
-		return nil, lastError()
+	if err := try(func() C.int { return C.kernel_encode(p.image, &c, &out.buffer, &out.length) }); err != nil {
+		return nil, err
 	}
 	if e.Format == ladder.WebP {
 		out.length = C.size_t(stripWebP(out.bytes()))
+		if p.alpha() {
+			announceAlpha(out.bytes())
+		}
 	}
 	return out, nil
 }

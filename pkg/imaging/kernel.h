@@ -12,20 +12,21 @@
 #include <vips/vector.h>
 
 #include "shaper.h"
+#include "source.h"
 
 typedef enum {
 	KERNEL_JPEG,
 	KERNEL_PNG,
 	KERNEL_WEBP,
-	KERNEL_GIF,
 	KERNEL_HEIF, /* HEIC and AVIF */
 	KERNEL_TIFF,
 } KernelLoader;
 
 typedef struct {
 	KernelLoader loader;
-	int frames; /* 1, or -1 for all frames of an animation */
-	int shrink; /* integer factor by which the decoder shrinks, 1 for none */
+	int frames; /* 1, or -1 for all of an animation */
+	int shrink; /* the whole factor by which the decoder itself shrinks, 1 for none */
+	Edit edit;  /* how the file is to read; with a size of 0, as it is */
 } KernelOpening;
 
 /* What the header of an image declares, before any pixel is decoded. The image
@@ -53,8 +54,10 @@ typedef struct {
 	int width;
 	int height;      /* of one frame, in stored orientation */
 	int orientation; /* EXIF, 1 to 8 */
-	gboolean icc;    /* convert with the embedded profile */
-	gboolean shaped; /* shaper contains the profile */
+	gboolean icc;    /* convert by the embedded profile */
+	VipsIntent intent; /* one that the profile has */
+	gboolean opaque; /* drop the bands beside the colors */
+	gboolean shaped; /* which shaper says, too */
 	Shaper shaper;
 	gint64 turned;   /* out: time to turn it upright, microseconds */
 } KernelTop;
@@ -69,6 +72,7 @@ typedef struct {
 	KernelSaver saver;
 	int quality;
 	int effort;
+	gboolean lossless;    /* WebP of an animation: else mixed, frame by frame */
 	gboolean subsample;   /* JPEG and AVIF: subsample the chroma */
 	double background[3]; /* JPEG: color under transparent pixels */
 } KernelEncoding;
@@ -82,6 +86,7 @@ int kernel_open(int fd, const KernelOpening *opening, VipsImage **out);
 void kernel_header(VipsImage *image, KernelHeader *header);
 
 int kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out);
+int kernel_finish(VipsImage *rung, VipsImage **out);
 int kernel_shrink(VipsImage *in, int width, int height, VipsImage **out);
 int kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length);
 int kernel_rgba(VipsImage *in, int width, int height, VipsImage **out);

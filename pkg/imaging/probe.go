@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/optimizerd/optimizerd/pkg/gifanim"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -15,48 +17,79 @@ type header struct {
 	width       int    // pixels, as stored: before EXIF orientation
 	height      int    // of one frame
 	frames      int    // 1 for a still
+	bytes       int64  // of the file
 	orientation int    // EXIF, 1 to 8
 	bands       int
 	sampleBytes int  // per sample of one band
 	alpha       bool // there is an alpha band
 	cmyk        bool
-	progressive bool   // multi-scan JPEG
-	subsampled  bool   // JPEG with subsampled chroma
-	interlaced  bool   // interlaced PNG
-	rowsHeld    int    // TIFF: rows that the decoder holds at once
+	progressive bool // multi-scan JPEG
+	subsampled  bool // JPEG with subsampled chroma
+	interlaced  bool // interlaced PNG
+	rowsHeld    int  // TIFF: rows that the decoder holds at once
+	opaque      bool // TIFF: the bands besides the colors are not alpha
+	noEnd       bool // JPEG without an end marker
+	edit        *imagefile.Edit
+	gif         *gifanim.Animation
 	profile     []byte // ICC profile; nil for none
 }
 
 // probe reads the header of a file.
 func (e *Engine) probe(src *os.File) (loader, header, error) {
-	head := make([]byte, sniffBytes)
+	head := make([]byte, imagefile.HeadSize)
 	n, err := src.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return loader{}, header{}, readFault(err)
 	}
-	l, ok := sniff(head[:n])
+	format, ok := imagefile.Sniff(head[:n])
 	if !ok {
 		return loader{}, header{}, unknownFormat()
 	}
+	stat, err := src.Stat()
+	if err != nil {
+		return loader{}, header{}, readFault(err)
+	}
+	if format == imagefile.GIF {
+		h, err := probeGIF(src, stat.Size())
+		return loader{}, h, err
+	}
+	l := loaders[format]
 	if !knows(l.operation) {
 		return loader{}, header{}, noDecoder(l.name)
 	}
-	p, err := open(src, l, 1, 1)
+	info, err := inspect(src, stat.Size(), format)
 	if err != nil {
-		return loader{}, header{}, badHeader(l.name, err)
+		return loader{}, header{}, err
+	}
+	p, err := open(src, opening{loader: l, frames: 1, shrink: 1, edit: info.Edit})
+	if err != nil {
+		return loader{}, header{}, decoderFault(src, l, err)
 	}
 	defer p.free()
 	h := p.header(l)
+	h.bytes = stat.Size()
+	h.orientation, h.rowsHeld, h.opaque = info.Orientation, info.RowsHeld, info.Opaque
+	h.noEnd, h.edit = info.NoEnd, info.Edit
 	if !slices.Contains(e.versions.Inputs, h.format) {
 		return loader{}, header{}, noDecoder(h.format)
 	}
 	if h.frames > 1 {
 		h.orientation = 1 // viewers do not rotate animations
 	}
-	if h.format == "tiff" {
-		h.rowsHeld = tiffRowsHeld(src, h.height)
-	}
 	return l, h, nil
+}
+
+// inspect reads what a file says of itself besides what libvips is asked for.
+func inspect(src *os.File, size int64, format string) (imagefile.Info, error) {
+	info, err := imagefile.Inspect(src, size, format)
+	var unsupported *imagefile.Unsupported
+	switch {
+	case errors.As(err, &unsupported):
+		return info, unsupportedKind(unsupported, err)
+	case err != nil:
+		return info, badHeader(format, err)
+	}
+	return info, nil
 }
 
 // source returns the header as package ladder defines it.

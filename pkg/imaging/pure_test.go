@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"maps"
 	"math"
-	"os"
 	"slices"
 	"testing"
 
@@ -191,63 +190,6 @@ func TestStripWebP(t *testing.T) {
 		b := bytes.Clone(test.in)
 		if got := b[:stripWebP(b)]; !bytes.Equal(got, test.want) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
-		}
-	}
-}
-
-func TestTIFFRowsHeld(t *testing.T) {
-	photo := sample(t, "test_smart_crop.jpg") // 300 pixels high
-	dir := t.TempDir()
-	for name, args := range map[string][]string{
-		"strips": {"--compression", "lzw"},
-		"tiles":  {"--tile", "--tile-width", "64", "--tile-height", "48"},
-	} {
-		path := dir + "/" + name + ".tif"
-		vips(t, append([]string{"tiffsave", photo, path}, args...)...)
-		got := rowsHeldIn(t, path)
-		if got < 1 || got > 128 {
-			t.Errorf("%s: %d rows", name, got)
-		}
-		if name == "tiles" && got != 48 {
-			t.Errorf("tiles of 48 rows: %d", got)
-		}
-	}
-	if got := rowsHeldIn(t, file(t, "none.tif", []byte("MM\x00\x2A\x00\x00\x00\x08\x00\x00"))); got != 300 {
-		t.Errorf("a TIFF that says nothing: %d rows", got)
-	}
-	if got := rowsHeldIn(t, file(t, "bad.tif", []byte("II\x2A\x00\xFF\xFF\xFF\xFF"))); got != 300 {
-		t.Errorf("a directory beyond the end: %d rows", got)
-	}
-}
-
-func rowsHeldIn(t *testing.T, path string) int {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	return tiffRowsHeld(f, 300)
-}
-
-func TestSniff(t *testing.T) {
-	ftyp := func(brands string) []byte {
-		return append(binary.BigEndian.AppendUint32(nil, uint32(8+len(brands))), "ftyp"+brands+"\x00\x00\x00\x08meta"...)
-	}
-	for name, test := range map[string]struct {
-		head []byte
-		want string
-	}{
-		"ten bits":           {ftyp("heix\x00\x00\x00\x00mif1heix"), "heic"},
-		"brand comes second": {ftyp("MiHE\x00\x00\x00\x00heic"), "heic"},
-		"AVIF":               {ftyp("avif\x00\x00\x00\x00mif1miaf"), "avif"},
-		"film":               {ftyp("isom\x00\x00\x00\x00mp42"), ""},
-		"version is a brand": {ftyp("isomheic"), ""},
-		"zeros":              {make([]byte, 64), ""},
-	} {
-		l, ok := sniff(test.head)
-		if l.name != test.want || ok != (test.want != "") {
-			t.Errorf("%s: %q, want %q", name, l.name, test.want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -58,7 +59,12 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	if err != nil {
 		return ladder.Summary{}, err
 	}
-	return e.encodeAll(ctx, newCascade(top, rungs, plan.Variants), recipe, h.frames > 1, sink, took)
+	h.alpha = top.alpha()
+	if need := encodingEstimate(h, rungs, recipe.Encoders, cap(e.encoders)); need > limits.MaxMemory {
+		top.free()
+		return ladder.Summary{}, tooMuchMemory(h, need, limits.MaxMemory)
+	}
+	return e.encodeAll(ctx, newCascade(top, h.frames > 1, rungs, plan.Variants), recipe, h, sink, took)
 }
 
 // canEncode returns an error if libvips cannot write one of the recipe's
@@ -91,20 +97,28 @@ func wantedRungs(plan ladder.Plan) []ladder.Rung {
 
 // decode decodes a file into the top rung.
 func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took ladder.Timings) (*vipsImage, error) {
+	if h.format == imagefile.GIF {
+		return decodeGIF(h, top, took)
+	}
 	frames := 1
 	if h.frames > 1 {
 		frames = -1
 	}
 	began := time.Now()
-	p, err := open(src, l, frames, shrink)
+	if h.noEnd {
+		if err := jpegComplete(src, h.edit); err != nil {
+			return nil, badPixels(h.format, err)
+		}
+	}
+	p, err := open(src, opening{loader: l, frames: frames, shrink: shrink, edit: h.edit})
 	if err != nil {
-		return nil, badHeader(h.format, err)
+		return nil, decoderFault(src, l, err)
 	}
 	defer p.free()
 	width, height := h.upright(top.Width, top.Height)
 	rung, turned, err := p.decode(h, width, height)
 	if err != nil {
-		return nil, badPixels(h.format, err)
+		return nil, decoderFault(src, l, err)
 	}
 	took.Since(began.Add(turned), ladder.StageDecode)
 	took[ladder.StageOrient] = turned
@@ -112,21 +126,23 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 }
 
 // encodeAll encodes all rungs of a cascade and returns the summary.
-func (e *Engine) encodeAll(ctx context.Context, c *cascade, recipe ladder.Recipe, animated bool, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
+func (e *Engine) encodeAll(ctx context.Context, c *cascade, recipe ladder.Recipe, h header, sink ladder.Sink, took ladder.Timings) (ladder.Summary, error) {
 	defer c.free()
 	background := white
 	if recipe.Background != nil {
 		background = *recipe.Background
 	}
 	w := work{
-		cascade:    c,
-		encoders:   recipe.Encoders,
-		background: background,
-		animated:   animated,
-		places:     e.encoders,
-		sink:       sink,
-		took:       took,
-		omitted:    []ladder.Omission{},
+		cascade:     c,
+		encoders:    recipe.Encoders,
+		background:  background,
+		animated:    h.frames > 1,
+		ladder:      !recipe.Single(),
+		sourceBytes: h.bytes,
+		places:      e.encoders,
+		sink:        sink,
+		took:        took,
+		omitted:     []ladder.Omission{},
 	}
 	if err := w.run(ctx); err != nil {
 		return ladder.Summary{}, err

@@ -420,12 +420,17 @@ resize(VipsImage *in, int width, int height, VipsImage **out)
 	if (!in->data) {
 		/* As many as eight result rows need. */
 		r.capacity = MIN(frame_height, (int) (LANES * (double) frame_height / height) + r.down.taps + 1);
-		r.ring = g_malloc((size_t) r.capacity * VIPS_IMAGE_SIZEOF_LINE(in));
+		r.ring = g_try_malloc((size_t) r.capacity * VIPS_IMAGE_SIZEOF_LINE(in));
 	}
-	r.across = g_new0(Eight, (size_t) (in->Xsize + r.along.taps) * in->Bands + LANES);
-	r.lines = g_new(const uint8_t *, LANES * r.down.taps);
+	r.across = g_try_new0(Eight, (size_t) (in->Xsize + r.along.taps) * in->Bands + LANES);
+	r.lines = g_try_new(const uint8_t *, LANES * r.down.taps);
 
-	result = run(&r);
+	if ((!in->data && !r.ring) || !r.across || !r.lines) {
+		vips_error("resize", "out of memory");
+		result = -1;
+	}
+	else
+		result = run(&r);
 
 	g_free(r.lines);
 	g_free(r.across);

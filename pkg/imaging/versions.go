@@ -11,6 +11,7 @@ import (
 
 	"github.com/h2non/bimg"
 
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -51,10 +52,11 @@ func selfTest(test func(part string) bool) Versions {
 		}
 		return ok
 	}
-	for _, t := range []bimg.ImageType{bimg.JPEG, bimg.PNG, bimg.WEBP, bimg.GIF, bimg.HEIF, bimg.AVIF, bimg.TIFF} {
-		l := loaders[t]
-		if try("read "+l.name, func() bool { return knows(l.operation) && decodes(l.name) }) {
-			v.Inputs = append(v.Inputs, l.name)
+	for _, format := range []string{
+		imagefile.JPEG, imagefile.PNG, imagefile.WebP, imagefile.GIF, imagefile.HEIC, imagefile.AVIF, imagefile.TIFF,
+	} {
+		if try("read "+format, func() bool { return readsFormat(format) }) {
+			v.Inputs = append(v.Inputs, format)
 		}
 	}
 	for _, f := range []ladder.Format{ladder.WebP, ladder.JPEG, ladder.AVIF} {
@@ -63,6 +65,13 @@ func selfTest(test func(part string) bool) Versions {
 		}
 	}
 	return v
+}
+
+func readsFormat(format string) bool {
+	if format == imagefile.GIF {
+		return decodesGIF()
+	}
+	return knows(loaders[format].operation) && decodes(format)
 }
 
 func decodes(format string) bool {
@@ -88,7 +97,7 @@ func encodes(f ladder.Format) bool {
 		return false // the message was taken out of libvips with it
 	}
 	defer small.free()
-	file, err := small.encode(ladder.Encoder{Format: f, Quality: 50}, white)
+	file, err := small.encode(ladder.Encoder{Format: f, Quality: 50}, white, false)
 	if err != nil {
 		return false
 	}

@@ -68,3 +68,14 @@ func keepChunk(chunk []byte) bool {
 	}
 	return imageChunks[name]
 }
+
+// announceAlpha sets the flag for alpha of an animation, in place. libwebp sets
+// it only if a frame has transparent pixels, not where no frame covers the
+// canvas.
+func announceAlpha(b []byte) {
+	for _, chunk := range webpChunks(b) {
+		if string(chunk[:4]) == "VP8X" && len(chunk) > chunkHeader {
+			chunk[chunkHeader] |= webpAlpha
+		}
+	}
+}

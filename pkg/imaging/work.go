@@ -13,13 +13,16 @@ import (
 
 // work encodes one cascade with several goroutines, each on its own thread.
 type work struct {
-	cascade    *cascade
-	encoders   []ladder.Encoder // in the recipe's order
-	background ladder.RGB
-	animated   bool
-	places     chan struct{} // the engine's encoder slots, shared by all renders
-	sink       ladder.Sink
-	took       ladder.Timings // resize and encode are added at the end
+	cascade     *cascade
+	encoders    []ladder.Encoder // in the recipe's order
+	background  ladder.RGB
+	animated    bool
+	mode        animationMode // of animated WebP
+	ladder      bool          // and not a single variant
+	sourceBytes int64
+	places      chan struct{} // the engine's encoder slots, shared by all renders
+	sink        ladder.Sink
+	took        ladder.Timings // resize and encode are added at the end
 
 	delivery sync.Mutex        // serializes calls of the sink
 	omitted  []ladder.Omission // never nil: a manifest shows [] for none
@@ -147,7 +150,13 @@ func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
 		return nil, createFault("resized image", err)
 	}
 	began := time.Now()
-	file, err := p.encode(t.encoder, w.background)
+	lossless := false
+	if w.animated && t.encoder.Format == ladder.WebP {
+		if lossless, err = w.mode.decide(w.cascade.smallest(), t.encoder, w.background); err != nil {
+			return nil, createFault("animation", err)
+		}
+	}
+	file, err := p.encode(t.encoder, w.background, lossless)
 	t.took = time.Since(began)
 	if err != nil {
 		return nil, createFault(displayName(string(t.encoder.Format))+" image", err)
@@ -161,7 +170,7 @@ func (w *work) deliver(ctx context.Context, b *batch) error {
 	w.delivery.Lock()
 	defer w.delivery.Unlock()
 	defer b.free()
-	for _, f := range notSmaller(b.sizes(), w.animated, w.cascade.alpha) {
+	for _, f := range append(notSmaller(b.sizes(), w.animated, w.cascade.alpha), w.larger(b.sizes())...) {
 		w.omitted = append(w.omitted, ladder.Omission{Format: f, Width: b.rung.size.Width, Reason: ladder.NotSmaller})
 		b.files[f].free()
 		delete(b.files, f)
