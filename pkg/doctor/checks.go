@@ -14,6 +14,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -303,10 +304,7 @@ func checkSpace(f Facts) []Finding {
 	if f.Settings.Config == nil || d.Total == 0 {
 		return nil
 	}
-	floor := f.Settings.Config.Storage.MinFree
-	if floor == 0 {
-		floor = min(256<<20, d.Total/20) // as in package intake
-	}
+	floor := spool.Reserved(f.Settings.Config.Storage.MinFree, d.Total)
 	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {
 	case d.MaxFiles > 0 && d.FreeFiles == 0:
