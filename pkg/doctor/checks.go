@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
@@ -395,20 +395,13 @@ func checkClock(f Facts) []Finding {
 	}
 }
 
-// reachable reports whether other machines may reach the address.
-func reachable(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return host != "localhost" && (ip == nil || !ip.IsLoopback())
-}
-
 func checkAddress(f Facts) []Finding {
 	const check = "address"
 	c := f.Settings.Config
 	switch {
 	case c == nil:
 		return nil
-	case reachable(c.HTTP.Listen):
+	case !httpapi.LoopbackOnly(c.HTTP.Listen):
 		return one(check, OK, c.HTTP.Listen+" is reachable from other machines, unencrypted",
 			"Tokens and images can be intercepted: use it only on a trusted network, or put a tunnel or a TLS proxy in front of it.")
 	default:
@@ -418,7 +411,7 @@ func checkAddress(f Facts) []Finding {
 
 func checkAdmin(f Facts) []Finding {
 	c := f.Settings.Config
-	if c == nil || c.Admin.Listen == "" || !reachable(c.Admin.Listen) {
+	if c == nil || c.Admin.Listen == "" || httpapi.LoopbackOnly(c.Admin.Listen) {
 		return nil
 	}
 	return one("admin address", Warn, "admin.listen "+c.Admin.Listen+" is reachable from other machines, and pprof and metrics require no token",
