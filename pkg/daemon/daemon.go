@@ -18,12 +18,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -283,7 +281,7 @@ func (d *Daemon) path(name string) string { return filepath.Join(d.config.Storag
 // metrics must not keep the service down.
 func (d *Daemon) listen() (err error) {
 	if d.listener, err = net.Listen("tcp", d.config.HTTP.Listen); err != nil {
-		return fmt.Errorf("http.listen: %w", explain(err))
+		return fmt.Errorf("http.listen: %w. %s", err, httpapi.ListenAdvice(err))
 	}
 	if d.config.Tunnel.Mode == tunnel.External {
 		if d.socket, err = tunnel.Listen(d.config.Tunnel.Socket); err != nil {
@@ -294,20 +292,9 @@ func (d *Daemon) listen() (err error) {
 		return nil
 	}
 	if d.admin, err = net.Listen("tcp", d.config.Admin.Listen); err != nil {
-		d.log.Warn("metrics disabled: cannot listen on admin.listen", zap.Error(explain(err)))
+		d.log.Warn("metrics disabled: cannot listen on admin.listen", zap.Error(err), zap.String("advice", httpapi.ListenAdvice(err)))
 	}
 	return nil
-}
-
-func explain(err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another program is listening there; stop it, or choose another port", err)
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: ports below 1024 require root; choose another port", err)
-	default:
-		return err
-	}
 }
 
 // URL returns the URL of the API.

@@ -425,16 +425,7 @@ func checkPort(f Facts) []Finding {
 	case f.Settings.Config == nil:
 		return nil
 	case p.Problem != nil:
-		advice := "Choose another http.listen."
-		switch {
-		case errors.Is(p.Problem, syscall.EADDRINUSE):
-			advice = "Another program is listening there ('ss -ltnp' shows it): stop it, or choose another http.listen."
-		case errors.Is(p.Problem, fs.ErrPermission):
-			advice = "Ports below 1024 require root; choose another http.listen."
-		case errors.Is(p.Problem, syscall.EADDRNOTAVAIL):
-			advice = "No interface of this machine has this address; 'ip address' lists them."
-		}
-		return one(check, Fail, "http.listen: "+p.Problem.Error(), advice)
+		return one(check, Fail, "http.listen: "+p.Problem.Error(), httpapi.ListenAdvice(p.Problem))
 	case len(p.NotReady) > 0:
 		return one(check, Warn, "optimizerd is running, but not ready: "+strings.Join(p.NotReady, "; "), "See its log: journalctl -u optimizerd.")
 	case p.Running:
