@@ -35,7 +35,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
-	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
@@ -262,16 +261,15 @@ func (d *Daemon) dropFormats(about codec.About) error {
 	if off := unavailableFormats(about); off != "" {
 		d.log.Warn("some formats are unavailable; run 'optimizerd doctor'", zap.String("codec", off))
 	}
-	wanted := d.config.Ladder.Formats
-	missing := func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }
-	d.config.Ladder.Formats = slices.DeleteFunc(slices.Clone(wanted), missing)
-	switch len(d.config.Ladder.Formats) {
+	wanted, writable := d.config.Ladder.Formats, d.config.Ladder.Writable(about.Outputs)
+	switch len(writable) {
 	case len(wanted):
 	case 0:
-		return fmt.Errorf("ladder.formats: libvips %s on this machine can write none of %v", about.Libvips, wanted)
+		return d.config.Ladder.CheckWritable(about.Outputs)
 	default:
-		d.log.Error("some of ladder.formats are disabled", zap.Any("wanted", wanted), zap.Any("made", d.config.Ladder.Formats))
+		d.log.Error("some of ladder.formats are disabled", zap.Any("wanted", wanted), zap.Any("made", writable))
 	}
+	d.config.Ladder.Formats = writable
 	return nil
 }
 

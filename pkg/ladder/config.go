@@ -149,6 +149,20 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Writable returns the configured formats that are among outputs, those that a
+// codec can write.
+func (c Config) Writable(outputs []Format) []Format {
+	return slices.DeleteFunc(slices.Clone(c.Formats), func(f Format) bool { return !slices.Contains(outputs, f) })
+}
+
+// CheckWritable returns an error if a configured format is not among outputs.
+func (c Config) CheckWritable(outputs []Format) error {
+	if len(c.Writable(outputs)) == len(c.Formats) {
+		return nil
+	}
+	return fmt.Errorf("ladder.formats: %v is configured, but libvips on this machine writes only %v", c.Formats, outputs)
+}
+
 // Recipe returns the recipe of a valid configuration. Settings that change no
 // byte, such as the quality of an unused format, are not part of it, and so not
 // of the fingerprint.
