@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -62,8 +61,8 @@ func optimizeFiles(ctx context.Context, c config.Config, log *zap.Logger, out st
 		return err
 	}
 	defer pool.Close()
-	if about := pool.About(); slices.ContainsFunc(c.Ladder.Formats, func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }) {
-		return fmt.Errorf("ladder.formats: %v is set, but libvips %s on this machine writes %v", c.Ladder.Formats, about.Libvips, about.Outputs)
+	if err := c.Ladder.CheckWritable(pool.About().Outputs); err != nil {
+		return err
 	}
 	store, err := publish.Open(publish.Config{Dir: out}, log)
 	if err != nil {

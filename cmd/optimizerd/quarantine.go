@@ -97,15 +97,9 @@ func printQuarantine(out io.Writer, entries []quarantine.Entry) error {
 		} else {
 			bytes = humanize.IBytes(uint64(e.Bytes))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.SHA256[:shortDigest], e.At.Format("2006-01-02 15:04"), libvips, bytes, file, oneLine(reason))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.SHA256[:shortDigest], e.At.Format("2006-01-02 15:04"), libvips, bytes, file, printable(reason))
 	}
 	return w.Flush()
-}
-
-// oneLine escapes what would break the table.
-func oneLine(s string) string {
-	quoted := strconv.Quote(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
 func quarantineClearCommand(o *options) *cobra.Command {
@@ -184,7 +178,7 @@ func (o *options) completeDigest(_ *cobra.Command, args []string, typed string) 
 	var found []cobra.Completion
 	for _, e := range entries {
 		if strings.HasPrefix(e.SHA256, typed) && !slices.Contains(args, e.SHA256) {
-			found = append(found, cobra.CompletionWithDesc(e.SHA256, e.At.Format("2006-01-02 15:04")+" "+oneLine(e.Filename)))
+			found = append(found, cobra.CompletionWithDesc(e.SHA256, e.At.Format("2006-01-02 15:04")+" "+printable(e.Filename)))
 		}
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp

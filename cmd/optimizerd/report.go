@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -185,10 +186,12 @@ func (r *report) end() error {
 	return r.err
 }
 
-// printable quotes a name that could control the terminal.
-func printable(name string) string {
-	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
-		return quoted
+// printable quotes text of others that could control the terminal or break a
+// table.
+func printable(text string) string {
+	quoted := strconv.Quote(text)
+	if strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`) == text {
+		return text
 	}
-	return name
+	return quoted
 }

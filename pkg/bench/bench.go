@@ -155,12 +155,7 @@ func (b *bench) start(ctx context.Context) (codec.About, error) {
 	about := pool.About()
 	pool.Close()
 	b.idle = pool.Usage().CPU
-	for _, f := range b.Config.Ladder.Formats {
-		if !slices.Contains(about.Outputs, f) {
-			return about, fmt.Errorf("ladder.formats: %v is configured, but libvips %s on this machine writes only %v", b.Config.Ladder.Formats, about.Libvips, about.Outputs)
-		}
-	}
-	return about, nil
+	return about, b.Config.Ladder.CheckWritable(about.Outputs)
 }
 
 // probe renders each image once at a small size, so that an unreadable one

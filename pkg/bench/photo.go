@@ -9,7 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // The size of the generated image: a phone's 12 megapixels.
@@ -23,11 +23,10 @@ const (
 // edges and the spectrum of photos, plus a wave and grain. The image is always
 // the same. The file can be opened again by its name within this process.
 func Photo() (*os.File, error) {
-	fd, err := unix.MemfdCreate("image", unix.MFD_CLOEXEC)
+	file, err := spool.MemoryFile()
 	if err != nil {
 		return nil, fmt.Errorf("make test image: %w", err)
 	}
-	file := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err := jpeg.Encode(file, paint(), &jpeg.Options{Quality: 92}); err != nil {
 		return nil, fmt.Errorf("make test image: %w", errors.Join(err, file.Close()))
 	}

@@ -19,17 +19,3 @@ func Version() string {
 	}
 	return "(devel)"
 }
-
-// Dependency returns the version of a linked module, or "".
-func Dependency(path string) string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	for _, m := range info.Deps {
-		if m.Path == path {
-			return m.Version
-		}
-	}
-	return ""
-}

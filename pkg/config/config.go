@@ -234,7 +234,7 @@ func (c Config) Servable() error {
 	case len(c.Auth.Tokens) > 0:
 	case c.Tunnel.Mode != tunnel.Off:
 		errs = append(errs, fmt.Errorf("tunnel.mode: anyone on the internet can reach the API through a tunnel, and no token is set; %s", set))
-	case !loopback(c.HTTP.Listen):
+	case !httpapi.LoopbackOnly(c.HTTP.Listen):
 		errs = append(errs, fmt.Errorf("http.listen: other machines can reach %s, and no token is set; %s, or listen on 127.0.0.1", c.HTTP.Listen, set))
 	}
 	return errors.Join(errs...)
@@ -245,13 +245,6 @@ func checkAddress(key, address string) error {
 		return fmt.Errorf("%s: must be HOST:PORT (got %q)", key, address)
 	}
 	return nil
-}
-
-// loopback reports whether only this machine can reach the address.
-func loopback(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // LadderLimits returns the limits as the engine takes them.

@@ -18,12 +18,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,7 +35,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
-	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
@@ -264,16 +261,15 @@ func (d *Daemon) dropFormats(about codec.About) error {
 	if off := unavailableFormats(about); off != "" {
 		d.log.Warn("some formats are unavailable; run 'optimizerd doctor'", zap.String("codec", off))
 	}
-	wanted := d.config.Ladder.Formats
-	missing := func(f ladder.Format) bool { return !slices.Contains(about.Outputs, f) }
-	d.config.Ladder.Formats = slices.DeleteFunc(slices.Clone(wanted), missing)
-	switch len(d.config.Ladder.Formats) {
+	wanted, writable := d.config.Ladder.Formats, d.config.Ladder.Writable(about.Outputs)
+	switch len(writable) {
 	case len(wanted):
 	case 0:
-		return fmt.Errorf("ladder.formats: libvips %s on this machine can write none of %v", about.Libvips, wanted)
+		return d.config.Ladder.CheckWritable(about.Outputs)
 	default:
-		d.log.Error("some of ladder.formats are disabled", zap.Any("wanted", wanted), zap.Any("made", d.config.Ladder.Formats))
+		d.log.Error("some of ladder.formats are disabled", zap.Any("wanted", wanted), zap.Any("made", writable))
 	}
+	d.config.Ladder.Formats = writable
 	return nil
 }
 
@@ -283,7 +279,7 @@ func (d *Daemon) path(name string) string { return filepath.Join(d.config.Storag
 // metrics must not keep the service down.
 func (d *Daemon) listen() (err error) {
 	if d.listener, err = net.Listen("tcp", d.config.HTTP.Listen); err != nil {
-		return fmt.Errorf("http.listen: %w", explain(err))
+		return fmt.Errorf("http.listen: %w. %s", err, httpapi.ListenAdvice(err))
 	}
 	if d.config.Tunnel.Mode == tunnel.External {
 		if d.socket, err = tunnel.Listen(d.config.Tunnel.Socket); err != nil {
@@ -294,20 +290,9 @@ func (d *Daemon) listen() (err error) {
 		return nil
 	}
 	if d.admin, err = net.Listen("tcp", d.config.Admin.Listen); err != nil {
-		d.log.Warn("metrics disabled: cannot listen on admin.listen", zap.Error(explain(err)))
+		d.log.Warn("metrics disabled: cannot listen on admin.listen", zap.Error(err), zap.String("advice", httpapi.ListenAdvice(err)))
 	}
 	return nil
-}
-
-func explain(err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: another program is listening there; stop it, or choose another port", err)
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: ports below 1024 require root; choose another port", err)
-	default:
-		return err
-	}
 }
 
 // URL returns the URL of the API.

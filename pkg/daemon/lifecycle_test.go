@@ -126,7 +126,7 @@ func TestAPortThatIsTakenIsAClearError(t *testing.T) {
 	defer taken.Close()
 	refused := daemontest.Prepare(t, func(c *config.Config) { c.HTTP.Listen = taken.Addr().String() })
 	err = refused.Launch()
-	if err == nil || !strings.Contains(err.Error(), "http.listen") || !strings.Contains(err.Error(), "another program is listening there") {
+	if err == nil || !strings.Contains(err.Error(), "http.listen") || !strings.Contains(err.Error(), "Another program is listening there") {
 		t.Fatalf("got %v, want an error that names http.listen and another program", err)
 	}
 	for _, pid := range refused.Codecs() {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -13,7 +12,9 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -303,10 +304,7 @@ func checkSpace(f Facts) []Finding {
 	if f.Settings.Config == nil || d.Total == 0 {
 		return nil
 	}
-	floor := f.Settings.Config.Storage.MinFree
-	if floor == 0 {
-		floor = min(256<<20, d.Total/20) // as in package intake
-	}
+	floor := spool.Reserved(f.Settings.Config.Storage.MinFree, d.Total)
 	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {
 	case d.MaxFiles > 0 && d.FreeFiles == 0:
@@ -397,20 +395,13 @@ func checkClock(f Facts) []Finding {
 	}
 }
 
-// reachable reports whether other machines may reach the address.
-func reachable(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return host != "localhost" && (ip == nil || !ip.IsLoopback())
-}
-
 func checkAddress(f Facts) []Finding {
 	const check = "address"
 	c := f.Settings.Config
 	switch {
 	case c == nil:
 		return nil
-	case reachable(c.HTTP.Listen):
+	case !httpapi.LoopbackOnly(c.HTTP.Listen):
 		return one(check, OK, c.HTTP.Listen+" is reachable from other machines, unencrypted",
 			"Tokens and images can be intercepted: use it only on a trusted network, or put a tunnel or a TLS proxy in front of it.")
 	default:
@@ -420,7 +411,7 @@ func checkAddress(f Facts) []Finding {
 
 func checkAdmin(f Facts) []Finding {
 	c := f.Settings.Config
-	if c == nil || c.Admin.Listen == "" || !reachable(c.Admin.Listen) {
+	if c == nil || c.Admin.Listen == "" || httpapi.LoopbackOnly(c.Admin.Listen) {
 		return nil
 	}
 	return one("admin address", Warn, "admin.listen "+c.Admin.Listen+" is reachable from other machines, and pprof and metrics require no token",
@@ -434,16 +425,7 @@ func checkPort(f Facts) []Finding {
 	case f.Settings.Config == nil:
 		return nil
 	case p.Problem != nil:
-		advice := "Choose another http.listen."
-		switch {
-		case errors.Is(p.Problem, syscall.EADDRINUSE):
-			advice = "Another program is listening there ('ss -ltnp' shows it): stop it, or choose another http.listen."
-		case errors.Is(p.Problem, fs.ErrPermission):
-			advice = "Ports below 1024 require root; choose another http.listen."
-		case errors.Is(p.Problem, syscall.EADDRNOTAVAIL):
-			advice = "No interface of this machine has this address; 'ip address' lists them."
-		}
-		return one(check, Fail, "http.listen: "+p.Problem.Error(), advice)
+		return one(check, Fail, "http.listen: "+p.Problem.Error(), httpapi.ListenAdvice(p.Problem))
 	case len(p.NotReady) > 0:
 		return one(check, Warn, "optimizerd is running, but not ready: "+strings.Join(p.NotReady, "; "), "See its log: journalctl -u optimizerd.")
 	case p.Running:

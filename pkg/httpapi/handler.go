@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -184,19 +183,13 @@ func (a *api) log(w *response, r *http.Request, route string, took time.Duration
 	case w.status >= 400 || r.Method == http.MethodPost || r.Method == http.MethodDelete:
 		write = a.Log.Info
 	}
-	write("request", zap.String("request_id", w.requestID), zap.String("client", cut(a.client(r))), zap.String("method", cut(r.Method)), zap.String("path", cut(r.URL.Path)),
+	write("request", zap.String("request_id", w.requestID), zap.String("client", short(a.client(r))), zap.String("method", short(r.Method)), zap.String("path", short(r.URL.Path)),
 		zap.String("route", route), zap.Int("status", w.status), zap.Duration("took", took),
 		zap.Int64("bytes_in", bytesIn), zap.Int64("bytes_out", w.bytes), zap.Error(w.err))
 }
 
-// cut limits the length of client input in a log line.
-func cut(s string) string {
-	const most = 200
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+// short limits the length of client input in a log line.
+func short(s string) string { return fmt.Sprintf("%.200s", s) }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *response) WriteHeader(status int) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -46,11 +45,7 @@ func (g *hostGuard) serves(hostport string) bool {
 	if err != nil {
 		host = strings.Trim(hostport, "[]")
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
-		return true
-	}
-	host = strings.ToLower(host)
-	return host == "localhost" || slices.Contains(g.hosts, host)
+	return loopback(host) || slices.Contains(g.hosts, strings.ToLower(host))
 }
 
 // GuardHosts gives next only requests whose Host is loopback, localhost or one

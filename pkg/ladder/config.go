@@ -81,10 +81,8 @@ func DefaultConfig() Config {
 // MaxSide is the longest side, in pixels, that every output format can hold.
 const MaxSide = 16383
 
-const (
-	maxWidth    = MaxSide
-	maxVariants = 48 // limits the work of one job; a free Worker can pull 21
-)
+// maxVariants limits the work of one job; a free Worker can pull 21.
+const maxVariants = 48
 
 var hexColor = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 
@@ -95,8 +93,8 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("ladder.widths: must list at least one width"))
 	}
 	for i, w := range c.Widths {
-		if w < 1 || w > maxWidth {
-			errs = append(errs, fmt.Errorf("ladder.widths[%d]: must be from 1 to %d pixels (got %d)", i, maxWidth, w))
+		if w < 1 || w > MaxSide {
+			errs = append(errs, fmt.Errorf("ladder.widths[%d]: must be from 1 to %d pixels (got %d)", i, MaxSide, w))
 		} else if i > 0 && w <= c.Widths[i-1] {
 			errs = append(errs, fmt.Errorf("ladder.widths[%d]: must be greater than %d, the width before it (got %d)", i, c.Widths[i-1], w))
 		}
@@ -133,7 +131,7 @@ func (c Config) Validate() error {
 		key           string
 		value, lo, hi int
 	}{
-		{"ladder.max_width", c.MaxWidth, 1, maxWidth},
+		{"ladder.max_width", c.MaxWidth, 1, MaxSide},
 		{"ladder.effort.webp", c.Effort.WebP, 0, 6},
 		{"ladder.effort.jpeg", c.Effort.JPEG, 0, 1},
 		{"ladder.effort.avif", c.Effort.AVIF, 0, 8},
@@ -149,6 +147,20 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("ladder.background: must be a color like #ffffff (got %q)", c.Background))
 	}
 	return errors.Join(errs...)
+}
+
+// Writable returns the configured formats that are among outputs, those that a
+// codec can write.
+func (c Config) Writable(outputs []Format) []Format {
+	return slices.DeleteFunc(slices.Clone(c.Formats), func(f Format) bool { return !slices.Contains(outputs, f) })
+}
+
+// CheckWritable returns an error if a configured format is not among outputs.
+func (c Config) CheckWritable(outputs []Format) error {
+	if len(c.Writable(outputs)) == len(c.Formats) {
+		return nil
+	}
+	return fmt.Errorf("ladder.formats: %v is configured, but libvips on this machine writes only %v", c.Formats, outputs)
 }
 
 // Recipe returns the recipe of a valid configuration. Settings that change no

@@ -52,7 +52,7 @@ func (f Format) MaxSide() int {
 	if f == JPEG {
 		return 65500 // JPEG_MAX_DIMENSION of libjpeg
 	}
-	return 16383
+	return MaxSide
 }
 
 // Fallback returns the next less efficient format, for browsers that do not

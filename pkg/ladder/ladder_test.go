@@ -244,3 +244,18 @@ func TestARecipeIsOfOneKind(t *testing.T) {
 		t.Error("width and height give one fingerprint")
 	}
 }
+
+func TestLadderFormatsThatTheCodecCannotWrite(t *testing.T) {
+	c := ladder.DefaultConfig()
+	c.Formats = []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
+	outputs := []ladder.Format{ladder.JPEG, ladder.WebP}
+	if got := c.Writable(outputs); !slices.Equal(got, []ladder.Format{ladder.WebP, ladder.JPEG}) {
+		t.Errorf("writable are %v", got)
+	}
+	if err := c.CheckWritable(outputs); err == nil || !strings.Contains(err.Error(), "ladder.formats: [avif webp jpeg] is configured") {
+		t.Errorf("got %v", err)
+	}
+	if err := c.CheckWritable(c.Formats); err != nil {
+		t.Error(err)
+	}
+}

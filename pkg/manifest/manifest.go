@@ -150,13 +150,16 @@ func (m Manifest) withLists() Manifest {
 
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
+// ValidSHA256 reports whether s is a SHA-256 in lower-case hex.
+func ValidSHA256(s string) bool { return hexSHA256.MatchString(s) }
+
 func (m Manifest) validate() error {
 	switch {
 	case m.Version != Version:
 		return fmt.Errorf("version is %d, want %d", m.Version, Version)
 	case !ladder.ValidID(m.ID):
 		return fmt.Errorf("id is not valid")
-	case !hexSHA256.MatchString(m.Source.SHA256):
+	case !ValidSHA256(m.Source.SHA256):
 		return fmt.Errorf("source.sha256 is not a digest")
 	case m.Width < 1 || m.Height < 1:
 		return fmt.Errorf("size %d × %d is not valid", m.Width, m.Height)
@@ -173,7 +176,7 @@ func (m Manifest) validate() error {
 			return fmt.Errorf("variants[%d]: key %q does not match its set, width and format", i, v.Key)
 		case names[v.Key]:
 			return fmt.Errorf("variants[%d]: duplicate key %q", i, v.Key)
-		case !hexSHA256.MatchString(v.SHA256):
+		case !ValidSHA256(v.SHA256):
 			return fmt.Errorf("variants[%d]: sha256 is not a digest", i)
 		}
 		names[v.Key] = true

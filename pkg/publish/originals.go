@@ -19,18 +19,18 @@ import (
 // sets of one source share its bytes, and deleting the last set frees them. So
 // an original is created and deleted with its set, without an index.
 
-func (s *Store) original(id string) string { return filepath.Join(s.Originals, id) }
+func (s *Store) original(id string) string { return filepath.Join(s.config.Originals, id) }
 
 // openOriginals creates the directory, if originals are kept, and sweeps it.
 func (s *Store) openOriginals() error {
-	if s.Originals == "" {
+	if s.config.Originals == "" {
 		return nil
 	}
-	if s.KeepOriginals {
-		if err := os.MkdirAll(s.Originals, 0o750); err != nil {
+	if s.config.KeepOriginals {
+		if err := os.MkdirAll(s.config.Originals, 0o750); err != nil {
 			return err
 		}
-		if err := tryLink(s.Originals); err != nil {
+		if err := tryLink(s.config.Originals); err != nil {
 			return fmt.Errorf("storage.keep_originals: the file system of storage.dir does not support hard links: %w", err)
 		}
 	}
@@ -41,7 +41,7 @@ func (s *Store) openOriginals() error {
 // between keeping an original and publishing its set, or within a deletion. If
 // the served directory is empty without a crash, it is more likely not mounted.
 func (s *Store) sweepOriginals() error {
-	entries, err := os.ReadDir(s.Originals)
+	entries, err := os.ReadDir(s.config.Originals)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -53,7 +53,7 @@ func (s *Store) sweepOriginals() error {
 			s.log.Warn("not sweeping originals, the served directory is empty")
 			return nil
 		}
-		if _, err := os.Lstat(filepath.Join(s.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(s.config.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err := os.Remove(s.original(e.Name())); err != nil {
@@ -91,12 +91,12 @@ func (s *Store) KeepOriginal(id, path string) {
 // Failures are only logged: the set is useful without its original. s.moves
 // must be held.
 func (s *Store) linkOriginal(id, path string) {
-	if !s.KeepOriginals || path == "" {
+	if !s.config.KeepOriginals || path == "" {
 		return
 	}
 	err := os.Link(path, s.original(id))
 	if err == nil || errors.Is(err, fs.ErrExist) { // it may not be synced yet
-		err = durable.SyncDir(s.Originals)
+		err = durable.SyncDir(s.config.Originals)
 	}
 	if err != nil {
 		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
@@ -114,7 +114,7 @@ func (s *Store) Original(id string) (path string, m manifest.Manifest, err error
 	if m, err = s.Get(id); err != nil {
 		return "", m, err
 	}
-	if s.Originals == "" {
+	if s.config.Originals == "" {
 		return "", m, errNoOriginal
 	}
 	if _, err := os.Stat(s.original(id)); errors.Is(err, fs.ErrNotExist) {
@@ -130,7 +130,7 @@ var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not
 // removeOriginal deletes an original. id must be that of a published set.
 // s.moves must be held.
 func (s *Store) removeOriginal(id string) error {
-	if s.Originals == "" {
+	if s.config.Originals == "" {
 		return nil
 	}
 	if err := os.Remove(s.original(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -142,7 +142,7 @@ func (s *Store) removeOriginal(id string) error {
 // originalSize returns the size of an original. It is counted for each of its
 // sets, so deleting one of them may free less.
 func (s *Store) originalSize(id string) int64 {
-	if s.Originals == "" {
+	if s.config.Originals == "" {
 		return 0
 	}
 	info, err := os.Stat(s.original(id))

@@ -47,10 +47,10 @@ type Config struct {
 
 // Store is the served directory. It is safe for concurrent use.
 type Store struct {
-	Config
-	log   *zap.Logger
-	lock  *durable.Lock // held while the store is open, against a second process
-	cache *lru.Cache[string, manifest.Manifest]
+	config Config
+	log    *zap.Logger
+	lock   *durable.Lock // held while the store is open, against a second process
+	cache  *lru.Cache[string, manifest.Manifest]
 
 	crashed bool // the previous process did not close the store
 
@@ -67,9 +67,9 @@ func Open(config Config, log *zap.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Config: config, log: log, cache: cache, ids: make(map[string]time.Time)}
+	s := &Store{config: config, log: log, cache: cache, ids: make(map[string]time.Time)}
 	if err := s.open(); err != nil {
-		return nil, fmt.Errorf("open served folder: %w", err)
+		return nil, fmt.Errorf("open served directory: %w", err)
 	}
 	if err := s.openOriginals(); err != nil {
 		_ = s.lock.Close()
@@ -79,13 +79,13 @@ func Open(config Config, log *zap.Logger) (*Store, error) {
 }
 
 func (s *Store) open() (err error) {
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.config.Dir, 0o755); err != nil {
 		return err
 	}
-	if s.lock, err = durable.LockDir(s.Dir); err != nil {
+	if s.lock, err = durable.LockDir(s.config.Dir); err != nil {
 		return err
 	}
-	staging := filepath.Join(s.Dir, stagingDir)
+	staging := filepath.Join(s.config.Dir, stagingDir)
 	_, err = os.Lstat(staging)
 	s.crashed = err == nil
 	if err := os.RemoveAll(staging); err != nil {
@@ -94,7 +94,7 @@ func (s *Store) open() (err error) {
 	if err := os.Mkdir(staging, 0o755); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(s.Dir)
+	entries, err := os.ReadDir(s.config.Dir)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (s *Store) open() (err error) {
 		if !ladder.ValidID(e.Name()) {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(s.Dir, e.Name(), manifest.FileName))
+		info, err := os.Stat(filepath.Join(s.config.Dir, e.Name(), manifest.FileName))
 		if err != nil {
 			s.log.Warn("ignoring image set without a manifest", zap.String("image_id", e.Name()))
 			continue
@@ -115,7 +115,7 @@ func (s *Store) open() (err error) {
 // Close deletes the staging directory and unlocks the store. The store must not
 // be used afterwards.
 func (s *Store) Close() error {
-	err := os.RemoveAll(filepath.Join(s.Dir, stagingDir))
+	err := os.RemoveAll(filepath.Join(s.config.Dir, stagingDir))
 	return errors.Join(err, s.lock.Close())
 }
 
@@ -144,7 +144,7 @@ func (s *Store) Get(id string) (manifest.Manifest, error) {
 	if m, ok := s.cache.Get(id); ok {
 		return m, nil
 	}
-	b, err := os.ReadFile(filepath.Join(s.Dir, id, manifest.FileName))
+	b, err := os.ReadFile(filepath.Join(s.config.Dir, id, manifest.FileName))
 	if errors.Is(err, fs.ErrNotExist) {
 		s.dropMissing(id) // deleted by hand
 		return manifest.Manifest{}, errNoImage
@@ -171,7 +171,7 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	if !ok {
 		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no file of this name.")
 	}
-	f, err := os.Open(filepath.Join(s.Dir, id, name)) // name is from the manifest, not from the client
+	f, err := os.Open(filepath.Join(s.config.Dir, id, name)) // name is from the manifest, not from the client
 	if errors.Is(err, fs.ErrNotExist) {
 		s.dropMissing(id)
 		return nil, manifest.Variant{}, errNoImage
@@ -202,11 +202,11 @@ func (s *Store) unpublish(id string) (trash string, err error) {
 	if !s.Has(id) {
 		return "", nil
 	}
-	trash, err = os.MkdirTemp(filepath.Join(s.Dir, stagingDir), "trash-")
+	trash, err = os.MkdirTemp(filepath.Join(s.config.Dir, stagingDir), "trash-")
 	if err != nil {
 		return "", err
 	}
-	err = durable.Rename(filepath.Join(s.Dir, id), filepath.Join(trash, id))
+	err = durable.Rename(filepath.Join(s.config.Dir, id), filepath.Join(trash, id))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return trash, err
 	}

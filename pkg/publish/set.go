@@ -38,7 +38,7 @@ func (set *Set) SetOriginal(path string) { set.original = path }
 
 // Begin creates a staged set.
 func (s *Store) Begin(id string) (*Set, error) {
-	dir, err := os.MkdirTemp(filepath.Join(s.Dir, stagingDir), id+"-")
+	dir, err := os.MkdirTemp(filepath.Join(s.config.Dir, stagingDir), id+"-")
 	if err != nil {
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
@@ -133,7 +133,7 @@ func (set *Set) Commit(m manifest.Manifest) error {
 		return nil
 	}
 	// An unknown directory there has lost its manifest and is not a set.
-	place := filepath.Join(s.Dir, set.id)
+	place := filepath.Join(s.config.Dir, set.id)
 	if err := os.RemoveAll(place); err != nil {
 		return fmt.Errorf("publish %s: %w", set.id, err)
 	}

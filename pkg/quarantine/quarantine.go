@@ -8,7 +8,7 @@
 // list and clear the directory while a daemon is running, which sees the change
 // at its next upload.
 //
-// The package does not judge failures: package optimize decides what is added.
+// The package does not judge failures: package jobs decides what is added.
 package quarantine
 
 import (
@@ -17,11 +17,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
@@ -66,9 +66,7 @@ func Open(dir, libvips string) (*Store, error) {
 	return &Store{durable.OpenFolder(dir, format), libvips}, nil
 }
 
-var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
-var format = durable.Format[Entry]{ValidID: hexSHA256.MatchString, Encode: encode, Decode: decode}
+var format = durable.Format[Entry]{ValidID: manifest.ValidSHA256, Encode: encode, Decode: decode}
 
 // Counts reports whether the image of this entry is refused.
 func (s *Store) Counts(e Entry) bool { return e.Unreadable == "" && e.Libvips == s.libvips }
@@ -138,7 +136,7 @@ func (s *Store) Clear(sha256s ...string) (n int, err error) {
 		}
 	}
 	for _, sha256 := range sha256s {
-		if !hexSHA256.MatchString(sha256) {
+		if !manifest.ValidSHA256(sha256) {
 			return 0, fmt.Errorf("clear quarantine: %.80q is not a SHA-256 in lower-case hex", sha256)
 		}
 	}
@@ -177,7 +175,7 @@ func decode(sha256 string, b []byte) (Entry, error) {
 
 func (e Entry) validate(sha256 string) error {
 	switch {
-	case !hexSHA256.MatchString(e.SHA256):
+	case !manifest.ValidSHA256(e.SHA256):
 		return fmt.Errorf("sha256: %.80q is not a SHA-256 in lower-case hex", e.SHA256)
 	case e.SHA256 != sha256:
 		return fmt.Errorf("sha256: entry belongs to %s", e.SHA256)

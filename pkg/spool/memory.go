@@ -66,12 +66,12 @@ func (m *memory) remove(digest string) error {
 	return h.file.Close()
 }
 
-// newMemoryFile creates a file in memory, of which a crash leaves nothing. This
+// MemoryFile creates a file in memory, of which a crash leaves nothing. This
 // process can open it again by its name.
-func newMemoryFile() (*os.File, error) {
-	fd, err := unix.MemfdCreate("upload", unix.MFD_CLOEXEC)
+func MemoryFile() (*os.File, error) {
+	fd, err := unix.MemfdCreate("source", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("create memory file: %w", err)
 	}
 	return os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd)), nil
 }
@@ -82,7 +82,7 @@ func (s *Spool) ReceiveInMemory(body io.Reader, filename string) (*Upload, error
 	if s.config.Memory == 0 {
 		return s.Receive(body, filename)
 	}
-	file, err := newMemoryFile()
+	file, err := MemoryFile()
 	if err != nil { // fall back to the disk
 		return s.Receive(body, filename)
 	}

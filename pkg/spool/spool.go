@@ -73,6 +73,15 @@ func (s *Spool) sweep(keep func(name string) bool) error {
 	return nil
 }
 
+// Reserved returns how many bytes must stay free on a disk of this size, given
+// Config.MinFree.
+func Reserved(minFree, diskSize int64) int64 {
+	if minFree == 0 {
+		return min(256<<20, diskSize/20)
+	}
+	return minFree
+}
+
 // CheckSpace returns a fault if need more bytes (0 for one more small file)
 // would leave less than the reserved free space.
 func (s *Spool) CheckSpace(need int64) error {
@@ -81,10 +90,7 @@ func (s *Spool) CheckSpace(need int64) error {
 		return fmt.Errorf("check free space: %w", err)
 	}
 	free, total := int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
-	floor := s.config.MinFree
-	if floor == 0 {
-		floor = min(256<<20, total/20)
-	}
+	floor := Reserved(s.config.MinFree, total)
 	if free-max(0, need) < floor {
 		return fault.New(fault.InsufficientStorage, "Not enough disk space: %s free, %s reserved.",
 			humanize.IBytes(uint64(max(0, free))), humanize.IBytes(uint64(floor)))
