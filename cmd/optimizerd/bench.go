@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/term"
 
-	"github.com/optimizerd/optimizerd/pkg/bench"
+	"github.com/optimizerd/optimizerd/pkg/tune"
 )
 
 func benchCommand(o *options) *cobra.Command {
@@ -49,24 +49,24 @@ the daemon first; otherwise its work is measured too.`,
 	return c
 }
 
-func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r bench.Report, err error) {
+func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r tune.Report, err error) {
 	c, log, err := o.loadWithLog(cmd)
 	if err != nil {
 		return r, err
 	}
-	var files []bench.File
+	var files []tune.File
 	for _, arg := range args {
-		files = append(files, bench.File{Name: arg, Path: arg})
+		files = append(files, tune.File{Name: arg, Path: arg})
 	}
 	if len(files) == 0 {
-		photo, err := bench.Photo()
+		photo, err := tune.Photo()
 		if err != nil {
 			return r, err
 		}
 		defer func() { err = errors.Join(err, photo.Close()) }()
-		files = append(files, bench.File{Name: "a generated image", Path: photo.Name()})
+		files = append(files, tune.File{Name: "a generated image", Path: photo.Name()})
 	}
-	options := bench.Options{Config: c, Images: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
+	options := tune.Options{Config: c, Images: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
 			progressbar.OptionSetDescription("measuring"), progressbar.OptionClearOnFinish())
@@ -75,5 +75,5 @@ func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r bench.Re
 			_ = bar.Set(done) // drawing is optional
 		}
 	}
-	return bench.Run(cmd.Context(), options)
+	return tune.Run(cmd.Context(), options)
 }

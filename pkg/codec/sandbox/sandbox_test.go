@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/optimizerd/optimizerd/pkg/sandbox"
+	"github.com/optimizerd/optimizerd/pkg/codec/sandbox"
 )
 
 // The test binary started with a task as its only argument is a process that

@@ -6,7 +6,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/optimizerd/optimizerd/pkg/gifanim"
+	"github.com/optimizerd/optimizerd/pkg/codec/imaging/gifanim"
 	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )

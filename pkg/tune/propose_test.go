@@ -1,28 +1,28 @@
-package bench_test
+package tune_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/optimizerd/optimizerd/pkg/bench"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/tune"
 )
 
 func TestTheFastestSetupIsProposed(t *testing.T) {
 	for name, tc := range map[string]struct {
-		measured           []bench.Throughput
+		measured           []tune.Throughput
 		processes, threads int
 	}{
-		"by far": {[]bench.Throughput{
+		"by far": {[]tune.Throughput{
 			{Processes: 1, Threads: 1, LaddersPerMinute: 10}, {Processes: 1, Threads: 4, LaddersPerMinute: 25}, {Processes: 2, Threads: 4, LaddersPerMinute: 33},
 		}, 2, 4},
-		"more processes for hardly more": {[]bench.Throughput{
+		"more processes for hardly more": {[]tune.Throughput{
 			{Processes: 1, Threads: 4, LaddersPerMinute: 30}, {Processes: 4, Threads: 1, LaddersPerMinute: 31},
 		}, 1, 4},
-		"one core": {[]bench.Throughput{{Processes: 1, Threads: 1, LaddersPerMinute: 3}}, 1, 1},
+		"one core": {[]tune.Throughput{{Processes: 1, Threads: 1, LaddersPerMinute: 3}}, 1, 1},
 	} {
-		p := bench.Propose(bench.Report{Throughput: tc.measured})
+		p := tune.Propose(tune.Report{Throughput: tc.measured})
 		if p.Processes != tc.processes || p.Threads != tc.threads {
 			t.Errorf("%s: %d processes of %d threads, want %d of %d", name, p.Processes, p.Threads, tc.processes, tc.threads)
 		}
@@ -43,8 +43,8 @@ func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 		{"8 GB", 7900 * mib, 2, 1024 * mib},
 		{"unknown", 0, 1, 0},
 	} {
-		r := bench.Report{Memory: tc.memory, Throughput: []bench.Throughput{{Processes: int(tc.processes), Threads: 4, LaddersPerMinute: 1}}}
-		if got := bench.Propose(r).MaxMemory; got != tc.want {
+		r := tune.Report{Memory: tc.memory, Throughput: []tune.Throughput{{Processes: int(tc.processes), Threads: 4, LaddersPerMinute: 1}}}
+		if got := tune.Propose(r).MaxMemory; got != tc.want {
 			t.Errorf("%s: %d MiB, want %d", tc.board, got/mib, tc.want/mib)
 		}
 	}
@@ -52,9 +52,9 @@ func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 
 // The figures are those of a 12 MP photo on x86-64.
 func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
-	p := bench.Propose(bench.Report{
-		Throughput: []bench.Throughput{{Processes: 1, Threads: 1, LaddersPerMinute: 1}},
-		Efforts: []bench.Effort{
+	p := tune.Propose(tune.Report{
+		Throughput: []tune.Throughput{{Processes: 1, Threads: 1, LaddersPerMinute: 1}},
+		Efforts: []tune.Effort{
 			{Format: ladder.WebP, Effort: 0, CPUSeconds: 0.66, Bytes: 1_266_210},
 			{Format: ladder.WebP, Effort: 2, CPUSeconds: 0.80, Bytes: 1_064_710},
 			{Format: ladder.WebP, Effort: 4, CPUSeconds: 1.24, Bytes: 1_029_442},
@@ -69,7 +69,7 @@ func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
 }
 
 func TestTheProposalIsAPieceOfTheConfiguration(t *testing.T) {
-	p := bench.Proposal{Processes: 2, Threads: 4, MaxMemory: 384 << 20, Effort: map[ladder.Format]int{ladder.WebP: 3, ladder.JPEG: 0, ladder.AVIF: 1}}
+	p := tune.Proposal{Processes: 2, Threads: 4, MaxMemory: 384 << 20, Effort: map[ladder.Format]int{ladder.WebP: 3, ladder.JPEG: 0, ladder.AVIF: 1}}
 	c, err := load(t, p.YAML())
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, p.YAML())
@@ -77,7 +77,7 @@ func TestTheProposalIsAPieceOfTheConfiguration(t *testing.T) {
 	if c.Codec.Processes != 2 || c.Codec.Threads != 4 || c.Limits.MaxMemory != 384<<20 || c.Ladder.Effort != (ladder.Effort{WebP: 3, AVIF: 1}) {
 		t.Errorf("got %+v", c)
 	}
-	if unknown := (bench.Proposal{Processes: 1, Threads: 1}).YAML(); strings.Contains(unknown, "limits") || strings.Contains(unknown, "ladder") {
+	if unknown := (tune.Proposal{Processes: 1, Threads: 1}).YAML(); strings.Contains(unknown, "limits") || strings.Contains(unknown, "ladder") {
 		t.Errorf("it proposes what it does not know:\n%s", unknown)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"go.uber.org/goleak"
 
-	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/tunnel/access"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

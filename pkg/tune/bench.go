@@ -1,9 +1,9 @@
-// Package bench measures this machine with real codec processes: ladders per
+// Package tune measures this machine with real codec processes: ladders per
 // minute, memory, and the cost and savings of the WebP and AVIF efforts.
 // Propose turns the results into settings.
 //
 // It writes nothing to disk: encoded files are counted and discarded.
-package bench
+package tune
 
 import (
 	"context"

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/optimizerd/optimizerd/pkg/gifanim"
+	"github.com/optimizerd/optimizerd/pkg/codec/imaging/gifanim"
 	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/optimizerd/optimizerd/pkg/codec/imaging/thumbhash"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/thumbhash"
 )
 
 // cascade is the rungs of one image, largest first. Each is made on first use,

@@ -1,11 +1,11 @@
-package bench_test
+package tune_test
 
 import (
 	"image/jpeg"
 	"os"
 	"testing"
 
-	"github.com/optimizerd/optimizerd/pkg/bench"
+	"github.com/optimizerd/optimizerd/pkg/tune"
 )
 
 func write(t *testing.T, file, text string) {
@@ -17,7 +17,7 @@ func write(t *testing.T, file, text string) {
 
 // Phones' photos of this size have 2 to 5 MB.
 func TestTheGeneratedPictureIsLikeAPhoto(t *testing.T) {
-	photo, err := bench.Photo()
+	photo, err := tune.Photo()
 	if err != nil {
 		t.Fatal(err)
 	}

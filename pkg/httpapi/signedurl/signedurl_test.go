@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 )
 
 var now = time.Unix(1_800_000_000, 0)

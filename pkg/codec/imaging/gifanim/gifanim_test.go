@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/gifanim"
+	"github.com/optimizerd/optimizerd/pkg/codec/imaging/gifanim"
 )
 
 var (
