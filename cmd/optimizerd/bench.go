@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/bench"
+	"github.com/optimizerd/optimizerd/pkg/config"
 )
 
 func benchCommand(o *options) *cobra.Command {
@@ -66,7 +67,11 @@ func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r bench.Re
 		defer func() { err = errors.Join(err, photo.Close()) }()
 		files = append(files, bench.File{Name: "a generated image", Path: photo.Name()})
 	}
-	options := bench.Options{Config: c, Images: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
+	options := bench.Options{
+		Codec: c.CodecConfig(), Ladder: c.Ladder, Limits: c.LadderLimits(),
+		Reserved: bench.Reserved{Daemon: config.DaemonMemory, Child: config.ChildSlack},
+		Images:   files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
+	}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
 			progressbar.OptionSetDescription("measuring"), progressbar.OptionClearOnFinish())
