@@ -15,7 +15,7 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm %.html,$(wildcard scri
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo run check test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz lint lint-worker format vuln fresh clean
+.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo run check test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz sanitize lint lint-worker format vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one image in, a ladder of sizes and formats out"
@@ -120,6 +120,9 @@ load: deps build ## Queue 10,000 jobs, measure, and check that each ends with on
 chaos: deps build ## The long form of the tests that break things (about half an hour)
 	@scripts/chaos
 	@scripts/chaos-daemon
+
+sanitize: deps ## Test and fuzz the C code under AddressSanitizer and UBSan
+	@scripts/sanitize
 
 fuzz: deps ## Fuzz every target for FUZZTIME (10s)
 	@scripts/fuzz $(FUZZTIME)

@@ -12,8 +12,8 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/imaging"
-	"github.com/optimizerd/optimizerd/pkg/sandbox"
+	"github.com/optimizerd/optimizerd/pkg/codec/imaging"
+	"github.com/optimizerd/optimizerd/pkg/codec/sandbox"
 )
 
 func main() {

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/imaging"
+	"github.com/optimizerd/optimizerd/pkg/codec/imaging"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 

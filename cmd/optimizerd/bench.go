@@ -10,8 +10,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/term"
 
-	"github.com/optimizerd/optimizerd/pkg/bench"
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/tune"
 )
 
 func benchCommand(o *options) *cobra.Command {
@@ -50,26 +50,26 @@ the daemon first; otherwise its work is measured too.`,
 	return c
 }
 
-func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r bench.Report, err error) {
+func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r tune.Report, err error) {
 	c, log, err := o.loadWithLog(cmd)
 	if err != nil {
 		return r, err
 	}
-	var files []bench.File
+	var files []tune.File
 	for _, arg := range args {
-		files = append(files, bench.File{Name: arg, Path: arg})
+		files = append(files, tune.File{Name: arg, Path: arg})
 	}
 	if len(files) == 0 {
-		photo, err := bench.Photo()
+		photo, err := tune.Photo()
 		if err != nil {
 			return r, err
 		}
 		defer func() { err = errors.Join(err, photo.Close()) }()
-		files = append(files, bench.File{Name: "a generated image", Path: photo.Name()})
+		files = append(files, tune.File{Name: "a generated image", Path: photo.Name()})
 	}
-	options := bench.Options{
+	options := tune.Options{
 		Codec: c.CodecConfig(), Ladder: c.Ladder, Limits: c.LadderLimits(),
-		Reserved: bench.Reserved{Daemon: config.DaemonMemory, Child: config.ChildSlack},
+		Reserved: tune.Reserved{Daemon: config.DaemonMemory, Child: config.ChildSlack},
 		Images:   files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
 	}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
@@ -80,5 +80,5 @@ func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r bench.Re
 			_ = bar.Set(done) // drawing is optional
 		}
 	}
-	return bench.Run(cmd.Context(), options)
+	return tune.Run(cmd.Context(), options)
 }

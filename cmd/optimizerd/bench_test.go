@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/optimizerd/optimizerd/pkg/bench"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/tune"
 )
 
 func TestBenchMeasuresAndProposes(t *testing.T) {
 	stdout, stderr, status := run(t, "bench", "--json", "--all", "--set", "ladder.widths=40", testdata(t)+"/test_smart_crop.jpg")
-	var r bench.Report
+	var r tune.Report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 || stderr != "" {
 		t.Fatalf("status %d, %v\n%s%s", status, err, stdout, stderr)
 	}

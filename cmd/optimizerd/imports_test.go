@@ -18,10 +18,10 @@ const module = "github.com/optimizerd/optimizerd/"
 // above it.
 var layers = []string{
 	"github.com/optimizerd/optimizerd",
-	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/durable", "pkg/signedurl", "pkg/egress", "pkg/access", "pkg/thermal", "pkg/thumbhash",
+	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/durable", "pkg/httpapi/signedurl", "pkg/egress", "pkg/tunnel/access", "pkg/thermal", "pkg/codec/imaging/thumbhash", "pkg/imagefile", "pkg/codec/imaging/gifanim",
 	"pkg/ladder", "pkg/manifest", "pkg/job",
-	"pkg/imaging", "pkg/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/quarantine", "pkg/publish", "pkg/render", "pkg/jobs", "pkg/queue", "pkg/notify",
-	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/bench", "pkg/doctor", "pkg/daemon", "pkg/daemon/daemontest",
+	"pkg/codec/imaging", "pkg/codec/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/quarantine", "pkg/publish", "pkg/render", "pkg/jobs", "pkg/queue", "pkg/notify",
+	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/tune", "pkg/doctor", "pkg/daemon", "pkg/daemon/daemontest",
 	"cmd/optimizerd-codec", "cmd/optimizerd",
 	"bench/contest", "bench/bimg", "bench/floor", "bench",
 }
@@ -29,17 +29,17 @@ var layers = []string{
 // only says who alone may import what, so that a library can be replaced in
 // one place (and in what stands in for it in tests).
 var only = map[string]string{
-	"C":                                    "pkg/imaging bench/floor",
+	"C":                                    "pkg/codec/imaging bench/floor",
 	"code.dny.dev/ssrf":                    "pkg/egress",
-	"github.com/seccomp/libseccomp-golang": "pkg/sandbox",
-	"github.com/h2non/bimg":                "pkg/imaging bench/bimg",
+	"github.com/seccomp/libseccomp-golang": "pkg/codec/sandbox",
+	"github.com/h2non/bimg":                "pkg/codec/imaging bench/bimg",
 	"github.com/spf13/viper":               "pkg/config",
 	"github.com/cloudflare/cloudflared":    "pkg/tunnel pkg/tunnel/edgetest",
-	"github.com/coreos/go-oidc":            "pkg/access",
+	"github.com/coreos/go-oidc":            "pkg/tunnel/access",
 	"github.com/prometheus/client_golang":  "pkg/daemon",
 	"github.com/standard-webhooks":         "pkg/notify",
-	module + "pkg/imaging":                 "cmd/optimizerd-codec",
-	module + "pkg/sandbox":                 "cmd/optimizerd-codec",
+	module + "pkg/codec/imaging":           "cmd/optimizerd-codec pkg/codec/imaging",
+	module + "pkg/codec/sandbox":           "cmd/optimizerd-codec",
 	module + "pkg/daemon":                  "cmd/optimizerd pkg/daemon/daemontest",
 }
 

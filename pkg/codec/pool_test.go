@@ -174,7 +174,7 @@ func TestALadderComesThroughTheWallWhole(t *testing.T) {
 	p := newPool(t, nil)
 	for range 3 { // by one and the same child
 		var b basket
-		summary, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &b)
+		summary, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &b)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func TestALadderComesThroughTheWallWhole(t *testing.T) {
 func TestAFaultOfThePictureLeavesTheChildAlive(t *testing.T) {
 	p := newPool(t, nil)
 	for range 2 {
-		_, err := p.Render(t.Context(), source(t, "corrupt"), recipe, ladder.Limits{}, &basket{})
+		_, err := p.Render(t.Context(), source(t, "corrupt"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{})
 		f := fault.From(err)
 		if f.Code != fault.CorruptImage || f.Detail != "The picture is damaged." {
 			t.Fatalf("got %v", err)
@@ -228,13 +228,13 @@ func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
 				t.Parallel()
 				p = newPool(t, func(c *codec.Config) { c.Timeout = 5 * time.Second })
 			}
-			_, err := p.Render(t.Context(), source(t, script), recipe, ladder.Limits{}, &basket{})
+			_, err := p.Render(t.Context(), source(t, script), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{})
 			var crash *codec.Crash
 			if !errors.As(err, &crash) || crash.Reason != reason {
 				t.Errorf("got %v, want a crash because %s", err, reason)
 			}
 			var b basket
-			if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &b); err != nil || len(b.variants) != 6 {
+			if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &b); err != nil || len(b.variants) != 6 {
 				t.Errorf("after it: %d variants, %v", len(b.variants), err)
 			}
 		})
@@ -244,11 +244,11 @@ func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
 func TestASinkThatFailsEndsTheWork(t *testing.T) {
 	p := newPool(t, nil)
 	full := fault.New(fault.InsufficientStorage, "The disk is full.")
-	_, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{err: full})
+	_, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{err: full})
 	if !errors.Is(err, full) {
 		t.Errorf("got %v, want the sink's error", err)
 	}
-	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{}); err != nil {
+	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
 		t.Errorf("after it: %v", err)
 	}
 }
@@ -258,7 +258,7 @@ func TestCancellingKillsTheChildAtHand(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := p.Render(ctx, source(t, "hang"), recipe, ladder.Limits{}, &basket{})
+		_, err := p.Render(ctx, source(t, "hang"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{})
 		done <- err
 	}()
 	cancel()
@@ -276,7 +276,7 @@ func TestJobsShareTheChildren(t *testing.T) {
 	for range 10 {
 		src := source(t, "ok")
 		group.Go(func() {
-			if _, err := p.Render(t.Context(), src, recipe, ladder.Limits{}, &basket{}); err != nil {
+			if _, err := p.Render(t.Context(), src, recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -310,7 +310,7 @@ func TestAMissingProgramIsNamedWithItsKey(t *testing.T) {
 func TestAChildIsReplacedAfterItsJobs(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.MaxJobs = 2 })
 	for range 4 {
-		if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{}); err != nil {
+		if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -321,7 +321,7 @@ func TestAChildIsReplacedAfterItsJobs(t *testing.T) {
 
 func TestTheLastTryIsInAFreshChildAndAlone(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.Processes = 2 })
-	if _, err := p.Alone().Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{}, &basket{}); err != nil {
+	if _, err := p.Alone().Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Stats().Started; got != 2 {
@@ -331,7 +331,7 @@ func TestTheLastTryIsInAFreshChildAndAlone(t *testing.T) {
 	for range 4 {
 		src := source(t, "ok")
 		group.Go(func() {
-			if _, err := p.Render(t.Context(), src, recipe, ladder.Limits{}, &basket{}); err != nil {
+			if _, err := p.Render(t.Context(), src, recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
 				t.Error(err)
 			}
 		})

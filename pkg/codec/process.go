@@ -141,7 +141,7 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 	if err := sendRequest(p.conn, m, src); err != nil {
 		return ladder.Summary{}, p.crash(err)
 	}
-	state := replyState{recipe: m.Recipe}
+	state := replyState{recipe: m.Recipe, limits: m.Limits}
 	for {
 		got, err := readReply(p.r)
 		if err == nil {
@@ -231,6 +231,7 @@ func hasMagic(f ladder.Format, head []byte) bool {
 // replyState tracks which replies a child may send next.
 type replyState struct {
 	recipe  ladder.Recipe
+	limits  ladder.Limits
 	opened  bool
 	planned []ladder.Variant // variants not yet sent
 }
@@ -244,10 +245,13 @@ func (s *replyState) validate(m reply) error {
 		if !slices.Contains(ownFaults, m.Failed.Code) {
 			return fmt.Errorf("child reported %.40q, a code it may not use", m.Failed.Code)
 		}
-		return nil
+		return checkFailure(*m.Failed)
 	case m.Opened != nil:
-		if s.opened || m.Opened.Width < 1 || m.Opened.Height < 1 || m.Opened.Frames < 1 || !slices.Contains(inputs, m.Opened.Format) {
+		if s.opened || !slices.Contains(inputs, m.Opened.Format) {
 			return fmt.Errorf("unexpected source: %.10q of %d × %d", m.Opened.Format, m.Opened.Width, m.Opened.Height)
+		}
+		if err := checkSource(*m.Opened, s.limits); err != nil {
+			return err
 		}
 		s.opened = true
 		s.planned = s.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
@@ -274,7 +278,7 @@ func (s *replyState) validate(m reply) error {
 			return fmt.Errorf("ThumbHash of %d bytes is too long", len(m.Done.ThumbHash))
 		}
 		for stage, took := range m.Done.Timings {
-			if !slices.Contains(timed, stage) || took < 0 {
+			if !slices.Contains(timed, stage) || took < 0 || took > maxTook {
 				return fmt.Errorf("invalid time %v for stage %.20q", took, stage)
 			}
 		}

@@ -69,7 +69,7 @@ func (f *failure) fault() *fault.Error {
 	if f.Cause == "" {
 		return fault.New(f.Code, "%s", f.Detail)
 	}
-	return fault.Wrap(f.Code, errors.New(f.Cause), "%s", f.Detail)
+	return fault.Wrap(f.Code, errors.New(cause(f.Cause)), "%s", f.Detail)
 }
 
 // encodeFrame returns message as a frame.

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fetch"
@@ -28,6 +27,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
+	"github.com/optimizerd/optimizerd/pkg/tunnel/access"
 )
 
 // Config is every setting.

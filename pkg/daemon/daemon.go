@@ -27,12 +27,12 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fetch"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
+	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/notify"
@@ -40,10 +40,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/render"
-	"github.com/optimizerd/optimizerd/pkg/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
+	"github.com/optimizerd/optimizerd/pkg/tunnel/access"
 )
 
 // Daemon is the assembled service. New starts listening, Run serves.

@@ -23,11 +23,11 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"github.com/optimizerd/optimizerd/pkg/access"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
+	"github.com/optimizerd/optimizerd/pkg/tunnel/access"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 

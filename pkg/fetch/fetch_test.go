@@ -374,7 +374,7 @@ func bubble(t *testing.T, config fetch.Config, handler func(n int, w http.Respon
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			handler(int(requests.Add(1)), w, r)
 		})}
-		go server.Serve(network)
+		go func() { _ = server.Serve(network) }() // until it is closed
 		defer server.Close()
 		f, dir := fetcher(t, config)
 		way := &http.Transport{DialContext: network.DialContext}

@@ -20,9 +20,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/signedurl"
 )
 
 // Config holds the settings of the API.

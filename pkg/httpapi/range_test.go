@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/signedurl"
+	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 )
 
 func TestRangeFollowsRFC9110(t *testing.T) {

@@ -6,11 +6,11 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 

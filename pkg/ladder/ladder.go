@@ -19,7 +19,7 @@ import (
 
 // EngineVersion must be increased whenever a code change alters the bytes that
 // the same settings produce, so that new bytes get new ids and URLs.
-const EngineVersion = 2
+const EngineVersion = 3
 
 // Format is an output format.
 type Format string

@@ -116,6 +116,7 @@ func (m Manifest) Variant(name string) (Variant, bool) {
 // Encode returns the manifest as stored and sent: indented JSON with a final
 // newline.
 func (m Manifest) Encode() ([]byte, error) {
+	m = m.withLists()
 	b, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest %s: %w", m.ID, err)
@@ -133,7 +134,18 @@ func Decode(data []byte) (Manifest, error) {
 	if err := m.validate(); err != nil {
 		return Manifest{}, fmt.Errorf("manifest %.40q: %w", m.ID, err)
 	}
-	return m, nil
+	return m.withLists(), nil
+}
+
+// withLists returns the manifest with lists that are empty and never null.
+func (m Manifest) withLists() Manifest {
+	if m.Variants == nil {
+		m.Variants = []Variant{}
+	}
+	if m.Omitted == nil {
+		m.Omitted = []ladder.Omission{}
+	}
+	return m
 }
 
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)

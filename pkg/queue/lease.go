@@ -150,13 +150,11 @@ func (l *lease) End(cause error) (job.Job, error) {
 	defer e.record.Unlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l.folder = q.doneJobs
-	err := error(nil)
+	var err error
 	if cause == nil {
-		err = e.job.Complete(time.Now())
+		l.folder, err = q.doneJobs, e.job.Complete(time.Now())
 	} else {
-		l.folder = q.failedJobs
-		err = e.job.Fail(fault.From(cause), time.Now())
+		l.folder, err = q.failedJobs, e.job.Fail(fault.From(cause), time.Now())
 	}
 	if err != nil {
 		return job.Job{}, err

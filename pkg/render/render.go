@@ -140,7 +140,7 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 		},
 		Width: c.source.Width, Height: c.source.Height,
 		Placeholder: manifest.Placeholder{ThumbHash: summary.ThumbHash, Color: summary.Color.String()},
-		Variants:    c.variants,
+		Variants:    append([]manifest.Variant{}, c.variants...), // never null
 		Omitted:     omitted,
 		Srcset:      manifest.Srcset(c.variants),
 	}

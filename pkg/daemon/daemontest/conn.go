@@ -2,6 +2,7 @@ package daemontest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -66,6 +67,7 @@ func (w *Conn) Answer() Answer {
 	if err != nil {
 		w.t.Fatalf("read the answer: %v", err)
 	}
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		w.t.Fatalf("read the answer: %v", err)
@@ -81,7 +83,7 @@ func (w *Conn) Answer() Answer {
 func (w *Conn) Closed() (rest []byte) {
 	w.t.Helper()
 	rest, err := io.ReadAll(w.R)
-	if e, ok := err.(net.Error); ok && e.Timeout() {
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		w.t.Errorf("the connection is not closed: %v", err)
 	}
 	return rest

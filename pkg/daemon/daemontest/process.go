@@ -201,7 +201,7 @@ func (p *Process) SignalChild(pid int, signal syscall.Signal) bool {
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	for _, child := range p.Children() {
 		if child == pid {
 			return unix.PidfdSendSignal(fd, signal, nil, 0) == nil

@@ -1,0 +1,123 @@
+package imaging
+
+import (
+	"slices"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// fixedBytes is the memory of libraries and threads, independent of the image.
+const fixedBytes = 16 << 20
+
+// estimate returns the approximate peak memory of a render, in bytes, beyond
+// that of the idle process. It tends to overestimate. sizes are the rungs,
+// largest first; shrink is the decoder's own shrink factor.
+func estimate(h header, shrink int, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
+	top := rungBytes(h, sizes[0])
+	decoding := decoderBytes(h, shrink) + streamBytes(h) + top
+	turning := 2 * top // as stored, and upright; or with alpha, and without
+	if h.format == "gif" {
+		h.alpha = false // most need none; known when all frames are decoded
+	}
+	return max(fixedBytes+max(decoding, turning), encodingEstimate(h, sizes, encoders, threads))
+}
+
+// encodingEstimate is estimate for the time when the source is decoded, and all
+// rungs are in memory.
+func encodingEstimate(h header, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
+	encoding := encodingBytes(h, sizes, encoders, threads)
+	for _, size := range sizes {
+		encoding += rungBytes(h, size)
+	}
+	return fixedBytes + encoding
+}
+
+// rungBytes returns the size of a rung in memory: 8 bits per sample, all
+// frames.
+func rungBytes(h header, size ladder.Rung) int64 {
+	bands := int64(3) // a profile can turn gray into three bands
+	if h.alpha {
+		bands = 4
+	}
+	return pixels(size.Width, size.Height) * int64(h.frames) * bands
+}
+
+// streamBytes returns the size of the source rows in flight through the resize:
+// a few dozen, as floats if alpha is premultiplied.
+func streamBytes(h header) int64 {
+	const rows = 64
+	return rows * int64(h.width) * int64(h.bands*h.sampleBytes) * 4
+}
+
+// decoderBytes returns what a decoder holds of the source besides a few rows.
+// Measured with libvips 8.14, libjpeg-turbo 2.1, libwebp 1.2, libheif 1.15.
+func decoderBytes(h header, shrink int) int64 {
+	area := pixels(h.width, h.height)
+	sample := int64(h.sampleBytes)
+	switch h.format {
+	case "jpeg":
+		if !h.progressive {
+			return 0
+		}
+		// All coefficients, 16 bits each, are held before the first row. libvips
+		// reports all subsampling as 4:2:0; 4:2:2 holds most, 2 per pixel.
+		perPixel := int64(h.bands)
+		if h.subsampled {
+			perPixel = int64(h.bands) - 1
+		}
+		return area * perPixel * 2
+	case "png":
+		if !h.interlaced {
+			return 0
+		}
+		return area * int64(h.bands) * sample
+	case "webp":
+		// libwebp's own image for lossless files, 4 bytes per pixel; the RGBA
+		// canvas; and libvips' copy of all frames.
+		shrunk := area / int64(shrink*shrink)
+		return area*4 + shrunk*4 + shrunk*int64(h.bands)*int64(h.frames)
+	case "gif":
+		return area * 4 * 2 // the canvas and, for some disposal methods, the previous one
+	case "heic", "avif":
+		return area * int64(max(3, h.bands)) * sample * 3 // the planes, full chroma, and interleaved
+	case "tiff":
+		return pixels(h.width, h.rowsHeld) * int64(h.bands) * sample * 2
+	default:
+		return area * int64(h.bands) * sample
+	}
+}
+
+// encoderPixel is the memory of an encoder per pixel of a frame, in bytes.
+var encoderPixel = map[ladder.Format]int64{
+	ladder.JPEG: 7, // progressive, so all coefficients
+	ladder.WebP: 9,
+	ladder.AVIF: 24,
+}
+
+// encodingBytes returns the most memory that threads parallel encoders use
+// together, which is when they encode the largest files.
+func encodingBytes(h header, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
+	var files []int64
+	for _, size := range sizes {
+		for _, e := range encoders {
+			file := encoderPixel[e.Format] * pixels(size.Width, size.Height)
+			if h.frames > 1 && e.Format == ladder.WebP {
+				// libwebp's canvases, the files of the frames, and where there is
+				// alpha a copy of the rung that is not premultiplied.
+				file += 4*4*pixels(size.Width, size.Height) + rungBytes(h, size)/8
+				if h.alpha {
+					file += rungBytes(h, size)
+				}
+			}
+			files = append(files, file)
+		}
+	}
+	slices.Sort(files)
+	var sum int64
+	for _, bytes := range files[max(0, len(files)-threads):] {
+		sum += bytes
+	}
+	return sum
+}
+
+func pixels(width, height int) int64 { return int64(width) * int64(height) }

@@ -1,0 +1,13 @@
+/* What libheif itself says of a file that libvips could not read: see heif.c. */
+
+#ifndef OPTIMIZERD_IMAGING_HEIF_H
+#define OPTIMIZERD_IMAGING_HEIF_H
+
+#include <glib.h>
+
+/* Whether the file is sound, but of a kind that libheif or libvips does not
+ * support. The file is decoded once more for it.
+ */
+gboolean heif_is_unsupported(int fd, gint64 size);
+
+#endif

@@ -1,0 +1,127 @@
+/* The allocator of the C library, watched. When a decoder or an encoder fails,
+ * the one sure sign that it lacked memory is that an allocation, or the stack of a
+ * thread, was refused:
+ * what libraries report differs, is often nothing, and now and then says that
+ * the image is damaged.
+ *
+ * These functions take the place of the C library's for all libraries of the
+ * process. They are glibc's own, by its internal names, or AddressSanitizer's.
+ */
+
+#define _GNU_SOURCE /* RTLD_NEXT */
+#include "memory.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define REAL(function) __interceptor_##function
+#else
+#define REAL(function) __libc_##function
+#endif
+
+extern void *REAL(malloc)(size_t);
+extern void *REAL(calloc)(size_t, size_t);
+extern void *REAL(realloc)(void *, size_t);
+extern void *REAL(memalign)(size_t, size_t);
+
+static gint refusals;
+static gint left = -1; /* to succeed before one is refused; -1 for all */
+static gsize least_size;
+
+gint
+memory_refusals(void)
+{
+	return g_atomic_int_get(&refusals);
+}
+
+void
+memory_refuse(gint after, gsize least)
+{
+	least_size = least;
+	g_atomic_int_set(&left, after);
+}
+
+static int
+refused_by_test(size_t size)
+{
+	if (G_LIKELY(g_atomic_int_get(&left) < 0) || size < least_size)
+		return 0;
+	return g_atomic_int_add(&left, -1) == 0;
+}
+
+static void *
+watched(void *memory, size_t size)
+{
+	if (G_UNLIKELY(!memory) && size > 0)
+		g_atomic_int_inc(&refusals);
+	return memory;
+}
+
+static void *
+refusal(void)
+{
+	errno = ENOMEM;
+	g_atomic_int_inc(&refusals);
+	return NULL;
+}
+
+void *
+malloc(size_t size)
+{
+	return refused_by_test(size) ? refusal() : watched(REAL(malloc)(size), size);
+}
+
+void *
+calloc(size_t n, size_t size)
+{
+	return refused_by_test(n * size) ? refusal() : watched(REAL(calloc)(n, size), n && size);
+}
+
+void *
+realloc(void *memory, size_t size)
+{
+	return refused_by_test(size) ? refusal() : watched(REAL(realloc)(memory, size), size);
+}
+
+void *
+memalign(size_t alignment, size_t size)
+{
+	return refused_by_test(size) ? refusal() : watched(REAL(memalign)(alignment, size), size);
+}
+
+void *
+aligned_alloc(size_t alignment, size_t size)
+{
+	return memalign(alignment, size);
+}
+
+int
+posix_memalign(void **memory, size_t alignment, size_t size)
+{
+	void *aligned;
+
+	if (alignment % sizeof(void *) != 0 || (alignment & (alignment - 1)) != 0 || alignment == 0)
+		return EINVAL;
+	if (!(aligned = memalign(alignment, size)) && size > 0)
+		return ENOMEM;
+	*memory = aligned;
+
+	return 0;
+}
+
+/* A thread that cannot start lacks memory for its stack. */
+int
+pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *data)
+{
+	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*) (void *), void *);
+	int result;
+
+	if (!g_atomic_pointer_get(&real))
+		g_atomic_pointer_set(&real, dlsym(RTLD_NEXT, "pthread_create"));
+	if ((result = real(thread, attributes, start, data)) != 0)
+		g_atomic_int_inc(&refusals);
+	return result;
+}

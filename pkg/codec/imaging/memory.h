@@ -1,0 +1,16 @@
+/* Whether memory ran out: see memory.c. */
+
+#ifndef OPTIMIZERD_IMAGING_MEMORY_H
+#define OPTIMIZERD_IMAGING_MEMORY_H
+
+#include <glib.h>
+
+/* The number of allocations that were refused since the process started. */
+gint memory_refusals(void);
+
+/* For tests: lets that many allocations of at least that many bytes succeed and
+ * refuses the next one; -1 refuses none.
+ */
+void memory_refuse(gint after, gsize least);
+
+#endif

@@ -1,0 +1,213 @@
+package imaging
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// work encodes one cascade with several goroutines, each on its own thread.
+type work struct {
+	cascade     *cascade
+	encoders    []ladder.Encoder // in the recipe's order
+	background  ladder.RGB
+	animated    bool
+	mode        animationMode // of animated WebP
+	ladder      bool          // and not a single variant
+	sourceBytes int64
+	places      chan struct{} // the engine's encoder slots, shared by all renders
+	sink        ladder.Sink
+	took        ladder.Timings // resize and encode are added at the end
+
+	delivery sync.Mutex        // serializes calls of the sink
+	omitted  []ladder.Omission // never nil: a manifest shows [] for none
+}
+
+// task is one file to encode.
+type task struct {
+	rung    *rung
+	encoder ladder.Encoder
+	batch   *batch
+	took    time.Duration // encoding time
+}
+
+// batch collects the files of one rung, which are compared before delivery.
+type batch struct {
+	rung    *rung
+	mu      sync.Mutex
+	files   map[ladder.Format]*encoding
+	pending int
+}
+
+// add stores a file and reports whether it was the last one.
+func (b *batch) add(f ladder.Format, file *encoding) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.files[f] = file
+	b.pending--
+	return b.pending == 0
+}
+
+func (b *batch) free() {
+	for _, file := range b.files {
+		file.free()
+	}
+	clear(b.files)
+}
+
+// tasks returns the tasks, the most expensive first, so that none is left for
+// the end.
+func (w *work) tasks() ([]*task, []*batch) {
+	slowest := []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
+	var tasks []*task
+	var batches []*batch
+	for _, r := range w.cascade.rungs {
+		b := &batch{rung: r, files: make(map[ladder.Format]*encoding), pending: len(r.formats)}
+		batches = append(batches, b)
+		for _, f := range slowest {
+			if slices.Contains(r.formats, f) {
+				tasks = append(tasks, &task{rung: r, encoder: w.encoder(f), batch: b})
+			}
+		}
+	}
+	return tasks, batches
+}
+
+func (w *work) encoder(f ladder.Format) ladder.Encoder {
+	i := slices.IndexFunc(w.encoders, func(e ladder.Encoder) bool { return e.Format == f })
+	return w.encoders[i]
+}
+
+// run runs all tasks. The first error stops the work; run returns when every
+// goroutine has ended.
+func (w *work) run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	tasks, batches := w.tasks()
+	queue := make(chan *task, len(tasks))
+	for _, t := range tasks {
+		queue <- t
+	}
+	close(queue)
+
+	var workers sync.WaitGroup
+	for range min(cap(w.places), len(tasks)) {
+		workers.Go(func() {
+			onThread(func() {
+				if err := w.drain(ctx, queue); err != nil {
+					stop(err)
+				}
+			})
+		})
+	}
+	workers.Wait()
+	for _, b := range batches {
+		b.free() // those not delivered
+	}
+	for _, r := range w.cascade.rungs {
+		w.took[ladder.StageResize] += r.took
+	}
+	for _, t := range tasks {
+		w.took[ladder.EncodeStage(t.encoder.Format)] += t.took
+	}
+	return context.Cause(ctx)
+}
+
+// drain runs tasks until the queue is empty.
+func (w *work) drain(ctx context.Context, queue <-chan *task) error {
+	for t := range queue {
+		file, err := w.encode(ctx, t)
+		if err != nil {
+			return err
+		}
+		if t.batch.add(t.encoder.Format, file) {
+			if err := w.deliver(ctx, t.batch); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// encode encodes one file once an encoder slot is free.
+func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
+	select {
+	case w.places <- struct{}{}:
+		defer func() { <-w.places }()
+	case <-ctx.Done():
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	defer t.rung.release()
+	p, err := t.rung.pixels()
+	if err != nil {
+		return nil, createFault("resized image", err)
+	}
+	began := time.Now()
+	lossless := false
+	if w.animated && t.encoder.Format == ladder.WebP {
+		if lossless, err = w.mode.decide(w.cascade.smallest(), t.encoder, w.background); err != nil {
+			return nil, createFault("animation", err)
+		}
+	}
+	file, err := p.encode(t.encoder, w.background, lossless)
+	t.took = time.Since(began)
+	if err != nil {
+		return nil, createFault(displayName(string(t.encoder.Format))+" image", err)
+	}
+	return file, nil
+}
+
+// deliver passes the files of a rung to the sink, except those that are not
+// worth it.
+func (w *work) deliver(ctx context.Context, b *batch) error {
+	w.delivery.Lock()
+	defer w.delivery.Unlock()
+	defer b.free()
+	for _, f := range append(notSmaller(b.sizes(), w.animated, w.cascade.alpha), w.larger(b.sizes())...) {
+		w.omitted = append(w.omitted, ladder.Omission{Format: f, Width: b.rung.size.Width, Reason: ladder.NotSmaller})
+		b.files[f].free()
+		delete(b.files, f)
+	}
+	for _, e := range w.encoders {
+		file, ok := b.files[e.Format]
+		if !ok {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		v := ladder.Variant{Format: e.Format, Width: b.rung.size.Width, Height: b.rung.size.Height, Bytes: file.size()}
+		if err := w.sink.Variant(v, bytes.NewReader(file.bytes())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *batch) sizes() map[ladder.Format]int64 {
+	sizes := make(map[ladder.Format]int64)
+	for f, file := range b.files {
+		sizes[f] = file.size()
+	}
+	return sizes
+}
+
+// omissions returns the files that were not delivered, by format in the
+// recipe's order, then by width.
+func (w *work) omissions() []ladder.Omission {
+	place := make(map[ladder.Format]int)
+	for i, e := range w.encoders {
+		place[e.Format] = i
+	}
+	slices.SortFunc(w.omitted, func(a, b ladder.Omission) int {
+		return cmp.Or(cmp.Compare(place[a.Format], place[b.Format]), cmp.Compare(a.Width, b.Width))
+	})
+	return w.omitted
+}

@@ -1,0 +1,60 @@
+package imagefile
+
+import (
+	"encoding/binary"
+	"io"
+)
+
+// maxChunks bounds how many chunks are looked at for an EXIF block; a file with
+// more has its block, if any, left out.
+const maxChunks = 10000
+
+// inspectPNG looks for the chunk eXIf, which stands before the pixels or behind
+// them, and for cICP, which may say that the image is HDR.
+func inspectPNG(r io.ReaderAt, info *Info) error {
+	at := int64(8)
+	head := make([]byte, 8)
+	for range maxChunks {
+		if _, err := r.ReadAt(head, at); err != nil {
+			break
+		}
+		size := int64(binary.BigEndian.Uint32(head))
+		switch string(head[4:]) {
+		case "eXIf":
+			info.Orientation = blockOrientation(r, at+8, size)
+		case "cICP":
+			b := make([]byte, 2)
+			if _, err := r.ReadAt(b, at+8); err == nil && hdrTransfers[uint16(b[1])] != "" {
+				return &Unsupported{"HDR (" + hdrTransfers[uint16(b[1])] + ")"}
+			}
+		case "IEND":
+			return nil
+		}
+		at += 8 + size + 4 // and a checksum
+	}
+	return nil
+}
+
+// webpOrientation looks for the chunk EXIF.
+func webpOrientation(r io.ReaderAt) int {
+	at := int64(12)
+	head := make([]byte, 8)
+	for range maxChunks {
+		if _, err := r.ReadAt(head, at); err != nil {
+			break
+		}
+		size := int64(binary.LittleEndian.Uint32(head[4:]))
+		if string(head[:4]) == "EXIF" {
+			return blockOrientation(r, at+8, size)
+		}
+		at += 8 + size + size%2
+	}
+	return 1
+}
+
+// blockOrientation is that of the EXIF block at an offset; 1 if it says nothing.
+func blockOrientation(r io.ReaderAt, at, size int64) int {
+	b := make([]byte, min(size, maxEXIF))
+	n, _ := r.ReadAt(b, at) // as much as there is
+	return max(1, exifOrientation(b[:n]))
+}
