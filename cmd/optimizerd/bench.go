@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/term"
 
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/tune"
 )
 
@@ -66,7 +67,11 @@ func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r tune.Rep
 		defer func() { err = errors.Join(err, photo.Close()) }()
 		files = append(files, tune.File{Name: "a generated image", Path: photo.Name()})
 	}
-	options := tune.Options{Config: c, Images: files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))}
+	options := tune.Options{
+		Codec: c.CodecConfig(), Ladder: c.Ladder, Limits: c.LadderLimits(),
+		Reserved: tune.Reserved{Daemon: config.DaemonMemory, Child: config.ChildSlack},
+		Images:   files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
+	}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
 			progressbar.OptionSetDescription("measuring"), progressbar.OptionClearOnFinish())

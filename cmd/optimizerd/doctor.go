@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 )
 
@@ -29,7 +30,7 @@ in the data directory. It changes nothing else.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
-			report := doctor.Examine(doctor.Gather(cmd.Context(), doctor.Options{File: o.chosenFile(cmd), Sets: o.sets}))
+			report := doctor.Examine(doctor.Gather(cmd.Context(), o.doctorConfiguration(cmd), "/"))
 			err := cmd.Context().Err()
 			if err != nil {
 				return err // what was cut short would look like a failure
@@ -47,6 +48,32 @@ in the data directory. It changes nothing else.`,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// doctorConfiguration reads the configuration for doctor, which also examines a
+// machine whose configuration is not valid.
+func (o *options) doctorConfiguration(cmd *cobra.Command) doctor.Configuration {
+	file := o.chosenFile(cmd)
+	c, err := config.Load(file, o.sets)
+	if err != nil {
+		return doctor.Configuration{File: file, Problem: err}
+	}
+	return doctor.Configuration{File: file, Settings: &doctor.Settings{
+		Listen:       c.HTTP.Listen,
+		AdminListen:  c.Admin.Listen,
+		Tokens:       c.TokenStrings(),
+		Webhooks:     len(c.Webhook.Secrets) > 0,
+		AllowPrivate: c.Fetch.AllowPrivate,
+		AllowHosts:   c.Fetch.AllowHosts,
+		DataDir:      c.Storage.Dir,
+		MinFree:      c.Storage.MinFree,
+		MaxMemory:    c.Limits.MaxMemory,
+		DaemonMemory: config.DaemonMemory,
+		Formats:      c.Ladder.Formats,
+		Codec:        c.CodecConfig(),
+		Tunnel:       c.Tunnel.Config,
+		NotServable:  c.Servable(),
+	}}
 }
 
 // screen returns the style for the report's destination. NO_COLOR disables

@@ -69,12 +69,12 @@ func optimizeFiles(ctx context.Context, c config.Config, log *zap.Logger, out st
 		return err
 	}
 	files, settled := findFiles(args, out)
-	maker := &render.Renderer{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
+	renderer := &render.Renderer{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
 	report := newReport(os.Stdout, os.Stderr, len(files))
 	for _, o := range settled {
 		report.add(o)
 	}
-	done := makeFiles(ctx, maker, files, pool.Size(), c, report)
+	done := makeFiles(ctx, renderer, files, pool.Size(), c, report)
 	err = report.end()
 	if ctx.Err() != nil && done < len(files) {
 		err = fmt.Errorf("%w: %d of %d files done, %d left", errInterrupted, done, len(files), len(files)-done)

@@ -57,7 +57,7 @@ func logConfiguration(log *zap.Logger, file string, c config.Config) {
 	if len(c.Auth.Tokens) == 0 {
 		log.Warn("no token is set: every program on this machine can use the API")
 	}
-	if f := doctor.MemoryCgroup(doctor.Options{}); f.Status != doctor.OK {
+	if f := doctor.MemoryCgroup("/"); f.Status != doctor.OK {
 		log.Warn(f.Found, zap.String("advice", f.Advice))
 	}
 }

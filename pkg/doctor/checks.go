@@ -10,7 +10,6 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -26,16 +25,16 @@ func size(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
 
 func checkConfiguration(f Facts) []Finding {
 	const check = "configuration"
-	s := f.Settings
-	from := s.File
+	c := f.Configuration
+	from := c.File
 	if from == "" {
 		from = "no file, defaults and environment"
 	}
-	if s.Config != nil {
+	if c.Settings != nil {
 		return one(check, OK, "valid: "+from, "")
 	}
 	var findings []Finding
-	for mistake := range strings.Lines(s.Problem.Error()) {
+	for mistake := range strings.Lines(c.Problem.Error()) {
 		findings = append(findings, Finding{
 			check, Fail, strings.TrimSpace(mistake),
 			"Fix this first; checks that need a valid configuration were skipped. config.example.yaml lists every setting.",
@@ -44,12 +43,14 @@ func checkConfiguration(f Facts) []Finding {
 	return findings
 }
 
+func (f Facts) settings() *Settings { return f.Configuration.Settings }
+
 // greeted reports whether a codec process has sent its greeting.
-func (f Facts) greeted() bool { return f.Settings.Config != nil && f.Codec.Problem == nil }
+func (f Facts) greeted() bool { return f.settings() != nil && f.Codec.Problem == nil }
 
 func checkCodec(f Facts) []Finding {
 	const check = "codec"
-	if f.Settings.Config == nil {
+	if f.settings() == nil {
 		return nil
 	}
 	if err := f.Codec.Problem; err != nil {
@@ -73,7 +74,7 @@ func checkFormats(f Facts) []Finding {
 		return slices.Contains(a.Outputs, format) && !slices.Contains(a.Off, "write "+string(format))
 	}
 	var findings []Finding
-	for _, format := range f.Settings.Config.Ladder.Formats {
+	for _, format := range f.settings().Formats {
 		if !writes(format) {
 			findings = append(findings, Finding{
 				check, Fail, fmt.Sprintf("ladder.formats lists %s, which this libvips cannot write", format),
@@ -165,7 +166,7 @@ func (f Facts) codecNeed() int64 {
 	if !f.greeted() || f.Codec.About.Sandbox.Memory == 0 {
 		return 0
 	}
-	return int64(f.Codec.Processes)*f.Codec.About.Sandbox.Memory + config.DaemonMemory
+	return int64(f.Codec.Processes)*f.Codec.About.Sandbox.Memory + f.settings().DaemonMemory
 }
 
 func checkCodecMemory(f Facts) []Finding {
@@ -208,8 +209,8 @@ func checkMemory(f Facts) []Finding {
 		return one(check, OK, "size unknown", "")
 	}
 	found := fmt.Sprintf("%s, %s available", size(m.Total), size(m.Available))
-	if c := f.Settings.Config; c != nil && !f.Port.Running && m.Available < c.Limits.MaxMemory {
-		return one(check, Warn, fmt.Sprintf("%s, less than limits.max_memory (%s) allows for one image", found, size(c.Limits.MaxMemory)),
+	if s := f.settings(); s != nil && !f.Port.Running && m.Available < s.MaxMemory {
+		return one(check, Warn, fmt.Sprintf("%s, less than limits.max_memory (%s) allows for one image", found, size(s.MaxMemory)),
 			"Stop other programs, or lower limits.max_memory so that larger images are refused instead of swapped.")
 	}
 	return one(check, OK, found, "")
@@ -259,7 +260,7 @@ func checkHeat(f Facts) []Finding {
 func checkData(f Facts) []Finding {
 	const check = "data folder"
 	d := f.Data
-	if f.Settings.Config == nil {
+	if f.settings() == nil {
 		return nil
 	}
 	if err := d.Problem; err != nil {
@@ -301,10 +302,10 @@ func reason(err error) error {
 func checkSpace(f Facts) []Finding {
 	const check = "free space"
 	d := f.Data
-	if f.Settings.Config == nil || d.Total == 0 {
+	if f.settings() == nil || d.Total == 0 {
 		return nil
 	}
-	floor := spool.Reserved(f.Settings.Config.Storage.MinFree, d.Total)
+	floor := spool.Reserved(f.settings().MinFree, d.Total)
 	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {
 	case d.MaxFiles > 0 && d.FreeFiles == 0:
@@ -321,7 +322,7 @@ func checkSpace(f Facts) []Finding {
 func checkDevice(f Facts) []Finding {
 	const check = "storage"
 	d := f.Data
-	if f.Settings.Config == nil || d.FileSystem == "" {
+	if f.settings() == nil || d.FileSystem == "" {
 		return nil
 	}
 	found := d.FileSystem
@@ -351,7 +352,7 @@ func checkQuarantine(f Facts) []Finding {
 	const check = "quarantine"
 	q := f.Data.Quarantine
 	switch {
-	case f.Settings.Config == nil:
+	case f.settings() == nil:
 		return nil
 	case q.Problem != nil && f.Data.Problem != nil:
 		return nil // reported with the data folder
@@ -397,24 +398,24 @@ func checkClock(f Facts) []Finding {
 
 func checkAddress(f Facts) []Finding {
 	const check = "address"
-	c := f.Settings.Config
+	s := f.settings()
 	switch {
-	case c == nil:
+	case s == nil:
 		return nil
-	case !httpapi.LoopbackOnly(c.HTTP.Listen):
-		return one(check, OK, c.HTTP.Listen+" is reachable from other machines, unencrypted",
+	case !httpapi.LoopbackOnly(s.Listen):
+		return one(check, OK, s.Listen+" is reachable from other machines, unencrypted",
 			"Tokens and images can be intercepted: use it only on a trusted network, or put a tunnel or a TLS proxy in front of it.")
 	default:
-		return one(check, OK, c.HTTP.Listen+" is reachable from this machine only", "")
+		return one(check, OK, s.Listen+" is reachable from this machine only", "")
 	}
 }
 
 func checkAdmin(f Facts) []Finding {
-	c := f.Settings.Config
-	if c == nil || c.Admin.Listen == "" || httpapi.LoopbackOnly(c.Admin.Listen) {
+	s := f.settings()
+	if s == nil || s.AdminListen == "" || httpapi.LoopbackOnly(s.AdminListen) {
 		return nil
 	}
-	return one("admin address", Warn, "admin.listen "+c.Admin.Listen+" is reachable from other machines, and pprof and metrics require no token",
+	return one("admin address", Warn, "admin.listen "+s.AdminListen+" is reachable from other machines, and pprof and metrics require no token",
 		"Set admin.listen to 127.0.0.1:9180, or leave it empty.")
 }
 
@@ -422,7 +423,7 @@ func checkPort(f Facts) []Finding {
 	const check = "port"
 	p := f.Port
 	switch {
-	case f.Settings.Config == nil:
+	case f.settings() == nil:
 		return nil
 	case p.Problem != nil:
 		return one(check, Fail, "http.listen: "+p.Problem.Error(), httpapi.ListenAdvice(p.Problem))
@@ -437,21 +438,21 @@ func checkPort(f Facts) []Finding {
 
 func checkTunnel(f Facts) []Finding {
 	const check = "tunnel"
-	c := f.Settings.Config
+	s := f.settings()
 	switch {
-	case c == nil:
+	case s == nil:
 		return nil
-	case c.Tunnel.Mode == tunnel.Off:
+	case s.Tunnel.Mode == tunnel.Off:
 		return one(check, OK, "off: requests arrive at http.listen only", "")
 	case f.Tunnel.OpenToken:
-		return one(check, Fail, c.Tunnel.TokenFile+" is readable by everyone on this machine, and whoever has the token can impersonate this daemon",
-			"chmod 600 "+c.Tunnel.TokenFile+", and rotate the token at Cloudflare.")
+		return one(check, Fail, s.Tunnel.TokenFile+" is readable by everyone on this machine, and whoever has the token can impersonate this daemon",
+			"chmod 600 "+s.Tunnel.TokenFile+", and rotate the token at Cloudflare.")
 	case f.Tunnel.Edge != nil:
 		return one(check, Fail, fault.From(f.Tunnel.Edge).Detail, edgeAdvice)
 	case f.Port.Tunnel.Down:
 		return one(check, Fail, "not connected. "+f.Port.Tunnel.Detail, edgeAdvice+" See the daemon's log: journalctl -u optimizerd.")
-	case c.Tunnel.Mode == tunnel.External:
-		return one(check, OK, strings.TrimSpace("external, at "+c.Tunnel.Socket+". "+f.Port.Tunnel.Detail), "")
+	case s.Tunnel.Mode == tunnel.External:
+		return one(check, OK, strings.TrimSpace("external, at "+s.Tunnel.Socket+". "+f.Port.Tunnel.Detail), "")
 	case !f.Port.Running:
 		return one(check, OK, "embedded; Cloudflare's edge is reachable", "")
 	default:
@@ -464,11 +465,11 @@ const edgeAdvice = "The tunnel dials out: it needs DNS and outgoing TCP to port 
 // checkServable checks whether the daemon would start with the configuration as
 // seen here. systemd credentials are not visible; a running daemon has them.
 func checkServable(f Facts) []Finding {
-	c := f.Settings.Config
-	if c == nil || f.Port.Running {
+	s := f.settings()
+	if s == nil || f.Port.Running {
 		return nil
 	}
-	if err := c.Servable(); err != nil {
+	if err := s.NotServable; err != nil {
 		return one("secrets", Warn, err.Error(), "Credentials that systemd passes to the service are not visible here; check with 'systemctl start optimizerd' and its log.")
 	}
 	return nil
@@ -476,10 +477,10 @@ func checkServable(f Facts) []Finding {
 
 func checkTokens(f Facts) []Finding {
 	const check = "tokens"
-	if f.Settings.Config == nil {
+	if f.settings() == nil {
 		return nil
 	}
-	n := len(f.Settings.Config.Auth.Tokens)
+	n := len(f.settings().Tokens)
 	if n == 0 {
 		return one(check, OK, "none: any program on this machine can use the API", "Set auth.tokens before a tunnel or a proxy exposes the API.")
 	}
@@ -502,7 +503,7 @@ func checkWebhooks(f Facts) []Finding {
 	const check = "webhooks"
 	w := f.Data.Webhooks
 	switch {
-	case f.Settings.Config == nil:
+	case f.settings() == nil:
 		return nil
 	case w.Problem != nil && f.Data.Problem != nil:
 		return nil // reported with the data folder
@@ -513,7 +514,7 @@ func checkWebhooks(f Facts) []Finding {
 	switch {
 	case w.GivenUp > 0:
 		return one(check, Warn, fmt.Sprintf("%s; given up: %d", found, w.GivenUp), "The files in outbox/failed/ name the receiver and the error; they are deleted after jobs.keep.")
-	case len(f.Settings.Config.Webhook.Secrets) == 0:
+	case !f.settings().Webhooks:
 		return one(check, OK, found, "No secret is configured, so webhook_url is refused; set webhook.secrets to accept it.")
 	default:
 		return one(check, OK, found, "")
@@ -522,13 +523,13 @@ func checkWebhooks(f Facts) []Finding {
 
 func checkFetching(f Facts) []Finding {
 	const check = "fetching"
-	switch c := f.Settings.Config; {
-	case c == nil:
+	switch s := f.settings(); {
+	case s == nil:
 		return nil
-	case c.Fetch.AllowPrivate:
+	case s.AllowPrivate:
 		return one(check, Warn, "URLs may point to this machine and its local network", "Set fetch.allow_private to false, unless you trust every token holder with access to your router and printer.")
-	case len(c.Fetch.AllowHosts) > 0:
-		return one(check, OK, "from "+strings.Join(c.Fetch.AllowHosts, ", "), "")
+	case len(s.AllowHosts) > 0:
+		return one(check, OK, "from "+strings.Join(s.AllowHosts, ", "), "")
 	default:
 		return one(check, OK, "from the public internet", "")
 	}
@@ -537,7 +538,7 @@ func checkFetching(f Facts) []Finding {
 func checkCertificates(f Facts) []Finding {
 	const check = "certificates"
 	switch {
-	case f.Settings.Config == nil:
+	case f.settings() == nil:
 		return nil
 	case f.Machine.NoRoots:
 		return one(check, Fail, "no trusted certificate authorities: https downloads and webhooks fail", "sudo apt install ca-certificates")

@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -29,13 +28,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // healthy are the facts of a Raspberry Pi on which all is well.
 func healthy() doctor.Facts {
-	c := config.Default()
-	c.Storage.Dir = "/var/lib/optimizerd"
-	c.Auth.Tokens = []config.Secret{"0123456789abcdef0123456789abcdef"}
-	c.Webhook.Secrets = []config.Secret{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+	settings := doctor.Settings{
+		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9180", Tokens: []string{"hunter2hunter2hunter2hunter2"}, Webhooks: true,
+		DataDir: "/var/lib/optimizerd", MaxMemory: 384 << 20, DaemonMemory: 128 << 20,
+		Formats: []ladder.Format{ladder.WebP, ladder.JPEG}, Tunnel: tunnel.DefaultConfig(),
+	}
 	synced := true
 	return doctor.Facts{
-		Settings: doctor.Settings{File: "/etc/optimizerd/config.yaml", Config: &c},
+		Configuration: doctor.Configuration{File: "/etc/optimizerd/config.yaml", Settings: &settings},
 		Codec: doctor.Codec{
 			Path: "/usr/bin/optimizerd-codec", Processes: 2,
 			About: codec.About{
@@ -52,7 +52,7 @@ func healthy() doctor.Facts {
 			OpenFiles: 65536, Now: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC), Synced: &synced, RTC: true,
 		},
 		Data: doctor.Data{
-			Dir: c.Storage.Dir, Exists: true, Mode: fs.ModeDir | 0o700, Owner: 990, User: 990,
+			Dir: settings.DataDir, Exists: true, Mode: fs.ModeDir | 0o700, Owner: 990, User: 990,
 			Free: 50 << 30, Total: 100 << 30, FreeFiles: 1e6, MaxFiles: 2e6,
 			FileSystem: "ext4", Device: doctor.Device{Name: "sda", Kind: doctor.SSD},
 		},
@@ -85,7 +85,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 			f.Codec = doctor.Codec{Problem: errors.New("codec.path: no executable at [/nowhere]")}
 		}, doctor.Fail, "codec", "/nowhere", "Install both binaries"},
 		{"a format that is wanted and missing", func(f *doctor.Facts) {
-			f.Settings.Config.Ladder.Formats = []ladder.Format{ladder.AVIF, ladder.JPEG}
+			f.Configuration.Settings.Formats = []ladder.Format{ladder.AVIF, ladder.JPEG}
 			f.Codec.About.Outputs = []ladder.Format{ladder.WebP, ladder.JPEG}
 		}, doctor.Fail, "formats", "avif", "Remove avif from ladder.formats"},
 		{"a format that is wanted and off", func(f *doctor.Facts) {
@@ -99,18 +99,18 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		}, doctor.Warn, "formats", "heic, tiff", "unsupported"},
 		{"no vector code", func(f *doctor.Facts) { f.Codec.About.Vector = false }, doctor.Warn, "vector code", "slower", "VIPS_NOVECTOR"},
 		{"a tunnel's token that everybody can read", func(f *doctor.Facts) {
-			f.Settings.Config.Tunnel.Mode, f.Settings.Config.Tunnel.TokenFile, f.Tunnel.OpenToken = tunnel.Embedded, "/etc/optimizerd/tunnel-token", true
+			f.Configuration.Settings.Tunnel.Mode, f.Configuration.Settings.Tunnel.TokenFile, f.Tunnel.OpenToken = tunnel.Embedded, "/etc/optimizerd/tunnel-token", true
 		}, doctor.Fail, "tunnel", "readable by everyone", "chmod 600 /etc/optimizerd/tunnel-token"},
 		{"an edge that is out of reach", func(f *doctor.Facts) {
-			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
+			f.Configuration.Settings.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
 			f.Tunnel.Edge = fault.New(fault.Internal, "DNS does not answer.")
 		}, doctor.Fail, "tunnel", "DNS does not answer", "port 7844"},
 		{"a tunnel that is down", func(f *doctor.Facts) {
-			f.Settings.Config.Tunnel.Mode = tunnel.Embedded
+			f.Configuration.Settings.Tunnel.Mode = tunnel.Embedded
 			f.Port.Tunnel = doctor.TunnelState{Down: true, Detail: "The token is refused."}
 		}, doctor.Fail, "tunnel", "The token is refused", "journalctl"},
 		{"a secret that only the service can see", func(f *doctor.Facts) {
-			f.Settings.Config.Tunnel.Mode, f.Port = tunnel.Embedded, doctor.Port{}
+			f.Configuration.Settings.NotServable, f.Port = errors.New("tunnel.token_file: must name a file"), doctor.Port{}
 		}, doctor.Warn, "secrets", "tunnel.token_file", "Credentials"},
 		{"no seccomp", func(f *doctor.Facts) { f.Codec.About.Sandbox.Seccomp = false }, doctor.Fail, "seccomp", "not filtered", "CONFIG_SECCOMP_FILTER"},
 		{"no Landlock on a Pi", func(f *doctor.Facts) { f.Codec.About.Sandbox.Landlock = 0 }, doctor.Warn, "landlock", "filter still applies", "Raspberry Pi OS builds its kernel without"},
@@ -143,7 +143,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		{"a data folder for everybody", func(f *doctor.Facts) { f.Data.Mode |= 0o077 }, doctor.Warn, "data folder", "by everyone", "chmod o-w /var/lib/optimizerd"},
 		{"root looks", func(f *doctor.Facts) { f.Data.User = 0 }, doctor.OK, "data folder", "user 990", "as the daemon's user"},
 		{"below the floor", func(f *doctor.Facts) { f.Data.Free = 200 << 20 }, doctor.Fail, "free space", "200 MiB of 100 GiB free, 256 MiB reserved", "storage.min_free"},
-		{"below the floor that is set", func(f *doctor.Facts) { f.Settings.Config.Storage.MinFree = 60 << 30 }, doctor.Fail, "free space", "60 GiB reserved", "retention.max_bytes"},
+		{"below the floor that is set", func(f *doctor.Facts) { f.Configuration.Settings.MinFree = 60 << 30 }, doctor.Fail, "free space", "60 GiB reserved", "retention.max_bytes"},
 		{"close to the floor", func(f *doctor.Facts) { f.Data.Free = 300 << 20 }, doctor.Warn, "free space", "300 MiB", "soon"},
 		{"no more files", func(f *doctor.Facts) { f.Data.FreeFiles = 0 }, doctor.Fail, "free space", "no free inodes", "du --inodes"},
 		{"an SD card", func(f *doctor.Facts) {
@@ -160,17 +160,17 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		}, doctor.OK, "quarantine", "refused: 3; 2 more are from another libvips", "quarantine list"},
 		{"a damaged quarantine", func(f *doctor.Facts) { f.Data.Quarantine.Unreadable = 1 }, doctor.Warn, "quarantine", "1 more are unreadable", "quarantine list"},
 		{"webhooks that were given up", func(f *doctor.Facts) { f.Data.Webhooks = doctor.Webhooks{Pending: 2, GivenUp: 1} }, doctor.Warn, "webhooks", "pending: 2; given up: 1", "outbox/failed/"},
-		{"no secret for webhooks", func(f *doctor.Facts) { f.Settings.Config.Webhook.Secrets = nil }, doctor.OK, "webhooks", "pending: 0", "webhook.secrets"},
+		{"no secret for webhooks", func(f *doctor.Facts) { f.Configuration.Settings.Webhooks = false }, doctor.OK, "webhooks", "pending: 0", "webhook.secrets"},
 		{"a damaged outbox", func(f *doctor.Facts) { f.Data.Webhooks.Problem = syscall.ENOTDIR }, doctor.Warn, "webhooks", "not a directory", "repair the folder"},
-		{"a way into the home network", func(f *doctor.Facts) { f.Settings.Config.Fetch.AllowPrivate = true }, doctor.Warn, "fetching", "its local network", "fetch.allow_private"},
+		{"a way into the home network", func(f *doctor.Facts) { f.Configuration.Settings.AllowPrivate = true }, doctor.Warn, "fetching", "its local network", "fetch.allow_private"},
 		{"no certificates", func(f *doctor.Facts) { f.Machine.NoRoots = true }, doctor.Fail, "certificates", "certificate authorities", "ca-certificates"},
 		{"no time", func(f *doctor.Facts) { f.Machine.Now = time.Unix(0, 0) }, doctor.Fail, "clock", "1970-01-01 00:00:00 UTC, which is implausible", "timedatectl"},
 		{"no network time", func(f *doctor.Facts) { f.Machine.Synced = &unsynced }, doctor.Warn, "clock", "not synchronized", "timedatectl"},
 		{"no network time on a Pi", func(f *doctor.Facts) {
 			f.Machine.Synced, f.Machine.RTC = &unsynced, false
 		}, doctor.Warn, "clock", "no battery-backed clock", "allow a minute"},
-		{"an open address", func(f *doctor.Facts) { f.Settings.Config.HTTP.Listen = ":8080" }, doctor.OK, "address", "from other machines, unencrypted", "TLS"},
-		{"an open admin address", func(f *doctor.Facts) { f.Settings.Config.Admin.Listen = "0.0.0.0:9180" }, doctor.Warn, "admin address", "pprof", "127.0.0.1:9180"},
+		{"an open address", func(f *doctor.Facts) { f.Configuration.Settings.Listen = ":8080" }, doctor.OK, "address", "from other machines, unencrypted", "TLS"},
+		{"an open admin address", func(f *doctor.Facts) { f.Configuration.Settings.AdminListen = "0.0.0.0:9180" }, doctor.Warn, "admin address", "pprof", "127.0.0.1:9180"},
 		{"a taken port", func(f *doctor.Facts) {
 			f.Port = doctor.Port{Problem: fmt.Errorf("listen tcp 127.0.0.1:8080: %w", syscall.EADDRINUSE)}
 		}, doctor.Fail, "port", "in use", "ss -ltnp"},
@@ -179,7 +179,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		{"a daemon that is not ready", func(f *doctor.Facts) {
 			f.Port.NotReady = []string{"disk: Not enough disk space: 1 MiB free."}
 		}, doctor.Warn, "port", "disk: Not enough disk space: 1 MiB free.", "journalctl"},
-		{"no token", func(f *doctor.Facts) { f.Settings.Config.Auth.Tokens = nil }, doctor.OK, "tokens", "any program", "auth.tokens"},
+		{"no token", func(f *doctor.Facts) { f.Configuration.Settings.Tokens = nil }, doctor.OK, "tokens", "any program", "auth.tokens"},
 		{"few files", func(f *doctor.Facts) { f.Machine.OpenFiles = 256 }, doctor.Warn, "open files", "at most 256", "LimitNOFILE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 
 func TestABrokenConfigurationLeavesTheMachineToLookAt(t *testing.T) {
 	f := healthy()
-	f.Settings = doctor.Settings{Problem: errors.New("http.listn: unknown setting\nOPTIMIZERD_X: unknown environment variable")}
+	f.Configuration = doctor.Configuration{Problem: errors.New("http.listn: unknown setting\nOPTIMIZERD_X: unknown environment variable")}
 	f.Codec, f.Data, f.Port = doctor.Codec{}, doctor.Data{}, doctor.Port{}
 	r := doctor.Examine(f)
 	var checks []string

@@ -5,26 +5,45 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
 // Facts are the input of Examine. The zero value of a field means unknown,
 // unless documented otherwise.
 type Facts struct {
-	Settings Settings
-	Codec    Codec   // with a configuration only
-	Machine  Machine // always
-	Data     Data    // with a configuration only
-	Port     Port    // with a configuration only
-	Tunnel   Tunnel  // with a configuration only
+	Configuration Configuration
+	Codec         Codec   // with settings only
+	Machine       Machine // always
+	Data          Data    // with settings only
+	Port          Port    // with settings only
+	Tunnel        Tunnel  // with settings only
 }
 
-// Settings is the configuration, or the reason there is none.
+// Configuration is the settings, or the reason there are none.
+type Configuration struct {
+	File     string    // "" if none was given
+	Settings *Settings // nil if the configuration is not valid
+	Problem  error     // why it is not valid
+}
+
+// Settings are the settings of the daemon that doctor examines.
 type Settings struct {
-	File    string         // "" if none was given
-	Config  *config.Config // nil if invalid
-	Problem error          // why it cannot
+	Listen       string // http.listen
+	AdminListen  string // admin.listen
+	Tokens       []string
+	Webhooks     bool // a secret to sign webhooks is set
+	AllowPrivate bool // fetch.allow_private
+	AllowHosts   []string
+	DataDir      string
+	MinFree      int64 // storage.min_free
+	MaxMemory    int64 // limits.max_memory
+	DaemonMemory int64 // reserved for the daemon beside its codec processes
+	Formats      []ladder.Format
+	Codec        codec.Config
+	Tunnel       tunnel.Config
+	NotServable  error // why the daemon would not start with the secrets that are visible here
 }
 
 // Codec is the greeting of one child.

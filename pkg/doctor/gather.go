@@ -20,45 +20,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// Options configure Gather.
-type Options struct {
-	File string   // configuration file, as for config.Load
-	Sets []string // overrides, as for config.Load
-	Root string   // directory that contains proc and sys; "" is "/"
-}
-
-func (o Options) root() root {
-	if o.Root == "" {
-		return "/"
-	}
-	return root(o.Root)
-}
-
 // Gather collects the facts. Missing facts are facts too, so it returns no
-// error.
-func Gather(ctx context.Context, o Options) Facts {
-	r := o.root()
-	f := Facts{Settings: Settings{File: o.File}, Machine: machine(r)}
-	c, err := config.Load(o.File, o.Sets)
-	if err != nil {
-		f.Settings.Problem = err
+// error. rootDir is the directory that contains proc and sys, "/" except in tests.
+func Gather(ctx context.Context, c Configuration, rootDir string) Facts {
+	r := root(rootDir)
+	f := Facts{Configuration: c, Machine: machine(r)}
+	s := c.Settings
+	if s == nil {
 		return f
 	}
-	f.Settings.Config = &c
-	f.Codec = probeCodec(ctx, c.CodecConfig())
-	f.Data = data(r, c.Storage.Dir, f.Codec.About.Libvips)
-	f.Port = probePort(ctx, c.HTTP.Listen, c.TokenStrings())
-	if c.Tunnel.Mode == tunnel.Embedded {
-		info, err := os.Stat(c.Tunnel.TokenFile) // missing if systemd provides the token
+	f.Codec = probeCodec(ctx, s.Codec)
+	f.Data = data(r, s.DataDir, f.Codec.About.Libvips)
+	f.Port = probePort(ctx, s.Listen, s.Tokens)
+	if s.Tunnel.Mode == tunnel.Embedded {
+		info, err := os.Stat(s.Tunnel.TokenFile) // missing if systemd provides the token
 		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
 		if !f.Port.Running {
-			f.Tunnel.Edge = probeEdge(ctx, c.Tunnel.Config)
+			f.Tunnel.Edge = probeEdge(ctx, s.Tunnel)
 		}
 	}
 	return f
@@ -76,8 +59,8 @@ func probeEdge(ctx context.Context, c tunnel.Config) error {
 // MemoryCgroup returns the finding about the memory cgroup alone, for the log
 // of a starting daemon: systemd silently accepts a limit that the kernel does
 // not enforce.
-func MemoryCgroup(o Options) Finding {
-	r := o.root()
+func MemoryCgroup(rootDir string) Finding {
+	r := root(rootDir)
 	return checkCgroup(Facts{Machine: Machine{Model: r.model(), Cgroup: r.cgroup()}})[0]
 }
 

@@ -1,7 +1,7 @@
 package doctor_test
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,9 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/tunnel"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 
@@ -41,11 +43,20 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// gather looks at a machine without a codec and with a free port.
-func gather(t *testing.T, root, data string, sets ...string) doctor.Facts {
+// gather looks at a machine without a codec and, unless a change sets another
+// one, with a free port.
+func gather(t *testing.T, root, data string, changes ...func(*doctor.Settings)) doctor.Facts {
 	t.Helper()
-	sets = append([]string{"codec.path=/nowhere", "http.listen=127.0.0.1:0", "storage.dir=" + data}, sets...)
-	return doctor.Gather(t.Context(), doctor.Options{Root: root, Sets: sets})
+	s := doctor.Settings{Codec: codec.Config{Path: "/nowhere"}, Listen: "127.0.0.1:0", DataDir: data, Tunnel: tunnel.DefaultConfig()}
+	for _, change := range changes {
+		change(&s)
+	}
+	return doctor.Gather(t.Context(), doctor.Configuration{Settings: &s}, root)
+}
+
+// listen sets the address of a server that is running.
+func listen(l net.Listener) func(*doctor.Settings) {
+	return func(s *doctor.Settings) { s.Listen = l.Addr().String() }
 }
 
 func TestAStartingDaemonLearnsThatNothingLimitsMemory(t *testing.T) {
@@ -53,7 +64,7 @@ func TestAStartingDaemonLearnsThatNothingLimitsMemory(t *testing.T) {
 		"proc/self/cgroup":                 "0::/system.slice/optimizerd.service\n",
 		"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n",
 	})
-	f := doctor.MemoryCgroup(doctor.Options{Root: off})
+	f := doctor.MemoryCgroup(off)
 	if f.Status != doctor.Warn || !strings.Contains(f.Found, "MemoryMax") || !strings.Contains(f.Advice, "cgroup_enable=memory") {
 		t.Errorf("got %+v", f)
 	}
@@ -61,7 +72,7 @@ func TestAStartingDaemonLearnsThatNothingLimitsMemory(t *testing.T) {
 		"proc/self/cgroup": "0::/system.slice/optimizerd.service\n",
 		"sys/fs/cgroup/system.slice/optimizerd.service/memory.max": "700000000\n",
 	})
-	if f := doctor.MemoryCgroup(doctor.Options{Root: on}); f.Status != doctor.OK {
+	if f := doctor.MemoryCgroup(on); f.Status != doctor.OK {
 		t.Errorf("got %+v", f)
 	}
 }
@@ -284,7 +295,7 @@ func TestWhoHasThePort(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			server := httptest.NewServer(test.handler)
 			defer server.Close()
-			p := gather(t, t.TempDir(), t.TempDir(), "http.listen="+server.Listener.Addr().String()).Port
+			p := gather(t, t.TempDir(), t.TempDir(), listen(server.Listener)).Port
 			if p.Running != test.running || (p.Problem == nil) != test.running || strings.Join(p.NotReady, ";") != test.parts {
 				t.Errorf("got %+v", p)
 			}
@@ -311,7 +322,7 @@ func TestWhoHasThePort(t *testing.T) {
 				c.Close()
 			}
 		}()
-		if p := gather(t, t.TempDir(), t.TempDir(), "http.listen="+l.Addr().String()).Port; p.Problem == nil || p.Running {
+		if p := gather(t, t.TempDir(), t.TempDir(), listen(l)).Port; p.Problem == nil || p.Running {
 			t.Errorf("got %+v", p)
 		}
 		l.Close()
@@ -321,8 +332,13 @@ func TestWhoHasThePort(t *testing.T) {
 
 func TestWhetherTheEdgeCanBeReached(t *testing.T) {
 	e := edgetest.Start(t)
-	sets := []string{"tunnel.mode=embedded", "tunnel.token_file=" + e.TokenFile, "tunnel.edge_roots=" + e.RootsFile}
-	f := gather(t, t.TempDir(), t.TempDir(), append(sets, "tunnel.edge_addresses="+e.Addresses[0])...)
+	embedded := func(address string) func(*doctor.Settings) {
+		return func(s *doctor.Settings) {
+			s.Tunnel.Mode, s.Tunnel.TokenFile = tunnel.Embedded, e.TokenFile
+			s.Tunnel.EdgeRoots, s.Tunnel.EdgeAddresses = e.RootsFile, []string{address}
+		}
+	}
+	f := gather(t, t.TempDir(), t.TempDir(), embedded(e.Addresses[0]))
 	if f.Tunnel.Edge != nil || f.Tunnel.OpenToken {
 		t.Errorf("an edge that can be reached, and a token of mode 0600: got %+v", f.Tunnel)
 	}
@@ -332,7 +348,7 @@ func TestWhetherTheEdgeCanBeReached(t *testing.T) {
 	if err := os.Chmod(e.TokenFile, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f = gather(t, t.TempDir(), t.TempDir(), append(sets, "tunnel.edge_addresses=127.0.0.1:1")...)
+	f = gather(t, t.TempDir(), t.TempDir(), embedded("127.0.0.1:1"))
 	if f.Tunnel.Edge == nil || !f.Tunnel.OpenToken {
 		t.Errorf("an edge that cannot be reached, and a token of mode 0644: got %+v", f.Tunnel)
 	}
@@ -343,17 +359,14 @@ func TestARunningDaemonTellsOfItsTunnel(t *testing.T) {
 		fmt.Fprint(w, `{"status":"ok","parts":{"tunnel":{"status":"ready","detail":"It goes to fra08."}}}`)
 	}))
 	defer server.Close()
-	if got := gather(t, t.TempDir(), t.TempDir(), "http.listen="+server.Listener.Addr().String()).Port.Tunnel; got.Down || got.Detail != "It goes to fra08." {
+	if got := gather(t, t.TempDir(), t.TempDir(), listen(server.Listener)).Port.Tunnel; got.Down || got.Detail != "It goes to fra08." {
 		t.Errorf("the state is %+v", got)
 	}
 }
 
 func TestABadConfigurationIsAFact(t *testing.T) {
-	f := doctor.Gather(t.Context(), doctor.Options{Sets: []string{"http.listn=1"}})
-	if f.Settings.Config != nil || f.Settings.Problem == nil {
-		t.Errorf("got %+v", f.Settings)
-	}
-	if _, err := json.Marshal(doctor.Examine(f)); err != nil {
-		t.Error(err)
+	f := doctor.Gather(t.Context(), doctor.Configuration{Problem: errors.New("http.listn: unknown setting")}, "/")
+	if f.Codec.Problem != nil || f.Data.Dir != "" || f.Machine.PageSize == 0 {
+		t.Errorf("got %+v", f)
 	}
 }

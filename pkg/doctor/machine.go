@@ -3,7 +3,6 @@ package doctor
 import (
 	"bytes"
 	"crypto/x509"
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/thermal"
@@ -77,21 +77,17 @@ func synced() *bool {
 	return &ok
 }
 
+// memory returns 0 for what is unknown.
 func (r root) memory() (total, available int64) {
-	for line := range strings.Lines(r.text("proc/meminfo")) {
-		name, value, _ := strings.Cut(line, ":")
-		var kilobytes int64
-		if _, err := fmt.Sscan(value, &kilobytes); err != nil {
-			continue
-		}
-		switch name {
-		case "MemTotal":
-			total = kilobytes << 10
-		case "MemAvailable":
-			available = kilobytes << 10
-		}
+	proc, err := procfs.NewFS(r.path("proc"))
+	if err != nil {
+		return 0, 0
 	}
-	return total, available
+	m, err := proc.Meminfo()
+	if err != nil || m.MemTotalBytes == nil || m.MemAvailableBytes == nil {
+		return 0, 0
+	}
+	return int64(*m.MemTotalBytes), int64(*m.MemAvailableBytes)
 }
 
 // service is the cgroup of the daemon under the shipped unit. Its limit matters

@@ -1,5 +1,5 @@
 // Package job defines the record of a job, its states and the transitions
-// between them. It is pure: package queue stores the records, package optimize
+// between them. It is pure: package queue stores the records, package jobs
 // executes them.
 //
 //	          Start            Complete

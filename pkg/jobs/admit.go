@@ -9,18 +9,17 @@ import (
 )
 
 // Admission is the right to submit one upload: a place in the queue, and the
-// source once it is received. Its owner ends it with Close, whatever became of
-// the upload.
+// source once it is received. Its owner must call Close in any case.
 type Admission struct {
 	s      *Service
 	place  Place
 	upload *spool.Upload // nil until it is received
 }
 
-// Admit decides, before a body is read, whether an upload can be taken. bytes is
-// the declared length of the body, -1 if it is unknown, of which up to overhead
-// are not the image. It returns the fault ShuttingDown, TooLarge,
-// InsufficientStorage or QueueFull.
+// Admit decides, before a body is read, whether an upload is accepted. bytes is
+// the declared length of the body (-1 if unknown), of which up to overhead are
+// not the image. It returns a ShuttingDown, TooLarge, InsufficientStorage or
+// QueueFull fault.
 func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 	if err := s.running(); err != nil {
 		return nil, err
@@ -35,7 +34,7 @@ func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 	return &Admission{s: s, place: place}, nil
 }
 
-// running returns the fault ShuttingDown once the daemon is stopping.
+// running returns a ShuttingDown fault if the daemon is stopping.
 func (s *Service) running() error {
 	select {
 	case <-s.config.Stopping:
@@ -45,15 +44,15 @@ func (s *Service) running() error {
 	}
 }
 
-// CheckBody returns the fault TooLarge if a body of this many bytes, of which up
-// to overhead are not the image, is over the limit.
+// CheckBody returns a TooLarge fault if a body of this many bytes, of which up to
+// overhead are not the image, exceeds the limit.
 func (a *Admission) CheckBody(bytes, overhead int64) error {
 	return a.s.config.Spool.CheckSize(bytes - overhead)
 }
 
-// Receive streams the image into the spool. Where mayHold is true it may stay in
-// memory until a client relies on it. filename is the client's, and only shown.
-// Errors of body that are faults come back as they are.
+// Receive streams the image into the spool, or into memory if mayHold is set and
+// there is room, until a client relies on it. filename is the client's name for
+// it, for display. Faults of body are returned unchanged.
 func (a *Admission) Receive(body io.Reader, filename string, mayHold bool) (sum [sha256.Size]byte, err error) {
 	receive := a.s.config.Spool.Receive
 	if mayHold {
@@ -67,7 +66,7 @@ func (a *Admission) Receive(body io.Reader, filename string, mayHold bool) (sum 
 	return upload.SHA256, nil
 }
 
-// Close gives back what did not become a job.
+// Close releases the place and discards the source, unless they became a job.
 func (a *Admission) Close() {
 	a.place.Release()
 	if a.upload != nil {

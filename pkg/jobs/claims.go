@@ -2,11 +2,10 @@ package jobs
 
 import "sync"
 
-// claims joins equal work. What is equal has the same key: an upload by the
-// image that it makes, a request by its input and options, and rendering by the
-// image again. A key is locked from the look-up until the job is durable, so that
-// an equal request meanwhile finds that job; the ticket stays under the key until
-// the job ends.
+// claims joins equal work. Equal work has the same key: that of the image for
+// uploads, of input and options for requests, and of rendering an image. A key is
+// locked from lookup until the job is durable, so that an equal request waits and
+// then finds that job. Its ticket stays under the key until the job ends.
 type claims struct {
 	mu    sync.Mutex
 	byKey map[string]*claim
@@ -14,17 +13,17 @@ type claims struct {
 
 type claim struct {
 	sync.Mutex
-	refs   int // lockers, waiting ones included, and the ticket
+	refs   int // holders of the lock, those waiting for it, and the ticket
 	ticket Ticket
 }
 
 func newClaims() *claims { return &claims{byKey: make(map[string]*claim)} }
 
-// The keys of an image and of rendering it. A request has job.Job's own.
+// The keys of an image and of rendering it. The key of a request is job.Job.Key.
 func imageKey(id string) string  { return "image " + id }
 func renderKey(id string) string { return "render " + id }
 
-// lock waits until nobody else has the key locked. The caller ends with unlock.
+// lock locks a key. The caller must call unlock.
 func (c *claims) lock(key string) (unlock func()) {
 	held := c.retain(key)
 	held.Lock()
@@ -70,8 +69,8 @@ func (c *claims) ticket(key string) Ticket {
 	return nil
 }
 
-// index puts a job under a key, unless another one that has not ended is there.
-// One that has ended itself is not put: it may have been unindexed already.
+// index stores a job under a key, unless the key has another job that has not
+// ended. A job that has ended is not stored: it may have been unindexed already.
 func (c *claims) index(key string, t Ticket) {
 	held := c.retain(key)
 	c.mu.Lock()
@@ -80,7 +79,7 @@ func (c *claims) index(key string, t Ticket) {
 		switch {
 		case held.ticket == nil:
 			held.ticket = t
-			return // it keeps the reference
+			return // the ticket keeps the reference
 		case held.ticket.Job().Status.Ended():
 			held.ticket = t
 		}
@@ -88,7 +87,7 @@ func (c *claims) index(key string, t Ticket) {
 	c.releaseLocked(key)
 }
 
-// unindex takes the job from a key, if it is the one there.
+// unindex removes the job from a key, unless the key has another job.
 func (c *claims) unindex(key, jobID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,14 +7,14 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
-// finish ends a job: completed if cause is nil, else failed. The order of its
-// steps is what the documentation promises: a crash between any two of them loses
-// no webhook, sends none for an end that did not happen, and deletes no source
-// that is still needed.
+// finish ends a job: completed if cause is nil, failed otherwise. A crash between
+// any two of its steps loses no webhook, sends none for an end that did not
+// happen, and deletes no source that is still needed; the documentation promises
+// their order.
 //
-// If the end cannot be recorded, usually since the disk is full, clients learn of
-// it all the same, and Settle records it later. If a restart comes first, the job
-// is done again.
+// If the end cannot be recorded, usually because the disk is full, clients are
+// still woken, and Settle records it later. After an earlier restart the job is
+// executed again.
 func (s *Service) finish(lease Lease, cause error) error {
 	j, err := lease.End(cause) // final in memory; clients still wait
 	if err != nil {
@@ -24,7 +24,7 @@ func (s *Service) finish(lease Lease, cause error) error {
 	err = s.settle(e)
 	s.claims.unindex(j.Key(), j.ID)
 	s.claims.unindex(imageKey(j.ImageID), j.ID)
-	lease.Wake() // clients learn of it last
+	lease.Wake() // last
 	s.config.Ended(j)
 	if err != nil {
 		s.mu.Lock()
@@ -40,13 +40,13 @@ type ending struct {
 	job   job.Job
 }
 
-// settle makes an end durable and does what may be done only then. It may be
-// called again after an error.
+// settle makes an end durable, then deletes the source and releases the webhooks.
+// It may be called again after an error.
 func (s *Service) settle(e ending) error {
-	if err := s.config.Outbox.Put(e.job); err != nil { // webhooks are durable before the end is on record
+	if err := s.config.Outbox.Put(e.job); err != nil { // webhooks are durable before the end is recorded
 		return fmt.Errorf("end %s: %w", e.job.ID, err)
 	}
-	if err := e.lease.Record(); err != nil { // the end is on record
+	if err := e.lease.Record(); err != nil {
 		return fmt.Errorf("end %s: %w", e.job.ID, err)
 	}
 	if e.job.Resolved() {

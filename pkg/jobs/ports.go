@@ -16,101 +16,102 @@ type Stage int
 
 // The stages of a job.
 const (
-	Resolve Stage = iota // its source must be found: by URL, or among the originals
-	Render               // its source is in the spool
+	Resolve Stage = iota // get its source, from a URL or an original
+	Render               // make its set; the source is in the spool
 
-	NumStages = iota // how many there are
+	NumStages = iota // number of stages
 )
 
-// ErrQueueClosed is returned by Queue.Lease once the queue hands out no more
-// jobs.
+// ErrQueueClosed is returned by Queue.Lease after the queue is closed.
 var ErrQueueClosed = errors.New("the queue is closed")
 
-// Queue holds jobs until they have ended. Package queue is one: a folder.
+// Queue holds jobs until they have ended. Package queue implements it with a
+// directory.
 type Queue interface {
-	// Reserve takes a place for one job, or fails with the fault QueueFull or
-	// ShuttingDown.
+	// Reserve reserves a place for one job, or returns a QueueFull or ShuttingDown
+	// fault.
 	Reserve() (Place, error)
-	// Lease waits for the next job of a stage. Its error is ErrQueueClosed, that of
-	// ctx, or one of the disk.
+	// Lease waits for the next job of a stage. It returns ErrQueueClosed, the error
+	// of ctx, or an I/O error.
 	Lease(ctx context.Context, stage Stage) (Lease, error)
-	// Ticket returns another hold on a job that has not ended; ok is false once it
-	// has.
+	// Ticket returns a ticket for a job that has not ended; ok is false otherwise.
 	Ticket(id string) (t Ticket, ok bool)
-	// Get returns a job, ended or not, or the fault NotFound.
+	// Get returns a job, ended or not, or a NotFound fault.
 	Get(id string) (job.Job, error)
-	// Active returns the jobs that have not ended, in no order.
+	// Active returns the jobs that have not ended, in no particular order.
 	Active() []job.Job
 }
 
-// Place is the right to put one job. It ends with Put, Hold or Release; Release
-// after the others does nothing.
+// Place is a reserved place for one job. Its owner must call Put, Hold or
+// Release; Release after the others does nothing.
 type Place interface {
-	// Put makes a job durable and hands it to the workers. It works on a closed
-	// queue too: the job was admitted before, and the next start does it.
+	// Put makes a job durable and available to the workers. It also works on a
+	// closed queue: the job was admitted before, and is executed after the next
+	// start.
 	Put(j job.Job) (Ticket, error)
-	// Hold hands a job to the workers that no client relies on yet. It does not
-	// survive this process unless its ticket's Record is called.
+	// Hold makes a job available to the workers without a record, while no client
+	// relies on it. It does not survive the process unless its ticket's Record is
+	// called.
 	Hold(j job.Job) Ticket
 	Release()
 }
 
 // Ticket is one client's view of a job.
 type Ticket interface {
-	// Job is the job as it stands.
+	// Job returns the current state of the job.
 	Job() job.Job
-	// Wait blocks until the job or ctx has ended, and returns the job as it then
-	// stands.
+	// Wait blocks until the job or ctx has ended, and returns the current state of
+	// the job.
 	Wait(ctx context.Context) job.Job
-	// Recorded reports whether the job survives this process.
+	// Recorded reports whether the job survives the process.
 	Recorded() bool
-	// Record makes a held job durable, whose source is so already. A job that has
-	// ended needs no record.
+	// Record makes a held job durable; its source must be durable already. It does
+	// nothing if the job has ended.
 	Record() error
-	// Announce has the job's end recorded, since a client learns the job's id, and
-	// returns the job. One that has ended already will not be recorded: its id must
-	// not be given out.
+	// Announce guarantees that the job's end will be recorded, so that its id can
+	// be returned to a client, and returns the job. If the job has ended already,
+	// no record remains and the caller must not return its id.
 	Announce() job.Job
 	// AddWebhook durably adds a receiver; ok is false if the job has ended already.
 	AddWebhook(w job.Webhook) (ok bool, err error)
 }
 
-// Lease is a worker's hold on one job. It ends by one of Return, Advance and
-// End; a process that dies before that is taken to have returned it.
+// Lease is a worker's hold on one job. It ends with Return, Advance, or End and
+// Wake. If the process dies before that, the job returns to the queue.
 type Lease interface {
-	// Job is the job as it stands.
+	// Job returns the current state of the job.
 	Job() job.Job
 	// Announced reports whether a client relies on the job's end being recorded.
 	Announced() bool
-	// SetSource sets the source that the job's input was found to be.
+	// SetSource records the source that was found for the job.
 	SetSource(source job.Source, imageID string) error
-	// AddTimings adds what stages of the work have taken.
+	// AddTimings adds to the timings of the job's stages.
 	AddTimings(t ladder.Timings)
-	// Advance ends the stage Resolve, durably: the job waits for Render. After an
-	// error the lease goes on.
+	// Advance durably ends the stage Resolve: the job waits for Render. After an
+	// error the lease is still held.
 	Advance() error
-	// Return puts the job back; it is the next to be leased.
+	// Return returns the job to the queue; it is the next to be leased.
 	Return() error
 
 	// End ends the job in memory: completed, or failed for the given cause. Clients
 	// still wait.
 	End(cause error) (job.Job, error)
-	// Record puts the end on record, if a client relies on it. It may be called
-	// again after an error.
+	// Record records the end, if a client relies on it. It may be called again
+	// after an error.
 	Record() error
-	// Wake ends the lease: waiting clients learn of the job's end.
+	// Wake ends the lease and wakes the clients that wait for the job.
 	Wake()
 }
 
 // Sets are the published image sets.
 type Sets interface {
 	Has(id string) bool
-	// Get returns a set's manifest, or the fault NotFound.
+	// Get returns a set's manifest, or a NotFound fault.
 	Get(id string) (manifest.Manifest, error)
-	// Original returns the path of the kept source of a set, or the fault NotFound.
+	// Original returns the path of a set's original, or a NotFound fault.
 	Original(id string) (path string, m manifest.Manifest, err error)
-	// KeepOriginal keeps the source at path for a set that has none, if originals
-	// are kept.
+	// KeepOriginal stores the source at path as the original of a set that has
+	// none, if originals are kept.
 	KeepOriginal(id, path string)
 }
 
@@ -119,11 +120,11 @@ type Outbox interface {
 	// Put makes the webhooks of an ended job durable. They are not sent before
 	// Release. It may be called again for the same job.
 	Put(j job.Job) error
-	// Release allows the webhooks of a job to be sent, whose end is recorded.
+	// Release allows the webhooks of a job to be sent: its end is recorded.
 	Release(jobID string)
 }
 
-// Quarantine holds images that crashed the codec.
+// Quarantine records the images that crashed the codec.
 type Quarantine interface {
 	// Check returns a fault if the image with this digest is in quarantine.
 	Check(sha256 string) error
@@ -135,10 +136,11 @@ type Fetcher interface {
 	Fetch(ctx context.Context, url string) (*spool.Upload, error)
 }
 
-// Throttle reduces the work while the machine is too hot for all of it.
+// Throttle reduces rendering while the machine is too hot.
 type Throttle interface {
-	// Cool ends when the machine becomes too hot, and has ended while it is.
+	// Cool returns a context that ends when the machine becomes too hot, and is
+	// done already while it is.
 	Cool() context.Context
-	// Wait blocks while the machine is too hot. Its error is that of ctx.
+	// Wait blocks while the machine is too hot. It returns the error of ctx.
 	Wait(ctx context.Context) error
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
-// resolve finds the source that a job names and takes it into the spool. A job
-// whose set exists already ends with that.
+// resolve gets the source that a job names and stores it in the spool. If the
+// job's set exists already, the job ends.
 func (s *Service) resolve(ctx context.Context, lease Lease) (advanced bool, err error) {
 	j := lease.Job()
 	var published bool
@@ -33,7 +33,7 @@ func (s *Service) resolve(ctx context.Context, lease Lease) (advanced bool, err 
 func (s *Service) resolveURL(ctx context.Context, lease Lease, url string) (published bool, err error) {
 	upload, err := s.config.Fetcher.Fetch(ctx, url)
 	if isTemporary(err) && s.config.Spool.CheckSpace(0) == nil {
-		return false, permanent{err} // there is space, but not for this image
+		return false, permanent{err} // there is space, but not enough for this image
 	}
 	if err != nil {
 		return false, err
@@ -45,7 +45,7 @@ func (s *Service) resolveURL(ctx context.Context, lease Lease, url string) (publ
 	return published, err
 }
 
-// resolveImage takes the original of a published set.
+// resolveImage gets the original of a published set.
 func (s *Service) resolveImage(lease Lease, id string) (published bool, err error) {
 	path, m, err := s.config.Sets.Original(id)
 	if err != nil {
@@ -59,8 +59,8 @@ func (s *Service) resolveImage(lease Lease, id string) (published bool, err erro
 	return s.setSource(lease, source, digest, func() error { return s.config.Spool.Link(path, source.SHA256) })
 }
 
-// setSource gives a job its source, which keep takes into the spool unless the
-// job's set exists already.
+// setSource records a job's source. It calls keep to store it in the spool, unless
+// the job's set exists already.
 func (s *Service) setSource(lease Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (published bool, err error) {
 	j := lease.Job()
 	id := j.Recipe.ID(digest)

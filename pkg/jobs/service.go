@@ -1,10 +1,10 @@
-// Package jobs is the life of a job, with a file for each step: admit.go,
+// Package jobs implements the life of a job, with a file for each step: admit.go,
 // submit.go, resolve.go, work.go, finish.go. Equal work is done once, however
-// many clients ask for it at the same time.
+// many clients request it at the same time.
 //
-// The package knows neither HTTP nor what is inside an engine. What it stores
-// and queues, it does through the interfaces in ports.go, so that a folder can
-// be replaced by an object store, and this machine by several.
+// The package knows neither HTTP nor how an engine works. It stores and queues
+// through the interfaces in ports.go, so that a directory can be replaced by an
+// object store, and one machine by several.
 package jobs
 
 import (
@@ -29,14 +29,13 @@ type Config struct {
 	Outbox     Outbox          // nil if no job has webhooks
 	Ladder     ladder.Config   // of new jobs; a job keeps the recipe that it was accepted with
 	Writes     []ladder.Format // what the engine can write
-	Stopping   <-chan struct{} // closed when no more work is taken; may be nil
+	Stopping   <-chan struct{} // closed when no more work is accepted; may be nil
 	Throttle   Throttle        // reduces rendering while the machine is hot; may be nil
 	Ended      func(job.Job)   // called with every job that ended here; may be nil
 	Log        *zap.Logger
 }
 
-// Service takes jobs and does them. Its methods may be called from several
-// goroutines.
+// Service accepts jobs and executes them. It is safe for concurrent use.
 type Service struct {
 	config  Config
 	log     *zap.Logger
@@ -48,8 +47,8 @@ type Service struct {
 	unsettled []ending // jobs whose end is not recorded yet
 }
 
-// New takes over the jobs that the queue recovered, and deletes from the spool
-// what none of them needs.
+// New indexes the jobs that the queue recovered, and deletes the sources that
+// none of them needs from the spool.
 func New(c Config) (*Service, error) {
 	if c.Ended == nil {
 		c.Ended = func(job.Job) {}
@@ -77,13 +76,13 @@ func New(c Config) (*Service, error) {
 	return s, c.Spool.Sweep(s.sources.needed)
 }
 
-// Get returns a job, ended or not, or the fault NotFound.
+// Get returns a job, ended or not, or a NotFound fault.
 func (s *Service) Get(id string) (job.Job, error) { return s.config.Queue.Get(id) }
 
-// Ticket returns a hold on a job that has not ended; ok is false once it has.
+// Ticket returns a ticket for a job that has not ended; ok is false otherwise.
 func (s *Service) Ticket(id string) (t Ticket, ok bool) { return s.config.Queue.Ticket(id) }
 
-// noOutbox stands in where no job has webhooks.
+// noOutbox is the Outbox if no job has webhooks.
 type noOutbox struct{}
 
 func (noOutbox) Put(job.Job) error { return nil }

@@ -8,8 +8,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// sources counts the jobs that need a file of the spool; the last one that
-// releases it deletes it.
+// sources counts the jobs that need each source in the spool; the last release
+// deletes it.
 type sources struct {
 	spool *spool.Spool
 	log   *zap.Logger
@@ -18,8 +18,8 @@ type sources struct {
 	users map[string]int // by digest
 }
 
-// retain keeps a source in the spool, where it is or is about to be, until
-// release.
+// retain prevents a source from being deleted until release. It may be called
+// before the source is stored.
 func (s *sources) retain(digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,7 +32,7 @@ func (s *sources) needed(digest string) bool {
 	return s.users[digest] > 0
 }
 
-// release deletes a source that no other job needs.
+// release undoes retain, and deletes the source if no other job needs it.
 func (s *sources) release(digest string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *sources) release(digest string) {
 	}
 	delete(s.users, digest)
 	if err := s.spool.Remove(digest); err != nil {
-		s.log.Error("cannot delete source, it stays until the next start", zap.Error(err))
+		s.log.Error("cannot delete source; it stays until the next start", zap.Error(err))
 		return
 	}
 	s.log.Debug("source deleted", zap.String("source", digest))

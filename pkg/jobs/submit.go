@@ -10,17 +10,17 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// Submission is what became of an upload: a set that was there already, or a
+// Submission is the result of an upload: the manifest of an existing set, or a
 // job.
 type Submission struct {
 	Manifest *manifest.Manifest
 	Ticket   Ticket
-	Joined   bool // the job is that of an equal upload by another client
+	Joined   bool // the job belongs to an equal upload of another client
 }
 
-// Submit turns the received upload into a job; the zero webhook is none. When it
+// Submit turns the received upload into a job. The zero webhook means none. If it
 // returns a ticket, the job is durable, or held in memory until Announce if the
-// upload is and there is no webhook.
+// upload is in memory and there is no webhook.
 func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 	s, upload := a.s, a.upload
 	id := s.recipe.ID(upload.SHA256)
@@ -65,9 +65,9 @@ func (a *Admission) put(j job.Job) (Ticket, error) {
 	return a.place.Put(job.New(j, time.Now()))
 }
 
-// Announce makes a job durable and has its end recorded, since its client learns
-// its id, and returns the job. One that has ended already will not be recorded:
-// its id must not be given out.
+// Announce makes a job durable, guarantees that its end will be recorded, and
+// returns it, so that its id can be returned to a client. If the job has ended
+// already, no record remains and the caller must not return its id.
 func (s *Service) Announce(t Ticket) (job.Job, error) {
 	if err := s.persist(t); err != nil {
 		return job.Job{}, err
@@ -75,7 +75,7 @@ func (s *Service) Announce(t Ticket) (job.Job, error) {
 	return t.Announce(), nil
 }
 
-// persist makes a job durable that is held in memory, its source first.
+// persist makes a job that is held in memory durable, its source first.
 func (s *Service) persist(t Ticket) error {
 	if t.Recorded() {
 		return nil
@@ -92,9 +92,9 @@ func (s *Service) persist(t Ticket) error {
 	return t.Record()
 }
 
-// Request takes a job that names its source: its Input, Options, Metadata and
-// webhook. While an equal one is in flight, it returns that one, which then has
-// the webhooks of both. When it returns a ticket, the job is durable.
+// Request accepts a job that names its source, with Input, Options and Metadata
+// set. If an equal job is in flight, it adds the webhook to that job and returns
+// it. If it returns a ticket, the job is durable.
 func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
 	if err := s.running(); err != nil {
 		return nil, err
@@ -132,8 +132,8 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
 	return t, nil
 }
 
-// inFlightJob returns the job to join, or nil. One that has just ended is as good
-// as another for a client that waits, but it delivers no more webhooks.
+// inFlightJob returns the job to join, or nil. A client that waits can join a job
+// that has just ended; a webhook cannot, since that job delivers no more.
 func (s *Service) inFlightJob(key string, webhook job.Webhook) Ticket {
 	t := s.claims.ticket(key)
 	if t == nil || webhook.URL != "" && t.Job().Status.Ended() {

@@ -16,9 +16,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
-// Run works with this many workers for each stage until the queue is closed and
-// the jobs in progress have ended. If giveUp ends first, these go back to the
-// queue.
+// Run executes jobs with these numbers of workers until the queue is closed and
+// the jobs in progress have ended. If giveUp ends first, they return to the queue.
 func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 	fetching, stop := context.WithCancel(giveUp)
 	defer stop()
@@ -54,9 +53,9 @@ func (s *Service) lease(ctx context.Context, stage Stage) leaseFunc {
 	return func() (Lease, error) { return s.config.Queue.Lease(ctx, stage) }
 }
 
-// leaseWhileCool waits for the next job to render, and takes none while the
-// machine is too hot. If the daemon stops while it is, this worker ends: the one
-// that is not held back does the rest.
+// leaseWhileCool waits for the next job to render, and leases none while the
+// machine is too hot. If the daemon stops meanwhile, this worker ends: the one
+// that is not throttled executes the remaining jobs.
 func (s *Service) leaseWhileCool(giveUp, running context.Context) leaseFunc {
 	return func() (Lease, error) {
 		for {
@@ -76,9 +75,9 @@ func (s *Service) leaseWhileCool(giveUp, running context.Context) leaseFunc {
 	}
 }
 
-// leaseWithRest waits for the next job to render, for the one worker that goes
-// on while the machine is too hot. Since it may be the only worker, it then rests
-// between two images for as long as the first of them took.
+// leaseWithRest waits for the next job to render. It is for the one worker that
+// continues while the machine is too hot: since it may be the only one, it then
+// pauses after each image for as long as the image took.
 func (s *Service) leaseWithRest(giveUp, running context.Context) leaseFunc {
 	var began time.Time
 	return func() (Lease, error) {
@@ -91,8 +90,8 @@ func (s *Service) leaseWithRest(giveUp, running context.Context) leaseFunc {
 	}
 }
 
-// stageFunc does one stage of a job. advanced reports that the job waits for the
-// next stage and is no longer the worker's; otherwise it has ended.
+// stageFunc executes one stage of a job. If advanced is set, the job waits for the
+// next stage and its lease has ended; otherwise the caller must end the job.
 type stageFunc func(context.Context, Lease) (advanced bool, err error)
 
 // pauseTime is how long a worker pauses when the disk is full or no codec starts.
@@ -103,7 +102,7 @@ func (s *Service) work(giveUp context.Context, next leaseFunc, do stageFunc) err
 		lease, err := next()
 		switch {
 		case errors.Is(err, ErrQueueClosed), err != nil && giveUp.Err() != nil:
-			return nil //nolint:nilerr // stopping is no failure
+			return nil //nolint:nilerr // stopping is not a failure
 		case err != nil:
 			s.log.Error("cannot lease a job", zap.Error(err))
 			sleep(giveUp, pauseTime)
@@ -122,10 +121,10 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// do works on one stage of a job, to its end or back into the queue; pause
-// reports that the latter was the machine's fault.
+// do executes one stage of a job and ends the job or returns it to the queue.
+// pause is set if it returned because of a temporary failure of the machine.
 func (s *Service) do(giveUp context.Context, lease Lease, do stageFunc) (pause bool) {
-	err := s.config.Spool.CheckSpace(0) // temporary, and nobody is asked for anything until then
+	err := s.config.Spool.CheckSpace(0) // a temporary failure, before anything is fetched or rendered
 	if err == nil {
 		advanced, stageErr := do(giveUp, lease)
 		if advanced {
@@ -151,16 +150,16 @@ func (s *Service) do(giveUp context.Context, lease Lease, do stageFunc) (pause b
 	return false
 }
 
-// logRecordError logs an error that no client can be given: the step is done
-// again after the next start.
+// logRecordError logs an error that cannot be reported to a client. The next start
+// repeats the step.
 func (s *Service) logRecordError(log *zap.Logger, err error) {
 	if err != nil {
 		log.Error("cannot update job record", zap.Error(err))
 	}
 }
 
-// isTemporary reports whether err is the machine's fault and not the image's: a
-// full disk, or a codec that does not start.
+// isTemporary reports whether another attempt may succeed because the machine
+// caused err, not the image: a full disk, or a codec that does not start.
 func isTemporary(err error) bool {
 	var down *codec.Unavailable
 	var end permanent
@@ -170,22 +169,22 @@ func isTemporary(err error) bool {
 	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &down)
 }
 
-// permanent is an error of the machine that ends a job all the same.
+// permanent marks an error that isTemporary must not report as temporary.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// render makes the set of a job whose source is in the spool. Jobs for the same
-// image wait for each other: the second finds the set of the first.
+// render makes the set of a job whose source is in the spool. Jobs of the same
+// image run one after another: the second finds the set of the first.
 func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err error) {
 	j := lease.Job()
 	defer s.claims.lock(renderKey(j.ImageID))()
 	src, err := s.config.Spool.Source(j.Source.SHA256)
-	if err != nil && !s.config.Sets.Has(j.ImageID) { // else published just before a power cut, and the source is not needed
+	if err != nil && !s.config.Sets.Has(j.ImageID) { // a published set needs no source, after a power cut
 		return false, fmt.Errorf("open source: %w", err)
 	}
 	defer src.Close()
-	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted
+	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // added after the job was accepted
 		return false, err
 	}
 	_, took, err := s.config.Renderer.Render(ctx, src, j)
@@ -196,7 +195,8 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 	return false, err
 }
 
-// addToQuarantine keeps an image that crashed the codec from doing so again.
+// addToQuarantine records an image that crashed the codec twice, so that it is
+// refused from now on.
 func (s *Service) addToQuarantine(source job.Source, cause error) {
 	err := s.config.Quarantine.Add(quarantine.Entry{
 		SHA256: source.SHA256, Filename: source.Filename, Bytes: source.Bytes,

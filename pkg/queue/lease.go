@@ -25,8 +25,8 @@ type lease struct {
 	announced bool    // so it is recorded
 }
 
-// Lease waits for the next job of a stage and takes it into work. It returns
-// jobs.ErrQueueClosed when the queue is closed, the error of ctx, or that of the disk.
+// Lease waits for the next job of a stage and starts it. It returns
+// jobs.ErrQueueClosed when the queue is closed, the error of ctx, or an I/O error.
 func (q *Queue) Lease(ctx context.Context, stage jobs.Stage) (jobs.Lease, error) {
 	for ctx.Err() == nil { // jobs returned during shutdown wait for the next start
 		l, err := q.tryLease(stage)
@@ -77,8 +77,8 @@ func (q *Queue) start(e *entry) error {
 	if e.job.Status == job.Processing {
 		return nil
 	}
-	// Not synced: should the rename be lost, the job is pending, as is right. A
-	// record that somebody removed is missed by nobody but the next start.
+	// The rename is not synced: if it is lost, the job is pending, which is correct.
+	// A record that someone deleted matters only to the next start.
 	if err := q.pendingJobs.MoveTo(q.runningJobs, e.job.ID); err != nil {
 		return fmt.Errorf("lease %s: %w", e.job.ID, err)
 	}
@@ -142,8 +142,7 @@ func (l *lease) Advance() error {
 	return nil
 }
 
-// End implements jobs.Lease. Whoever asks for the job from now on sees that it has
-// ended.
+// End implements jobs.Lease. From now on the job is shown as ended.
 func (l *lease) End(cause error) (job.Job, error) {
 	q, e := l.q, l.e
 	e.record.Lock() // a webhook that is being added is recorded first
@@ -201,8 +200,8 @@ func (l *lease) Return() error {
 	}
 	l.release()
 	q.pushFront(e)
-	// By a rename, which a full disk allows too. It is not synced: should it be
-	// lost, the next start finds the job in work, and takes it back itself.
+	// A rename works even on a full disk. It is not synced: if it is lost, the next
+	// start finds the job running and returns it to pending itself.
 	if err := q.runningJobs.MoveTo(q.pendingJobs, e.job.ID); err != nil {
 		return fmt.Errorf("return %s: %w", e.job.ID, err)
 	}

@@ -147,11 +147,11 @@ func (q *Queue) folders() []records {
 	return []records{q.pendingJobs, q.runningJobs, q.doneJobs, q.failedJobs}
 }
 
-// endedJobs are the folders in which a job can be found after its end.
+// endedJobs returns the directories of ended jobs.
 func (q *Queue) endedJobs() []records { return []records{q.doneJobs, q.failedJobs} }
 
-// recover reads the records of an earlier process. No client waits for them any
-// more, so all of them count as announced.
+// recover reads the records of an earlier process. Their clients may know their
+// ids, so all of them count as announced.
 func (q *Queue) recover() error {
 	for _, folder := range q.folders() {
 		if err := folder.Sweep(); err != nil {
@@ -215,14 +215,14 @@ func (q *Queue) hasEnded(id string) bool {
 	return slices.ContainsFunc(q.endedJobs(), func(folder records) bool { return folder.Has(id) })
 }
 
-// place is the right to put one job, held while its bytes come in. Its owner
-// ends with Put or Release; Release after Put does nothing.
+// place is a reserved place for one job, held while its source is received. It
+// implements jobs.Place.
 type place struct {
 	q    *Queue
 	once sync.Once
 }
 
-// Reserve takes a place. It does not block: it returns a QueueFull fault, or
+// Reserve reserves a place. It does not block: it returns a QueueFull fault, or
 // ShuttingDown if the queue is closed.
 func (q *Queue) Reserve() (jobs.Place, error) {
 	q.mu.Lock()
@@ -256,8 +256,8 @@ func (p *place) Release() {
 }
 
 // Put makes the job durable and makes it available to the workers. It also
-// works on a closed queue: the bytes were accepted before, and the job is done
-// after the next start.
+// works on a closed queue: the job was admitted before, and is executed after the
+// next start.
 func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q := p.q
 	if err := q.pendingJobs.Write(j.ID, j); err != nil {

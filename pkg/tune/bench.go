@@ -20,13 +20,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // Options configure a measurement.
 type Options struct {
-	Config   config.Config
+	Codec    codec.Config
+	Ladder   ladder.Config
+	Limits   ladder.Limits
+	Reserved Reserved
 	Images   []File // at least one
 	Log      *zap.Logger
 	All      bool               // also measure efforts that cost many times the lowest
@@ -99,7 +101,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return r, err
 	}
 	r.Libvips = about.Libvips
-	candidates := candidates(r.Cores, codec.Fit(r.Memory, o.Config.CodecConfig().Memory))
+	candidates := candidates(r.Cores, codec.Fit(r.Memory, o.Codec.Memory))
 	b.of = len(candidates)
 	for _, e := range efforts {
 		if slices.Contains(about.Outputs, e.format) {
@@ -126,7 +128,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 		r.Efforts = append(r.Efforts, rows...)
 	}
-	r.Proposal = Propose(r)
+	r.Proposal = Propose(r, o.Reserved)
 	return r, nil
 }
 
@@ -148,27 +150,27 @@ func candidates(cores, fit int) []setup {
 
 // start queries the codec and measures the CPU time of an idle process.
 func (b *bench) start(ctx context.Context) (codec.About, error) {
-	pool, err := codec.NewPool(ctx, b.Config.CodecConfig(), b.Log)
+	pool, err := codec.NewPool(ctx, b.Codec, b.Log)
 	if err != nil {
 		return codec.About{}, err
 	}
 	about := pool.About()
 	pool.Close()
 	b.idle = pool.Usage().CPU
-	return about, b.Config.Ladder.CheckWritable(about.Outputs)
+	return about, b.Ladder.CheckWritable(about.Outputs)
 }
 
 // probe renders each image once at a small size, so that an unreadable one
 // fails before the long part.
 func (b *bench) probe(ctx context.Context) ([]Image, error) {
-	pool, err := codec.NewPool(ctx, b.Config.CodecConfig(), b.Log)
+	pool, err := codec.NewPool(ctx, b.Codec, b.Log)
 	if err != nil {
 		return nil, err
 	}
 	defer pool.Close()
 	var images []Image
 	for _, f := range b.Images {
-		c, err := b.render(ctx, pool, f, b.Config.Ladder.Single(ladder.Box{Width: 64}, ladder.JPEG))
+		c, err := b.render(ctx, pool, f, b.Ladder.Single(ladder.Box{Width: 64}, ladder.JPEG))
 		if err != nil {
 			return nil, err
 		}
@@ -187,7 +189,7 @@ func (b *bench) render(ctx context.Context, pool *codec.Pool, f File, recipe lad
 		return c, err
 	}
 	defer src.Close()
-	if _, err := pool.Render(ctx, src, recipe, b.Config.LadderLimits(), &c); err != nil {
+	if _, err := pool.Render(ctx, src, recipe, b.Limits, &c); err != nil {
 		return c, fmt.Errorf("%s: %w", f.Name, err)
 	}
 	return c, nil
@@ -202,7 +204,7 @@ type cost struct {
 
 // measure renders the ladder of each image, rounds times, with fresh processes.
 func (b *bench) measure(ctx context.Context, s setup, recipe ladder.Recipe, rounds int) (cost, error) {
-	c := b.Config.CodecConfig()
+	c := b.Codec
 	c.Processes, c.Threads = s.processes, s.threads
 	pool, err := codec.NewPool(ctx, c, b.Log)
 	if err != nil {
@@ -242,7 +244,7 @@ func (b *bench) step() {
 // busy.
 func (b *bench) throughput(ctx context.Context, processes, threads int) (Throughput, error) {
 	rounds := (2*processes-1)/len(b.Images) + 1
-	c, err := b.measure(ctx, setup{processes, threads}, b.Config.Ladder.Recipe(), rounds)
+	c, err := b.measure(ctx, setup{processes, threads}, b.Ladder.Recipe(), rounds)
 	ladders := rounds * len(b.Images)
 	return Throughput{
 		Processes: processes, Threads: threads,
@@ -260,7 +262,7 @@ const maxCostFactor = 10
 // tryEfforts measures the efforts of a format in ascending order, until one
 // exceeds codec.timeout.
 func (b *bench) tryEfforts(ctx context.Context, f ladder.Format, most int) (rows []Effort, err error) {
-	l := b.Config.Ladder
+	l := b.Ladder
 	l.Formats = []ladder.Format{f}
 	for effort := range most + 1 {
 		l.Effort = ladder.Effort{WebP: effort, JPEG: effort, AVIF: effort}

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -18,8 +17,14 @@ type Proposal struct {
 	Effort    map[ladder.Format]int `json:"effort"`     // ladder.effort, for each measured format
 }
 
+// Reserved is the memory that limits.max_memory does not cover, in bytes.
+type Reserved struct {
+	Daemon int64 // for the daemon beside its codec processes
+	Child  int64 // what a codec process may use beyond limits.max_memory
+}
+
 // Propose derives settings from a report.
-func Propose(r Report) Proposal {
+func Propose(r Report, reserved Reserved) Proposal {
 	p := Proposal{Effort: make(map[ladder.Format]int)}
 	var best Throughput
 	for _, t := range r.Throughput {
@@ -28,7 +33,7 @@ func Propose(r Report) Proposal {
 		}
 	}
 	p.Processes, p.Threads = best.Processes, best.Threads
-	p.MaxMemory = maxMemory(r.Memory, p.Processes)
+	p.MaxMemory = maxMemory(r.Memory, p.Processes, reserved)
 	lowest := make(map[ladder.Format]float64)
 	for _, e := range r.Efforts {
 		if e.TooSlow || e.CPUSeconds <= 0 || e.Bytes <= 0 {
@@ -63,12 +68,12 @@ const memoryShare = 0.7
 // maxMemory returns the highest limits.max_memory, in bytes and a multiple of
 // 32 MiB, with which all processes can be at their peak at once. The lower
 // bound is what a phone's photo needs.
-func maxMemory(memory int64, processes int) int64 {
+func maxMemory(memory int64, processes int, reserved Reserved) int64 {
 	const step, least, most = 32 << 20, 128 << 20, 1 << 30
 	if memory == 0 {
 		return 0
 	}
-	each := (int64(memoryShare*float64(memory))-config.DaemonMemory)/int64(max(1, processes)) - codec.IdleChild - config.ChildSlack
+	each := (int64(memoryShare*float64(memory))-reserved.Daemon)/int64(max(1, processes)) - codec.IdleChild - reserved.Child
 	return min(most, max(least, each/step*step))
 }
 

@@ -22,7 +22,7 @@ func TestTheFastestSetupIsProposed(t *testing.T) {
 		}, 1, 4},
 		"one core": {[]tune.Throughput{{Processes: 1, Threads: 1, LaddersPerMinute: 3}}, 1, 1},
 	} {
-		p := tune.Propose(tune.Report{Throughput: tc.measured})
+		p := tune.Propose(tune.Report{Throughput: tc.measured}, tune.Reserved{})
 		if p.Processes != tc.processes || p.Threads != tc.threads {
 			t.Errorf("%s: %d processes of %d threads, want %d of %d", name, p.Processes, p.Threads, tc.processes, tc.threads)
 		}
@@ -44,7 +44,7 @@ func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 		{"unknown", 0, 1, 0},
 	} {
 		r := tune.Report{Memory: tc.memory, Throughput: []tune.Throughput{{Processes: int(tc.processes), Threads: 4, LaddersPerMinute: 1}}}
-		if got := tune.Propose(r).MaxMemory; got != tc.want {
+		if got := tune.Propose(r, tune.Reserved{Daemon: config.DaemonMemory, Child: config.ChildSlack}).MaxMemory; got != tc.want {
 			t.Errorf("%s: %d MiB, want %d", tc.board, got/mib, tc.want/mib)
 		}
 	}
@@ -62,7 +62,7 @@ func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
 			{Format: ladder.AVIF, Effort: 0, CPUSeconds: 0.95, Bytes: 861_861},
 			{Format: ladder.AVIF, Effort: 1, TooSlow: true},
 		},
-	})
+	}, tune.Reserved{})
 	if p.Effort[ladder.WebP] != 2 || p.Effort[ladder.AVIF] != 0 {
 		t.Errorf("got %v", p.Effort)
 	}
