@@ -3,6 +3,7 @@ package codec_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"os"
@@ -74,7 +75,9 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 		select {} // the signal may take a moment
 	case "mine": // what it was asked for, and then on and on
 		go func() {
-			for {
+			for block := []byte("block"); ; {
+				sum := sha256.Sum256(block)
+				block = sum[:]
 			}
 		}()
 	case "no memory":
