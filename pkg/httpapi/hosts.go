@@ -11,11 +11,11 @@ import (
 )
 
 // hostGuard protects a server that needs no token from web pages: a browser on
-// the same machine reaches loopback too, for whatever site it shows. It refuses
+// the same machine reaches loopback too, on behalf of any site. It refuses
 // host names that are not the server's, which a page can point at loopback (DNS
-// rebinding), and writing requests that another site sends.
+// rebinding), and cross-origin requests that change something.
 type hostGuard struct {
-	hosts       []string // beside loopback; lower case, without a port
+	hosts       []string // besides loopback; lower case, without a port
 	crossOrigin http.CrossOriginProtection
 }
 
@@ -33,7 +33,7 @@ func (g *hostGuard) check(r *http.Request) error {
 		return fault.New(fault.MisdirectedRequest, "This server does not answer for the host %.100q: use its own address, or add the host to http.allowed_hosts.", r.Host)
 	}
 	if err := g.crossOrigin.Check(r); err != nil {
-		return fault.Wrap(fault.Forbidden, err, "A server without tokens takes no writing request from another web site.")
+		return fault.Wrap(fault.Forbidden, err, "A server without tokens refuses requests of other web sites that change something.")
 	}
 	return nil
 }
@@ -48,9 +48,9 @@ func (g *hostGuard) serves(hostport string) bool {
 	return loopback(host) || slices.Contains(g.hosts, strings.ToLower(host))
 }
 
-// GuardHosts gives next only requests whose Host is loopback, localhost or one
-// of hosts, and no writing request of another web site. It is for handlers that
-// are not part of the API and ask for no token.
+// GuardHosts passes requests to next if their Host is loopback, localhost or one of
+// hosts, unless they are cross-origin and change something. It is for handlers
+// outside the API that require no token.
 func GuardHosts(next http.Handler, hosts ...string) http.Handler {
 	g := newHostGuard(hosts...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
