@@ -116,6 +116,9 @@ type Pool struct {
 	started atomic.Int64
 	crashed atomic.Int64
 	broken  atomic.Pointer[error] // error of the last failed start; nil after a successful one
+
+	closing chan struct{}  // closed by Close
+	watcher sync.WaitGroup // watchIdle
 }
 
 // NewPool starts the first child, so that a missing codec, another build or a
@@ -127,7 +130,11 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	}
 	config = config.withDefaults()
 	config.Path = path
-	p := &Pool{config: config, log: log, slots: make(chan *process, config.Processes), spawner: newSpawner(config, log)}
+	keepFromChildren()
+	p := &Pool{
+		config: config, log: log, slots: make(chan *process, config.Processes), spawner: newSpawner(config, log),
+		closing: make(chan struct{}),
+	}
 	first, err := p.start(ctx)
 	if err != nil {
 		p.spawner.close()
@@ -138,6 +145,7 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	for range config.Processes - 1 {
 		p.slots <- nil
 	}
+	p.watcher.Go(p.watchIdle)
 	return p, nil
 }
 
@@ -277,6 +285,7 @@ func (p *Pool) reusable(child *process) *process {
 	}
 	stat, err := child.stat()
 	if child.jobs < p.config.MaxJobs && err == nil && stat.ResidentMemory() <= maxResident {
+		child.idleSince = stat.CPUTime()
 		return child
 	}
 	p.log.Debug("codec replaced", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs), zap.Int("resident", stat.ResidentMemory()))
@@ -286,6 +295,8 @@ func (p *Pool) reusable(child *process) *process {
 
 // Close ends the children once they are idle. It blocks until all have exited.
 func (p *Pool) Close() {
+	close(p.closing)
+	p.watcher.Wait()
 	for range cap(p.slots) {
 		if child := <-p.slots; child != nil {
 			child.close()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
+	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -70,10 +72,20 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 	case "stop":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		select {} // the signal may take a moment
+	case "mine": // what it was asked for, and then on and on
+		go func() {
+			for {
+			}
+		}()
 	case "no memory":
 		return ladder.Summary{}, fault.New(fault.ProcessingFailed, "it ran out of memory")
 	case "early":
 		return ladder.Summary{}, nil // done before it opened anything
+	}
+	if fd, ok := strings.CutPrefix(string(script), "descriptor "); ok {
+		if n, err := strconv.Atoi(fd); err != nil || unix.Fstat(n, new(unix.Stat_t)) == nil {
+			return ladder.Summary{}, fault.New(fault.CorruptImage, "The descriptor is open.")
+		}
 	}
 	if err := sink.Opened(ladder.Source{Format: "jpeg", Width: 640, Height: 480, Frames: 1}); err != nil {
 		return ladder.Summary{}, err

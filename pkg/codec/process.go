@@ -47,13 +47,14 @@ const (
 
 // process is the parent's view of one child.
 type process struct {
-	cmd    *exec.Cmd
-	conn   *net.UnixConn
-	in     input
-	r      *bufio.Reader // buffers in
-	about  About
-	jobs   int           // number of renders
-	exited chan struct{} // closed once the child is reaped
+	cmd       *exec.Cmd
+	conn      *net.UnixConn
+	in        input
+	r         *bufio.Reader // buffers in
+	about     About
+	idleSince float64       // CPU seconds that it had used when its last job ended
+	jobs      int           // number of renders
+	exited    chan struct{} // closed once the child is reaped
 }
 
 // spawn starts a child. It must run on a thread that outlives the child,

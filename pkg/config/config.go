@@ -237,6 +237,9 @@ func (c Config) Servable() error {
 	case !httpapi.LoopbackOnly(c.HTTP.Listen):
 		errs = append(errs, fmt.Errorf("http.listen: other machines can reach %s, and no token is set; %s, or listen on 127.0.0.1", c.HTTP.Listen, set))
 	}
+	if c.Admin.Listen != "" && len(c.Auth.Tokens) == 0 && !httpapi.LoopbackOnly(c.Admin.Listen) {
+		errs = append(errs, fmt.Errorf("admin.listen: other machines can reach %s, and no token is set; %s, or listen on 127.0.0.1", c.Admin.Listen, set))
+	}
 	return errors.Join(errs...)
 }
 

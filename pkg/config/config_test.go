@@ -106,6 +106,8 @@ func TestWhereStrangersComeThereMustBeSecrets(t *testing.T) {
 	for content, want := range map[string]string{
 		`http: {listen: "0.0.0.0:80"}`:     "http.listen: other machines can reach 0.0.0.0:80, and no token is set",
 		`http: {listen: ":80"}`:            "http.listen: other machines can reach :80, and no token is set",
+		`admin: {listen: "0.0.0.0:9180"}`:  "admin.listen: other machines can reach 0.0.0.0:9180, and no token is set",
+		token + "admin: {listen: ':9180'}": "",
 		"tunnel: {mode: external}":         "tunnel.mode: anyone on the internet",
 		token + "tunnel: {mode: embedded}": "tunnel.token_file: must name a file",
 		"http: {listen: '127.0.0.1:80'}":   "",

@@ -19,7 +19,6 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -298,16 +297,6 @@ func (d *Daemon) listen() (err error) {
 // URL returns the URL of the API.
 func (d *Daemon) URL() string { return "http://" + d.listener.Addr().String() }
 
-// adminHosts are the host names, beside loopback, by which the operator's
-// listener may be asked: a web page cannot choose them.
-func (d *Daemon) adminHosts() []string {
-	hosts := slices.Clone(d.config.HTTP.AllowedHosts)
-	if host, _, err := net.SplitHostPort(d.config.Admin.Listen); err == nil && host != "" {
-		hosts = append(hosts, host)
-	}
-	return hosts
-}
-
 // AdminURL returns the URL of the admin listener, or "".
 func (d *Daemon) AdminURL() string {
 	if d.admin == nil {
@@ -337,7 +326,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return d.tunnel.Run(broken, drainTime)
 	})
 	admin := &http.Server{
-		Handler:           httpapi.GuardHosts(adminHandler(d.metrics), d.adminHosts()...),
+		Handler:           httpapi.Guard(adminHandler(d.metrics), d.config.Admin.Listen, d.config.TokenStrings(), d.config.HTTP.AllowedHosts...),
 		ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes,
 	}
 	if d.admin != nil {

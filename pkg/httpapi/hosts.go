@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 // rebinding), and cross-origin requests that change something.
 type hostGuard struct {
 	hosts       []string // besides loopback; lower case, without a port
+	addresses   bool     // any IP address is the server's: no web page can choose one
 	crossOrigin http.CrossOriginProtection
 }
 
@@ -45,16 +47,26 @@ func (g *hostGuard) serves(hostport string) bool {
 	if err != nil {
 		host = strings.Trim(hostport, "[]")
 	}
+	if _, err := netip.ParseAddr(host); err == nil && g.addresses {
+		return true
+	}
 	return loopback(host) || slices.Contains(g.hosts, strings.ToLower(host))
 }
 
-// GuardHosts passes requests to next if their Host is loopback, localhost or one of
-// hosts, unless they are cross-origin and change something. It is for handlers
-// outside the API that require no token.
-func GuardHosts(next http.Handler, hosts ...string) http.Handler {
+// Guard protects a handler outside the API, on a listener at address. It passes
+// requests whose Host is an IP address, localhost or one of hosts, unless they are
+// cross-origin and change something. If other machines can reach the listener, it
+// also requires one of the tokens.
+func Guard(next http.Handler, address string, tokens []string, hosts ...string) http.Handler {
 	g := newHostGuard(hosts...)
+	g.addresses = true
+	auth := newAuthenticator(tokens)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := g.check(r); err != nil {
+		err := g.check(r)
+		if err == nil && !LoopbackOnly(address) {
+			err = auth.check(r)
+		}
+		if err != nil {
 			f := fault.From(err)
 			http.Error(w, fmt.Sprintf("%s: %s", f.Code, f.Detail), statusByCode[f.Code].status)
 			return

@@ -97,16 +97,31 @@ func TestHostsReadingAcrossSitesIsTheBrowsersBusiness(t *testing.T) {
 	}
 }
 
-func TestHostsOfTheAdminListener(t *testing.T) {
-	handler := httpapi.GuardHosts(http.NotFoundHandler(), "192.168.1.5")
-	for host, want := range map[string]int{"127.0.0.1:9180": 404, "localhost": 404, "192.168.1.5:9180": 404, "rebind.evil.example": 421} {
-		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
-		r.Host = host
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, r)
-		if w.Code != want {
-			t.Errorf("Host %s: got %d, want %d", host, w.Code, want)
-		}
+func TestGuardOfTheAdminListener(t *testing.T) {
+	const token = "0123456789abcdef"
+	for name, tc := range map[string]struct {
+		address, host, authorization string
+		want                         int
+	}{
+		"loopback":                        {"127.0.0.1:9180", "127.0.0.1:9180", "", 404},
+		"localhost":                       {"127.0.0.1:9180", "localhost", "", 404},
+		"a foreign name":                  {"127.0.0.1:9180", "rebind.evil.example", "", 421},
+		"from the network":                {"0.0.0.0:9180", "192.168.1.5:9180", "Bearer " + token, 404},
+		"from the network by a name":      {"0.0.0.0:9180", "pi.lan:9180", "Bearer " + token, 404},
+		"by a foreign name":               {"0.0.0.0:9180", "rebind.evil.example", "Bearer " + token, 421},
+		"from the network without token":  {"0.0.0.0:9180", "192.168.1.5:9180", "", 401},
+		"from loopback on all interfaces": {":9180", "127.0.0.1:9180", "", 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+			r.Host = tc.host
+			r.Header.Set("Authorization", tc.authorization)
+			w := httptest.NewRecorder()
+			httpapi.Guard(http.NotFoundHandler(), tc.address, []string{token}, "pi.lan").ServeHTTP(w, r)
+			if w.Code != tc.want {
+				t.Errorf("got %d %s, want %d", w.Code, w.Body, tc.want)
+			}
+		})
 	}
 }
 

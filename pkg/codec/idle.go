@@ -1,0 +1,67 @@
+package codec
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// idleCheck is how often idle children are looked at.
+var idleCheck = 30 * time.Second
+
+// maxIdleCPU is the CPU time that a child may use between two jobs, in seconds:
+// the rest of its last one, and Go's runtime. Its limit of CPU time does not hold
+// for a child that ignores the signal, and the timeout covers jobs alone.
+const maxIdleCPU = 1.0
+
+// watchIdle kills idle children that use the CPU: something has taken them over.
+func (p *Pool) watchIdle() {
+	ticker := time.NewTicker(idleCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-p.closing:
+			return
+		}
+		for range cap(p.slots) {
+			select {
+			case child := <-p.slots:
+				p.slots <- p.quiet(child)
+			default: // the others are at work
+			}
+		}
+	}
+}
+
+// quiet returns an idle child, or nil after killing one that uses the CPU.
+func (p *Pool) quiet(child *process) *process {
+	if child == nil || !child.alive() {
+		return child
+	}
+	stat, err := child.stat()
+	if err != nil || stat.CPUTime()-child.idleSince <= maxIdleCPU {
+		return child
+	}
+	p.crashed.Add(1)
+	p.log.Warn("idle codec uses the CPU, killing it", zap.Int("pid", child.cmd.Process.Pid), zap.Float64("cpu_seconds", stat.CPUTime()-child.idleSince))
+	child.kill()
+	return nil
+}
+
+// keepFromChildren marks the descriptors that this process inherited, so that no
+// child gets them: Go itself opens none without the mark.
+func keepFromChildren() {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return // without /proc nothing is known of them
+	}
+	for _, file := range open {
+		if fd, err := strconv.Atoi(file.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package codec_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+var wide = ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}
+
+func TestIdleChildThatUsesTheCPUIsKilled(t *testing.T) {
+	codec.CheckIdleEvery(50 * time.Millisecond)
+	defer codec.CheckIdleEvery(30 * time.Second)
+	p := newPool(t, nil)
+	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, wide, new(basket)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Render(t.Context(), source(t, "mine"), recipe, wide, new(basket)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(3 * time.Minute); p.Stats().Crashed == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it goes on")
+		}
+	}
+	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, wide, new(basket)); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+	if got := p.Stats(); got.Started != 2 || got.Crashed != 1 {
+		t.Errorf("%+v, want the one child replaced", got)
+	}
+}
+
+func TestInheritedDescriptorsDoNotReachChildren(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY, 0) // without O_CLOEXEC, as a shell leaves it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD, 100) // where no child has one of its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(high) }()
+	p := newPool(t, nil)
+	if _, err := p.Render(t.Context(), source(t, fmt.Sprint("descriptor ", high)), recipe, wide, new(basket)); err != nil {
+		t.Error(err)
+	}
+}
