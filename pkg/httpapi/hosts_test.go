@@ -58,7 +58,7 @@ func TestHostsWithoutTokensOnlyOwnNamesAndOwnPages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// No such route: the guard stands before all of them.
+			// No such route: the guard runs before routing.
 			r := httptest.NewRequest(http.MethodPost, "/nothing", nil)
 			r.Host = tc.host
 			for name, value := range tc.headers {
