@@ -142,8 +142,8 @@ func (m *metrics) ended(j job.Job) {
 	}
 }
 
-// adminHandler serves metrics and pprof without a token. It is for a loopback
-// listener; the tunnel never reaches it.
+// adminHandler serves metrics and pprof. httpapi.Guard protects it; the tunnel
+// never reaches it.
 func adminHandler(m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))

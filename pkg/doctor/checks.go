@@ -415,8 +415,8 @@ func checkAdmin(f Facts) []Finding {
 	if s == nil || s.AdminListen == "" || httpapi.LoopbackOnly(s.AdminListen) {
 		return nil
 	}
-	return one("admin address", Warn, "admin.listen "+s.AdminListen+" is reachable from other machines, and pprof and metrics require no token",
-		"Set admin.listen to 127.0.0.1:9180, or leave it empty.")
+	return one("admin address", Warn, "admin.listen "+s.AdminListen+" is reachable from other machines, unencrypted: the tokens sent for metrics and pprof can be intercepted",
+		"Set admin.listen to 127.0.0.1:9180 or leave it empty, unless the network is trusted.")
 }
 
 func checkPort(f Facts) []Finding {

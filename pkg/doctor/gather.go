@@ -189,7 +189,7 @@ func answers(ctx context.Context, address string) bool {
 }
 
 // queryDaemon asks a running daemon for its readiness. It shows details only to
-// whoever has one of its tokens.
+// clients with one of its tokens.
 func queryDaemon(ctx context.Context, address string, tokens []string) Port {
 	p := Port{Running: true}
 	var ready struct {

@@ -13,15 +13,15 @@ import (
 
 // Config holds the settings of downloads.
 type Config struct {
-	AllowPrivate bool          `mapstructure:"allow_private"` // addresses of the home network too, by http, on any port
-	AllowHTTP    bool          `mapstructure:"allow_http"`    // http beside https
-	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if there are any, these alone; *.example.com is all names below
+	AllowPrivate bool          `mapstructure:"allow_private"` // also private addresses, over http, on any port
+	AllowHTTP    bool          `mapstructure:"allow_http"`    // http besides https
+	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if set, only these; *.example.com means every name below
 	Ports        []int         `mapstructure:"ports"`
 	Timeout      time.Duration `mapstructure:"timeout"`     // per attempt, from the lookup to the last byte
 	Concurrency  int           `mapstructure:"concurrency"` // parallel downloads
 }
 
-// DefaultConfig fetches by https from the public internet.
+// DefaultConfig fetches over https from the public internet.
 func DefaultConfig() Config {
 	return Config{AllowHosts: []string{}, Ports: []int{80, 443}, Timeout: time.Minute, Concurrency: 8}
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/egress"
 )
 
-// Hasten makes the waits between tries too short to notice.
+// Hasten makes the waits between attempts negligible.
 func (f *Fetcher) Hasten() { f.wait = time.Millisecond }
 
-// Resolve has names looked up elsewhere.
+// Resolve replaces the resolver.
 func (f *Fetcher) Resolve(resolver *net.Resolver) {
 	f.client = egress.NewClient(egress.Rules{AllowPrivate: true, Resolver: resolver}, maxRedirects)
 }
 
-// Through has requests go another way.
+// Through replaces the transport.
 func (f *Fetcher) Through(way http.RoundTripper) { f.client.Transport = way }

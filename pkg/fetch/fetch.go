@@ -1,6 +1,6 @@
 // Package fetch downloads the sources of jobs by URL into the spool. It retries
-// what may be temporary, and gives every failure a code that says whether the
-// URL, the origin or the network is at fault.
+// temporary failures; the code of a fault tells whether the URL, the origin or the
+// network caused it.
 package fetch
 
 import (
@@ -34,7 +34,7 @@ type Fetcher struct {
 	wait   time.Duration
 }
 
-// New returns a fetcher that keeps to the rules in its settings.
+// New returns a fetcher with the rules of its settings.
 func New(config Config, spool *spool.Spool) *Fetcher {
 	return &Fetcher{config, spool, egress.NewClient(config.Rules(), maxRedirects), firstWait}
 }

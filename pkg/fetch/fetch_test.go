@@ -24,14 +24,14 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// atHome is a configuration that reaches the servers of these tests.
+// atHome returns a configuration that allows the servers of these tests.
 func atHome() fetch.Config {
 	config := fetch.DefaultConfig()
 	config.AllowPrivate = true
 	return config
 }
 
-// gif is the smallest of images.
+// gif is a minimal image.
 const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
 func open(t *testing.T) (*spool.Spool, string) {
@@ -65,7 +65,7 @@ func fetcher(t *testing.T, config fetch.Config) (f *fetch.Fetcher, dir string) {
 	return f, dir
 }
 
-// origin is a server whose answers the handler gives; n counts from 1.
+// origin starts a server that answers with the handler; n counts requests from 1.
 func origin(t *testing.T, handler func(n int, w http.ResponseWriter, r *http.Request)) (at string, requests *atomic.Int32) {
 	t.Helper()
 	requests = new(atomic.Int32)
@@ -78,8 +78,8 @@ func origin(t *testing.T, handler func(n int, w http.ResponseWriter, r *http.Req
 
 func sendGIF(w io.Writer) { _, _ = io.WriteString(w, gif) }
 
-// wantFault checks the code, that the sentence for the public gives nothing
-// away, and that nothing is left in the spool.
+// wantFault checks the code, that the detail reveals no secret, and that nothing is
+// left in the spool.
 func wantFault(t *testing.T, err error, code fault.Code, dir string) *fault.Error {
 	t.Helper()
 	if err == nil {
@@ -137,7 +137,7 @@ func TestFetchSpoolsWhatIsThere(t *testing.T) {
 	}
 }
 
-// Some origins compress whatever they are asked for.
+// Some origins compress even if the request excludes it.
 func TestFetchUndoesGzip(t *testing.T) {
 	f, _ := fetcher(t, atHome())
 	at, _ := origin(t, func(_ int, w http.ResponseWriter, r *http.Request) {
@@ -311,7 +311,7 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 			sendGIF(w)
 		},
 		"hung up": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
-		// Neither is waited for: the one is too long, the other no time.
+		// Both are ignored: the first is too long, the second not a time.
 		"in an hour": func(w http.ResponseWriter) {
 			w.Header().Set("Retry-After", "3600")
 			w.WriteHeader(503)
@@ -342,7 +342,7 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 	}
 }
 
-// pipes is a network in memory, whose time is that of synctest.
+// pipes is an in-memory network that works in a synctest bubble.
 type pipes chan net.Conn
 
 func (p pipes) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -366,7 +366,7 @@ func (p pipes) Close() error { close(p); return nil }
 
 func (pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// bubble runs a test of a fetcher and an origin in the time of synctest.
+// bubble runs a test of a fetcher and an origin in a synctest bubble.
 func bubble(t *testing.T, config fetch.Config, handler func(n int, w http.ResponseWriter, r *http.Request), test func(t *testing.T, f *fetch.Fetcher, dir string, requests *atomic.Int32)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

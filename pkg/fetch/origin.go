@@ -20,9 +20,9 @@ import (
 
 // requestFault returns the fault of a request without a response.
 func requestFault(err error) error {
-	var whole *url.Error
-	if errors.As(err, &whole) {
-		err = whole.Err // without the URL: its query may contain a key
+	var quoting *url.Error
+	if errors.As(err, &quoting) {
+		err = quoting.Err // without the URL: its query may contain a key
 	}
 	var (
 		refused     *egress.Refused
@@ -86,7 +86,7 @@ func (b body) Read(p []byte) (int, error) {
 }
 
 // decoded is the body of a response without its content coding: some origins
-// compress whatever they are asked for. The spool bounds what comes out.
+// compress even if the request excludes it. The spool limits the decoded size.
 func decoded(response *http.Response) (io.Reader, error) {
 	raw := body{response.Body}
 	switch coding := strings.ToLower(strings.TrimSpace(response.Header.Get("Content-Encoding"))); coding {
@@ -103,7 +103,7 @@ func decoded(response *http.Response) (io.Reader, error) {
 	}
 }
 
-// gzipBody gives the errors of a compressed download as faults.
+// gzipBody returns errors of a compressed download as faults.
 type gzipBody struct{ io.Reader }
 
 func (b gzipBody) Read(p []byte) (int, error) {

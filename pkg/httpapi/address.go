@@ -22,7 +22,7 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
-// ListenAdvice returns a sentence on what to do about an error of net.Listen.
+// ListenAdvice returns a sentence that says how to fix an error of net.Listen.
 func ListenAdvice(err error) string {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

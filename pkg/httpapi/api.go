@@ -29,11 +29,11 @@ import (
 type Config struct {
 	Listen         string        `mapstructure:"listen"`          // HOST:PORT
 	PublicURL      string        `mapstructure:"public_url"`      // base of the URLs in manifests; "" takes the request's own
-	SyncWait       time.Duration `mapstructure:"sync_wait"`       // how long an upload's answer may wait for the work
+	SyncWait       time.Duration `mapstructure:"sync_wait"`       // how long a response may wait for the job
 	BodyIdle       time.Duration `mapstructure:"body_idle"`       // longest pause within a body
-	BodyRate       int64         `mapstructure:"body_rate"`       // bytes a second that a body must keep up on average
-	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host and Cf-Connecting-Ip are believed
-	AllowedHosts   []string      `mapstructure:"allowed_hosts"`   // hosts that a server without tokens answers for, beside loopback and that of PublicURL
+	BodyRate       int64         `mapstructure:"body_rate"`       // minimum average rate of a body, bytes per second
+	TrustedProxies []string      `mapstructure:"trusted_proxies"` // networks whose X-Forwarded-Proto and -Host and Cf-Connecting-Ip are trusted
+	AllowedHosts   []string      `mapstructure:"allowed_hosts"`   // hosts that a server without tokens serves, besides loopback and that of PublicURL
 }
 
 // DefaultConfig listens on loopback only.
@@ -67,14 +67,14 @@ func (c Config) Validate() error {
 	}
 	for i, host := range c.AllowedHosts {
 		if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" {
-			return fmt.Errorf("http.allowed_hosts[%d]: must be a host name without a port, like photos.lan (got %q)", i, host)
+			errs = append(errs, fmt.Errorf("http.allowed_hosts[%d]: must be a host name without a port, like photos.lan (got %q)", i, host))
 		}
 	}
 	_, err := c.proxies()
 	return errors.Join(append(errs, err)...)
 }
 
-// ownHosts are the host names that this server answers for beside loopback.
+// ownHosts returns the host names that this server serves besides loopback.
 func (c Config) ownHosts() []string {
 	hosts := slices.Clone(c.AllowedHosts)
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Hostname() != "" {
@@ -175,16 +175,15 @@ func (a *api) private(h handler) http.Handler {
 	})
 }
 
-// The Cache-Control of files. Their content follows from their URL, so a copy
-// never becomes stale; what differs is who may keep one.
+// Cache-Control of files. A URL always has the same content, so a copy never
+// becomes stale; the difference is which caches may store it.
 const (
 	cachePublic  = "public, max-age=31536000, immutable"
 	cachePrivate = "private, max-age=31536000, immutable"
 )
 
-// file lets in everybody where files are public, else a signed URL that has not
-// expired, or a token. Shared caches may keep public files alone: what one
-// reader was let in for is not for the next.
+// file gives h requests for public files, and otherwise those with a token or a
+// signed URL that has not expired. Shared caches may store only public files.
 func (a *api) file(h handler) http.Handler {
 	return handler(func(w *response, r *http.Request) error {
 		if a.PublicFiles {

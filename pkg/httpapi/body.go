@@ -11,7 +11,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// paceGrace is how long a body may be slower than its rate at the start.
+// paceGrace is the time at the start in which a body may be slower than its rate.
 const paceGrace = 10 * time.Second
 
 // pacedBody reads a request body that may be slow but must keep arriving: a
@@ -32,8 +32,8 @@ type pacedBody struct {
 // when it has all bytes, and each read has one deadline.
 const chunkRead = 4 << 10
 
-// paced reads the request's body so, and asks checkSize, which returns a fault,
-// about the bytes read so far. The caller ends with release.
+// paced returns the request's body as a pacedBody. checkSize returns a fault if the
+// number of bytes read so far is too large. The caller must call release.
 func (a *api) paced(w http.ResponseWriter, r *http.Request, checkSize func(n int64) error) *pacedBody {
 	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: checkSize, began: time.Now()}
 	if r.ContentLength < 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// net/http gives the last bytes of a body together with io.EOF.
+// net/http returns the last bytes of a body together with io.EOF.
 func TestABodyIsMeasuredToItsLastByte(t *testing.T) {
 	for length, want := range map[int]fault.Code{4: "", 5: fault.TooLarge} {
 		b := &pacedBody{

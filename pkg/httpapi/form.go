@@ -10,8 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// formType is the only media type that is looked at: it says where the image
-// begins.
+// formType is the only media type that matters: it tells where the image begins.
 const formType = "multipart/form-data"
 
 const (
@@ -56,8 +55,8 @@ func receiveForm(form *multipart.Reader, into receiveFunc) error {
 // standard, "multipart/form-data encoding algorithm").
 var formFilename = strings.NewReplacer("%22", `"`, "%0D", "\r", "%0A", "\n")
 
-// formFault keeps the faults of the body and of the spool. Other errors are the
-// form parser's, so they are about the request.
+// formFault returns faults of the body and the spool unchanged. Other errors come
+// from the form parser, so the request is malformed.
 func formFault(err error) error {
 	var f *fault.Error
 	var path *fs.PathError

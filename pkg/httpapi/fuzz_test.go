@@ -29,17 +29,17 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// tiny is a picture as far as anything here looks.
+// tiny passes for an image: only its signature is checked here.
 const tiny = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
-// damaged is an engine for which every picture is.
+// damaged is an engine that reports every image as damaged.
 type damaged struct{}
 
 func (damaged) Render(context.Context, *os.File, ladder.Recipe, ladder.Limits, ladder.Sink) (ladder.Summary, error) {
 	return ladder.Summary{}, fault.New(fault.CorruptImage, "The picture is damaged.")
 }
 
-// newAPI is the API with all that is behind it, but for the codec, in dir.
+// newAPI returns the API with all its parts in dir, except the codec.
 func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handler {
 	t.Helper()
 	must := func(err error) {
@@ -79,8 +79,8 @@ func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handle
 	return handler
 }
 
-// refusals are the codes with which an upload may be answered whose picture is
-// damaged at best.
+// refusals are the codes that a fuzzed upload may be refused with: its image is
+// damaged or worse.
 var refusals = []fault.Code{fault.InvalidRequest, fault.DigestMismatch, fault.TooLarge, fault.UnsupportedFormat, fault.CorruptImage}
 
 func FuzzMultipart(f *testing.F) {
@@ -198,7 +198,7 @@ func FuzzJobRequest(f *testing.F) {
 			}
 			return
 		}
-		// What is accepted is a record that survives the disk.
+		// An accepted job has a record that can be stored and read.
 		j := job.New(job.Job{
 			Input: request.Input, Options: request.Options, Metadata: request.Metadata, Recipe: ladder.DefaultConfig().Recipe(),
 		}, time.Now())

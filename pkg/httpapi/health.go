@@ -25,8 +25,8 @@ type part struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// getReadiness shows details, such as free space and the edge's location, only
-// to whoever may use the rest of the API.
+// getReadiness shows details, such as free space and the edge's location, only to
+// clients that may use the rest of the API.
 func (a *api) getReadiness(w *response, r *http.Request) error {
 	anonymous := a.auth.check(r) != nil
 	answer, status := readiness{Status: "ready", Parts: make(map[string]part)}, http.StatusOK

@@ -12,11 +12,11 @@ import (
 )
 
 // hostGuard protects a server that needs no token from web pages: a browser on
-// the same machine reaches loopback too, for whatever site it shows. It refuses
+// the same machine reaches loopback too, on behalf of any site. It refuses
 // host names that are not the server's, which a page can point at loopback (DNS
-// rebinding), and writing requests that another site sends.
+// rebinding), and cross-origin requests that change something.
 type hostGuard struct {
-	hosts       []string // beside loopback; lower case, without a port
+	hosts       []string // besides loopback; lower case, without a port
 	addresses   bool     // any IP address is the server's: no web page can choose one
 	crossOrigin http.CrossOriginProtection
 }
@@ -35,7 +35,7 @@ func (g *hostGuard) check(r *http.Request) error {
 		return fault.New(fault.MisdirectedRequest, "This server does not answer for the host %.100q: use its own address, or add the host to http.allowed_hosts.", r.Host)
 	}
 	if err := g.crossOrigin.Check(r); err != nil {
-		return fault.Wrap(fault.Forbidden, err, "A server without tokens takes no writing request from another web site.")
+		return fault.Wrap(fault.Forbidden, err, "A server without tokens refuses requests of other web sites that change something.")
 	}
 	return nil
 }
@@ -53,10 +53,10 @@ func (g *hostGuard) serves(hostport string) bool {
 	return loopback(host) || slices.Contains(g.hosts, strings.ToLower(host))
 }
 
-// Guard protects a handler that is not part of the API, on a listener at address.
-// It passes only requests whose Host is an IP address, localhost or one of hosts,
-// no writing request of another web site, and, where other machines can reach the
-// listener, only requests with one of the tokens.
+// Guard protects a handler outside the API, on a listener at address. It passes
+// requests whose Host is an IP address, localhost or one of hosts, unless they are
+// cross-origin and change something. If other machines can reach the listener, it
+// also requires one of the tokens.
 func Guard(next http.Handler, address string, tokens []string, hosts ...string) http.Handler {
 	g := newHostGuard(hosts...)
 	g.addresses = true

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"go.uber.org/zap"
@@ -57,7 +58,7 @@ func TestHostsWithoutTokensOnlyOwnNamesAndOwnPages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// No such route: the guard stands before all of them.
+			// No such route: the guard runs before routing.
 			r := httptest.NewRequest(http.MethodPost, "/nothing", nil)
 			r.Host = tc.host
 			for name, value := range tc.headers {
@@ -162,6 +163,17 @@ func TestReadinessDetailsAreForTokenHolders(t *testing.T) {
 		}
 		if p := got.Parts["tunnel"]; res.StatusCode != http.StatusOK || p.Status != "ready" || p.Detail != want {
 			t.Errorf("Authorization %q: got %s %+v, want ready with the detail %q", authorization, res.Status, p, want)
+		}
+	}
+}
+
+func TestConfigReportsEveryMistake(t *testing.T) {
+	c := httpapi.DefaultConfig()
+	c.SyncWait, c.AllowedHosts, c.TrustedProxies = 0, []string{"a:1", "b:2"}, []string{"c"}
+	err := c.Validate()
+	for _, key := range []string{"http.sync_wait", "http.allowed_hosts[0]", "http.allowed_hosts[1]", "http.trusted_proxies[0]"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("no %s in %v", key, err)
 		}
 	}
 }

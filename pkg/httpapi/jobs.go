@@ -41,7 +41,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	if err := checkEncoding(r); err != nil {
 		return err
 	}
-	// A web page can send any other type to a server without asking it first.
+	// A web page can send some other types across origins without a preflight.
 	if mediaType(r) != "application/json" {
 		return fault.New(fault.UnsupportedFormat, "A job is described by JSON: send it with Content-Type: application/json.")
 	}

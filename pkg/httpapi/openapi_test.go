@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// document is openapi.yaml, with the values that the tests look at by name.
+// document is the part of openapi.yaml that the tests read.
 type document struct {
 	Components struct {
 		Schemas map[string]struct {
@@ -38,8 +38,8 @@ func readDocument(t *testing.T, into any) {
 	}
 }
 
-// An object that does not say what else it may hold may hold anything, and no
-// test would see a field that the document has not.
+// Without additionalProperties an object may have any field, and no test would
+// find a field that the document lacks.
 func TestEveryObjectOfTheDocumentSaysWhatElseItMayHold(t *testing.T) {
 	var root any
 	readDocument(t, &root)
@@ -111,7 +111,7 @@ func TestTheDocumentHasTheCodesThatThereAre(t *testing.T) {
 	}
 }
 
-// The guide for clients has a row for each code, and says what to do.
+// The guide for clients has a row for each code, which says what to do.
 func TestTheGuideHasEveryCodeOnce(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/api.md")
 	if err != nil {

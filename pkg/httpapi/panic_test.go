@@ -14,8 +14,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 )
 
-// broken is an API whose parts are missing, so that whatever touches them
-// panics.
+// broken returns an API without parts: a handler that uses one panics.
 func broken(t *testing.T, change func(*httpapi.Deps)) (*httptest.Server, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -35,7 +34,7 @@ func TestAPanicIsAProblemWithoutInternals(t *testing.T) {
 	server, logs := broken(t, func(d *httpapi.Deps) {
 		d.Observe = func(o httpapi.Observation) { observed = append(observed, o) }
 	})
-	for range 2 { // the server lives on
+	for range 2 { // the server continues
 		r, err := http.NewRequest(http.MethodGet, server.URL+"/v1/images/"+strings.Repeat("a", 26), nil)
 		if err != nil {
 			t.Fatal(err)

@@ -56,8 +56,8 @@ func member(d *httpsfv.Dictionary, name string) (httpsfv.Item, bool) {
 	return item, ok
 }
 
-// checkEncoding refuses a body that is compressed, or has any other content
-// coding: what is stored and digested is what was sent.
+// checkEncoding refuses a body that is compressed or has any other content coding,
+// because the bytes are stored and digested as sent.
 func checkEncoding(r *http.Request) error {
 	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
 		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {

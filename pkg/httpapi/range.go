@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxRanges is how many ranges of one file a request may ask for; the whole
-// file is the answer to more.
+// maxRanges is the largest number of ranges in one request; the response to more
+// is the complete file.
 const maxRanges = 16
 
 // normalizeRange rewrites the Range header of a request for a file of size

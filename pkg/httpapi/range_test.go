@@ -95,7 +95,7 @@ func TestFilesAreForSharedCachesOnlyWherePublic(t *testing.T) {
 		"public with tokens": {true, []string{token}, path, "Bearer " + token, []string{"public, max-age=31536000, immutable"}},
 		"by a token":         {false, []string{token}, path, "Bearer " + token, []string{"private, max-age=31536000, immutable"}},
 		"without any tokens": {false, nil, path, "", []string{"private, max-age=31536000, immutable"}},
-		"by a signed URL":    {false, []string{token}, signed, "", []string{"private, max-age=3600", "private, max-age=3599"}}, // a second may pass
+		"by a signed URL":    {false, []string{token}, signed, "", []string{"private, max-age=3600", "private, max-age=3599"}}, // a second may have passed
 	} {
 		t.Run(name, func(t *testing.T) {
 			deps := Deps{Tokens: tc.tokens, PublicFiles: tc.public}

@@ -40,7 +40,7 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	if mediaType(r) == formType {
 		overhead = formSlack
 	}
-	// All that can be refused is refused before the body is read.
+	// Refuse as much as possible before the body is read.
 	admission, err := a.Jobs.Admit(r.ContentLength, overhead)
 	if err != nil {
 		return err
@@ -64,8 +64,8 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	return a.answerUpload(w, r, submission, prefer, received)
 }
 
-// mediaType is what Content-Type says, without parameters. Only a form is
-// believed: it says where the image begins.
+// mediaType returns the Content-Type without parameters. Only that of a form
+// matters for an upload: it tells where the image begins.
 func mediaType(r *http.Request) string {
 	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return t

@@ -67,7 +67,7 @@ func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
 		var both sync.WaitGroup
 		both.Add(2)
 		h.engine.before = func(context.Context, int64) error { both.Done(); both.Wait(); return nil }
-		work(2) // which ends only if both renderers work
+		work(2) // ends only if both renderers work
 
 		h.engine.before = func(context.Context, int64) error {
 			most.Store(max(most.Load(), running.Add(1)))

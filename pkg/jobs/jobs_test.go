@@ -33,8 +33,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// engine is a codec.Engine for sources of 640 × 480; before runs first, and
-// its error is the engine's.
+// engine is a codec.Engine for sources of 640 × 480. It calls before first and
+// returns its error.
 type engine struct {
 	runs   atomic.Int64
 	before func(ctx context.Context, run int64) error
@@ -67,8 +67,7 @@ func (e *engine) Render(ctx context.Context, _ *os.File, recipe ladder.Recipe, _
 	return ladder.Summary{Omitted: []ladder.Omission{omitted}, ThumbHash: []byte{1, 2, 3}, Color: ladder.RGB{0x8a, 0x7f, 0x6e}}, nil
 }
 
-// house is a service with all its folders, whose workers run until the test
-// ends.
+// house is a service with all its directories. Its workers run until the test ends.
 type house struct {
 	*jobs.Service
 	dir        string
@@ -268,7 +267,7 @@ func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 		t.Fatalf("the first time: %+v", j)
 	}
 	h.stop()
-	h = newHouse(t, dir, nil) // remembered over restarts
+	h = newHouse(t, dir, nil) // the quarantine survives a restart
 	refused := func(content string) error {
 		_, err := h.try(content, job.Webhook{}, false)
 		return err
@@ -325,7 +324,7 @@ func TestASourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := upload.Keep(); err != nil { // and the power fails before the job is put
+	if err := upload.Keep(); err != nil { // then a power cut, before Put
 		t.Fatal(err)
 	}
 	h.stop()

@@ -12,7 +12,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// inMemory gives the service a spool with memory for uploads.
+// inMemory configures a spool with memory for uploads.
 func inMemory(t *testing.T, dir string) func(*jobs.Config) {
 	t.Helper()
 	spool, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Memory: 1 << 20})
@@ -22,7 +22,7 @@ func inMemory(t *testing.T, dir string) func(*jobs.Config) {
 	return func(d *jobs.Config) { d.Spool = spool }
 }
 
-// upload submits a picture that is received in memory.
+// upload submits an image that is received in memory.
 func (h *house) upload(t *testing.T, content string, webhook job.Webhook) jobs.Submission {
 	t.Helper()
 	s, err := h.try(content, webhook, true)
@@ -32,14 +32,14 @@ func (h *house) upload(t *testing.T, content string, webhook job.Webhook) jobs.S
 	return s
 }
 
-// onDisk is how many sources and records of jobs there are.
+// onDisk returns the number of sources and job records on disk.
 func (h *house) onDisk(t *testing.T) (sources, records int) {
 	t.Helper()
 	jobs, err := filepath.Glob(filepath.Join(h.dir, "queue/*/*.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := make(map[string]bool) // one that is being moved may be seen twice
+	names := make(map[string]bool) // a record that is being moved may be listed twice
 	for _, path := range jobs {
 		names[filepath.Base(path)] = true
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// origin is a Fetcher whose pictures' content is their URL; before runs first,
-// and its error is the fetcher's.
+// origin is a Fetcher of images that contain their URL. It calls before first and
+// returns its error.
 type origin struct {
 	spool   *spool.Spool
 	fetches atomic.Int64
@@ -38,7 +38,7 @@ func (o *origin) Fetch(ctx context.Context, url string) (*spool.Upload, error) {
 	return o.spool.Receive(strings.NewReader(gif+picture), "cat.gif")
 }
 
-// outbox is what was reported of which jobs, in the order of the calls.
+// outbox records its calls in order.
 type outbox struct {
 	mu       sync.Mutex
 	calls    []string
@@ -53,7 +53,7 @@ func (o *outbox) Put(j job.Job) error {
 	return nil
 }
 
-// of is the job as it was reported.
+// of returns the job as it was put.
 func (o *outbox) of(id string) job.Job {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -272,7 +272,7 @@ func TestAVariantThatItsFormatCannotHold(t *testing.T) {
 	}
 }
 
-// none is an engine for a picture that is too high for WebP.
+// none is an engine for an image that is too high for WebP.
 type none struct{}
 
 func (none) Render(_ context.Context, _ *os.File, _ ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
@@ -332,7 +332,7 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 			}
 		})
 	}
-	for range each { // and uploads that fail, whose client leaves
+	for range each { // and uploads that fail after their client has left
 		group.Go(func() {
 			_, err := h.try(gif, job.Webhook{URL: "https://upload.example.com"}, false)
 			if err != nil && fault.CodeOf(err) != fault.QueueFull {

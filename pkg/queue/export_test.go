@@ -2,8 +2,7 @@ package queue
 
 import "github.com/optimizerd/optimizerd/pkg/jobs"
 
-// TryLease is Lease for a caller who does not wait: it returns nil if no job can
-// go on.
+// TryLease is Lease without waiting: it returns nil if no job is ready.
 func (q *Queue) TryLease(stage jobs.Stage) (jobs.Lease, error) {
 	l, err := q.tryLease(stage)
 	if l == nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // The lanes and their weights while all of them have waiting jobs: a single
-// variant is little work and somebody waits for it, as for an upload, and
+// variant is little work, and a client waits for it and for an upload, while
 // ladders by URL come in batches. No lane starves, and empty lanes lose nothing
 // to the others.
 const (

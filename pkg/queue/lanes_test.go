@@ -45,7 +45,7 @@ func putJob(t *testing.T, q *queue.Queue, j job.Job) jobs.Ticket {
 	return ticket
 }
 
-// next leases a job of a stage, or returns nil if none can go on.
+// next leases a job of a stage, or returns nil if none is ready.
 func next(t *testing.T, q *queue.Queue, stage jobs.Stage) jobs.Lease {
 	t.Helper()
 	l, err := q.TryLease(stage)
@@ -213,7 +213,7 @@ func TestAJobThatEndedBeforeACrashHasEnded(t *testing.T) {
 	if err := end(l, fault.New(fault.InputNotFound, "Gone.")); err != nil {
 		t.Fatal(err)
 	}
-	// As if the process had died after writing the end, before removing this:
+	// As after a crash between recording the end and deleting this record:
 	if err := os.WriteFile(running, record, 0o600); err != nil {
 		t.Fatal(err)
 	}

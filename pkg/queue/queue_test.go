@@ -32,7 +32,7 @@ func open(t *testing.T, dir string) *queue.Queue {
 	return q
 }
 
-// crash ends a queue as a power cut would: only what is on disk counts.
+// crash ends a queue like a power cut: only the disk remains.
 func crash(t *testing.T, q *queue.Queue) {
 	t.Helper()
 	if err := q.Unlock(); err != nil {
@@ -168,7 +168,7 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 	q := open(t, t.TempDir())
 	put(t, q, "a")
 	put(t, q, "b")
-	place, err := q.Reserve() // an upload that is still coming in counts
+	place, err := q.Reserve() // counts an upload in progress
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 		for {
 			place, err := q.Reserve()
 			if fault.CodeOf(err) == fault.QueueFull {
-				continue // the workers make room
+				continue // until the workers make room
 			}
 			ticket, err := place.Put(job.New(job.Job{Source: job.Source{SHA256: "ab"}, ImageID: "a"}, time.Now()))
 			if err != nil {
@@ -389,7 +389,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	}
 }
 
-// hold is put without a record.
+// hold is like put, without a record.
 func hold(t *testing.T, q *queue.Queue) jobs.Ticket {
 	t.Helper()
 	place, err := q.Reserve()
@@ -437,7 +437,7 @@ func TestAHeldJobLeavesNoRecord(t *testing.T) {
 	if err := end(lease(t, q), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := ticket.Record(); err != nil { // as by a client whose wait ends just then
+	if err := ticket.Record(); err != nil { // as for a client that stops waiting now
 		t.Fatal(err)
 	}
 	if got := records(t, dir); len(got) != 0 {
@@ -448,7 +448,7 @@ func TestAHeldJobLeavesNoRecord(t *testing.T) {
 	if err := ticket.Record(); err != nil {
 		t.Fatal(err)
 	}
-	if err := end(lease(t, q), nil); err != nil { // nobody got its id after all
+	if err := end(lease(t, q), nil); err != nil { // no client got its id
 		t.Fatal(err)
 	}
 	if got := records(t, dir); len(got) != 0 {

@@ -1,6 +1,6 @@
 // Package render turns one source file into one published set. It knows neither
-// the queue nor HTTP, nor what is inside an engine: the command line uses it as
-// package jobs does.
+// the queue nor HTTP, nor how an engine works: both the command line and package
+// jobs use it.
 package render
 
 import (
@@ -91,7 +91,7 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 }
 
 func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
-	return fault.New(fault.InvalidOptions, "The image would be %d × %d pixels, but a side in %s is at most %d; ask for a smaller width or height.",
+	return fault.New(fault.InvalidOptions, "The image would be %d × %d pixels, but a side in %s is at most %d; request a smaller width or height.",
 		r.Width, r.Height, f, f.MaxSide())
 }
 

@@ -23,7 +23,7 @@ func openWithMemory(t *testing.T) (s *spool.Spool, dir string) {
 	return s, dir
 }
 
-// gifOf is taken for a GIF, and has so many bytes.
+// gifOf returns this many bytes that look like a GIF.
 func gifOf(length int) string { return "GIF89a" + strings.Repeat("x", length-6) }
 
 func inMemory(t *testing.T, s *spool.Spool, body string) *spool.Upload {
@@ -66,7 +66,7 @@ func TestAHeldUploadIsNowhereOnTheDisk(t *testing.T) {
 	u := inMemory(t, s, gifOf(60))
 	u.Hold()
 	u.Discard()
-	for range 2 { // nobody shares a place in it
+	for range 2 { // each reader has its own offset
 		if got := source(t, s, u.Digest()); got != gifOf(60) {
 			t.Errorf("it reads %q", got)
 		}
@@ -132,7 +132,7 @@ func TestWhatMemoryDoesNotHoldGoesOnToTheDisk(t *testing.T) {
 		t.Errorf("kept: %v", err)
 	}
 	first.Discard()
-	for range 3 { // each gives its room back
+	for range 3 { // each releases its memory
 		u := inMemory(t, s, gifOf(memory))
 		if !u.InMemory() {
 			t.Fatal("a discarded upload takes room")

@@ -15,7 +15,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// gif is the smallest of pictures.
+// gif is a minimal image.
 const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
 func open(t *testing.T) (*spool.Spool, string) {

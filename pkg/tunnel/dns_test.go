@@ -19,8 +19,8 @@ import (
 
 const insideEnv = "OPTIMIZERD_TEST_INSIDE"
 
-// A Raspberry Pi is up before its Wi-Fi is. The network is one of the test's
-// own, in which nothing can be reached but the machine itself.
+// A Raspberry Pi boots faster than its Wi-Fi connects. The test uses a network
+// namespace in which only the machine itself can be reached.
 func TestItStartsWithoutDNSAndConnectsWhenThatIsThere(t *testing.T) {
 	if os.Getenv(insideEnv) != "" {
 		startWithoutDNS(t)
@@ -47,8 +47,8 @@ func startWithoutDNS(t *testing.T) {
 	}
 }
 
-// ownNetwork has this process, which is alone in its network, ask itself for
-// names. There is loopback, and nothing else.
+// ownNetwork makes this process, in its own network namespace, resolve names at
+// loopback, the only interface.
 func ownNetwork(t *testing.T) {
 	t.Helper()
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
@@ -72,7 +72,7 @@ func ownNetwork(t *testing.T) {
 	}
 }
 
-// answerDNS says that the edge is at these addresses, one for each region.
+// answerDNS answers queries for the edge with these addresses, one per region.
 func answerDNS(t *testing.T, addresses []string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:53")
@@ -90,7 +90,7 @@ func answerDNS(t *testing.T, addresses []string) {
 				return
 			}
 			if answer := answerTo(t, query[:n], addresses); answer != nil {
-				_, _ = conn.WriteTo(answer, from) // who gets none asks again
+				_, _ = conn.WriteTo(answer, from) // a resolver without an answer retries
 			}
 		}
 	}()

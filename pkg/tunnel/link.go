@@ -153,7 +153,7 @@ func (t *Tunnel) maintain(ctx context.Context, index int) {
 		}
 		failed++
 		pause := waits.after(err)
-		t.logFailure(index, failed, pause, err) // first, so that whoever sees the state finds the reason in the log
+		t.logFailure(index, failed, pause, err) // before the state changes, so that the log already has the reason
 		t.state.failed(index, err)
 		select {
 		case <-time.After(pause):

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, edgetest.Leftover()) }
 // patience only keeps a failure from hanging.
 const patience = 5 * time.Minute
 
-// connector is a tunnel that runs.
+// connector is a running tunnel.
 type connector struct {
 	*tunnel.Tunnel
 	t      *testing.T
@@ -66,7 +66,7 @@ func connect(t *testing.T, e *edgetest.Edge, handler http.HandlerFunc, changes .
 	return k
 }
 
-// stop ends the tunnel in order.
+// stop shuts the tunnel down.
 func (k *connector) stop() {
 	k.t.Helper()
 	k.cancel()
@@ -81,7 +81,7 @@ func (k *connector) stop() {
 	}
 }
 
-// says waits until Check tells this, in its detail or its error.
+// says waits until the detail or the error of Check contains this.
 func (k *connector) says(text string) {
 	k.t.Helper()
 	var last string
@@ -182,7 +182,7 @@ func TestOnlyPlainRequestsPass(t *testing.T) {
 	e.AwaitConnections(2)
 	for _, h := range []http.Header{
 		{edgetest.Upgrade: {"websocket"}},
-		{edgetest.Upgrade: {"control-stream"}}, // a second one: the secret would be sent there
+		{edgetest.Upgrade: {"control-stream"}}, // a second one would get the secret
 		{edgetest.Upgrade: {"something new"}},
 		{edgetest.PrivateStream: {"10.0.0.1:22"}},
 		{edgetest.PrivateStream: {"10.0.0.1:22"}, edgetest.Upgrade: {"control-stream"}},

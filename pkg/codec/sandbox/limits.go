@@ -16,24 +16,23 @@ import (
 )
 
 const (
-	// maxFiles is more descriptors than a socket, a source and Go's own take.
+	// maxFiles limits open descriptors; a socket, a source and Go's own are fewer.
 	maxFiles = 64
 
-	// addressSlack is how much address space, in bytes, a process may map beyond
-	// the memory that it may take: what Go reserves, libraries and thread stacks.
-	// It bounds page tables, which no other limit counts: 8 GiB are 16 MiB of
-	// them.
+	// addressSlack is the address space, in bytes, that a process may map beyond
+	// its memory limit: Go's reservations, libraries and thread stacks. It bounds
+	// page tables, which no other limit counts: 8 GiB need 16 MiB of them.
 	addressSlack = 8 << 30
 
-	// moreThreads is how many threads a process may add to those that its user
-	// has, where no control group says less.
+	// moreThreads is the number of threads a process may add to those of its user,
+	// unless its control group allows fewer.
 	moreThreads = 1024
 
-	// reservedThreads is how many of its control group's tasks a process leaves
-	// to others, so that it cannot keep its parent from starting a thread.
+	// reservedThreads is the number of its control group's tasks that a process
+	// leaves to others, so that its parent can always start a thread.
 	reservedThreads = 64
 
-	// fewestThreads is how many threads a process may add in any case.
+	// fewestThreads is the number of threads a process may add in any case.
 	fewestThreads = 32
 )
 
@@ -44,10 +43,10 @@ func limit(resource int, value uint64) error {
 	return nil
 }
 
-// limitMemory bounds memory that is private and writable. Unlike RLIMIT_AS,
-// RLIMIT_DATA does not count the address space that Go only reserves; unlike a
-// watch on the resident size, it refuses the allocation itself, however fast
-// they come. It works where the memory cgroup is off.
+// limitMemory limits private writable memory to more bytes than the process has
+// now, and returns the limit. Unlike RLIMIT_AS, RLIMIT_DATA does not count the
+// address space that Go only reserves; unlike monitoring the resident size, it
+// fails the allocation itself. It works without the memory cgroup.
 func limitMemory(more int64) (int64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -65,7 +64,7 @@ func limitMemory(more int64) (int64, error) {
 	return total, errors.Join(limit(unix.RLIMIT_DATA, uint64(total)), limit(unix.RLIMIT_AS, uint64(size<<10+more+addressSlack)))
 }
 
-// statusField is the first number of a line of /proc/PID/status.
+// statusField returns the first number of a line of /proc/PID/status.
 func statusField(status []byte, name string) (n int64, err error) {
 	_, line, _ := bytes.Cut(status, []byte("\n"+name+":"))
 	if _, err := fmt.Fscan(bytes.NewReader(line), &n); err != nil {
@@ -74,9 +73,9 @@ func statusField(status []byte, name string) (n int64, err error) {
 	return n, nil
 }
 
-// limitThreads bounds the threads of the process's user, so that this process
+// limitThreads limits the threads of the process's user, so that this process
 // cannot use up the tasks of the control group that it shares with its parent.
-// The kernel does not count those of root.
+// The kernel does not apply the limit to root.
 func limitThreads() error {
 	now, err := userThreads(int64(os.Getuid()))
 	if err != nil {
@@ -98,7 +97,7 @@ func userThreads(uid int64) (threads int64, err error) {
 	for _, file := range files {
 		status, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
-			continue // it has ended
+			continue // the process has ended
 		}
 		if err != nil {
 			return 0, err
@@ -114,8 +113,8 @@ func userThreads(uid int64) (threads int64, err error) {
 	return threads, nil
 }
 
-// groupTasks is how many tasks the process's control group may have, 0 if that
-// is not limited or cannot be known.
+// groupTasks returns the task limit of the process's control group; 0 if there is
+// none or it is unknown.
 func groupTasks() int64 {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -138,12 +137,12 @@ func groupTasks() int64 {
 	return 0
 }
 
-// dieFirst has the kernel end this process before its parent when memory runs
-// out. Where that is not allowed, the limits are all there is.
+// dieFirst makes the kernel kill this process before its parent when memory runs
+// out. If that is not permitted, only the limits apply.
 func dieFirst() { _ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) }
 
-// dropCapabilities takes from every thread what a process of root's may do
-// beyond others.
+// dropCapabilities drops the capabilities of every thread, which a process of root
+// has.
 func dropCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData

@@ -56,7 +56,8 @@ func Enter(memory int64) (r Report, err error) {
 	return r, err
 }
 
-// closeFiles has Landlock refuse every path, every port, and signals to others.
+// restrictFiles makes Landlock refuse every path, every port, and signals to other
+// processes. It returns the kernel's ABI version, 0 without Landlock.
 func restrictFiles() (abi int, err error) {
 	abi, err = landlocksys.LandlockGetABIVersion()
 	if err != nil {

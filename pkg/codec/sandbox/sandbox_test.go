@@ -19,8 +19,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec/sandbox"
 )
 
-// The test binary started with a task as its only argument is a process that
-// shuts itself in, tries the task, and prints what came of it.
+// The test binary with a task as its only argument enters the sandbox, attempts
+// the task, and prints the result.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 {
 		if task, ok := tasks[os.Args[1]]; ok {
@@ -30,12 +30,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// memory is what the process may take.
+// memory is the memory limit of the process, in bytes.
 const memory = 128 << 20
 
 type outcome struct {
 	Report sandbox.Report
-	Error  string // of the task; "" if it was let through
+	Error  string // of the task; "" if it succeeded
 	Denied bool   // with EPERM, EACCES or ENOSYS
 }
 
@@ -56,8 +56,8 @@ func inside(task func() error) int {
 	return 0
 }
 
-// folder has a file "secret" that the process could read if it were not shut
-// in. It is the working directory.
+// folder has a file "secret" that the process could read outside the sandbox. It
+// is the working directory.
 var tasks = map[string]func() error{
 	"read a file":              func() error { _, err := os.ReadFile("secret"); return err },
 	"read a system file":       func() error { _, err := os.ReadFile("/etc/passwd"); return err },
@@ -105,7 +105,7 @@ var tasks = map[string]func() error{
 	"take too much memory": func() error {
 		_, err := unix.Mmap(-1, 0, memory+1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 		if errors.Is(err, unix.ENOMEM) {
-			return fmt.Errorf("%w: %w", unix.EPERM, err) // refused, in the way that memory is
+			return fmt.Errorf("%w: %w", unix.EPERM, err) // memory is refused with another error
 		}
 		return err
 	},
@@ -187,7 +187,7 @@ func TestInsideEverythingButWorkIsRefused(t *testing.T) {
 	}
 }
 
-// What the kernel says of a process that has shut itself in, thread by thread.
+// The kernel's view of a sandboxed process, for each thread.
 func TestOutsideEveryThreadIsSeenShutIn(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "hold")
 	stdin, err := cmd.StdinPipe()

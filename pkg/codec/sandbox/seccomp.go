@@ -65,20 +65,20 @@ func filterSyscalls() (on bool, err error) {
 		{"kill", 0, seccomp.CompareEqual, []uint64{self}},                          // abort
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
-		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to ask, not to set
-		// RLIMIT_DATA counts neither shared memory of no file nor memory that
-		// grows like a stack.
+		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to read limits, not to set them
+		// RLIMIT_DATA counts neither anonymous shared memory nor memory that grows
+		// like a stack.
 		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE | unix.MAP_GROWSDOWN, unix.MAP_PRIVATE}},
 		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_ANONYMOUS | unix.MAP_GROWSDOWN, 0}},
-		// Not F_SETOWN, which has the kernel send signals.
+		// Not F_SETOWN, which makes the kernel send signals.
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD_CLOEXEC}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_DUPFD}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFD}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFD}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFL}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFL}},
-		// By an open descriptor. The filter cannot inspect the path, so it reveals
-		// whether a file exists, but not its content.
+		// For open descriptors. The filter cannot inspect the path, so the call
+		// reveals whether a file exists, but not its content.
 		{"newfstatat", 3, seccomp.CompareMaskedEqual, []uint64{unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH}},
 	} {
 		condition, err := seccomp.MakeCondition(c.arg, c.op, c.want...)

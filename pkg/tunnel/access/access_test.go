@@ -21,8 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// team stands in for a team's domain at Cloudflare: it shows the keys that
-// sign.
+// team is a fake of a team's domain at Cloudflare: it serves the signing keys.
 type team struct {
 	*httptest.Server
 	mu      sync.Mutex
@@ -47,7 +46,7 @@ func newTeam(t *testing.T) *team {
 	return s
 }
 
-// shows has the team sign by a new key.
+// shows publishes a new key in place of the others, and returns it.
 func (s *team) shows(t *testing.T, id string) *rsa.PrivateKey {
 	t.Helper()
 	key := newKey(t)
@@ -66,7 +65,7 @@ func newKey(t *testing.T) *rsa.PrivateKey {
 	return key
 }
 
-// claims are what a token says.
+// claims are the claims of a token.
 type claims map[string]any
 
 func (c claims) with(name string, value any) claims {
