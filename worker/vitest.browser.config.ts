@@ -7,9 +7,9 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/browser/*.test.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
-    expect: { poll: { timeout: 30_000 } },
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 120_000 } },
     env: {
       // For the daemon: AVIF in the largest widths would take most of the time.
       OPTIMIZERD_LADDER_WIDTHS: "320,480,640,960,1280",

@@ -30,12 +30,12 @@ export default defineConfig({
           name: "edge",
           include: ["test/edge/*.test.ts"],
           globalSetup: ["test/node/setup.ts"],
-          testTimeout: 60_000,
+          testTimeout: 180_000,
         },
       },
       {
         // A Worker with an address, so that the daemon's webhook reaches it.
-        test: { name: "live", include: ["test/node/*.test.ts"], testTimeout: 60_000, hookTimeout: 60_000 },
+        test: { name: "live", include: ["test/node/*.test.ts"], testTimeout: 180_000, hookTimeout: 180_000 },
       },
     ],
   },

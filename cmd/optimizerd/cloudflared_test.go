@@ -31,7 +31,7 @@ func TestCloudflaredTakesWhatTunnelConfigPrints(t *testing.T) {
 		t.Errorf("of what was printed it says, with %d\n%s%s", status, out, said)
 	}
 	out, said, status = check(printed, "--set", "tunnel.mode=external", "https://img.example.com/jobs", "https://www.example.com/")
-	if status != 1 || !strings.Contains(out, "fail  https://www.example.com/ hits rule #1: http_status:404") || !strings.Contains(said, "1 of 2 URLs") {
+	if status != 1 || !strings.Contains(out, "fail  https://www.example.com/ matches rule #1: http_status:404") || !strings.Contains(said, "1 of 2 URLs") {
 		t.Errorf("of a URL that leads elsewhere it says, with %d\n%s%s", status, out, said)
 	}
 	for content, want := range map[string]string{

@@ -134,7 +134,7 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   const bar = page.getByRole("progressbar", { name: "Upload of northern_cardinal_bird.jpg" });
   await expect.poll(() => bar.evaluate((bar) => (bar as HTMLProgressElement).value)).toBeGreaterThan(0.4);
   await screenshot(page, "uploading");
-  await cards(page).nth(1).waitFor({ timeout: 50_000 });
+  await cards(page).nth(1).waitFor();
   await page.getByText("2 added").waitFor();
 
   const { values, texts } = await seen();

@@ -106,6 +106,7 @@ export interface Watched {
  */
 export async function openPage(browser: Browser, options: BrowserContextOptions, provoked?: RegExp): Promise<Watched> {
   const context = await browser.newContext(options);
+  context.setDefaultTimeout(150_000); // only guards against hanging: the machine may be busy
   const page = await context.newPage();
   const complaints: string[] = [];
   const complain = (text: string) => {
