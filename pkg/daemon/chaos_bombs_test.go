@@ -263,7 +263,7 @@ func sparseWebP(width, height, frames int) []byte {
 // avifSized is a small AVIF with another size in its header.
 func avifSized(t *testing.T, width, height uint32) []byte {
 	t.Helper()
-	b := daemontest.ReadFile(t, filepath.Join("..", "imaging", "samples", "avif"))
+	b := daemontest.ReadFile(t, filepath.Join("..", "codec", "imaging", "samples", "avif"))
 	at := bytes.Index(b, []byte("ispe"))
 	if at < 0 {
 		t.Fatal("the AVIF has no size")
@@ -276,7 +276,7 @@ func avifSized(t *testing.T, width, height uint32) []byte {
 // avifGrid is one tile of 64 × 64, repeated in a grid.
 func avifGrid(t *testing.T, columns, rows int, width, height uint32) []byte {
 	t.Helper()
-	sample := daemontest.ReadFile(t, filepath.Join("..", "imaging", "samples", "avif"))
+	sample := daemontest.ReadFile(t, filepath.Join("..", "codec", "imaging", "samples", "avif"))
 	be16 := binary.BigEndian.AppendUint16
 	be32 := binary.BigEndian.AppendUint32
 	box := func(name string, parts ...[]byte) []byte {

@@ -42,7 +42,7 @@ func specimens(t *testing.T) []specimen {
 	t.Helper()
 	var list []specimen
 	for _, name := range []string{"avif", "gif", "heic", "jpeg", "png", "tiff", "webp"} {
-		list = append(list, specimen{"sample." + name, daemontest.ReadFile(t, filepath.Join("..", "imaging", "samples", name))})
+		list = append(list, specimen{"sample." + name, daemontest.ReadFile(t, filepath.Join("..", "codec", "imaging", "samples", name))})
 	}
 	for _, name := range []string{"test_exif_canon.jpg", "test_smart_crop.jpg", "test_issue.jpg", "test.webp", "transparent.png", "test2.heic"} {
 		ext := strings.Replace(filepath.Ext(name), ".jpg", ".jpeg", 1)
