@@ -35,21 +35,28 @@ func inspectPNG(r io.ReaderAt, info *Info) error {
 	return nil
 }
 
-// webpOrientation looks for the chunk EXIF.
-func webpOrientation(r io.ReaderAt) int {
+// inspectWebP looks for the chunk VP8X, which declares the canvas, and for EXIF.
+func inspectWebP(r io.ReaderAt, info *Info) {
 	at := int64(12)
 	head := make([]byte, 8)
 	for range maxChunks {
 		if _, err := r.ReadAt(head, at); err != nil {
-			break
+			return
 		}
 		size := int64(binary.LittleEndian.Uint32(head[4:]))
-		if string(head[:4]) == "EXIF" {
-			return blockOrientation(r, at+8, size)
+		switch string(head[:4]) {
+		case "VP8X":
+			b := make([]byte, 10) // flags, then width and height, less 1, of three bytes each
+			if _, err := r.ReadAt(b, at+8); err == nil {
+				info.CanvasWidth = 1 + int(b[4]) + int(b[5])<<8 + int(b[6])<<16
+				info.CanvasHeight = 1 + int(b[7]) + int(b[8])<<8 + int(b[9])<<16
+			}
+		case "EXIF":
+			info.Orientation = blockOrientation(r, at+8, size)
+			return
 		}
 		at += 8 + size + size%2
 	}
-	return 1
 }
 
 // blockOrientation is that of the EXIF block at an offset; 1 if it says nothing.

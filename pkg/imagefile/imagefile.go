@@ -38,6 +38,10 @@ func (u *Unsupported) Error() string { return u.Kind + " is not supported" }
 type Info struct {
 	Orientation int // EXIF, 1 to 8
 
+	// CanvasWidth and CanvasHeight are the size in pixels that an extended WebP
+	// declares; 0 for any other file.
+	CanvasWidth, CanvasHeight int
+
 	// Edit is how a file must read for libvips to take it right; nil for as
 	// it is.
 	Edit *Edit
@@ -75,7 +79,7 @@ func Inspect(r io.ReaderAt, size int64, format string) (Info, error) {
 	case PNG:
 		err = inspectPNG(r, &info)
 	case WebP:
-		info.Orientation = webpOrientation(r)
+		inspectWebP(r, &info)
 	case HEIC, AVIF:
 		err = inspectHEIF(r, size)
 	case TIFF:

@@ -35,7 +35,7 @@ type header struct {
 }
 
 // probe reads the header of a file.
-func (e *Engine) probe(src *os.File) (loader, header, error) {
+func (e *Engine) probe(src *os.File, limits ladder.Limits) (loader, header, error) {
 	head := make([]byte, imagefile.HeadSize)
 	n, err := src.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -60,6 +60,13 @@ func (e *Engine) probe(src *os.File) (loader, header, error) {
 	info, err := inspect(src, stat.Size(), format)
 	if err != nil {
 		return loader{}, header{}, err
+	}
+	// libvips allocates the canvas of an animated WebP to read its header.
+	if info.CanvasWidth > 0 {
+		canvas := header{format: format, width: info.CanvasWidth, height: info.CanvasHeight, frames: 1}
+		if err := canvas.check(limits); err != nil {
+			return loader{}, header{}, err
+		}
 	}
 	p, err := open(src, opening{loader: l, frames: 1, shrink: 1, edit: info.Edit})
 	if err != nil {

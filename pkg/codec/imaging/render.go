@@ -34,7 +34,7 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	}
 	took := make(ladder.Timings)
 	began := time.Now()
-	l, h, err := e.probe(src)
+	l, h, err := e.probe(src, limits)
 	took.Since(began, ladder.StageDecode)
 	if err != nil {
 		return ladder.Summary{}, err

@@ -33,7 +33,7 @@ func decodedAt(t *testing.T, path string, width, height int) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, h, err := engine.probe(f)
+		l, h, err := engine.probe(f, ladder.Limits{MaxPixels: 1 << 40, MaxFrames: 1 << 20})
 		if err != nil {
 			t.Fatal(err)
 		}
