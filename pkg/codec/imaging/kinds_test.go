@@ -208,6 +208,11 @@ func TestDamagedPNGs(t *testing.T) {
 		}
 		wantQuarters(t, c, "40.jpg", fourColors, 14)
 	}
-	wantFault(t, file(t, "b.png", badData), generous, fault.CorruptImage)
+	// Newer libvips decodes pixels whose checksum alone is wrong.
+	if c, _, err := tryRender(t, file(t, "b.png", badData), recipe(defaultFormats, tiffSide), generous); err == nil {
+		wantQuarters(t, c, "40.jpg", fourColors, 14)
+	} else if fault.CodeOf(err) != fault.CorruptImage {
+		t.Errorf("with a wrong checksum of its pixels: %v", err)
+	}
 	wantFault(t, file(t, "c.png", whole[:at+20]), generous, fault.CorruptImage)
 }
