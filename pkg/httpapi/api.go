@@ -67,7 +67,7 @@ func (c Config) Validate() error {
 	}
 	for i, host := range c.AllowedHosts {
 		if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" {
-			return fmt.Errorf("http.allowed_hosts[%d]: must be a host name without a port, like photos.lan (got %q)", i, host)
+			errs = append(errs, fmt.Errorf("http.allowed_hosts[%d]: must be a host name without a port, like photos.lan (got %q)", i, host))
 		}
 	}
 	_, err := c.proxies()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"go.uber.org/zap"
@@ -134,6 +135,17 @@ func TestHostsAllowedHostsAreNames(t *testing.T) {
 		c.AllowedHosts = []string{host}
 		if err := c.Validate(); (err == nil) != valid {
 			t.Errorf("http.allowed_hosts: [%q]: got %v", host, err)
+		}
+	}
+}
+
+func TestEveryMistakeIsReportedBesideAnAllowedHost(t *testing.T) {
+	c := httpapi.DefaultConfig()
+	c.AllowedHosts, c.BodyRate, c.TrustedProxies = []string{"photos.lan:80"}, -1, []string{"lan"}
+	err := c.Validate()
+	for _, key := range []string{"http.allowed_hosts[0]", "http.body_rate", "http.trusted_proxies[0]"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%v, want %s in it", err, key)
 		}
 	}
 }
