@@ -242,6 +242,18 @@ func TestJPEGIsReadInLargeParts(t *testing.T) {
 	}
 }
 
+func TestHEIFOfTinyBoxesIsNotReadToItsEnd(t *testing.T) {
+	file := ftyp("avif\x00\x00\x00\x00mif1miaf")
+	file = file[:len(file)-8] + strings.Repeat("\x00\x00\x00\x08free", 128<<10)
+	r := &reads{Reader: bytes.NewReader([]byte(file))}
+	if _, err := imagefile.Inspect(r, r.Size(), imagefile.AVIF); err != nil {
+		t.Error(err)
+	}
+	if r.n > 10_000 {
+		t.Errorf("%d reads of a file of %d KiB", r.n, r.Size()>>10)
+	}
+}
+
 func TestJPEGKindsThatAreNotRendered(t *testing.T) {
 	frame := func(marker byte, precision, components byte, height string) string {
 		return "\xff\xd8" + segment(marker, string([]byte{precision})+height+"\x00\x10"+string([]byte{components})+strings.Repeat("\x01\x11\x00", int(components)))
