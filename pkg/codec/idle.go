@@ -12,10 +12,14 @@ import (
 // idleCheck is how often idle children are looked at.
 var idleCheck = 30 * time.Second
 
-// maxIdleCPU is the CPU time that a child may use between two jobs, in seconds:
-// the rest of its last one, and Go's runtime. Its limit of CPU time does not hold
-// for a child that ignores the signal, and the timeout covers jobs alone.
-const maxIdleCPU = 1.0
+// maxIdleCPU is the CPU time that a child may use for the rest of its last job, in
+// seconds, and maxIdleShare that of Go's runtime for each second since then. Its
+// limit of CPU time does not hold for a child that ignores the signal, and the
+// timeout covers jobs alone.
+const (
+	maxIdleCPU   = 1.0
+	maxIdleShare = 0.01
+)
 
 // watchIdle kills idle children that use the CPU: something has taken them over.
 func (p *Pool) watchIdle() {
@@ -27,12 +31,16 @@ func (p *Pool) watchIdle() {
 		case <-p.closing:
 			return
 		}
-		for range cap(p.slots) {
-			select {
-			case child := <-p.slots:
-				p.slots <- p.quiet(child)
-			default: // the others are at work
-			}
+		p.checkIdle()
+	}
+}
+
+func (p *Pool) checkIdle() {
+	for range cap(p.slots) {
+		select {
+		case child := <-p.slots:
+			p.slots <- p.quiet(child)
+		default: // the others are at work
 		}
 	}
 }
@@ -43,7 +51,7 @@ func (p *Pool) quiet(child *process) *process {
 		return child
 	}
 	stat, err := child.stat()
-	if err != nil || stat.CPUTime()-child.idleSince <= maxIdleCPU {
+	if err != nil || stat.CPUTime()-child.idleSince <= maxIdleCPU+maxIdleShare*time.Since(child.idleAt).Seconds() {
 		return child
 	}
 	p.crashed.Add(1)

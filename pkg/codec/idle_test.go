@@ -38,6 +38,39 @@ func TestIdleChildThatUsesTheCPUIsKilled(t *testing.T) {
 	}
 }
 
+func TestIdleChildMayHaveUsedTheCPUToStart(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	if err := os.WriteFile(filepath.Join(dir, "illness"), []byte("slow"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, nil)
+	p.CheckIdle()
+	if got := p.Stats(); got.Crashed != 0 {
+		t.Errorf("%+v: it was killed", got)
+	}
+}
+
+// Go's runtime uses a little as long as it runs.
+func TestChildThatIsIdleForLongMayUseTheCPUALittle(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	p := newPool(t, nil)
+	if _, err := p.Render(t.Context(), source(t, "doze"), recipe, wide, new(basket)); err != nil {
+		t.Fatal(err)
+	}
+	p.IdleFor(24 * time.Hour)
+	for deadline := time.Now().Add(3 * time.Minute); os.Remove(filepath.Join(dir, "rest")) != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not rest")
+		}
+	}
+	p.CheckIdle()
+	if got := p.Stats(); got.Crashed != 0 {
+		t.Errorf("%+v: it was killed", got)
+	}
+}
+
 func TestInheritedDescriptorsDoNotReachChildren(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {

@@ -141,7 +141,7 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 		return nil, err
 	}
 	p.about = first.about
-	p.slots <- first
+	p.slots <- p.reusable(first)
 	for range config.Processes - 1 {
 		p.slots <- nil
 	}
@@ -285,7 +285,7 @@ func (p *Pool) reusable(child *process) *process {
 	}
 	stat, err := child.stat()
 	if child.jobs < p.config.MaxJobs && err == nil && stat.ResidentMemory() <= maxResident {
-		child.idleSince = stat.CPUTime()
+		child.idleAt, child.idleSince = time.Now(), stat.CPUTime()
 		return child
 	}
 	p.log.Debug("codec replaced", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs), zap.Int("resident", stat.ResidentMemory()))

@@ -43,6 +43,9 @@ func TestMain(m *testing.M) {
 func startPuppet(test func(part string) bool) (codec.Engine, codec.About, error) {
 	about := codec.About{Version: "1.2.3", Libvips: "none", Vector: os.Getenv("VIPS_NOVECTOR") == ""}
 	illness, _ := os.ReadFile(os.Getenv("TMPDIR") + "/illness") // none in most tests
+	if string(illness) == "slow" {
+		burn(1500 * time.Millisecond)
+	}
 	for _, part := range []string{"read jpeg", "write avif"} {
 		switch {
 		case !test(part):
@@ -80,6 +83,11 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 				block = sum[:]
 			}
 		}()
+	case "doze": // after a little more work
+		go func() {
+			burn(1500 * time.Millisecond)
+			_ = os.WriteFile(os.Getenv("TMPDIR")+"/rest", nil, 0o600)
+		}()
 	case "no memory":
 		return ladder.Summary{}, fault.New(fault.ProcessingFailed, "it ran out of memory")
 	case "early":
@@ -116,6 +124,17 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 		}
 	}
 	return ladder.Summary{Color: ladder.RGB{1, 2, 3}}, nil
+}
+
+// burn uses that much CPU time.
+func burn(more time.Duration) {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	for began := used(); used() < began+more; {
+	}
 }
 
 // magic is how a file of each format begins.

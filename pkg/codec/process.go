@@ -52,7 +52,8 @@ type process struct {
 	in        input
 	r         *bufio.Reader // buffers in
 	about     About
-	idleSince float64       // CPU seconds that it had used when its last job ended
+	idleAt    time.Time     // when its last job, or its start, ended
+	idleSince float64       // CPU seconds that it had used by then
 	jobs      int           // number of renders
 	exited    chan struct{} // closed once the child is reaped
 }

@@ -23,6 +23,9 @@ func (l *loader) parse(b []byte) (map[string]any, error) {
 	if len(document.Content) == 0 {
 		return tree, nil // empty
 	}
+	if n := selfReference(&document, nil); n != nil {
+		return nil, mistake{source: l.file, line: n.Line, text: fmt.Sprintf("not valid YAML: *%s stands in what it refers to", n.Value)}
+	}
 	top := resolve(document.Content[0])
 	switch {
 	case top.Tag == "!!null":
@@ -45,6 +48,19 @@ func (l *loader) syntaxError(err error) error {
 		m.text = "not valid YAML: " + found[2]
 	}
 	return m
+}
+
+// selfReference returns an alias in n to one of the nodes that it is in, or nil.
+func selfReference(n *yaml.Node, in []*yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode && slices.Contains(in, n.Alias) {
+		return n
+	}
+	for _, each := range n.Content {
+		if found := selfReference(each, append(in, n)); found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 // resolve follows an alias.

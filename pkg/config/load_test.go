@@ -170,3 +170,12 @@ func TestTheConfigurationIsUsableDespiteAMistake(t *testing.T) {
 		t.Errorf("%v, %+v", err, c.Codec)
 	}
 }
+
+func TestAliasToWhatItStandsInIsAMistake(t *testing.T) {
+	for _, content := range []string{"http: &h\n  <<: *h\n", "http: &h\n  <<: [*h]\n", "http: &h\n  listen: *h\n"} {
+		_, err := config.Load(write(t, content), nil)
+		if err == nil || !strings.Contains(err.Error(), ":2: not valid YAML: *h ") {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}

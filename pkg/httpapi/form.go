@@ -26,7 +26,7 @@ func receiveForm(form *multipart.Reader, into receiveFunc) error {
 	files, text := 0, int64(0)
 	for {
 		part, err := form.NextPart()
-		if errors.Is(err, io.EOF) && files == 1 {
+		if err == io.EOF && files == 1 { //nolint:errorlint // it is wrapped where the form was cut
 			return nil
 		}
 		if err != nil {

@@ -15,6 +15,19 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
+func TestFormThatWasCutIsRefused(t *testing.T) {
+	whole := "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"cat.gif\"\r\n\r\n" + tiny + "\r\n--b--"
+	for cut := range 3 {
+		err := receiveForm(multipart.NewReader(strings.NewReader(whole[:len(whole)-cut]), "b"), func(image io.Reader, _ string) (sum [sha256.Size]byte, err error) {
+			_, err = io.Copy(io.Discard, image)
+			return sum, err
+		})
+		if want := map[bool]fault.Code{true: fault.InvalidRequest}[cut > 0]; fault.CodeOf(err) != want {
+			t.Errorf("without its last %d bytes: %v", cut, err)
+		}
+	}
+}
+
 func TestFormHasOneFileAmongTextFields(t *testing.T) {
 	part := func(disposition, content string) string {
 		return "--b\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\n" + content + "\r\n"

@@ -24,7 +24,7 @@ type hostGuard struct {
 func newHostGuard(hosts ...string) *hostGuard {
 	g := new(hostGuard)
 	for _, h := range hosts {
-		g.hosts = append(g.hosts, strings.ToLower(h))
+		g.hosts = append(g.hosts, strings.Trim(strings.ToLower(h), "[]")) // an IPv6 address has brackets in a URL
 	}
 	return g
 }

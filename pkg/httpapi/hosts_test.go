@@ -17,7 +17,7 @@ import (
 func TestHostsWithoutTokensOnlyOwnNamesAndOwnPages(t *testing.T) {
 	config := httpapi.DefaultConfig()
 	config.PublicURL = "https://img.example.com:8443/base"
-	config.AllowedHosts = []string{"photos.lan"}
+	config.AllowedHosts = []string{"photos.lan", "[fd00::7]"}
 	const token = "0123456789abcdef"
 	for name, tc := range map[string]struct {
 		host    string
@@ -33,6 +33,7 @@ func TestHostsWithoutTokensOnlyOwnNamesAndOwnPages(t *testing.T) {
 		"localhost in capitals":           {host: "LOCALHOST:9000", status: 404},
 		"public_url's host":               {host: "img.example.com", status: 404},
 		"an allowed host":                 {host: "Photos.lan:80", status: 404},
+		"an allowed IPv6 address":         {host: "[fd00::7]:8080", status: 404},
 		"a foreign name":                  {host: "rebind.evil.example:8080", status: 421, code: "misdirected_request"},
 		"a name that begins like our own": {host: "localhost.evil.example", status: 421, code: "misdirected_request"},
 		"an address of the network":       {host: "192.168.1.7:8080", status: 421, code: "misdirected_request"},
@@ -134,6 +135,17 @@ func TestHostsAllowedHostsAreNames(t *testing.T) {
 		c.AllowedHosts = []string{host}
 		if err := c.Validate(); (err == nil) != valid {
 			t.Errorf("http.allowed_hosts: [%q]: got %v", host, err)
+		}
+	}
+}
+
+func TestEveryMistakeIsReportedBesideAnAllowedHost(t *testing.T) {
+	c := httpapi.DefaultConfig()
+	c.AllowedHosts, c.BodyRate, c.TrustedProxies = []string{"photos.lan:80"}, -1, []string{"lan"}
+	err := c.Validate()
+	for _, key := range []string{"http.allowed_hosts[0]", "http.body_rate", "http.trusted_proxies[0]"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%v, want %s in it", err, key)
 		}
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// maxChunks bounds how many chunks are looked at for an EXIF block; a file with
-// more has its block, if any, left out.
+// maxChunks bounds how many chunks, or boxes of a HEIF, are looked at for an EXIF
+// block or a color space; a file with more has it, if any, left out.
 const maxChunks = 10000
 
 // inspectPNG looks for the chunk eXIf, which stands before the pixels or behind

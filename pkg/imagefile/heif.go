@@ -42,7 +42,8 @@ func heifTransfer(r io.ReaderAt, size int64) uint16 {
 // there or too large.
 func topBox(r io.ReaderAt, size int64, name string) []byte {
 	head := make([]byte, 16)
-	for at := int64(0); at+8 <= size; {
+	at := int64(0)
+	for range maxChunks {
 		n, _ := r.ReadAt(head, at)
 		if n < 8 {
 			return nil
@@ -54,7 +55,7 @@ func topBox(r io.ReaderAt, size int64, name string) []byte {
 		if length == 0 {
 			length = size - at
 		}
-		if length < header || length > size-at {
+		if length < header || length > size-at { // or the file ends here
 			return nil
 		}
 		if string(head[4:8]) == name {

@@ -220,6 +220,40 @@ func TestJPEGWithoutItsEndMarker(t *testing.T) {
 	}
 }
 
+// reads counts the reads of a file.
+type reads struct {
+	*bytes.Reader
+	n int
+}
+
+func (r *reads) ReadAt(b []byte, at int64) (int, error) {
+	r.n++
+	return r.Reader.ReadAt(b, at)
+}
+
+func TestJPEGIsReadInLargeParts(t *testing.T) {
+	file := append([]byte{0xFF, 0xD8, 0xFF, 0xDA, 0, 2}, bytes.Repeat([]byte{0xFF, 0}, 512<<10)...)
+	r := &reads{Reader: bytes.NewReader(append(file, 0xFF, 0xD9))}
+	if info, err := imagefile.Inspect(r, r.Size(), imagefile.JPEG); err != nil || info.NoEnd {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if r.n > 100 {
+		t.Errorf("%d reads of a file of %d KiB", r.n, r.Size()>>10)
+	}
+}
+
+func TestHEIFOfTinyBoxesIsNotReadToItsEnd(t *testing.T) {
+	file := ftyp("avif\x00\x00\x00\x00mif1miaf")
+	file = file[:len(file)-8] + strings.Repeat("\x00\x00\x00\x08free", 128<<10)
+	r := &reads{Reader: bytes.NewReader([]byte(file))}
+	if _, err := imagefile.Inspect(r, r.Size(), imagefile.AVIF); err != nil {
+		t.Error(err)
+	}
+	if r.n > 10_000 {
+		t.Errorf("%d reads of a file of %d KiB", r.n, r.Size()>>10)
+	}
+}
+
 func TestJPEGKindsThatAreNotRendered(t *testing.T) {
 	frame := func(marker byte, precision, components byte, height string) string {
 		return "\xff\xd8" + segment(marker, string([]byte{precision})+height+"\x00\x10"+string([]byte{components})+strings.Repeat("\x01\x11\x00", int(components)))

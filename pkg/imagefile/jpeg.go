@@ -161,9 +161,12 @@ func (w *jpegWalk) marker() (byte, bool) {
 // image ends there without its marker.
 func (w *jpegWalk) entropy() bool {
 	for {
-		b, err := w.r.Peek(w.r.Size())
+		b, err := w.r.Peek(2)
 		if len(b) == 0 {
 			return false
+		}
+		if err == nil { // all that is buffered: asking for more would move it for every marker
+			b, err = w.r.Peek(w.r.Buffered())
 		}
 		at := bytes.IndexByte(b, 0xFF)
 		switch {

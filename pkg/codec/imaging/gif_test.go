@@ -7,6 +7,7 @@ import (
 	"image/gif"
 	"testing"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -46,6 +47,16 @@ func TestWhatNoFrameOfAGIFCoversIsTransparent(t *testing.T) {
 			t.Error("the animation does not announce alpha")
 		}
 	}
+}
+
+func TestPixelsOfAGIFOutsideItsCanvasCount(t *testing.T) {
+	var b bytes.Buffer
+	if err := gif.Encode(&b, image.NewPaletted(image.Rect(0, 0, 1000, 1000), color.Palette{color.Black}), nil); err != nil {
+		t.Fatal(err)
+	}
+	copy(b.Bytes()[6:], []byte{8, 0, 8, 0}) // the canvas
+	limits := ladder.Limits{MaxPixels: 999_999, MaxFrames: 1, MaxMemory: 1 << 30}
+	wantFault(t, file(t, "wide.gif", b.Bytes()), limits, fault.TooManyPixels)
 }
 
 // drawing is an animation of flat shapes, of which GIF makes little.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/optimizerd/optimizerd/pkg/codec/imaging/gifanim"
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -121,6 +122,9 @@ func (h header) check(limits ladder.Limits) error {
 	}
 	if int64(h.width)*int64(h.height)*int64(h.frames) > limits.MaxPixels {
 		return tooManyPixels(h, limits.MaxPixels)
+	}
+	if h.gif != nil && h.gif.Painted > limits.MaxPixels {
+		return fault.New(fault.TooManyPixels, "The frames of the image have %d pixels; the limit is %d.", h.gif.Painted, limits.MaxPixels)
 	}
 	return nil
 }

@@ -21,11 +21,16 @@ var ErrDamaged = errors.New("gif: damaged file")
 // MaxFrames bounds how many frames Open counts: more are an error.
 const MaxFrames = 100_000
 
+// maxCut bounds the pixels of a frame that Open decodes to see whether a file
+// that was cut has all of them. A larger frame is kept as it is.
+const maxCut = 100_000_000
+
 // Animation is an opened GIF.
 type Animation struct {
 	Width, Height int
 	Delays        []time.Duration // how long each frame is shown
 	Plays         int             // 0 for endless
+	Painted       int64           // pixels of all frames, also of those outside the canvas
 
 	r      io.ReaderAt
 	global []byte // palette, 3 bytes a color
@@ -231,6 +236,7 @@ func (w *walk) keep() error {
 		return ErrDamaged
 	}
 	w.a.frames = append(w.a.frames, *w.pending)
+	w.a.Painted += int64(w.pending.width) * int64(w.pending.height)
 	w.a.Delays = append(w.a.Delays, shown(w.delay))
 	w.pending, w.delay, w.disposal, w.transparent = nil, 0, 0, -1
 	return nil
@@ -252,6 +258,9 @@ func (w *walk) keepIfComplete() error {
 		return nil
 	}
 	f := *w.pending
+	if int64(f.width)*int64(f.height) > maxCut {
+		return w.keep()
+	}
 	p, err := w.a.pixelsOf(f)
 	if err != nil {
 		return nil

@@ -153,6 +153,33 @@ func TestCutFiles(t *testing.T) {
 	}
 }
 
+// reads counts the reads of a file.
+type reads struct {
+	*bytes.Reader
+	n int
+}
+
+func (r *reads) ReadAt(b []byte, at int64) (int, error) {
+	r.n++
+	return r.Reader.ReadAt(b, at)
+}
+
+// A limit on pixels that callers have holds before any of them is decoded.
+func TestHugeFrameOfACutFileIsNotDecoded(t *testing.T) {
+	file := encode(t, &gif.GIF{Image: []*image.Paletted{area(red, image.Rect(0, 0, 4, 4))}})
+	at := bytes.LastIndexByte(file[:len(file)-6], 0x2C)
+	copy(file[at+5:], []byte{0xFF, 0xFF, 0xFF, 0xFF})
+	file = file[:len(file)-2] // before its terminator
+	r := &reads{Reader: bytes.NewReader(file)}
+	a, err := gifanim.Open(r, r.Size())
+	if err != nil || a.Frames() != 1 || a.Painted != 0xFFFF*0xFFFF {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	if r.n > 2 { // the file, and its end
+		t.Errorf("%d reads", r.n)
+	}
+}
+
 // What image/gif makes of an interlaced file, since it writes none.
 func TestInterlacedRowsAreWhereTheyBelong(t *testing.T) {
 	for height := 1; height < 20; height++ {
