@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,6 +27,10 @@ const (
 // otherVariables begin with envPrefix and are not settings. Cobra reads the
 // last two when a shell asks for completions.
 var otherVariables = []string{FileVariable, envPrefix + "ACTIVE_HELP", envPrefix + "COMPLETION_DESCRIPTIONS"}
+
+// serviceLink matches the variables that Kubernetes sets in every container for a
+// service named optimizerd.
+var serviceLink = regexp.MustCompile(`^` + envPrefix + `(SERVICE|PORT)(_|$)`)
 
 // Load returns the checked configuration. An empty file reads none. Each of
 // sets is KEY=VALUE, such as http.listen=127.0.0.1:8080; they override the
@@ -153,7 +158,7 @@ func (l *loader) checkEnvironment() {
 	slices.Sort(environment)
 	for _, pair := range environment {
 		name, value, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, envPrefix) && !slices.Contains(variables, name) && !slices.Contains(otherVariables, name) {
+		if strings.HasPrefix(name, envPrefix) && !slices.Contains(variables, name) && !slices.Contains(otherVariables, name) && !serviceLink.MatchString(name) {
 			l.add(mistake{text: fmt.Sprintf("%s: unknown environment variable%s%s", name, got(name, value), suggest(name, variables))})
 		}
 	}

@@ -91,6 +91,8 @@ func TestAnEmptyVariableSetsAnEmptyValue(t *testing.T) {
 func TestVariablesThatAreNoSettingsAreAccepted(t *testing.T) {
 	t.Setenv(config.FileVariable, "")
 	t.Setenv("OPTIMIZERD_ACTIVE_HELP", "0")
+	t.Setenv("OPTIMIZERD_SERVICE_HOST", "10.0.0.1") // of Kubernetes, for a service of this name
+	t.Setenv("OPTIMIZERD_PORT_8080_TCP", "tcp://10.0.0.1:8080")
 	if got := mistakes(t, ""); got != nil {
 		t.Errorf("got %q", got)
 	}
