@@ -168,10 +168,11 @@ func (f Folder[T]) removeIf(remove func(fs.DirEntry) bool) error {
 		return fmt.Errorf("read directory: %w", err)
 	}
 	for _, file := range files {
-		if !remove(file) {
+		if file.IsDir() || !remove(file) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(f.dir, file.Name())); err != nil {
+		// Another process may have removed it meanwhile.
+		if err := os.Remove(filepath.Join(f.dir, file.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -134,16 +134,20 @@ func TestFolderSweepsAndPrunes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	sub := filepath.Join(dir, "failed") // as the outbox has one
+	if err := errors.Join(os.MkdirAll(filepath.Join(sub, "x"), 0o700), os.Chtimes(sub, now.Add(-2*time.Hour), now.Add(-2*time.Hour))); err != nil {
+		t.Fatal(err)
+	}
 	if err := folder.Sweep(); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := list(t, dir), []string{".keep", "n1.json", "n2.json", "n3.json.unreadable"}; !slices.Equal(got, want) {
+	if got, want := list(t, dir), []string{".keep", "failed", "n1.json", "n2.json", "n3.json.unreadable"}; !slices.Equal(got, want) {
 		t.Errorf("after Sweep: %v, want %v", got, want)
 	}
 	if err := folder.Prune(now.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := list(t, dir), []string{".keep", "n1.json"}; !slices.Equal(got, want) {
+	if got, want := list(t, dir), []string{".keep", "failed", "n1.json"}; !slices.Equal(got, want) {
 		t.Errorf("after Prune: %v, want %v", got, want)
 	}
 }
