@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -69,7 +70,7 @@ func (i *inspector) Opened(s ladder.Source) error {
 	if i.source != nil {
 		i.t.Error("opened twice")
 	}
-	if s.Width < 1 || s.Height < 1 || s.Frames < 1 || !slices.Contains(inputs, s.Format) {
+	if s.Width < 1 || s.Height < 1 || s.Frames < 1 || !slices.Contains(imagefile.Formats, s.Format) {
 		i.t.Errorf("opened as %+v", s)
 	}
 	i.source, i.plan = &s, fuzzRecipe.Plan(s.Width, s.Height).Variants

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -249,7 +250,7 @@ func (s *replyState) validate(m reply) error {
 		}
 		return checkFailure(*m.Failed)
 	case m.Opened != nil:
-		if s.opened || !slices.Contains(inputs, m.Opened.Format) {
+		if s.opened || !slices.Contains(imagefile.Formats, m.Opened.Format) {
 			return fmt.Errorf("unexpected source: %.10q of %d × %d", m.Opened.Format, m.Opened.Width, m.Opened.Height)
 		}
 		if err := checkSource(*m.Opened, s.limits); err != nil {
@@ -293,12 +294,10 @@ func (s *replyState) validate(m reply) error {
 	}
 }
 
-// inputs are the source formats a child may report, timed the stages it may
-// time. ownFaults are the codes a child may report; any other would let it
-// stall the daemon or blame a client.
+// timed are the stages a child may time. ownFaults are the codes it may report;
+// any other would let it stall the daemon or blame a client.
 var (
-	inputs = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
-	timed  = []ladder.Stage{
+	timed = []ladder.Stage{
 		ladder.StageDecode, ladder.StageOrient, ladder.StageResize, ladder.StageEncodeWebP, ladder.StageEncodeJPEG, ladder.StageEncodeAVIF,
 	}
 	ownFaults = []fault.Code{

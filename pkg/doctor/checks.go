@@ -12,6 +12,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
@@ -61,9 +62,6 @@ func checkCodec(f Facts) []Finding {
 	return one(check, OK, fmt.Sprintf("%s %s, libvips %s, bimg %s", f.Codec.Path, a.Version, a.Libvips, a.Bimg), "")
 }
 
-// inputs are the source formats that the HTTP contract promises.
-var inputs = []string{"jpeg", "png", "webp", "gif", "heic", "avif", "tiff"}
-
 func checkFormats(f Facts) []Finding {
 	const check = "formats"
 	if !f.greeted() {
@@ -89,7 +87,7 @@ func checkFormats(f Facts) []Finding {
 		})
 	}
 	var missing []string
-	for _, format := range inputs {
+	for _, format := range imagefile.Formats {
 		if !slices.Contains(a.Inputs, format) && !slices.Contains(a.Off, "read "+format) {
 			missing = append(missing, format)
 		}

@@ -24,6 +24,9 @@ const (
 	TIFF = "tiff"
 )
 
+// Formats are all input formats, as the HTTP contract names them.
+var Formats = []string{JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF}
+
 // errDamaged reports a structure that cannot be read.
 var errDamaged = errors.New("the structure of the file is damaged")
 

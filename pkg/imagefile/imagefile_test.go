@@ -6,6 +6,7 @@ import (
 	"errors"
 	"image"
 	"image/jpeg"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +40,7 @@ func TestSniff(t *testing.T) {
 		"HEIC, sequence":         {ftyp("hevc\x00\x00\x00\x00msf1hevc"), "heic"},
 		"HEIC, brand second":     {ftyp("MiHE\x00\x00\x00\x00heic"), "heic"},
 		"AVIF":                   {ftyp("avif\x00\x00\x00\x00mif1miaf"), "avif"},
+		"AVIF, brand repeated":   {ftyp("avif\x00\x00\x00\x00avifmif1miaf"), "avif"},
 		"AVIF, sequence":         {ftyp("avis\x00\x00\x00\x00msf1miaf"), "avif"},
 		"AVIF, brand second":     {ftyp("mif1\x00\x00\x00\x00avifmiaf"), "avif"},
 		"film":                   {ftyp("isom\x00\x00\x00\x00mp42"), ""},
@@ -302,6 +304,15 @@ func TestDamagedTIFFsAreNotUnsupported(t *testing.T) {
 			t.Errorf("%q: %v", file, err)
 		}
 	}
+}
+
+func FuzzSniff(f *testing.F) {
+	f.Add([]byte("GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"))
+	f.Fuzz(func(t *testing.T, head []byte) {
+		if format, ok := imagefile.Sniff(head); ok && !slices.Contains(imagefile.Formats, format) {
+			t.Errorf("accepted as %q", format)
+		}
+	})
 }
 
 func FuzzInspect(f *testing.F) {

@@ -19,9 +19,11 @@ var signatures = []struct{ head, format string }{
 	{"MM\x00\x2B", TIFF},
 }
 
-// Sniff returns the format of a file by its first bytes, HeadSize of which are
-// enough. AVIF and HEIC share a container, so a file that names the brands of
-// both may turn out to be the other.
+// Sniff returns the format of a file, one of Formats, by its first bytes,
+// HeadSize of which are enough. Declared content types and file names are
+// ignored. SVG and PDF are refused by design, since they are programs rather
+// than images. AVIF and HEIC share a container, so a file that names the brands
+// of both may turn out to be the other; the codec decides.
 func Sniff(head []byte) (format string, ok bool) {
 	for _, s := range signatures {
 		if matches(head, s.head) {

@@ -18,11 +18,11 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
@@ -166,7 +166,7 @@ func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, 
 	case n > maxBytes:
 		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes (%d).", maxBytes)
 	}
-	if _, ok := spool.Sniff(*head); !ok {
+	if _, ok := imagefile.Sniff(*head); !ok {
 		return false, set, fault.New(fault.UnsupportedFormat, "The file is not an image in a supported format.")
 	}
 	var digest [sha256.Size]byte
@@ -182,6 +182,6 @@ func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, 
 type prefix []byte
 
 func (p *prefix) Write(b []byte) (int, error) {
-	*p = append(*p, b[:min(len(b), spool.HeadSize-len(*p))]...)
+	*p = append(*p, b[:min(len(b), imagefile.HeadSize-len(*p))]...)
 	return len(b), nil
 }

@@ -49,18 +49,6 @@ func source(t *testing.T, s *spool.Spool, digest string) string {
 	return string(b)
 }
 
-func files(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
 func TestAHeldUploadIsNowhereOnTheDisk(t *testing.T) {
 	s, dir := openWithMemory(t)
 	u := inMemory(t, s, gifOf(60))
@@ -71,8 +59,8 @@ func TestAHeldUploadIsNowhereOnTheDisk(t *testing.T) {
 			t.Errorf("it reads %q", got)
 		}
 	}
-	if names := files(t, dir); len(names) != 0 {
-		t.Errorf("on the disk: %v", names)
+	if left := names(t, dir); len(left) != 0 {
+		t.Errorf("on the disk: %v", left)
 	}
 	if err := s.Remove(u.Digest()); err != nil {
 		t.Fatal(err)
@@ -92,11 +80,11 @@ func TestAHeldUploadCanBeMadeToPersist(t *testing.T) {
 		}
 	}
 	b, err := os.ReadFile(filepath.Join(dir, u.Digest()))
-	if err != nil || string(b) != gifOf(60) || len(files(t, dir)) != 1 {
-		t.Errorf("on the disk: %q, %v, %v", b, err, files(t, dir))
+	if err != nil || string(b) != gifOf(60) || len(names(t, dir)) != 1 {
+		t.Errorf("on the disk: %q, %v, %v", b, err, names(t, dir))
 	}
-	if err := s.Remove(u.Digest()); err != nil || len(files(t, dir)) != 0 {
-		t.Errorf("after its removal: %v, %v", err, files(t, dir))
+	if err := s.Remove(u.Digest()); err != nil || len(names(t, dir)) != 0 {
+		t.Errorf("after its removal: %v, %v", err, names(t, dir))
 	}
 	if err := s.Persist(u.Digest()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("what is not there persists: %v", err)
@@ -116,8 +104,8 @@ func TestAFailureToPersistIsTriedAgain(t *testing.T) {
 	if err := os.Rename(dir+"-away", dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Persist(u.Digest()); err != nil || len(files(t, dir)) != 1 {
-		t.Errorf("%v, %v", err, files(t, dir))
+	if err := s.Persist(u.Digest()); err != nil || len(names(t, dir)) != 1 {
+		t.Errorf("%v, %v", err, names(t, dir))
 	}
 }
 
@@ -125,8 +113,8 @@ func TestWhatMemoryDoesNotHoldGoesOnToTheDisk(t *testing.T) {
 	s, dir := openWithMemory(t)
 	first := inMemory(t, s, gifOf(60))
 	second := inMemory(t, s, gifOf(61))
-	if !first.InMemory() || second.InMemory() || len(files(t, dir)) != 1 {
-		t.Errorf("in memory: %v and %v; on the disk %v", first.InMemory(), second.InMemory(), files(t, dir))
+	if !first.InMemory() || second.InMemory() || len(names(t, dir)) != 1 {
+		t.Errorf("in memory: %v and %v; on the disk %v", first.InMemory(), second.InMemory(), names(t, dir))
 	}
 	if err := second.Keep(); err != nil || source(t, s, second.Digest()) != gifOf(61) {
 		t.Errorf("kept: %v", err)
@@ -151,7 +139,7 @@ func TestAnUploadInMemoryCanBeKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Discard()
-	if names := files(t, dir); len(names) != 1 || names[0] != u.Digest() || source(t, s, u.Digest()) != gifOf(memory) {
+	if names := names(t, dir); len(names) != 1 || names[0] != u.Digest() || source(t, s, u.Digest()) != gifOf(memory) {
 		t.Errorf("on the disk: %v", names)
 	}
 	if again := inMemory(t, s, gifOf(memory)); !again.InMemory() {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -149,14 +150,14 @@ func (s *Spool) receive(u *Upload, body io.Reader) (*Upload, error) {
 func (u *Upload) receive(body io.Reader) error {
 	began := time.Now()
 	var head bytes.Buffer
-	_, err := io.CopyN(&head, body, HeadSize)
+	_, err := io.CopyN(&head, body, imagefile.HeadSize)
 	switch {
 	case err != nil && !errors.Is(err, io.EOF): // a truncated body returns io.ErrUnexpectedEOF
 		return fmt.Errorf("receive: %w", err)
 	case head.Len() == 0:
 		return fault.New(fault.InvalidRequest, "The body is empty; send the bytes of one image.")
 	}
-	if _, ok := Sniff(head.Bytes()); !ok {
+	if _, ok := imagefile.Sniff(head.Bytes()); !ok {
 		return fault.New(fault.UnsupportedFormat, "Unsupported format: send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
 	}
 	hash := sha256.New()

@@ -159,33 +159,6 @@ func TestRoomIsRefusedBelowTheFloor(t *testing.T) {
 	}
 }
 
-func TestSniffKnowsPicturesByTheirFirstBytes(t *testing.T) {
-	for head, want := range map[string]string{
-		"\xff\xd8\xff\xe0\x00\x10JFIF\x00":    "jpeg",
-		"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR": "png",
-		"RIFF\x24\x00\x00\x00WEBPVP8 ":        "webp",
-		gif:                                   "gif",
-		"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic":     "heic",
-		"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1heic":     "heic",
-		"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf": "avif",
-		"II*\x00\x08\x00\x00\x00":                              "tiff",
-		"MM\x00*\x00\x00\x00\x08":                              "tiff",
-	} {
-		if got, ok := spool.Sniff([]byte(head)); !ok || got != want {
-			t.Errorf("%.12q is taken for %q, want %q", head, got, want)
-		}
-	}
-}
-
-func FuzzSniff(f *testing.F) {
-	f.Add([]byte(gif))
-	f.Fuzz(func(t *testing.T, head []byte) {
-		if format, ok := spool.Sniff(head); ok && format == "" {
-			t.Error("accepted without a name")
-		}
-	})
-}
-
 func TestReceiveInAMissingFolderIsAnInternalError(t *testing.T) {
 	s, dir := open(t)
 	if err := os.RemoveAll(dir); err != nil {
