@@ -1,5 +1,6 @@
 import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
+import { contract } from "./test/node/contract.ts";
 import { token, webhookSecret } from "./test/node/daemon.ts";
 
 export default defineConfig({
@@ -10,6 +11,7 @@ export default defineConfig({
       {
         // Inside workerd, with the real daemon behind a proxy that breaks things.
         plugins: [
+          contract(),
           cloudflareTest(({ inject }) => ({
             wrangler: { configPath: "./wrangler.jsonc" },
             miniflare: {
@@ -31,6 +33,7 @@ export default defineConfig({
           include: ["test/edge/*.test.ts"],
           globalSetup: ["test/node/setup.ts"],
           testTimeout: 180_000,
+          hookTimeout: 180_000,
         },
       },
       {

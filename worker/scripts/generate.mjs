@@ -1,6 +1,7 @@
 // Generates src/generated/ from the daemon's OpenAPI document: the types, and
 // the functions that validate JSON at run time. They are generated code because
-// a Worker has no eval and little CPU time.
+// a Worker has no eval and little CPU time. And the types of the client, from the
+// Worker's own document.
 import { readFile, writeFile } from "node:fs/promises";
 import Ajv2020 from "ajv/dist/2020.js";
 import standalone from "ajv/dist/standalone/index.js";
@@ -71,4 +72,12 @@ const declarations = checked.map(
 await writeFile(
   new URL("validate.d.ts", out),
   `${banner}import type { components } from "./openapi";\n\n${declarations.join("\n")}\n`,
+);
+
+const own = parse(await readFile(new URL("../openapi.yaml", import.meta.url), "utf8"), { merge: true });
+const { openapi, info, components } = own;
+const clientTypes = await openapiTS({ openapi, info, paths: {}, components: { schemas: components.schemas } });
+await writeFile(
+  new URL("../client/src/api.ts", import.meta.url),
+  `// Made by \`npm run generate\` from openapi.yaml. Do not edit.\n${astToString(clientTypes)}`,
 );

@@ -1,37 +1,62 @@
 // Authentication. There is one owner, who knows UPLOAD_TOKEN: a program sends
-// it with every request, a browser exchanges it for a cookie.
+// it with every request, a browser exchanges it for a cookie. Whoever has an invite
+// (a guest) may add images, in the same two ways.
 
+import type { Session } from "./api";
 import type { Env } from "./env";
-import { Problem, json, noContent, parseJSON, readText } from "./http";
+import { Problem, bearerOf, json, noContent, parseJSON, readText } from "./http";
+import { dropInvite, isGuest, isInvite, keepInvite } from "./invite";
+import { isWithin } from "./limits";
+import { endSession, hasSession, startSession } from "./session";
 import { passedTurnstile } from "./turnstile";
 
-const cookieName = "owner";
-const sessionSeconds = 30 * 24 * 60 * 60;
 const maxBody = 8 << 10;
 
 const encoder = new TextEncoder();
 
 /** Whether the request is authenticated for reading. */
 export async function isOwner(request: Request, env: Env): Promise<boolean> {
-  return hasToken(request) ? isToken(env, bearer(request)) : hasSession(request, env);
+  return hasToken(request) ? isToken(env, bearerOf(request)) : hasSession(request, env);
 }
 
-/** Throws unless the request is authenticated for writing. */
+/** Whether the request may see a private gallery. */
+export async function isMember(request: Request, env: Env): Promise<boolean> {
+  return (await isOwner(request, env)) || isGuest(request, env);
+}
+
+/** Throws unless the request may change everything. */
 export async function requireOwner(request: Request, env: Env): Promise<void> {
-  if (hasToken(request)) {
-    if (await isToken(env, bearer(request))) return;
-    throw new Problem(401, "unauthorized", "The token is not valid.", { "WWW-Authenticate": "Bearer" });
+  if (await isOwner(request, env)) return requireSameOrigin(request, env);
+  if (await isGuest(request, env)) {
+    throw new Problem(403, "owner_only", "An invite allows adding images; only the owner may do this.");
   }
-  if (!(await hasSession(request, env))) {
-    throw new Problem(401, "unauthorized", "Only the owner may do this.", { "WWW-Authenticate": "Bearer" });
-  }
-  if (!isSameOrigin(request, env)) {
-    throw new Problem(403, "cross_origin", "A session may only be used from this site's own pages.");
-  }
+  throw unauthorized(request, "Only the owner may do this.");
+}
+
+/** Throws unless the request may add images. */
+export async function requireMember(request: Request, env: Env): Promise<void> {
+  if (await isMember(request, env)) return requireSameOrigin(request, env);
+  throw unauthorized(request, "Only the owner, and those with an invite, may do this.");
+}
+
+function unauthorized(request: Request, detail: string): Problem {
+  const headers = { "WWW-Authenticate": "Bearer" };
+  return new Problem(401, "unauthorized", hasToken(request) ? "The token is not valid." : detail, headers);
+}
+
+/**
+ * SameSite includes sibling subdomains, so a browser's request that changes anything
+ * must also prove that it comes from a page of this site. Browsers always send that.
+ */
+function requireSameOrigin(request: Request, env: Env): void {
+  if (hasToken(request) || isSameOrigin(request, env)) return;
+  throw new Problem(403, "cross_origin", "A session may only be used from this site's own pages.");
 }
 
 export async function getSession(request: Request, env: Env): Promise<Response> {
-  return json({ owner: await isOwner(request, env) });
+  const owner = await isOwner(request, env);
+  const guest = !owner && (await isGuest(request, env));
+  return json({ owner, guest, private: env.PRIVATE } satisfies Session);
 }
 
 export async function postSession(request: Request, env: Env): Promise<Response> {
@@ -41,29 +66,32 @@ export async function postSession(request: Request, env: Env): Promise<Response>
   if (typeof body !== "object" || body === null || !("token" in body) || typeof body.token !== "string") {
     throw new Problem(400, "invalid_request", 'The body must be {"token": "…"}.');
   }
+  // Signed, so nobody can guess one.
+  if (await isInvite(env, body.token)) return noContent({ "Set-Cookie": keepInvite(request, body.token) });
   const answer = "turnstile" in body && typeof body.turnstile === "string" ? body.turnstile : "";
   if (!(await passedTurnstile(request, env, answer))) {
     throw new Problem(403, "turnstile_failed", "The Turnstile check failed; try again.");
   }
+  if (!(await isWithin(env.SIGN_INS, request))) {
+    throw new Problem(429, "too_many_attempts", "Too many attempts to sign in; try again in a minute.", {
+      "Retry-After": "60",
+    });
+  }
   if (!env.SESSION_SECRET || !(await isToken(env, body.token))) {
     throw new Problem(401, "unauthorized", "The token is not valid.");
   }
-  const expires = Math.floor(Date.now() / 1000) + sessionSeconds;
-  const signature = await crypto.subtle.sign("HMAC", await sessionKey(env.SESSION_SECRET), signed(env, expires));
-  return noContent({ "Set-Cookie": cookie(request, `${expires}.${hex(signature)}`, sessionSeconds) });
+  return noContent({ "Set-Cookie": await startSession(request, env) });
 }
 
-export function deleteSession(request: Request): Response {
-  return noContent({ "Set-Cookie": cookie(request, "", 0) });
+/** Pages of other origins cannot send it: their browsers ask for permission first, and do not get it. */
+export async function deleteSession(request: Request, env: Env): Promise<Response> {
+  const response = noContent({ "Set-Cookie": await endSession(request, env) });
+  response.headers.append("Set-Cookie", dropInvite(request));
+  return response;
 }
 
 function hasToken(request: Request): boolean {
   return request.headers.has("Authorization");
-}
-
-function bearer(request: Request): string {
-  const [, token = ""] = /^Bearer +(.+)$/i.exec(request.headers.get("Authorization") ?? "") ?? [];
-  return token;
 }
 
 /** Compares digests in constant time. */
@@ -75,59 +103,14 @@ async function isToken(env: Env, token: string): Promise<boolean> {
   return crypto.subtle.timingSafeEqual(a as ArrayBuffer, b as ArrayBuffer);
 }
 
-async function hasSession(request: Request, env: Env): Promise<boolean> {
-  if (!env.SESSION_SECRET || !env.UPLOAD_TOKEN) return false;
-  const cookies = request.headers.get("Cookie") ?? "";
-  const [, expires, signature] = /(?:^|;\s*)owner=(\d{1,12})\.([0-9a-f]{64})(?:;|$)/.exec(cookies) ?? [];
-  if (expires === undefined || signature === undefined || Number(expires) * 1000 < Date.now()) return false;
-  return crypto.subtle.verify(
-    "HMAC",
-    await sessionKey(env.SESSION_SECRET),
-    unhex(signature),
-    signed(env, Number(expires)),
-  );
-}
-
-function sessionKey(secret: string): Promise<CryptoKey> {
-  return crypto.subtle.importKey("raw", encoder.encode(secret), { name: "HMAC", hash: "SHA-256" }, false, [
-    "sign",
-    "verify",
-  ]);
-}
-
-/** Returns a signature that only this Worker can create. */
-export async function sign(env: Env, text: string): Promise<string> {
-  const key = await sessionKey(env.SESSION_SECRET || env.UPLOAD_TOKEN || "nobody can write here");
-  return hex(await crypto.subtle.sign("HMAC", key, encoder.encode(`said\n${text}`)));
-}
-
-/** Returns the signed content of a cookie. A new token invalidates the sessions of the old one. */
-function signed(env: Env, expires: number): Uint8Array {
-  return encoder.encode(`owner\n${expires}\n${env.UPLOAD_TOKEN}`);
-}
-
-function cookie(request: Request, value: string, maxAge: number): string {
-  const { protocol, hostname } = new URL(request.url);
-  // Browsers drop Secure cookies of plain http sites, some even on localhost.
-  const local = protocol === "http:" && (hostname === "localhost" || hostname === "127.0.0.1");
-  return `${cookieName}=${value}; Path=/; Max-Age=${maxAge}; HttpOnly; SameSite=Strict${local ? "" : "; Secure"}`;
-}
-
-/**
- * SameSite includes sibling subdomains, so a request that changes anything must
- * also prove that it comes from a page of this site. Browsers always send that.
- */
 function isSameOrigin(request: Request, env: Env): boolean {
   if (request.method === "GET" || request.method === "HEAD") return true;
   const origin = request.headers.get("Origin");
   if (origin === null) return request.headers.get("Sec-Fetch-Site") === "same-origin";
-  return origin === new URL(request.url).origin || `${env.PUBLIC_URL}/`.startsWith(`${origin}/`);
+  return origin === new URL(request.url).origin || origin === publicOrigin(env);
 }
 
-function hex(bytes: ArrayBuffer): string {
-  return [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function unhex(text: string): Uint8Array {
-  return Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+/** The origin of PUBLIC_URL; null if that is not set. */
+function publicOrigin(env: Env): string | null {
+  return URL.canParse(env.PUBLIC_URL) ? new URL(env.PUBLIC_URL).origin : null;
 }

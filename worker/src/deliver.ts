@@ -1,13 +1,17 @@
 // GET /images/{id}?w=&f=&q=: from the edge's cache, then R2, then the daemon.
 
 import type { Format } from "./api";
+import { isOwner } from "./auth";
 import type { Env } from "./env";
-import { extensions, idPattern } from "./files";
+import { idPattern } from "./files";
 import { Problem } from "./http";
-import { type ImageEntry, describe, entryKey } from "./image";
+import { type ImageEntry, describe, entryKey, setOf } from "./image";
+import { isWithin } from "./limits";
+import { deletesCopies } from "./pull";
+import { tagged } from "./purge";
 import { OptimizerError } from "./optimizer";
 import { type StoredVariant, type Quality, qualities, requestVariant, variantKey } from "./variant";
-import { readImage } from "./state";
+import { readImage, resolveImage } from "./state";
 
 const maxWidth = 2048;
 /** In order of preference: the first one a browser accepts is the smallest. */
@@ -27,8 +31,10 @@ interface VariantRequest {
 
 /** Browsers cache it forever, the edge for a day, so that deleted images disappear. */
 const immutable = "public, max-age=31536000, s-maxage=86400, immutable";
-/** For fallbacks and for missing files. */
+/** For fallbacks while the variant cannot be made for anybody. */
 const brief = "public, max-age=60";
+/** For fallbacks because it is not made for this visitor: others may get the variant itself. */
+const personal = "private, max-age=60";
 
 export async function deliver(request: Request, env: Env, ctx: ExecutionContext, id: string): Promise<Response> {
   const url = new URL(request.url);
@@ -36,15 +42,19 @@ export async function deliver(request: Request, env: Env, ctx: ExecutionContext,
   const cacheKey = cacheKeyOf(url.origin, asked);
   const conditions = conditionsOf(request);
 
-  const cached = await caches.default.match(new Request(cacheKey, { headers: conditions }));
+  const shared = env.PRIVATE ? null : caches.default;
+  const cached = await shared?.match(new Request(cacheKey, { headers: conditions }));
   if (cached) {
     const hit = new Response(cached.body, cached);
     hit.headers.set("X-From", "cache");
-    return asAsked(request, hit);
+    hit.headers.delete("Cache-Tag");
+    return hit;
   }
   const answer = await find(request, env, ctx, asked, conditions);
-  if (answer.status === 200 && request.method === "GET") ctx.waitUntil(caches.default.put(cacheKey, answer.clone()));
-  return asAsked(request, answer);
+  if (shared && answer.status === 200 && request.method === "GET" && answer.headers.get("Cache-Control") !== personal) {
+    ctx.waitUntil(shared.put(cacheKey, tagged(answer.clone(), id)));
+  }
+  return answer;
 }
 
 function parseRequest(url: URL, accept: string, env: Env, id: string): VariantRequest {
@@ -99,14 +109,17 @@ function cacheKeyOf(origin: string, { id, width, formats, quality, auto }: Varia
  * similar headers only matter for writes.
  */
 function conditionsOf(request: Request): Headers {
-  const names = ["If-Modified-Since"];
-  // R2 throws on an invalid list of tags.
+  const names: string[] = [];
+  // R2 throws on an invalid list of tags. A time only counts without one.
   if (/^\s*(\*|(W\/)?"[^"]*"(\s*,\s*(W\/)?"[^"]*")*)\s*$/.test(request.headers.get("If-None-Match") ?? "")) {
     names.push("If-None-Match");
+  } else {
+    names.push("If-Modified-Since");
   }
-  // If-Range requests the complete file if anything changed; that is always
-  // correct.
-  if (!request.headers.has("If-Range") && request.method === "GET") names.push("Range");
+  // One range: not everything that answers knows how to send several. If-Range
+  // requests the complete file if anything changed. The whole is always correct.
+  const range = /^bytes=(\d+-\d*|-\d+)$/.test(request.headers.get("Range") ?? "");
+  if (range && !request.headers.has("If-Range") && request.method === "GET") names.push("Range");
   return new Headers(
     names.flatMap((name) => {
       const value = request.headers.get(name);
@@ -123,22 +136,33 @@ async function find(
   asked: VariantRequest,
   conditions: Headers,
 ): Promise<Response> {
-  const entry = await readEntry(env, asked.id);
+  let entry = await readEntry(env, asked.id);
   if (entry === null) throw notFound();
-  const { stored, wanted } = resolve(entry, asked);
-  const onDemandKey = variantKey(wanted);
+  let { stored, wanted } = resolve(entry, asked);
   const send = (key: string, cacheControl: string, from: string) =>
     fromBucket(env, key, conditions, asked.auto, cacheControl, from);
 
-  const there = (stored && (await send(stored, immutable, "r2"))) || (await send(onDemandKey, immutable, "r2"));
+  let there = stored && (await send(stored, immutable, "r2"));
+  if (stored && !there) {
+    // KV may be a minute behind a change of the files.
+    const current = await currentEntry(env, asked.id);
+    if (current && setOf(current) !== setOf(entry)) {
+      entry = current;
+      ({ stored, wanted } = resolve(entry, asked));
+      there = stored && (await send(stored, immutable, "r2"));
+    }
+  }
+  const onDemandKey = variantKey(wanted);
+  there ||= await send(onDemandKey, immutable, "r2");
   if (there) return there;
-  const failure = await make(request, env, ctx, wanted);
+  const objection = await objectionTo(request, env, entry, wanted);
+  const failure = objection?.error ?? (await make(env, ctx, wanted));
   // Even after a failure: an equal request elsewhere may have been faster and
   // deleted the daemon's copy.
   const made = await send(onDemandKey, immutable, "optimizer");
   if (made) return made;
   for (const key of larger(entry, asked, wanted.width)) {
-    const standIn = await send(key, brief, "fallback");
+    const standIn = await send(key, objection?.personal ? personal : brief, "fallback");
     if (standIn) return standIn;
   }
   if (failure === null || failure.permanent) {
@@ -154,12 +178,19 @@ async function find(
   );
 }
 
-/** Reads from KV or, before the entry has propagated, from the state. */
+/** Reads from KV or, before the entry has propagated, from the state, which also knows at once what is deleted. */
 async function readEntry(env: Env, id: string): Promise<ImageEntry | null> {
-  const entry = await env.META.get<ImageEntry>(entryKey(id), "json");
-  if (entry) return entry;
-  const state = await readImage(env, id);
-  return state?.status === "done" ? describe(state.manifest) : null;
+  const [entry, current] = await Promise.all([env.META.get<ImageEntry>(entryKey(id), "json"), resolveImage(env, id)]);
+  if (current.state?.status === "trashed" || current.state?.status === "deleted") return null;
+  return entry ?? entryOf(current);
+}
+
+async function currentEntry(env: Env, id: string): Promise<ImageEntry | null> {
+  return entryOf(await resolveImage(env, id));
+}
+
+function entryOf({ id, state }: Awaited<ReturnType<typeof resolveImage>>): ImageEntry | null {
+  return state?.status === "done" ? describe(state.manifest, state.words, id) : null;
 }
 
 /** Selects the file: its key if the ladder has it, and the variant to request otherwise. */
@@ -171,37 +202,76 @@ function resolve(
   const has = (format: Format) => entry.formats[format]?.includes(width) ?? false;
   // auto sends what is stored. It never requests AVIF, the most expensive
   // format, for a site without AVIF.
-  const [first = "jpeg"] = auto ? formats.filter((format) => entry.formats[format]) : formats;
+  let choices = auto ? formats.filter((format) => entry.formats[format]) : formats;
+  const remade = setOf(entry) !== entry.id || entry.id !== id;
+  if (remade && !formats.some((format) => entry.formats[format])) {
+    // A link from before a remake, to a format that the image has no more.
+    const at = byPreference.indexOf(formats[0] ?? "jpeg");
+    choices = byPreference.slice(at).filter((format) => entry.formats[format]);
+  }
+  const [first = "jpeg"] = choices;
   const format = (auto && formats.find(has)) || first;
-  const stored = quality === "medium" && has(format) ? `${id}/${width}.${extensions[format]}` : null;
-  return { stored, wanted: { id, width, format, quality } };
+  const file = entry.files.find((one) => one.width === width && one.format === format);
+  const stored = quality === "medium" && file ? file.key : null;
+  return { stored, wanted: { id: entry.id, set: setOf(entry), width, format, quality } };
 }
 
 /** Returns fallbacks: no smaller than the missing file, the nearest first. */
-function larger({ id, formats }: ImageEntry, asked: VariantRequest, width: number): string[] {
+function larger({ files }: ImageEntry, asked: VariantRequest, width: number): string[] {
   return asked.formats
-    .flatMap((format) => (formats[format] ?? []).map((rung) => ({ rung, key: `${id}/${rung}.${extensions[format]}` })))
-    .filter(({ rung }) => rung >= width)
-    .sort((a, b) => a.rung - b.rung)
+    .flatMap((format) => files.filter((file) => file.format === format && file.width >= width))
+    .sort((a, b) => a.width - b.width)
     .map(({ key }) => key)
     .slice(0, 3);
 }
 
-/** Requests the variant from the daemon. Null means success. */
-async function make(
+/** Why a variant is not requested from the daemon. */
+interface Objection {
+  error: OptimizerError;
+  /** Whether another request for the same variant may be granted. */
+  personal: boolean;
+}
+
+/**
+ * Decides whether this request may have a variant made. The daemon is small, and
+ * visitors are anonymous: what they can order is bounded by the ladder, and how
+ * fast by two rate limits.
+ */
+async function objectionTo(
   request: Request,
   env: Env,
-  ctx: ExecutionContext,
+  entry: ImageEntry,
   wanted: StoredVariant,
-): Promise<OptimizerError | null> {
-  if (!env.ON_DEMAND || env.DELETE_AFTER_PULL)
-    return new OptimizerError(0, "not_found", "Variants on demand are disabled.");
+): Promise<Objection | null> {
+  const missing = (detail: string, personal = false) => ({
+    error: new OptimizerError(0, "not_found", detail),
+    personal,
+  });
+  if (!env.ON_DEMAND || deletesCopies(env)) return missing("Variants on demand are disabled.");
+  if (!entry.formats[wanted.format]) return missing("The image is not made in this format.");
+  // A HEAD request shows nothing of what it would make.
+  if (request.method === "HEAD") {
+    return {
+      error: new OptimizerError(0, "not_made", "The variant is made when it is requested with GET."),
+      personal: true,
+    };
+  }
   // KV may show a deleted image for up to a minute.
-  if ((await readImage(env, wanted.id))?.status !== "done")
-    return new OptimizerError(0, "not_found", "The image was deleted.");
-  const { success } = await env.ORDERS.limit({ key: request.headers.get("CF-Connecting-IP") ?? "" });
-  if (!success)
-    return new OptimizerError(429, "too_many_orders", "Too many new variants requested from one address.", 60);
+  if ((await readImage(env, wanted.id))?.status !== "done") return missing("The image was deleted.");
+  if (await isOwner(request, env)) return null;
+  if (wanted.quality !== "medium" && !env.VISITOR_QUALITIES) {
+    return missing("Other qualities are only made for the owner.", true);
+  }
+  // In this order: who is over their own limit must not use up that of all.
+  if ((await isWithin(env.ORDERS, request)) && (await env.ALL_ORDERS.limit({ key: "all" })).success) return null;
+  return {
+    error: new OptimizerError(429, "too_many_orders", "Too many new variants were requested.", 60),
+    personal: true,
+  };
+}
+
+/** Requests the variant from the daemon. Null means success. */
+async function make(env: Env, ctx: ExecutionContext, wanted: StoredVariant): Promise<OptimizerError | null> {
   const made = requestVariant(env, wanted).then(
     () => null,
     (error: unknown) =>
@@ -267,13 +337,6 @@ function partOf({ range, size }: R2Object): { offset: number; length: number } |
     suffix?: number;
   };
   return length === size ? null : { offset, length };
-}
-
-/** Drops the body for HEAD. */
-async function asAsked(request: Request, response: Response): Promise<Response> {
-  if (request.method !== "HEAD") return response;
-  await response.body?.cancel();
-  return new Response(null, response);
 }
 
 function notFound(): Problem {

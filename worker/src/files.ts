@@ -55,6 +55,24 @@ export async function pullFile(env: Env, file: RemoteFile, key = file.key): Prom
 }
 
 /**
+ * Stores a file of the daemon under another key: from this bucket, if the daemon writes
+ * there, or from the daemon.
+ */
+export async function copyFile(env: Env, file: RemoteFile, key: string): Promise<void> {
+  const object = env.DIRECT ? await env.IMAGES.get(file.key) : null;
+  if (object === null) return pullFile(env, file, key);
+  await env.IMAGES.put(key, object.body, {
+    sha256: file.sha256,
+    httpMetadata: { contentType: contentTypes[file.format] },
+  });
+}
+
+/** Whether the daemon has written a complete set into this bucket: it writes the manifest last. */
+export async function hasSet(env: Env, id: string): Promise<boolean> {
+  return (await env.IMAGES.head(`${id}/manifest.json`)) !== null;
+}
+
+/**
  * Runs work on all items, at most atOnce in parallel. Stops after the first
  * error, once all running work has ended.
  */

@@ -1,91 +1,133 @@
-// Listing and deleting images.
+// Listing, describing and deleting images, for the page and for other sites.
 
-import type { Image, ImageList } from "./api";
-import { isOwner, requireOwner, sign } from "./auth";
+import type { ImageList, PublicImage } from "./api";
+import { isOwner, requireOwner } from "./auth";
+import { type Position, listCatalog, migrate } from "./catalog";
+import { deleteImage } from "./deletion";
 import type { Env } from "./env";
 import { idPattern } from "./files";
-import { Problem, json, noContent, parseJSON } from "./http";
-import { type ImageMetadata, entryKey } from "./image";
-import { deleteCopy, sweep } from "./pull";
-import { type ImageState, changeImage } from "./state";
+import { findImage } from "./find";
+import { Problem, json, noContent, parseJSON, sharedJSON, siteOf } from "./http";
+import { toPublic } from "./image";
+import { type KVPosition, listKV } from "./listing";
+import { isSigned, sign } from "./signature";
+import { resolveImage } from "./state";
 
-const pageSize = 60;
+const defaultLimit = 60;
+const maxLimit = 100;
 
-/**
- * The start of a page: the KV listing it belongs to, and the previous image. A
- * listing has up to a thousand images, ordered by id; each is sorted here, so a
- * gallery of up to a thousand images is completely newest first.
- */
-interface Cursor {
-  listing: string | null;
-  after: Pick<Image, "created_at" | "id"> | null;
+interface Query {
+  limit: number;
+  cursor: string | null;
+  /** RFC 3339: only images created after that. */
+  since: string;
+  /** Only images with this tag. */
+  tag: string | null;
+  /** compact: without what can be derived, for the Worker's own page. */
+  view: "full" | "compact";
 }
 
-/**
- * Seconds for which visitors share a page. The free plan has a thousand
- * listings per day, and KV itself is up to a minute late.
- */
-const sharedFor = 120;
-
-/** GET /api/images?cursor= */
+/** GET /api/images?limit=&cursor=&since=&tag=&view= */
 export async function getImages(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
-  const url = new URL(request.url);
-  const cursor = await parseCursor(env, url.searchParams.get("cursor"));
-  // The owner always sees the current state.
-  if (await isOwner(request, env)) return json(await listImages(env, cursor));
-  const key = `${url.origin}/api/images?cursor=${encodeURIComponent(JSON.stringify(cursor))}`;
-  const shared = await caches.default.match(key);
-  if (shared) return json(await shared.json());
-  const list = await listImages(env, cursor);
-  ctx.waitUntil(caches.default.put(key, Response.json(list, { headers: { "Cache-Control": `max-age=${sharedFor}` } })));
-  return json(list);
+  const query = parseQuery(new URL(request.url).searchParams);
+  const owner = await isOwner(request, env);
+  const { images, cursor } = await list(request, env, ctx, query, owner);
+  const site = siteOf(request, env);
+  const shown = query.view === "compact" ? images : images.map((image) => toPublic(image, site));
+  const body = { images: shown, cursor };
+  // The owner sees the current state, and an empty gallery is about to be filled.
+  return owner || images.length === 0 ? json(body) : sharedJSON(request, body);
 }
 
-async function listImages(env: Env, { listing, after }: Cursor): Promise<ImageList> {
-  const list = await env.META.list<ImageMetadata>({ prefix: entryKey(""), cursor: listing });
-  const images = list.keys
-    .flatMap(({ name, metadata }): Image[] => (metadata ? [{ id: name.slice(entryKey("").length), ...metadata }] : []))
-    .sort(newestFirst)
-    .filter((image) => after === null || newestFirst(after, image) < 0);
-  const page = images.slice(0, pageSize);
-  const last = page.at(-1);
-  let next: Cursor | null = null;
-  if (last && images.length > pageSize) next = { listing, after: { created_at: last.created_at, id: last.id } };
-  else if (!list.list_complete) next = { listing: list.cursor, after: null };
-  return { images: page, cursor: next && (await showCursor(env, next)) };
+/** The newest images, for feeds and the pages of tags. */
+export async function newest(
+  request: Request,
+  env: Env,
+  ctx: ExecutionContext,
+  limit: number,
+  tag: string | null = null,
+): Promise<PublicImage[]> {
+  const { images } = await list(request, env, ctx, { limit, cursor: null, since: "", tag, view: "full" }, false);
+  return images.map((image) => toPublic(image, siteOf(request, env)));
 }
 
-function newestFirst(a: Cursor["after"] & object, b: Cursor["after"] & object): number {
-  return compare(b.created_at, a.created_at) || compare(a.id, b.id);
+async function list(
+  request: Request,
+  env: Env,
+  ctx: ExecutionContext,
+  { limit, cursor, since, tag }: Query,
+  fresh: boolean,
+): Promise<ImageList> {
+  const position = await parseCursor(env, cursor);
+  if (env.INDEX && !("listing" in position)) {
+    const page = await listCatalog(env.INDEX, { limit, after: position.after, since, tag });
+    if (page) return { images: page.images, cursor: page.next && (await showCursor(env, { after: page.next })) };
+    ctx.waitUntil(migrate(env));
+  }
+  if (tag !== null) throw untagged(env);
+  const from: KVPosition = "listing" in position ? position : { listing: null, after: null };
+  const { images, next } = await listKV(env, ctx, siteOf(request, env), from, limit, fresh || env.PRIVATE);
+  return {
+    images: images.filter(({ created_at }) => created_at > since),
+    cursor: next && (await showCursor(env, next)),
+  };
 }
 
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+/** KV has no tags. */
+function untagged(env: Env): Problem {
+  if (!env.INDEX) return new Problem(400, "invalid_request", "This gallery has no tags: it has no D1 database.");
+  return new Problem(503, "index_incomplete", "The index is not complete yet; try again.", { "Retry-After": "60" });
 }
+
+function parseQuery(parameters: URLSearchParams): Query {
+  const bad = (detail: string) => new Problem(400, "invalid_request", detail);
+  for (const name of parameters.keys()) {
+    if (!["limit", "cursor", "since", "tag", "view"].includes(name)) throw bad(`There is no parameter ${name}.`);
+  }
+  const limit = parameters.get("limit") ?? String(defaultLimit);
+  if (!/^[1-9][0-9]{0,2}$/.test(limit) || Number(limit) > maxLimit) throw bad(`limit must be 1 to ${maxLimit}.`);
+  const since = parameters.get("since") ?? "";
+  if (since !== "" && Number.isNaN(Date.parse(since))) throw bad("since must be a time, like 2026-11-28T09:00:00Z.");
+  const view = parameters.get("view") ?? "full";
+  if (view !== "full" && view !== "compact") throw bad("view must be full or compact.");
+  return {
+    limit: Number(limit),
+    cursor: parameters.get("cursor") || null,
+    since: since && new Date(since).toISOString(),
+    tag: parameters.get("tag")?.normalize("NFC").toLowerCase() ?? null,
+    view,
+  };
+}
+
+/** Where a page begins: in the catalog, or in a listing of KV. */
+type Cursor = { after: Position | null } | KVPosition;
 
 /** Signed: forged cursors would create listings that are not shared. */
 async function showCursor(env: Env, cursor: Cursor): Promise<string> {
   const text = btoa(JSON.stringify(cursor));
-  return `${text}.${await sign(env, text)}`;
+  return `${text}.${await sign(env, "cursor", text)}`;
 }
 
 async function parseCursor(env: Env, shown: string | null): Promise<Cursor> {
-  if (shown === null || shown === "") return { listing: null, after: null };
+  if (shown === null) return { after: null };
   const [text = "", signature = ""] = shown.split(".");
-  if (signature !== (await sign(env, text))) {
+  if (!(await isSigned(env, "cursor", text, signature))) {
     throw new Problem(400, "invalid_request", "cursor must be that of an earlier page.");
   }
   return parseJSON(atob(text)) as Cursor; // written by showCursor
 }
 
-/** DELETE /api/images/{id}. Copies in browsers and at the edge stay until they expire. */
+/** GET /api/images/{id} */
+export async function getImage(request: Request, env: Env, id: string): Promise<Response> {
+  const image = await findImage(env, id);
+  if (image === null) throw new Problem(404, "not_found", "There is no such image.");
+  return sharedJSON(request, toPublic(image, siteOf(request, env)));
+}
+
+/** DELETE /api/images/{id}: for good, also from the trash. Copies in browsers stay until they expire; those at the edge too, without PURGE_TOKEN. */
 export async function deleteOne(request: Request, env: Env, id: string): Promise<Response> {
   await requireOwner(request, env);
   if (!idPattern.test(id)) throw new Problem(404, "not_found", "There is no such image.");
-  // First, so that a running pull sees it and cleans up.
-  const deleted: ImageState = { status: "deleted", deleted_at: new Date().toISOString() };
-  await changeImage(env, id, (before) => before && deleted);
-  await sweep(env, id);
-  await deleteCopy(env, id);
+  await deleteImage(env, (await resolveImage(env, id)).id);
   return noContent();
 }

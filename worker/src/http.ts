@@ -1,6 +1,7 @@
 // Responses. All of them are made here or in deliver.ts.
 
 import type { ProblemBody } from "./api";
+import type { Env } from "./env";
 
 const apiHeaders = {
   "Cache-Control": "no-store",
@@ -15,6 +16,7 @@ const titles: Record<number, string> = {
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
+  409: "Conflict",
   411: "Length Required",
   412: "Precondition Failed",
   413: "Content Too Large",
@@ -63,6 +65,64 @@ export function json(body: unknown, status = 200): Response {
 
 export function noContent(headers: Record<string, string> = {}): Response {
   return new Response(null, { status: 204, headers: { ...apiHeaders, ...headers } });
+}
+
+/** The Worker's address, without a slash at its end. */
+export function siteOf(request: Request, env: Env): string {
+  return (env.PUBLIC_URL || new URL(request.url).origin).replace(/\/+$/, "");
+}
+
+/** The gallery's name. Configurations of version 0.1 have none. */
+export function nameOf(env: Env): string {
+  return env.TITLE || "Gallery";
+}
+
+/** For everybody, and for caches: others may be shown what is a minute old. */
+const shared = "public, max-age=60, stale-while-revalidate=600";
+
+export function sharedJSON(request: Request, body: unknown): Promise<Response> {
+  return sharedText(request, JSON.stringify(body), "application/json");
+}
+
+/** A response for everybody, or 304 if the client has it. */
+export async function sharedText(request: Request, text: string, type: string): Promise<Response> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+  const tag = `"${btoa(String.fromCharCode(...digest.subarray(0, 12)))}"`;
+  const headers = { ...apiHeaders, "Content-Type": type, "Cache-Control": shared, ETag: tag };
+  // The edge makes tags weak when it compresses.
+  const known = (request.headers.get("If-None-Match") ?? "").split(",").map((one) => one.trim().replace(/^W\//, ""));
+  if (known.includes(tag)) return new Response(null, { status: 304, headers });
+  return new Response(text, { headers });
+}
+
+/** Lets pages of all origins read a response. (It never depends on their cookies: they do not send any.) */
+export function openToAll(response: Response): Response {
+  const opened = new Response(response.body, response);
+  opened.headers.set("Access-Control-Allow-Origin", "*");
+  opened.headers.set("Access-Control-Expose-Headers", "ETag, X-From");
+  opened.headers.set("Cross-Origin-Resource-Policy", "cross-origin");
+  return opened;
+}
+
+/** For this client alone: what others may cache becomes its own, for some minutes. */
+export function keepPrivate(response: Response): Response {
+  if (!(response.headers.get("Cache-Control") ?? "").includes("public")) return response;
+  const kept = new Response(response.body, response);
+  kept.headers.set("Cache-Control", "private, max-age=300");
+  return kept;
+}
+
+/** For people and not for search engines. */
+export function keepUnlisted(response: Response): Response {
+  const kept = new Response(response.body, response);
+  kept.headers.set("X-Robots-Tag", "noindex");
+  return kept;
+}
+
+/** The bearer token of the request; "" if its Authorization is another. */
+export function bearerOf(request: Request): string {
+  const [, token = ""] = /^Bearer +(.+)$/i.exec(request.headers.get("Authorization") ?? "") ?? [];
+  return token;
 }
 
 /** Reads the text of an untrusted body; null if it exceeds maxBytes. */

@@ -1,18 +1,28 @@
 // The public description of an image, derived from its manifest.
 
-import type { Format, Image, Manifest, Variant } from "./api";
+import type { Format, Image, Manifest, PublicImage, Variant, Words } from "./api";
+import { markdownOf, pageUrl, pictureHtml, sourcesOf, srcOf } from "./embed";
 import { extensions, parseKey } from "./files";
+import type { StoredManifest } from "./state";
 
 /** Sixteen widths in three formats. The description must fit into the metadata of a KV entry. */
 export const maxFiles = 48;
 const maxAlt = 100;
 
-/** The metadata of a KV entry; the id is in its key. */
-export type ImageMetadata = Omit<Image, "id">;
+/** The metadata of a KV entry: the id is in its key, and longer texts are in its value. */
+export interface ImageMetadata
+  extends Omit<Image, "id" | "title" | "caption" | "tags" | "uploaded_at" | "taken_at" | "animated"> {
+  // Each absent if it is not known, or false.
+  uploaded_at?: string;
+  taken_at?: string;
+  animated?: true;
+  /** Whether there are such texts. */
+  more?: true;
+}
 
 /** The value of a KV entry: what a site needs to embed the image, and its files. */
 export interface ImageEntry extends Image {
-  /** For each format, the value of an HTML srcset, relative to this Worker. */
+  /** For each format, the value of an HTML srcset, relative to this Worker; gaps have the next format. */
   srcset: Partial<Record<Format, string>>;
   /** The files in R2. */
   files: Pick<Variant, "key" | "format" | "width" | "height" | "bytes" | "sha256">[];
@@ -37,27 +47,34 @@ export function validateManifest(manifest: Manifest): string | null {
   return keys.size === variants.length ? null : "duplicate key";
 }
 
-export function describe(manifest: Manifest): ImageEntry {
-  const { id, width, height, placeholder, created_at, variants } = manifest;
+/** id is that of the image; its files are those of the manifest's set. */
+export function describe(manifest: StoredManifest, words: Partial<Words> = {}, id = manifest.id): ImageEntry {
+  const { width, height, placeholder, created_at, uploaded_at, source, variants } = manifest;
   const formats: Partial<Record<Format, number[]>> = {};
   for (const variant of variants) {
     formats[variant.format] ??= [];
     formats[variant.format]?.push(variant.width);
   }
-  const srcset: Partial<Record<Format, string>> = {};
-  for (const [format, widths] of Object.entries(formats) as [Format, number[]][]) {
-    widths.sort((a, b) => a - b);
-    srcset[format] = widths.map((w) => `/images/${id}?w=${w}&f=${format} ${w}w`).join(", ");
-  }
+  for (const widths of Object.values(formats)) widths.sort((a, b) => a - b);
+  const animated = source.frames > 1 && formats.webp !== undefined;
+  const sources = sourcesOf({ id, width, height, formats, animated });
+  const srcset = Object.fromEntries(sources.map(({ format, srcset }) => [format, srcset]));
   return {
     id,
     width,
     height,
     thumbhash: placeholder.thumbhash,
     color: placeholder.color,
-    alt: altText(manifest.source.filename ?? ""),
+    title: "",
+    alt: altText(source.filename ?? ""),
+    caption: "",
+    tags: [],
+    ...words,
     created_at,
+    uploaded_at: uploaded_at ?? created_at,
+    taken_at: source.taken_at ?? null,
     formats,
+    animated,
     srcset,
     files: variants.map(({ key, format, width, height, bytes, sha256 }) => ({
       key,
@@ -70,20 +87,61 @@ export function describe(manifest: Manifest): ImageEntry {
   };
 }
 
-export function imageOf(entry: ImageEntry): Image {
-  return { id: entry.id, ...metadataOf(entry) };
+/** The id of the set that an image has its files from. */
+export function setOf({ id, files }: ImageEntry): string {
+  return parseKey(files[0]?.key ?? "")?.id ?? id;
+}
+
+export function imageOf({ files: _, srcset: __, ...image }: ImageEntry): Image {
+  return image;
+}
+
+/** An image for other sites, with the Worker's address in its URLs. */
+export function toPublic(image: Image, site: string): PublicImage {
+  return {
+    ...image,
+    url: pageUrl(image, site),
+    src: srcOf(image, site),
+    sources: sourcesOf(image, site).map(({ format: _, ...source }) => source),
+    html: pictureHtml(image, site),
+    markdown: markdownOf(image, site),
+  };
 }
 
 export function metadataOf(image: Image): ImageMetadata {
-  const { width, height, thumbhash, color, alt, created_at, formats } = image;
-  return { width, height, thumbhash, color, alt, created_at, formats };
+  const { width, height, thumbhash, color, alt, created_at, uploaded_at, taken_at, formats, animated } = image;
+  const short = [...alt].slice(0, maxAlt).join("");
+  const more = image.title !== "" || image.caption !== "" || image.tags.length > 0 || alt !== short;
+  const known = { uploaded_at, ...(taken_at !== null && { taken_at }) };
+  return {
+    width,
+    height,
+    thumbhash,
+    color,
+    alt: short,
+    created_at,
+    ...known,
+    formats,
+    ...(animated && { animated }),
+    ...(more && { more }),
+  };
 }
 
-/** "cat-on_sofa.jpg" becomes "cat on sofa". */
+/** The image of a KV listing, without its longer texts. */
+export function imageOfMetadata(id: string, { more: _, ...metadata }: ImageMetadata): Image {
+  const { created_at: uploaded_at } = metadata;
+  return { id, title: "", caption: "", tags: [], uploaded_at, taken_at: null, animated: false, ...metadata };
+}
+
+/** What cameras and messengers call their files. */
+const cameraWords =
+  /^(?:(?:img|dsc[nf]?|pxl|mvimg|mp|p|image|photo|picture|screenshot|signal|whatsapp|wa|at)(?![a-z])|[\d\s.,:()])*$/i;
+
+/** "cat-on_sofa.jpg" becomes "cat on sofa"; "IMG_4711.jpg" says nothing to anybody. */
 function altText(filename: string): string {
   const words = filename
     .replace(/\.[a-z0-9]{1,5}$/i, "")
     .replace(/[\p{C}_-]+/gu, " ")
     .trim();
-  return [...words].slice(0, maxAlt).join("");
+  return cameraWords.test(words) ? "" : [...words].slice(0, maxAlt).join("");
 }

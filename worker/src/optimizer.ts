@@ -3,6 +3,7 @@
 import type { Job, Manifest } from "./api";
 import type { Env } from "./env";
 import { isJob, isManifest } from "./generated/validate";
+import { digestHeader } from "./digest";
 import { Problem, parseJSON, readText } from "./http";
 
 /** For requests with a short response, ms. */
@@ -124,14 +125,37 @@ export async function deleteImage(env: Env, id: string): Promise<void> {
   await response.body?.cancel();
 }
 
-/** Uploads an image; returns its manifest, or the job that makes it. */
-export async function postImage(env: Env, body: ReadableStream, query: URLSearchParams): Promise<Job | Manifest> {
-  // No timeout: the body takes as long as the client needs.
+/** For a complete upload, ms. */
+const uploadTimeout = 5 * 60_000;
+
+/** Uploads an image; returns its manifest, or the job that makes it. sha256 is in hex. */
+export async function postImage(
+  env: Env,
+  body: ReadableStream,
+  sha256: string | null,
+  query: URLSearchParams,
+): Promise<Job | Manifest> {
   const response = await optimizer(env, `/v1/images?${query}`, {
     method: "POST",
-    // Never the client's type: a form would be parsed.
-    headers: { "Content-Type": "application/octet-stream", Prefer: "respond-async" },
+    headers: {
+      // Never the client's type: a form would be parsed.
+      "Content-Type": "application/octet-stream",
+      Prefer: "respond-async",
+      ...(sha256 !== null && { "Content-Digest": digestHeader(sha256) }),
+    },
     body,
+    signal: AbortSignal.timeout(uploadTimeout),
   });
   return response.status === 202 ? checked(response, isJob) : checked(response, isManifest);
+}
+
+/** Whether the daemon answers. */
+export async function isReachable(env: Env): Promise<boolean> {
+  try {
+    const response = await optimizer(env, "/healthz", { signal: AbortSignal.timeout(askTimeout) });
+    await response.body?.cancel();
+    return true;
+  } catch {
+    return false;
+  }
 }

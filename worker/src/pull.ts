@@ -5,11 +5,15 @@
 // run.
 
 import type { Manifest } from "./api";
+import { addToCatalog, longestMaking, removeFromCatalog } from "./catalog";
 import type { Env } from "./env";
-import { inParallel, pullFile } from "./files";
-import { describe, entryKey, validateManifest, metadataOf } from "./image";
-import { OptimizerError, deleteImage } from "./optimizer";
-import { type ImageState, changeImage, readImage } from "./state";
+import { hasSet, inParallel, pullFile } from "./files";
+import { type ImageEntry, describe, entryKey, imageOf, metadataOf, validateManifest } from "./image";
+import { announce } from "./hook";
+import { deleteCopy } from "./leftovers";
+import { OptimizerError } from "./optimizer";
+import { type ImageState, type StoredManifest, changeImage, createImage, readImage, resolveImage } from "./state";
+import { restore } from "./trash";
 
 /** Files per invocation. The free plan allows 10 ms of CPU time and 50 requests. */
 export const chunk = 8;
@@ -18,23 +22,100 @@ const atOnce = 5;
 
 /**
  * Starts or continues to store an image. since is when the work was requested:
- * an image deleted after that stays deleted.
+ * an image deleted after that stays deleted, one in the trash from before is restored.
  */
-export async function begin(env: Env, manifest: Manifest, since: string): Promise<ImageState["status"]> {
-  const wrong = validateManifest(manifest);
+export async function begin(env: Env, made: Manifest, since: string): Promise<ImageState["status"]> {
+  const wrong = validateManifest(made);
   if (wrong !== null) {
     throw new OptimizerError(502, "bad_manifest", `The optimizer's manifest is not valid: ${wrong}.`);
   }
+  const manifest = { ...made, uploaded_at: placeOf(made, since) };
+  if (env.DIRECT) return adopt(env, manifest, since);
   const state = await changeImage(env, manifest.id, (before): ImageState => {
     if (before?.status === "storing" || before?.status === "done") return before;
     if (before?.status === "deleted" && before.deleted_at >= since) return before;
-    return { status: "storing", manifest, stored: 0, run: crypto.randomUUID() };
+    if (before?.status === "alias" || before?.status === "trashed") return before;
+    return toPull(manifest);
   });
-  if (state.status === "storing") {
-    await env.WORK.send({ kind: "pull", image: manifest.id, run: state.run, from: state.stored });
-  }
-  if (state.status === "done" && env.DELETE_AFTER_PULL) await deleteCopy(env, manifest.id);
+  if (state.status === "alias" || state.status === "trashed") return beginAgain(env, manifest.id, since);
+  if (state.status === "storing") await enqueue(env, state);
+  if (state.status === "done" && deletesCopies(env)) await deleteCopy(env, manifest.id);
   return state.status;
+}
+
+/** When an image was uploaded, but no earlier than listCatalog() looks for what was made after a time. */
+function placeOf({ created_at }: Manifest, uploaded_at: string): string {
+  const earliest = new Date(Date.parse(created_at) - longestMaking).toISOString();
+  return uploaded_at < earliest ? earliest : uploaded_at;
+}
+
+/** For a set that another image has, or an image in the trash. */
+async function beginAgain(env: Env, set: string, since: string): Promise<"done" | "deleted"> {
+  const { id, state } = await resolveImage(env, set);
+  if (state?.status !== "trashed") return "done";
+  if (state.trashed_at >= since || (await restore(env, id)) === null) return "deleted";
+  if (deletesCopies(env)) await deleteCopy(env, set);
+  return "done";
+}
+
+/** Whether the daemon keeps no copy of what is in R2. In direct mode that is no copy, but the files. */
+export function deletesCopies(env: Env): boolean {
+  return env.DELETE_AFTER_PULL && !env.DIRECT;
+}
+
+/**
+ * Publishes an image whose files the daemon has written into this bucket. Its manifest
+ * is looked for last: a deletion removes the files before the entry, so that whatever
+ * happens at the same time, no entry without files stays. Without a manifest the daemon
+ * writes somewhere else, and the files are pulled.
+ */
+async function adopt(env: Env, manifest: StoredManifest, since: string): Promise<ImageState["status"]> {
+  const { id } = manifest;
+  let state: ImageState = { status: "done", manifest };
+  if (!(await createImage(env, id, state))) {
+    state = await changeImage(env, id, (before): ImageState => {
+      if (before?.status === "done") return before;
+      if (before?.status === "deleted" && before.deleted_at >= since) return before;
+      if (before?.status === "alias" || before?.status === "trashed") return before;
+      return { status: "done", manifest };
+    });
+    if (state.status === "alias" || state.status === "trashed") return beginAgain(env, id, since);
+    if (state.status !== "done") return state.status;
+    // Unless it died before it was published, there is nothing to do.
+    if ((await env.META.get(entryKey(id))) !== null && (await hasSet(env, state.manifest.id))) return state.status;
+  }
+  await publish(env, describe(state.manifest, state.words, id));
+  if (await hasSet(env, state.manifest.id)) {
+    await announce(env, "image.published", id, String(Date.parse(since)));
+    return state.status;
+  }
+  const now = await changeImage(env, id, (before) => (before?.status === "done" ? toPull(manifest) : before));
+  if (now?.status === "storing") await enqueue(env, now);
+  if (now?.status === "deleted") await sweep(env, id);
+  return now?.status ?? "deleted";
+}
+
+function toPull(manifest: StoredManifest): ImageState & { status: "storing" } {
+  return { status: "storing", manifest, stored: 0, run: crypto.randomUUID() };
+}
+
+async function enqueue(env: Env, { manifest, run, stored }: ImageState & { status: "storing" }): Promise<void> {
+  await env.WORK.send({ kind: "pull", image: manifest.id, run, from: stored });
+}
+
+/** Shows an image to readers: one write to KV, and one to the index. */
+export async function publish(env: Env, entry: ImageEntry): Promise<void> {
+  await env.META.put(entryKey(entry.id), JSON.stringify(entry), { metadata: metadataOf(entry) });
+  await addToCatalog(env, imageOf(entry));
+}
+
+/** Publishes an image as it is now, unless it is deleted, or moved into the trash, meanwhile. */
+export async function show(env: Env, id: string, state: ImageState & { status: "done" }): Promise<ImageEntry> {
+  const entry = describe(state.manifest, state.words, id);
+  await publish(env, entry);
+  // What has hidden it may have been faster.
+  if ((await readImage(env, id))?.status !== "done") await hide(env, id);
+  return entry;
 }
 
 /** Pulls the files from this one on, and enqueues the next part. */
@@ -51,8 +132,8 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
   const stored = from + files.length;
   const last = stored >= manifest.variants.length;
   if (last) {
-    const entry = describe(manifest);
-    await env.META.put(entryKey(id), JSON.stringify(entry), { metadata: metadataOf(entry) });
+    await publish(env, describe(manifest));
+    await announce(env, "image.published", id, run);
   } else {
     // Before the state is updated: others rely on the message once this part is
     // done.
@@ -63,7 +144,8 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
     return last ? { status: "done", manifest } : { ...before, stored };
   });
   if (now?.status === "deleted") return sweep(env, id); // deleted while this ran: parts of it may be back
-  if (last && env.DELETE_AFTER_PULL) await deleteCopy(env, id);
+  if (now?.status === "trashed") return hide(env, id); // an equal message was faster, and the owner too
+  if (last && deletesCopies(env)) await deleteCopy(env, id);
 }
 
 /** Marks an image as failed. */
@@ -77,22 +159,17 @@ export async function giveUp(env: Env, id: string, run: string, error: Optimizer
 
 /** Deletes the files of a deleted image, except the record of its deletion. */
 export async function sweep(env: Env, id: string): Promise<void> {
-  await env.META.delete(entryKey(id));
   for (;;) {
     const { objects, truncated } = await env.IMAGES.list({ prefix: `${id}/` });
-    if (objects.length > 0) await env.IMAGES.delete(objects.map(({ key }) => key));
+    // The original is only here if the daemon writes into this bucket.
+    await env.IMAGES.delete([`originals/${id}`, ...objects.map(({ key }) => key)]);
     if (!truncated) break;
   }
+  await hide(env, id);
 }
 
-/** Deletes the daemon's copy, now or when the daemon is reachable. */
-export async function deleteCopy(env: Env, id: string): Promise<void> {
-  await deleteImage(env, id).catch(() => env.WORK.send({ kind: "forget", image: id }, { delaySeconds: 60 }));
-}
-
-/** Handles the queued deletion: the image may have been uploaded again since. */
-export async function deleteCopyLater(env: Env, id: string): Promise<void> {
-  const state = await readImage(env, id);
-  const wanted = state?.status === "storing" || (state?.status === "done" && !env.DELETE_AFTER_PULL);
-  if (!wanted) await deleteImage(env, id);
+/** Takes an image out of KV and the index. */
+export async function hide(env: Env, id: string): Promise<void> {
+  await env.META.delete(entryKey(id));
+  await removeFromCatalog(env, id);
 }

@@ -4,7 +4,7 @@ import { Webhook } from "standardwebhooks";
 import type { Env } from "./env";
 import { isEvent } from "./generated/validate";
 import { Problem, noContent, parseJSON, readText } from "./http";
-import { jobEnded } from "./upload";
+import { jobEnded } from "./inbox";
 
 /** The largest manifest is about 25 kB. */
 const maxBody = 256 << 10;
@@ -17,7 +17,8 @@ export async function postWebhook(request: Request, env: Env): Promise<Response>
   }
   const event = parseJSON(text);
   if (!isEvent(event)) throw new Problem(400, "invalid_request", "The body is not an event from the optimizer.");
-  await jobEnded(env, event.data);
+  // Not signed, but neither is it of use to anybody without a signed body.
+  await jobEnded(env, event.data, new URL(request.url).searchParams.get("upload") || null);
   return noContent();
 }
 

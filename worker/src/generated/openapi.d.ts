@@ -9,7 +9,7 @@ export interface components {
             status: number;
             detail: string;
             /** @enum {string} */
-            code: "invalid_request" | "digest_mismatch" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "upload_timeout" | "too_large" | "unsupported_format" | "unsupported_encoding" | "misdirected_request" | "range_not_satisfiable" | "precondition_failed" | "corrupt_image" | "too_many_pixels" | "too_many_frames" | "processing_failed" | "invalid_options" | "queue_full" | "shutting_down" | "insufficient_storage" | "internal";
+            code: "invalid_request" | "digest_mismatch" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "upload_timeout" | "too_large" | "unsupported_format" | "unsupported_encoding" | "misdirected_request" | "range_not_satisfiable" | "precondition_failed" | "corrupt_image" | "too_many_pixels" | "too_many_frames" | "processing_failed" | "invalid_options" | "conflict" | "canceled" | "queue_full" | "shutting_down" | "unavailable" | "insufficient_storage" | "internal";
             request_id: string;
         };
         Time: string;
@@ -23,6 +23,7 @@ export interface components {
             id: components["schemas"]["ID"];
             created_at: components["schemas"]["Time"];
             recipe: string;
+            replaces?: components["schemas"]["ID"];
             source: {
                 sha256: components["schemas"]["SHA256"];
                 filename?: string;
@@ -32,6 +33,7 @@ export interface components {
                 width: number;
                 height: number;
                 frames: number;
+                taken_at?: string;
             };
             width: number;
             height: number;
@@ -67,6 +69,10 @@ export interface components {
         };
         Listing: {
             items: components["schemas"]["Manifest"][];
+            next: string | null;
+        };
+        JobListing: {
+            items: components["schemas"]["Job"][];
             next: string | null;
         };
         JobRequest: {

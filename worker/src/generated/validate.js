@@ -5,7 +5,7 @@ const schema31 = {"$id":"Event","type":"object","required":["type","timestamp","
 const schema32 = {"$id":"Time","type":"string","pattern":"^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$"};
 const pattern4 = new RegExp("^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$", "u");
 const schema33 = {"$id":"Job","type":"object","required":["id","object","kind","status","input","options","metadata","output","error","attempts","created_at","started_at","finished_at"],"properties":{"id":{"type":"string","pattern":"^job_[0-9a-z]{26}$"},"object":{"const":"job"},"kind":{"const":"image"},"status":{"type":"string","enum":["pending","processing","completed","failed"]},"input":{"type":"string"},"options":{"$ref":"Options"},"metadata":{"type":"object","additionalProperties":true},"output":{"anyOf":[{"$ref":"LadderOutput"},{"$ref":"VariantOutput"},{"type":"null"}]},"error":{"anyOf":[{"$ref":"JobError"},{"type":"null"}]},"attempts":{"type":"integer","minimum":0},"created_at":{"$ref":"Time"},"started_at":{"anyOf":[{"$ref":"Time"},{"type":"null"}]},"finished_at":{"anyOf":[{"$ref":"Time"},{"type":"null"}]}}};
-const schema48 = {"$id":"JobError","type":"object","required":["code","message"],"properties":{"code":{"type":"string"},"message":{"type":"string"}}};
+const schema49 = {"$id":"JobError","type":"object","required":["code","message"],"properties":{"code":{"type":"string"},"message":{"type":"string"}}};
 const pattern5 = new RegExp("^job_[0-9a-z]{26}$", "u");
 const schema34 = {"$id":"Options","type":"object","properties":{"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"format":{"$ref":"Format"},"quality":{"anyOf":[{"type":"string","enum":["low","medium","high"]},{"type":"integer","minimum":1,"maximum":100}]}}};
 const schema35 = {"$id":"Format","type":"string","enum":["webp","jpeg","avif"]};
@@ -192,15 +192,15 @@ return errors === 0;
 validate22.evaluated = {"props":{"width":true,"height":true,"format":true,"quality":true},"dynamicProps":false,"dynamicItems":false};
 
 const schema36 = {"$id":"LadderOutput","type":"object","required":["manifest","url"],"properties":{"manifest":{"$ref":"Manifest"},"url":{"type":"string","format":"uri"}}};
-const schema37 = {"$id":"Manifest","type":"object","required":["version","id","created_at","recipe","source","width","height","placeholder","variants","omitted","srcset"],"properties":{"version":{"const":1},"id":{"$ref":"ID"},"created_at":{"$ref":"Time"},"recipe":{"type":"string","pattern":"^[0-9a-f]{8}$"},"source":{"type":"object","required":["sha256","format","bytes","width","height","frames"],"properties":{"sha256":{"$ref":"SHA256"},"filename":{"type":"string"},"format":{"type":"string","enum":["jpeg","png","webp","gif","heic","avif","tiff"]},"bytes":{"type":"integer","minimum":1},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"frames":{"type":"integer","minimum":1}}},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"placeholder":{"type":"object","required":["thumbhash","color"],"properties":{"thumbhash":{"type":"string","contentEncoding":"base64"},"color":{"type":"string","pattern":"^#[0-9a-f]{6}$"}}},"variants":{"type":"array","items":{"$ref":"Variant"}},"omitted":{"type":"array","items":{"type":"object","required":["format","width","reason"],"properties":{"format":{"$ref":"Format"},"width":{"type":"integer","minimum":1},"reason":{"type":"string","enum":["not_smaller","beyond_format"]}}}},"srcset":{"type":"object","additionalProperties":{"type":"string"}},"timings":{"type":"object","additionalProperties":{"type":"number","minimum":0}}}};
+const schema37 = {"$id":"Manifest","type":"object","required":["version","id","created_at","recipe","source","width","height","placeholder","variants","omitted","srcset"],"properties":{"version":{"const":1},"id":{"$ref":"ID"},"created_at":{"$ref":"Time"},"recipe":{"type":"string","pattern":"^[0-9a-f]{8}$"},"replaces":{"$ref":"ID"},"source":{"type":"object","required":["sha256","format","bytes","width","height","frames"],"properties":{"sha256":{"$ref":"SHA256"},"filename":{"type":"string"},"format":{"type":"string","enum":["jpeg","png","webp","gif","heic","avif","tiff"]},"bytes":{"type":"integer","minimum":1},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"frames":{"type":"integer","minimum":1},"taken_at":{"type":"string"}}},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"placeholder":{"type":"object","required":["thumbhash","color"],"properties":{"thumbhash":{"type":"string","contentEncoding":"base64"},"color":{"type":"string","pattern":"^#[0-9a-f]{6}$"}}},"variants":{"type":"array","items":{"$ref":"Variant"}},"omitted":{"type":"array","items":{"type":"object","required":["format","width","reason"],"properties":{"format":{"$ref":"Format"},"width":{"type":"integer","minimum":1},"reason":{"type":"string","enum":["not_smaller","beyond_format"]}}}},"srcset":{"type":"object","additionalProperties":{"type":"string"}},"timings":{"type":"object","additionalProperties":{"type":"number","minimum":0}}}};
 const schema38 = {"$id":"ID","type":"string","pattern":"^[a-z2-7]{26}$"};
-const schema40 = {"$id":"SHA256","type":"string","pattern":"^[0-9a-f]{64}$"};
+const schema41 = {"$id":"SHA256","type":"string","pattern":"^[0-9a-f]{64}$"};
 const pattern6 = new RegExp("^[a-z2-7]{26}$", "u");
 const pattern8 = new RegExp("^[0-9a-f]{8}$", "u");
-const pattern9 = new RegExp("^[0-9a-f]{64}$", "u");
-const pattern10 = new RegExp("^#[0-9a-f]{6}$", "u");
-const schema41 = {"$id":"Variant","type":"object","required":["key","url","format","content_type","width","height","bytes","sha256"],"properties":{"key":{"type":"string","pattern":"^[a-z2-7]{26}/[0-9]+\\.(webp|jpg|avif)$"},"url":{"type":"string","format":"uri"},"format":{"$ref":"Format"},"content_type":{"type":"string","enum":["image/webp","image/jpeg","image/avif"]},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"bytes":{"type":"integer","minimum":1},"sha256":{"$ref":"SHA256"}}};
-const pattern11 = new RegExp("^[a-z2-7]{26}/[0-9]+\\.(webp|jpg|avif)$", "u");
+const pattern10 = new RegExp("^[0-9a-f]{64}$", "u");
+const pattern11 = new RegExp("^#[0-9a-f]{6}$", "u");
+const schema42 = {"$id":"Variant","type":"object","required":["key","url","format","content_type","width","height","bytes","sha256"],"properties":{"key":{"type":"string","pattern":"^[a-z2-7]{26}/[0-9]+\\.(webp|jpg|avif)$"},"url":{"type":"string","format":"uri"},"format":{"$ref":"Format"},"content_type":{"type":"string","enum":["image/webp","image/jpeg","image/avif"]},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"bytes":{"type":"integer","minimum":1},"sha256":{"$ref":"SHA256"}}};
+const pattern12 = new RegExp("^[a-z2-7]{26}/[0-9]+\\.(webp|jpg|avif)$", "u");
 
 function validate26(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="Variant" */;
@@ -226,7 +226,7 @@ let data0 = data.key;
 const _errs1 = errors;
 if(errors === _errs1){
 if(typeof data0 === "string"){
-if(!pattern11.test(data0)){
+if(!pattern12.test(data0)){
 validate26.errors = [{instancePath:instancePath+"/key",schemaPath:"#/properties/key/pattern",keyword:"pattern",params:{pattern: "^[a-z2-7]{26}/[0-9]+\\.(webp|jpg|avif)$"}}];
 return false;
 }
@@ -283,7 +283,7 @@ validate26.errors = [{instancePath:instancePath+"/content_type",schemaPath:"#/pr
 return false;
 }
 if(!(((data3 === "image/webp") || (data3 === "image/jpeg")) || (data3 === "image/avif"))){
-validate26.errors = [{instancePath:instancePath+"/content_type",schemaPath:"#/properties/content_type/enum",keyword:"enum",params:{allowedValues: schema41.properties.content_type.enum}}];
+validate26.errors = [{instancePath:instancePath+"/content_type",schemaPath:"#/properties/content_type/enum",keyword:"enum",params:{allowedValues: schema42.properties.content_type.enum}}];
 return false;
 }
 var valid0 = _errs8 === errors;
@@ -361,7 +361,7 @@ const _errs16 = errors;
 const _errs17 = errors;
 if(errors === _errs17){
 if(typeof data7 === "string"){
-if(!pattern9.test(data7)){
+if(!pattern10.test(data7)){
 validate26.errors = [{instancePath:instancePath+"/sha256",schemaPath:"SHA256/pattern",keyword:"pattern",params:{pattern: "^[0-9a-f]{64}$"}}];
 return false;
 }
@@ -492,24 +492,46 @@ else {
 var valid0 = true;
 }
 if(valid0){
-if(data.source !== undefined){
-let data4 = data.source;
+if(data.replaces !== undefined){
+let data4 = data.replaces;
 const _errs10 = errors;
-if(errors === _errs10){
-if(data4 && typeof data4 == "object" && !Array.isArray(data4)){
+const _errs11 = errors;
+if(errors === _errs11){
+if(typeof data4 === "string"){
+if(!pattern6.test(data4)){
+validate25.errors = [{instancePath:instancePath+"/replaces",schemaPath:"ID/pattern",keyword:"pattern",params:{pattern: "^[a-z2-7]{26}$"}}];
+return false;
+}
+}
+else {
+validate25.errors = [{instancePath:instancePath+"/replaces",schemaPath:"ID/type",keyword:"type",params:{type: "string"}}];
+return false;
+}
+}
+var valid0 = _errs10 === errors;
+}
+else {
+var valid0 = true;
+}
+if(valid0){
+if(data.source !== undefined){
+let data5 = data.source;
+const _errs13 = errors;
+if(errors === _errs13){
+if(data5 && typeof data5 == "object" && !Array.isArray(data5)){
 let missing1;
-if(((((((data4.sha256 === undefined) && (missing1 = "sha256")) || ((data4.format === undefined) && (missing1 = "format"))) || ((data4.bytes === undefined) && (missing1 = "bytes"))) || ((data4.width === undefined) && (missing1 = "width"))) || ((data4.height === undefined) && (missing1 = "height"))) || ((data4.frames === undefined) && (missing1 = "frames"))){
+if(((((((data5.sha256 === undefined) && (missing1 = "sha256")) || ((data5.format === undefined) && (missing1 = "format"))) || ((data5.bytes === undefined) && (missing1 = "bytes"))) || ((data5.width === undefined) && (missing1 = "width"))) || ((data5.height === undefined) && (missing1 = "height"))) || ((data5.frames === undefined) && (missing1 = "frames"))){
 validate25.errors = [{instancePath:instancePath+"/source",schemaPath:"#/properties/source/required",keyword:"required",params:{missingProperty: missing1}}];
 return false;
 }
 else {
-if(data4.sha256 !== undefined){
-let data5 = data4.sha256;
-const _errs12 = errors;
-const _errs13 = errors;
-if(errors === _errs13){
-if(typeof data5 === "string"){
-if(!pattern9.test(data5)){
+if(data5.sha256 !== undefined){
+let data6 = data5.sha256;
+const _errs15 = errors;
+const _errs16 = errors;
+if(errors === _errs16){
+if(typeof data6 === "string"){
+if(!pattern10.test(data6)){
 validate25.errors = [{instancePath:instancePath+"/source/sha256",schemaPath:"SHA256/pattern",keyword:"pattern",params:{pattern: "^[0-9a-f]{64}$"}}];
 return false;
 }
@@ -519,123 +541,136 @@ validate25.errors = [{instancePath:instancePath+"/source/sha256",schemaPath:"SHA
 return false;
 }
 }
-var valid3 = _errs12 === errors;
+var valid4 = _errs15 === errors;
 }
 else {
-var valid3 = true;
+var valid4 = true;
 }
-if(valid3){
-if(data4.filename !== undefined){
-const _errs15 = errors;
-if(typeof data4.filename !== "string"){
+if(valid4){
+if(data5.filename !== undefined){
+const _errs18 = errors;
+if(typeof data5.filename !== "string"){
 validate25.errors = [{instancePath:instancePath+"/source/filename",schemaPath:"#/properties/source/properties/filename/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-var valid3 = _errs15 === errors;
+var valid4 = _errs18 === errors;
 }
 else {
-var valid3 = true;
+var valid4 = true;
 }
-if(valid3){
-if(data4.format !== undefined){
-let data7 = data4.format;
-const _errs17 = errors;
-if(typeof data7 !== "string"){
+if(valid4){
+if(data5.format !== undefined){
+let data8 = data5.format;
+const _errs20 = errors;
+if(typeof data8 !== "string"){
 validate25.errors = [{instancePath:instancePath+"/source/format",schemaPath:"#/properties/source/properties/format/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-if(!(((((((data7 === "jpeg") || (data7 === "png")) || (data7 === "webp")) || (data7 === "gif")) || (data7 === "heic")) || (data7 === "avif")) || (data7 === "tiff"))){
+if(!(((((((data8 === "jpeg") || (data8 === "png")) || (data8 === "webp")) || (data8 === "gif")) || (data8 === "heic")) || (data8 === "avif")) || (data8 === "tiff"))){
 validate25.errors = [{instancePath:instancePath+"/source/format",schemaPath:"#/properties/source/properties/format/enum",keyword:"enum",params:{allowedValues: schema37.properties.source.properties.format.enum}}];
 return false;
 }
-var valid3 = _errs17 === errors;
+var valid4 = _errs20 === errors;
 }
 else {
-var valid3 = true;
+var valid4 = true;
 }
-if(valid3){
-if(data4.bytes !== undefined){
-let data8 = data4.bytes;
-const _errs19 = errors;
-if(!(((typeof data8 == "number") && (!(data8 % 1) && !isNaN(data8))) && (isFinite(data8)))){
+if(valid4){
+if(data5.bytes !== undefined){
+let data9 = data5.bytes;
+const _errs22 = errors;
+if(!(((typeof data9 == "number") && (!(data9 % 1) && !isNaN(data9))) && (isFinite(data9)))){
 validate25.errors = [{instancePath:instancePath+"/source/bytes",schemaPath:"#/properties/source/properties/bytes/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs19){
-if((typeof data8 == "number") && (isFinite(data8))){
-if(data8 < 1 || isNaN(data8)){
+if(errors === _errs22){
+if((typeof data9 == "number") && (isFinite(data9))){
+if(data9 < 1 || isNaN(data9)){
 validate25.errors = [{instancePath:instancePath+"/source/bytes",schemaPath:"#/properties/source/properties/bytes/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
 }
-var valid3 = _errs19 === errors;
+var valid4 = _errs22 === errors;
 }
 else {
-var valid3 = true;
+var valid4 = true;
 }
-if(valid3){
-if(data4.width !== undefined){
-let data9 = data4.width;
-const _errs21 = errors;
-if(!(((typeof data9 == "number") && (!(data9 % 1) && !isNaN(data9))) && (isFinite(data9)))){
+if(valid4){
+if(data5.width !== undefined){
+let data10 = data5.width;
+const _errs24 = errors;
+if(!(((typeof data10 == "number") && (!(data10 % 1) && !isNaN(data10))) && (isFinite(data10)))){
 validate25.errors = [{instancePath:instancePath+"/source/width",schemaPath:"#/properties/source/properties/width/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs21){
-if((typeof data9 == "number") && (isFinite(data9))){
-if(data9 < 1 || isNaN(data9)){
+if(errors === _errs24){
+if((typeof data10 == "number") && (isFinite(data10))){
+if(data10 < 1 || isNaN(data10)){
 validate25.errors = [{instancePath:instancePath+"/source/width",schemaPath:"#/properties/source/properties/width/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
 }
-var valid3 = _errs21 === errors;
+var valid4 = _errs24 === errors;
 }
 else {
-var valid3 = true;
+var valid4 = true;
 }
-if(valid3){
-if(data4.height !== undefined){
-let data10 = data4.height;
-const _errs23 = errors;
-if(!(((typeof data10 == "number") && (!(data10 % 1) && !isNaN(data10))) && (isFinite(data10)))){
+if(valid4){
+if(data5.height !== undefined){
+let data11 = data5.height;
+const _errs26 = errors;
+if(!(((typeof data11 == "number") && (!(data11 % 1) && !isNaN(data11))) && (isFinite(data11)))){
 validate25.errors = [{instancePath:instancePath+"/source/height",schemaPath:"#/properties/source/properties/height/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs23){
-if((typeof data10 == "number") && (isFinite(data10))){
-if(data10 < 1 || isNaN(data10)){
+if(errors === _errs26){
+if((typeof data11 == "number") && (isFinite(data11))){
+if(data11 < 1 || isNaN(data11)){
 validate25.errors = [{instancePath:instancePath+"/source/height",schemaPath:"#/properties/source/properties/height/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
 }
-var valid3 = _errs23 === errors;
+var valid4 = _errs26 === errors;
 }
 else {
-var valid3 = true;
+var valid4 = true;
 }
-if(valid3){
-if(data4.frames !== undefined){
-let data11 = data4.frames;
-const _errs25 = errors;
-if(!(((typeof data11 == "number") && (!(data11 % 1) && !isNaN(data11))) && (isFinite(data11)))){
+if(valid4){
+if(data5.frames !== undefined){
+let data12 = data5.frames;
+const _errs28 = errors;
+if(!(((typeof data12 == "number") && (!(data12 % 1) && !isNaN(data12))) && (isFinite(data12)))){
 validate25.errors = [{instancePath:instancePath+"/source/frames",schemaPath:"#/properties/source/properties/frames/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs25){
-if((typeof data11 == "number") && (isFinite(data11))){
-if(data11 < 1 || isNaN(data11)){
+if(errors === _errs28){
+if((typeof data12 == "number") && (isFinite(data12))){
+if(data12 < 1 || isNaN(data12)){
 validate25.errors = [{instancePath:instancePath+"/source/frames",schemaPath:"#/properties/source/properties/frames/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
 }
-var valid3 = _errs25 === errors;
+var valid4 = _errs28 === errors;
 }
 else {
-var valid3 = true;
+var valid4 = true;
+}
+if(valid4){
+if(data5.taken_at !== undefined){
+const _errs30 = errors;
+if(typeof data5.taken_at !== "string"){
+validate25.errors = [{instancePath:instancePath+"/source/taken_at",schemaPath:"#/properties/source/properties/taken_at/type",keyword:"type",params:{type: "string"}}];
+return false;
+}
+var valid4 = _errs30 === errors;
+}
+else {
+var valid4 = true;
+}
 }
 }
 }
@@ -650,83 +685,83 @@ validate25.errors = [{instancePath:instancePath+"/source",schemaPath:"#/properti
 return false;
 }
 }
-var valid0 = _errs10 === errors;
+var valid0 = _errs13 === errors;
 }
 else {
 var valid0 = true;
 }
 if(valid0){
 if(data.width !== undefined){
-let data12 = data.width;
-const _errs27 = errors;
-if(!(((typeof data12 == "number") && (!(data12 % 1) && !isNaN(data12))) && (isFinite(data12)))){
+let data14 = data.width;
+const _errs32 = errors;
+if(!(((typeof data14 == "number") && (!(data14 % 1) && !isNaN(data14))) && (isFinite(data14)))){
 validate25.errors = [{instancePath:instancePath+"/width",schemaPath:"#/properties/width/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs27){
-if((typeof data12 == "number") && (isFinite(data12))){
-if(data12 < 1 || isNaN(data12)){
+if(errors === _errs32){
+if((typeof data14 == "number") && (isFinite(data14))){
+if(data14 < 1 || isNaN(data14)){
 validate25.errors = [{instancePath:instancePath+"/width",schemaPath:"#/properties/width/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
 }
-var valid0 = _errs27 === errors;
+var valid0 = _errs32 === errors;
 }
 else {
 var valid0 = true;
 }
 if(valid0){
 if(data.height !== undefined){
-let data13 = data.height;
-const _errs29 = errors;
-if(!(((typeof data13 == "number") && (!(data13 % 1) && !isNaN(data13))) && (isFinite(data13)))){
+let data15 = data.height;
+const _errs34 = errors;
+if(!(((typeof data15 == "number") && (!(data15 % 1) && !isNaN(data15))) && (isFinite(data15)))){
 validate25.errors = [{instancePath:instancePath+"/height",schemaPath:"#/properties/height/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs29){
-if((typeof data13 == "number") && (isFinite(data13))){
-if(data13 < 1 || isNaN(data13)){
+if(errors === _errs34){
+if((typeof data15 == "number") && (isFinite(data15))){
+if(data15 < 1 || isNaN(data15)){
 validate25.errors = [{instancePath:instancePath+"/height",schemaPath:"#/properties/height/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
 }
-var valid0 = _errs29 === errors;
+var valid0 = _errs34 === errors;
 }
 else {
 var valid0 = true;
 }
 if(valid0){
 if(data.placeholder !== undefined){
-let data14 = data.placeholder;
-const _errs31 = errors;
-if(errors === _errs31){
-if(data14 && typeof data14 == "object" && !Array.isArray(data14)){
+let data16 = data.placeholder;
+const _errs36 = errors;
+if(errors === _errs36){
+if(data16 && typeof data16 == "object" && !Array.isArray(data16)){
 let missing2;
-if(((data14.thumbhash === undefined) && (missing2 = "thumbhash")) || ((data14.color === undefined) && (missing2 = "color"))){
+if(((data16.thumbhash === undefined) && (missing2 = "thumbhash")) || ((data16.color === undefined) && (missing2 = "color"))){
 validate25.errors = [{instancePath:instancePath+"/placeholder",schemaPath:"#/properties/placeholder/required",keyword:"required",params:{missingProperty: missing2}}];
 return false;
 }
 else {
-if(data14.thumbhash !== undefined){
-const _errs33 = errors;
-if(typeof data14.thumbhash !== "string"){
+if(data16.thumbhash !== undefined){
+const _errs38 = errors;
+if(typeof data16.thumbhash !== "string"){
 validate25.errors = [{instancePath:instancePath+"/placeholder/thumbhash",schemaPath:"#/properties/placeholder/properties/thumbhash/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-var valid5 = _errs33 === errors;
+var valid6 = _errs38 === errors;
 }
 else {
-var valid5 = true;
+var valid6 = true;
 }
-if(valid5){
-if(data14.color !== undefined){
-let data16 = data14.color;
-const _errs35 = errors;
-if(errors === _errs35){
-if(typeof data16 === "string"){
-if(!pattern10.test(data16)){
+if(valid6){
+if(data16.color !== undefined){
+let data18 = data16.color;
+const _errs40 = errors;
+if(errors === _errs40){
+if(typeof data18 === "string"){
+if(!pattern11.test(data18)){
 validate25.errors = [{instancePath:instancePath+"/placeholder/color",schemaPath:"#/properties/placeholder/properties/color/pattern",keyword:"pattern",params:{pattern: "^#[0-9a-f]{6}$"}}];
 return false;
 }
@@ -736,10 +771,10 @@ validate25.errors = [{instancePath:instancePath+"/placeholder/color",schemaPath:
 return false;
 }
 }
-var valid5 = _errs35 === errors;
+var valid6 = _errs40 === errors;
 }
 else {
-var valid5 = true;
+var valid6 = true;
 }
 }
 }
@@ -749,27 +784,27 @@ validate25.errors = [{instancePath:instancePath+"/placeholder",schemaPath:"#/pro
 return false;
 }
 }
-var valid0 = _errs31 === errors;
+var valid0 = _errs36 === errors;
 }
 else {
 var valid0 = true;
 }
 if(valid0){
 if(data.variants !== undefined){
-let data17 = data.variants;
-const _errs37 = errors;
-if(errors === _errs37){
-if(Array.isArray(data17)){
-var valid6 = true;
-const len0 = data17.length;
+let data19 = data.variants;
+const _errs42 = errors;
+if(errors === _errs42){
+if(Array.isArray(data19)){
+var valid7 = true;
+const len0 = data19.length;
 for(let i0=0; i0<len0; i0++){
-const _errs39 = errors;
-if(!(validate26(data17[i0], {instancePath:instancePath+"/variants/" + i0,parentData:data17,parentDataProperty:i0,rootData,dynamicAnchors}))){
+const _errs44 = errors;
+if(!(validate26(data19[i0], {instancePath:instancePath+"/variants/" + i0,parentData:data19,parentDataProperty:i0,rootData,dynamicAnchors}))){
 vErrors = vErrors === null ? validate26.errors : vErrors.concat(validate26.errors);
 errors = vErrors.length;
 }
-var valid6 = _errs39 === errors;
-if(!valid6){
+var valid7 = _errs44 === errors;
+if(!valid7){
 break;
 }
 }
@@ -779,83 +814,83 @@ validate25.errors = [{instancePath:instancePath+"/variants",schemaPath:"#/proper
 return false;
 }
 }
-var valid0 = _errs37 === errors;
+var valid0 = _errs42 === errors;
 }
 else {
 var valid0 = true;
 }
 if(valid0){
 if(data.omitted !== undefined){
-let data19 = data.omitted;
-const _errs40 = errors;
-if(errors === _errs40){
-if(Array.isArray(data19)){
-var valid7 = true;
-const len1 = data19.length;
+let data21 = data.omitted;
+const _errs45 = errors;
+if(errors === _errs45){
+if(Array.isArray(data21)){
+var valid8 = true;
+const len1 = data21.length;
 for(let i1=0; i1<len1; i1++){
-let data20 = data19[i1];
-const _errs42 = errors;
-if(errors === _errs42){
-if(data20 && typeof data20 == "object" && !Array.isArray(data20)){
+let data22 = data21[i1];
+const _errs47 = errors;
+if(errors === _errs47){
+if(data22 && typeof data22 == "object" && !Array.isArray(data22)){
 let missing3;
-if((((data20.format === undefined) && (missing3 = "format")) || ((data20.width === undefined) && (missing3 = "width"))) || ((data20.reason === undefined) && (missing3 = "reason"))){
+if((((data22.format === undefined) && (missing3 = "format")) || ((data22.width === undefined) && (missing3 = "width"))) || ((data22.reason === undefined) && (missing3 = "reason"))){
 validate25.errors = [{instancePath:instancePath+"/omitted/" + i1,schemaPath:"#/properties/omitted/items/required",keyword:"required",params:{missingProperty: missing3}}];
 return false;
 }
 else {
-if(data20.format !== undefined){
-let data21 = data20.format;
-const _errs44 = errors;
-if(typeof data21 !== "string"){
+if(data22.format !== undefined){
+let data23 = data22.format;
+const _errs49 = errors;
+if(typeof data23 !== "string"){
 validate25.errors = [{instancePath:instancePath+"/omitted/" + i1+"/format",schemaPath:"Format/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-if(!(((data21 === "webp") || (data21 === "jpeg")) || (data21 === "avif"))){
+if(!(((data23 === "webp") || (data23 === "jpeg")) || (data23 === "avif"))){
 validate25.errors = [{instancePath:instancePath+"/omitted/" + i1+"/format",schemaPath:"Format/enum",keyword:"enum",params:{allowedValues: schema35.enum}}];
 return false;
 }
-var valid8 = _errs44 === errors;
+var valid9 = _errs49 === errors;
 }
 else {
-var valid8 = true;
+var valid9 = true;
 }
-if(valid8){
-if(data20.width !== undefined){
-let data22 = data20.width;
-const _errs47 = errors;
-if(!(((typeof data22 == "number") && (!(data22 % 1) && !isNaN(data22))) && (isFinite(data22)))){
+if(valid9){
+if(data22.width !== undefined){
+let data24 = data22.width;
+const _errs52 = errors;
+if(!(((typeof data24 == "number") && (!(data24 % 1) && !isNaN(data24))) && (isFinite(data24)))){
 validate25.errors = [{instancePath:instancePath+"/omitted/" + i1+"/width",schemaPath:"#/properties/omitted/items/properties/width/type",keyword:"type",params:{type: "integer"}}];
 return false;
 }
-if(errors === _errs47){
-if((typeof data22 == "number") && (isFinite(data22))){
-if(data22 < 1 || isNaN(data22)){
+if(errors === _errs52){
+if((typeof data24 == "number") && (isFinite(data24))){
+if(data24 < 1 || isNaN(data24)){
 validate25.errors = [{instancePath:instancePath+"/omitted/" + i1+"/width",schemaPath:"#/properties/omitted/items/properties/width/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1}}];
 return false;
 }
 }
 }
-var valid8 = _errs47 === errors;
+var valid9 = _errs52 === errors;
 }
 else {
-var valid8 = true;
+var valid9 = true;
 }
-if(valid8){
-if(data20.reason !== undefined){
-let data23 = data20.reason;
-const _errs49 = errors;
-if(typeof data23 !== "string"){
+if(valid9){
+if(data22.reason !== undefined){
+let data25 = data22.reason;
+const _errs54 = errors;
+if(typeof data25 !== "string"){
 validate25.errors = [{instancePath:instancePath+"/omitted/" + i1+"/reason",schemaPath:"#/properties/omitted/items/properties/reason/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-if(!((data23 === "not_smaller") || (data23 === "beyond_format"))){
+if(!((data25 === "not_smaller") || (data25 === "beyond_format"))){
 validate25.errors = [{instancePath:instancePath+"/omitted/" + i1+"/reason",schemaPath:"#/properties/omitted/items/properties/reason/enum",keyword:"enum",params:{allowedValues: schema37.properties.omitted.items.properties.reason.enum}}];
 return false;
 }
-var valid8 = _errs49 === errors;
+var valid9 = _errs54 === errors;
 }
 else {
-var valid8 = true;
+var valid9 = true;
 }
 }
 }
@@ -866,8 +901,8 @@ validate25.errors = [{instancePath:instancePath+"/omitted/" + i1,schemaPath:"#/p
 return false;
 }
 }
-var valid7 = _errs42 === errors;
-if(!valid7){
+var valid8 = _errs47 === errors;
+if(!valid8){
 break;
 }
 }
@@ -877,25 +912,25 @@ validate25.errors = [{instancePath:instancePath+"/omitted",schemaPath:"#/propert
 return false;
 }
 }
-var valid0 = _errs40 === errors;
+var valid0 = _errs45 === errors;
 }
 else {
 var valid0 = true;
 }
 if(valid0){
 if(data.srcset !== undefined){
-let data24 = data.srcset;
-const _errs51 = errors;
-if(errors === _errs51){
-if(data24 && typeof data24 == "object" && !Array.isArray(data24)){
-for(const key0 in data24){
-const _errs54 = errors;
-if(typeof data24[key0] !== "string"){
+let data26 = data.srcset;
+const _errs56 = errors;
+if(errors === _errs56){
+if(data26 && typeof data26 == "object" && !Array.isArray(data26)){
+for(const key0 in data26){
+const _errs59 = errors;
+if(typeof data26[key0] !== "string"){
 validate25.errors = [{instancePath:instancePath+"/srcset/" + key0.replace(/~/g, "~0").replace(/\//g, "~1"),schemaPath:"#/properties/srcset/additionalProperties/type",keyword:"type",params:{type: "string"}}];
 return false;
 }
-var valid10 = _errs54 === errors;
-if(!valid10){
+var valid11 = _errs59 === errors;
+if(!valid11){
 break;
 }
 }
@@ -905,23 +940,23 @@ validate25.errors = [{instancePath:instancePath+"/srcset",schemaPath:"#/properti
 return false;
 }
 }
-var valid0 = _errs51 === errors;
+var valid0 = _errs56 === errors;
 }
 else {
 var valid0 = true;
 }
 if(valid0){
 if(data.timings !== undefined){
-let data26 = data.timings;
-const _errs56 = errors;
-if(errors === _errs56){
-if(data26 && typeof data26 == "object" && !Array.isArray(data26)){
-for(const key1 in data26){
-let data27 = data26[key1];
-const _errs59 = errors;
-if(errors === _errs59){
-if((typeof data27 == "number") && (isFinite(data27))){
-if(data27 < 0 || isNaN(data27)){
+let data28 = data.timings;
+const _errs61 = errors;
+if(errors === _errs61){
+if(data28 && typeof data28 == "object" && !Array.isArray(data28)){
+for(const key1 in data28){
+let data29 = data28[key1];
+const _errs64 = errors;
+if(errors === _errs64){
+if((typeof data29 == "number") && (isFinite(data29))){
+if(data29 < 0 || isNaN(data29)){
 validate25.errors = [{instancePath:instancePath+"/timings/" + key1.replace(/~/g, "~0").replace(/\//g, "~1"),schemaPath:"#/properties/timings/additionalProperties/minimum",keyword:"minimum",params:{comparison: ">=", limit: 0}}];
 return false;
 }
@@ -931,8 +966,8 @@ validate25.errors = [{instancePath:instancePath+"/timings/" + key1.replace(/~/g,
 return false;
 }
 }
-var valid11 = _errs59 === errors;
-if(!valid11){
+var valid12 = _errs64 === errors;
+if(!valid12){
 break;
 }
 }
@@ -942,10 +977,11 @@ validate25.errors = [{instancePath:instancePath+"/timings",schemaPath:"#/propert
 return false;
 }
 }
-var valid0 = _errs56 === errors;
+var valid0 = _errs61 === errors;
 }
 else {
 var valid0 = true;
+}
 }
 }
 }
@@ -968,7 +1004,7 @@ return false;
 validate25.errors = vErrors;
 return errors === 0;
 }
-validate25.evaluated = {"props":{"version":true,"id":true,"created_at":true,"recipe":true,"source":true,"width":true,"height":true,"placeholder":true,"variants":true,"omitted":true,"srcset":true,"timings":true},"dynamicProps":false,"dynamicItems":false};
+validate25.evaluated = {"props":{"version":true,"id":true,"created_at":true,"recipe":true,"replaces":true,"source":true,"width":true,"height":true,"placeholder":true,"variants":true,"omitted":true,"srcset":true,"timings":true},"dynamicProps":false,"dynamicItems":false};
 
 
 function validate24(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
@@ -1030,7 +1066,7 @@ return errors === 0;
 }
 validate24.evaluated = {"props":{"manifest":true,"url":true},"dynamicProps":false,"dynamicItems":false};
 
-const schema45 = {"$id":"VariantOutput","type":"object","required":["url","width","height","format","content_type","bytes","sha256"],"properties":{"url":{"type":"string","format":"uri"},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"format":{"$ref":"Format"},"content_type":{"type":"string","enum":["image/webp","image/jpeg","image/avif"]},"bytes":{"type":"integer","minimum":1},"sha256":{"$ref":"SHA256"}}};
+const schema46 = {"$id":"VariantOutput","type":"object","required":["url","width","height","format","content_type","bytes","sha256"],"properties":{"url":{"type":"string","format":"uri"},"width":{"type":"integer","minimum":1},"height":{"type":"integer","minimum":1},"format":{"$ref":"Format"},"content_type":{"type":"string","enum":["image/webp","image/jpeg","image/avif"]},"bytes":{"type":"integer","minimum":1},"sha256":{"$ref":"SHA256"}}};
 
 function validate30(data, {instancePath="", parentData, parentDataProperty, rootData=data, dynamicAnchors={}}={}){
 /*# sourceURL="VariantOutput" */;
@@ -1134,7 +1170,7 @@ validate30.errors = [{instancePath:instancePath+"/content_type",schemaPath:"#/pr
 return false;
 }
 if(!(((data4 === "image/webp") || (data4 === "image/jpeg")) || (data4 === "image/avif"))){
-validate30.errors = [{instancePath:instancePath+"/content_type",schemaPath:"#/properties/content_type/enum",keyword:"enum",params:{allowedValues: schema45.properties.content_type.enum}}];
+validate30.errors = [{instancePath:instancePath+"/content_type",schemaPath:"#/properties/content_type/enum",keyword:"enum",params:{allowedValues: schema46.properties.content_type.enum}}];
 return false;
 }
 var valid0 = _errs10 === errors;
@@ -1170,7 +1206,7 @@ const _errs14 = errors;
 const _errs15 = errors;
 if(errors === _errs15){
 if(typeof data6 === "string"){
-if(!pattern9.test(data6)){
+if(!pattern10.test(data6)){
 validate30.errors = [{instancePath:instancePath+"/sha256",schemaPath:"SHA256/pattern",keyword:"pattern",params:{pattern: "^[0-9a-f]{64}$"}}];
 return false;
 }

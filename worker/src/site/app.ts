@@ -1,46 +1,109 @@
 // The gallery page: connects its parts.
 
-import { type Image, Refusal, getSession, listImages, signOut } from "./api";
-import { deleteDialog, signInDialog } from "./dialogs";
+import { type Image, Refusal, getImage, getSession, listImages, signLink, signOut } from "./api";
+import { deleteDialog, signInDialog, wordsDialog } from "./dialogs";
 import { receiveFiles } from "./drop";
 import { Gallery } from "./gallery";
+import { acceptInvite, invitesDialog } from "./invites";
 import { Lightbox } from "./lightbox";
+import { pageUrl } from "../embed";
 import { announce, find } from "./page";
 import * as recent from "./recent";
+import { RemakeBar } from "./remake";
+import { SelectMode } from "./select";
+import { isInstalled, receiveShares, sharing } from "./shared";
+import { trashDialog } from "./trash";
 import { Tray } from "./tray";
+import { UndoBar } from "./undo";
 import { Queue } from "./upload";
-import { nameOf, signedOut } from "./words";
+import { copied, countOf, invited, linkCopied, nameOf, locked, notShared, signedOut, toShare } from "./words";
 
 const more = find<HTMLButtonElement>("more");
 const fileInput = find<HTMLInputElement>("files");
 
-const gallery = new Gallery(find("grid"), {
-  open: (image) => lightbox.open(image),
-  remove: (image) => askToDelete(image),
-});
+/** The tag whose images this page shows; null for all. */
+const album = /^\/t\/([^/]+)$/.exec(location.pathname)?.[1] ?? null;
+const tag = album === null ? null : decodeURIComponent(album);
+if (tag !== null) {
+  find("title").textContent = tag;
+  find("all").hidden = false;
+}
 
-const lightbox = new Lightbox({
+const gallery = new Gallery(find("grid"), (image) => lightbox.open(image));
+
+const lightbox = new Lightbox(album === null ? "/" : `/t/${album}`, {
   images: () => gallery.images,
-  remove: (image) => askToDelete(image),
-  closed: (last) => focusOn(last),
+  remove: (image) => askToDelete([image]),
+  describe: (image) => askForWords(image),
+  link: (image) => linkTo(image),
+  closed: (last) => {
+    undo.moveTo(document.body);
+    focusOn(last);
+  },
 });
 
 const askToSignIn = signInDialog(() => {
-  setOwner(true);
-  queue.resume();
-  void orNothing(catchUp());
+  void learnRole().then(() => {
+    queue.resume();
+    void orNothing(gallery.images.length === 0 ? loadMore() : catchUp());
+  });
 });
 
 const askToDelete = deleteDialog(
-  (image) => {
-    recent.deleted(image.id);
-    const at = gallery.images.indexOf(image);
-    gallery.remove(image.id);
+  (images, forGood) => {
+    const [first] = images;
+    if (!first) return;
+    for (const { id } of images) recent.deleted(id);
+    const at = gallery.images.indexOf(first);
+    gallery.remove(new Set(images.map(({ id }) => id)));
+    select.end();
     const next = gallery.images[at] ?? gallery.images[at - 1];
-    lightbox.removed(image.id, next);
-    if (!find<HTMLDialogElement>("lightbox").open) focusOn(next);
+    lightbox.removed(first.id, next);
     showEmptiness();
-    announce(`${nameOf(image)} was deleted.`);
+    const shown = find<HTMLDialogElement>("lightbox");
+    if (forGood) undo.dismiss();
+    else undo.offer(images, shown.open ? shown : document.body);
+    if (!shown.open) {
+      if (forGood) focusOn(next);
+      else find("undo-restore").focus();
+    }
+    announce(`${images.length === 1 ? nameOf(first) : countOf(images.length)} deleted.`);
+  },
+  () => lostSession(),
+);
+
+const select = new SelectMode(gallery, (images) => askToDelete(images));
+
+const undo = new UndoBar(
+  (images) => {
+    putBack(images);
+    if (images[0]) lightbox.restored(images[0]);
+    if (!find<HTMLDialogElement>("lightbox").open) focusOn(images[0]);
+  },
+  () => lostSession(),
+);
+
+const showTrash = trashDialog(
+  (image) => putBack([image]),
+  () => lostSession(),
+);
+
+/** Shows images of the trash again. */
+function putBack(images: readonly Image[]): void {
+  for (const image of images) {
+    recent.restored(image.id);
+    if (tag === null || image.tags.includes(tag)) gallery.insert(image);
+  }
+  showEmptiness();
+  announce(`${countOf(images.length)} restored.`);
+}
+
+const askForWords = wordsDialog(
+  (image) => {
+    gallery.replace(image);
+    lightbox.replaced(image);
+    recent.changed(image);
+    announce(`${nameOf(image)} was saved.`);
   },
   () => lostSession(),
 );
@@ -50,7 +113,11 @@ const queue = new Queue({
     tray.update(upload);
     if (upload.state.step !== "done") return;
     recent.added(upload.state.image);
-    gallery.prepend(upload.state.image);
+    if (tag === null) {
+      const { image, duplicate } = upload.state;
+      if (duplicate) gallery.prepend(image);
+      else gallery.insert(image);
+    }
     showEmptiness();
   },
   signedOut: () => lostSession(),
@@ -61,6 +128,8 @@ const tray = new Tray(
   () => fileInput.focus(),
 );
 
+const remake = new RemakeBar(() => lostSession());
+
 /** Moves the focus when the focused element is gone. */
 function focusOn(image: Image | undefined): void {
   if (!image || !gallery.focus(image.id)) fileInput.focus();
@@ -69,25 +138,80 @@ function focusOn(image: Image | undefined): void {
 // --- session
 // ------------------------------------------------------------------
 
-function setOwner(owner: boolean): void {
-  document.documentElement.dataset["session"] = owner ? "owner" : "visitor";
+type Role = "owner" | "guest" | "visitor";
+
+function setRole(role: Role): void {
+  if (role === "owner" && !isOwner()) void orNothing(remake.look());
+  document.documentElement.dataset["session"] = role;
+  if (role === "owner") return;
+  select.end();
+  undo.dismiss();
 }
 
-const whoIsKnown = orNothing(getSession()).then((session) => setOwner(session?.owner ?? false));
+/** Whether visitors see nothing without a signed link. */
+let isPrivate = false;
+
+/** Before anything else reads the address. */
+const shared = sharing();
+const accepting = acceptInvite();
+if (shared === "failed") say(notShared);
+
+const whoIsKnown = accepting.then(async (refusal) => {
+  await learnRole();
+  if (refusal !== null) say(refusal || invited);
+});
+
+/** Shows a text above the images. */
+function say(text: string): void {
+  find("said").textContent = text;
+  find("said").hidden = false;
+}
+
+async function learnRole(): Promise<void> {
+  const session = await orNothing(getSession());
+  isPrivate = session?.private ?? false;
+  setRole(session?.owner ? "owner" : session?.guest ? "guest" : "visitor");
+  if (mayAdd() || isInstalled()) receiveShares();
+}
+
+/** For whom the owner gives it to, in a private gallery too. */
+async function linkTo(image: Image): Promise<{ text: string; done: string }> {
+  if (!isPrivate || !isOwner()) return { text: pageUrl(image, location.origin), done: copied };
+  const { url } = await signLink(image.id);
+  return { text: url, done: linkCopied };
+}
 
 function isOwner(): boolean {
   return document.documentElement.dataset["session"] === "owner";
 }
 
+function mayAdd(): boolean {
+  return document.documentElement.dataset["session"] !== "visitor";
+}
+
 function lostSession(): void {
-  setOwner(false);
+  setRole("visitor");
   askToSignIn(signedOut);
 }
 
+const menu = find("menu");
+const showInvites = invitesDialog(() => lostSession());
+for (const [id, open] of [
+  ["select-open", () => select.start()],
+  ["trash-open", () => showTrash()],
+  ["invites-open", () => showInvites()],
+] as const) {
+  find(id).addEventListener("click", () => {
+    // First: a dialog returns the focus to what has it now.
+    menu.hidePopover();
+    open();
+  });
+}
 find("sign-in-open").addEventListener("click", () => askToSignIn());
 find("sign-out").addEventListener("click", () => {
+  menu.hidePopover();
   void orNothing(signOut()).then(() => {
-    setOwner(false);
+    setRole("visitor");
     find("sign-in-open").focus();
     announce("You have signed out.");
   });
@@ -96,9 +220,9 @@ find("sign-out").addEventListener("click", () => {
 // --- adding -------------------------------------------------------------------
 
 async function take(files: File[]): Promise<void> {
-  for (const file of files) tray.add(queue.add(file));
+  for (const upload of queue.add(files)) tray.add(upload);
   await whoIsKnown;
-  if (isOwner()) queue.resume();
+  if (mayAdd()) queue.resume();
   else askToSignIn("Only the owner of this gallery can add to it.");
 }
 
@@ -109,8 +233,14 @@ fileInput.addEventListener("change", () => {
 });
 receiveFiles((files) => void take(files));
 
+void Promise.all([queue.restore(), whoIsKnown]).then(([uploads]) => {
+  for (const upload of uploads) tray.add(upload);
+  if (mayAdd()) queue.resume();
+  else if (shared === "kept") askToSignIn(toShare);
+});
+
 addEventListener("beforeunload", (event) => {
-  if (queue.isSending) event.preventDefault();
+  if (queue.losesOnClose) event.preventDefault();
 });
 
 // --- the list -----------------------------------------------------------------
@@ -133,18 +263,18 @@ async function loadPage(): Promise<void> {
   find("broken").hidden = true;
   grid.ariaBusy = "true";
   try {
-    const page = await listImages(cursor);
+    const page = await listImages(cursor, tag);
     const before = gallery.images.length;
     cursor = page.cursor;
-    gallery.append(recent.corrected(page.images, isFirst), cursor !== null);
+    gallery.append(recent.corrected(page.images, isFirst && tag === null), cursor !== null);
     more.hidden = cursor === null;
-    find("foot").hidden = cursor !== null;
+    find("below").hidden = cursor !== null;
     showEmptiness();
     if (hadFocus) focusOn(gallery.images[before]);
     if (!isFirst) announce(`${page.images.length} more images.`);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    find("broken-text").textContent = error.message;
+    find("broken-text").textContent = error.status === 401 ? locked : error.message;
     find("broken").hidden = false;
     if (hadFocus) find("broken-retry").focus();
   }
@@ -153,29 +283,38 @@ async function loadPage(): Promise<void> {
 
 /** Visitors share a list for some minutes; the owner sees everything. */
 async function catchUp(): Promise<void> {
-  const { images } = await listImages(null);
+  const { images } = await listImages(null, tag);
   const known = new Set(gallery.images.map(({ id }) => id));
-  const missing = recent.corrected(images, true).filter(({ id }) => !known.has(id));
-  for (const image of missing.reverse()) gallery.prepend(image);
+  const missing = recent.corrected(images, tag === null).filter(({ id }) => !known.has(id));
+  for (const image of missing) gallery.insert(image);
   showEmptiness();
 }
 
 function showEmptiness(): void {
   find("empty").hidden = gallery.images.length > 0;
+  for (const id of ["remake", "select-open"]) find(id).hidden = gallery.images.length === 0;
 }
 
-/** Loads pages until the linked image is there. */
+/** Shows the linked image, wherever in the list it is. */
 async function followAddress(): Promise<void> {
-  const isThere = () => gallery.images.some(({ id }) => id === lightbox.addressed);
-  while (lightbox.addressed !== "" && !isThere() && cursor !== null) await loadMore();
-  if (isThere()) lightbox.showAddressed();
+  const id = lightbox.addressed;
+  if (id === "") return;
+  if (gallery.images.some((image) => image.id === id)) return lightbox.showAddressed();
+  try {
+    const image = await getImage(id);
+    if (lightbox.addressed === id) lightbox.showLinked(image);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    find("gone").hidden = error.status !== 404;
+  }
 }
 
 more.addEventListener("click", () => void loadMore());
 find("broken-retry").addEventListener("click", () => void loadMore());
 const nearing = new IntersectionObserver(
-  ([entry]) => {
-    if (entry?.isIntersecting && !more.hidden) void loadMore();
+  (entries) => {
+    // A busy browser reports several changes at once; the last is what holds.
+    if (entries.at(-1)?.isIntersecting && !more.hidden) void loadMore();
   },
   { rootMargin: "800px" },
 );
@@ -190,4 +329,5 @@ async function orNothing<T>(asked: Promise<T>): Promise<T | null> {
   }
 }
 
-void loadMore().then(followAddress);
+// In a private gallery a guest's invite opens the list.
+void accepting.then(() => loadMore()).then(followAddress);

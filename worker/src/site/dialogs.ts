@@ -1,8 +1,10 @@
-// Dialogs: sign-in and confirmation.
+// Dialogs: sign-in, confirmation, and the words of an image.
 
-import { type Image, Refusal, deleteImage, signIn } from "./api";
+import { type Image, Refusal, deleteImage, signIn, trashImage, writeWords } from "./api";
+import { forEach } from "./bulk";
 import { find } from "./page";
 import { Frame } from "./picture";
+import { countOf } from "./words";
 
 /** Calls `signedIn` after each successful sign-in. */
 export function signInDialog(signedIn: () => void): (why?: string) => void {
@@ -38,27 +40,87 @@ export function signInDialog(signedIn: () => void): (why?: string) => void {
   };
 }
 
-/** Calls `deleted` after a deletion, and `signedOut` if the session has expired. */
-export function deleteDialog(deleted: (image: Image) => void, signedOut: () => void): (image: Image) => void {
+/**
+ * Calls `deleted` after a deletion, which is for good or can be taken back, and `signedOut`
+ * if the session has expired.
+ */
+export function deleteDialog(
+  deleted: (images: Image[], forGood: boolean) => void,
+  signedOut: () => void,
+): (images: readonly Image[]) => void {
   const dialog = find<HTMLDialogElement>("confirm");
   const error = find("confirm-error");
   const picture = find("confirm-picture");
-  let doomed: Image | null = null;
+  let doomed: readonly Image[] = [];
 
-  find("confirm-keep").addEventListener("click", () => dialog.close());
-  find("confirm-delete").addEventListener("click", () => {
-    const image = doomed;
-    if (!image) return;
+  const show = () => {
+    const [first] = doomed;
+    const isOne = doomed.length === 1;
+    find("confirm-title").textContent = `Delete ${isOne ? "this image" : countOf(doomed.length)}?`;
+    find("confirm-text").textContent = `${isOne ? "It" : "They"} can be restored for a day.`;
+    picture.replaceChildren();
+    if (!first || !isOne) return;
+    const frame = new Frame(first);
+    picture.append(frame.element);
+    frame.load("12rem", true);
+  };
+  const remove = (forGood: boolean) => {
     error.textContent = "";
     busy(dialog, async () => {
-      try {
-        await deleteImage(image.id);
-      } catch (reason) {
-        // Already deleted elsewhere.
-        if (!(reason instanceof Refusal && reason.status === 404)) throw reason;
+      const { done, failure } = await forEach(doomed, forGood ? deleteImage : trashImage);
+      if (failure === null) dialog.close();
+      if (done.length > 0) deleted(done, forGood);
+      if (failure === null) return;
+      doomed = doomed.filter((image) => !done.includes(image));
+      show();
+      throw failure;
+    }).catch((reason: unknown) => {
+      error.textContent = said(reason);
+      if (reason instanceof Refusal && reason.status === 401) {
+        dialog.close();
+        signedOut();
       }
+    });
+  };
+  find("confirm-keep").addEventListener("click", () => dialog.close());
+  find("confirm-delete").addEventListener("click", () => remove(false));
+  find("confirm-delete-for-good").addEventListener("click", () => remove(true));
+  dialog.addEventListener("close", () => picture.replaceChildren());
+  return (images) => {
+    doomed = images;
+    error.textContent = "";
+    show();
+    dialog.showModal();
+  };
+}
+
+/** Calls `written` after a change, and `signedOut` if the session has expired. */
+export function wordsDialog(written: (image: Image) => void, signedOut: () => void): (image: Image) => void {
+  const dialog = find<HTMLDialogElement>("words");
+  const form = find<HTMLFormElement>("words-form");
+  const error = find("words-error");
+  const [title, alt, caption, tags] = ["title", "alt", "caption", "tags"].map((name) =>
+    find<HTMLInputElement | HTMLTextAreaElement>(`words-${name}`),
+  ) as [HTMLInputElement, HTMLTextAreaElement, HTMLTextAreaElement, HTMLInputElement];
+  let described: Image | null = null;
+
+  find("words-cancel").addEventListener("click", () => dialog.close());
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const image = described;
+    if (!image) return;
+    error.textContent = "";
+    const list = tags.value.split(",").map((tag) => tag.trim());
+    const words = {
+      title: title.value,
+      alt: alt.value,
+      caption: caption.value,
+      tags: list.filter((tag) => tag !== ""),
+    };
+    busy(form, async () => {
+      const changed = await writeWords(image.id, words);
       dialog.close();
-      deleted(image);
+      written(changed);
     }).catch((reason: unknown) => {
       error.textContent = said(reason);
       if (reason instanceof Refusal && reason.status === 401) {
@@ -67,19 +129,19 @@ export function deleteDialog(deleted: (image: Image) => void, signedOut: () => v
       }
     });
   });
-  dialog.addEventListener("close", () => picture.replaceChildren());
   return (image) => {
-    doomed = image;
+    described = image;
     error.textContent = "";
-    const frame = new Frame(image);
-    picture.replaceChildren(frame.element);
-    frame.load("12rem", true);
+    title.value = image.title;
+    alt.value = image.alt;
+    caption.value = image.caption;
+    tags.value = image.tags.join(", ");
     dialog.showModal();
   };
 }
 
 /** Disables all buttons while work is running. */
-async function busy(within: HTMLElement, work: () => Promise<void>): Promise<void> {
+export async function busy(within: HTMLElement, work: () => Promise<void>): Promise<void> {
   const buttons = within.querySelectorAll("button");
   for (const button of buttons) button.disabled = true;
   try {
@@ -89,7 +151,8 @@ async function busy(within: HTMLElement, work: () => Promise<void>): Promise<voi
   }
 }
 
-function said(reason: unknown): string {
+/** The message of a failed request. */
+export function said(reason: unknown): string {
   if (reason instanceof Refusal) return reason.message;
   throw reason;
 }

@@ -1,7 +1,8 @@
 // The grid of cards.
 
+import { pageUrl } from "../embed";
 import type { Image } from "./api";
-import { icon, make } from "./page";
+import { make } from "./page";
 import { Frame } from "./picture";
 import { layOut } from "./rows";
 import { nameOf } from "./words";
@@ -11,20 +12,20 @@ interface Card {
   frame: Frame;
   element: HTMLLIElement;
   link: HTMLAnchorElement;
-}
-
-export interface GalleryEvents {
-  open(image: Image): void;
-  remove(image: Image): void;
+  /** In select mode. */
+  box: HTMLInputElement | null;
 }
 
 export class Gallery {
   #cards: Card[] = [];
   #more = false;
+  /** In select mode, called after each choice. */
+  #picking: (() => void) | null = null;
+  #lastPicked: Card | null = null;
 
   constructor(
     private readonly grid: HTMLElement,
-    private readonly on: GalleryEvents,
+    private readonly open: (image: Image) => void,
   ) {
     new ResizeObserver(() => this.#layOut()).observe(grid);
   }
@@ -52,10 +53,73 @@ export class Gallery {
     this.#layOut();
   }
 
-  remove(id: string): void {
-    const at = this.#cards.findIndex(({ image }) => image.id === id);
-    this.#cards.splice(at, at < 0 ? 0 : 1)[0]?.element.remove();
+  /** Shows the changed words of an image. */
+  replace(image: Image): void {
+    const at = this.#cards.findIndex(({ image: { id } }) => id === image.id);
+    if (at < 0) return;
+    const card = this.#card(image);
+    this.#cards[at]?.element.replaceWith(card.element);
+    this.#cards[at] = card;
     this.#layOut();
+  }
+
+  remove(ids: ReadonlySet<string>): void {
+    for (const { image, element } of this.#cards) if (ids.has(image.id)) element.remove();
+    this.#cards = this.#cards.filter(({ image }) => !ids.has(image.id));
+    this.#layOut();
+  }
+
+  /** Puts an image where it is by its time, unless that is on a later page. */
+  insert(image: Image): void {
+    if (this.#cards.some(({ image: { id } }) => id === image.id)) return;
+    const at = this.#cards.findIndex(({ image: { uploaded_at } }) => uploaded_at < image.uploaded_at);
+    if (at < 0 && this.#more) return;
+    const card = this.#card(image);
+    const next = this.#cards[at];
+    this.grid.insertBefore(card.element, next?.element ?? null);
+    this.#cards.splice(next ? at : this.#cards.length, 0, card);
+    this.#layOut();
+  }
+
+  /** Has each image chosen with a checkbox, instead of opened. */
+  startPicking(changed: () => void): void {
+    this.#picking = changed;
+    for (const card of this.#cards) this.#addBox(card);
+    this.#cards[0]?.box?.focus();
+  }
+
+  endPicking(): void {
+    this.#picking = null;
+    this.#lastPicked = null;
+    for (const card of this.#cards) {
+      card.box?.remove();
+      card.box = null;
+      card.link.inert = false;
+    }
+  }
+
+  get picked(): Image[] {
+    return this.#cards.filter(({ box }) => box?.checked).map(({ image }) => image);
+  }
+
+  #addBox(card: Card): void {
+    if (card.box) return;
+    const box = make("input", { type: "checkbox", className: "pick" });
+    box.setAttribute("aria-label", `Choose ${nameOf(card.image)}`);
+    box.addEventListener("click", ({ shiftKey }) => this.#pick(card, box.checked, shiftKey));
+    card.box = box;
+    card.link.inert = true;
+    card.element.append(box);
+  }
+
+  /** range: all from the one chosen last. */
+  #pick(card: Card, checked: boolean, range: boolean): void {
+    const to = this.#cards.indexOf(card);
+    const from = range && this.#lastPicked ? this.#cards.indexOf(this.#lastPicked) : -1;
+    const between = from < 0 ? [] : this.#cards.slice(Math.min(from, to), Math.max(from, to) + 1);
+    for (const { box } of between) if (box) box.checked = checked;
+    this.#lastPicked = card;
+    this.#picking?.();
   }
 
   /** Focuses an image's card, if there is one. */
@@ -68,16 +132,15 @@ export class Gallery {
   #card(image: Image): Card {
     const frame = new Frame(image);
     // A link, so that it can be opened in a new tab.
-    const link = make("a", { href: `#${image.id}` }, frame.element);
+    const link = make("a", { href: pageUrl(image) }, frame.element);
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      this.on.open(image);
+      this.open(image);
     });
-    const remove = make("button", { type: "button", className: "round for-owner", title: "Delete" }, icon("trash"));
-    remove.setAttribute("aria-label", `Delete ${nameOf(image)}`);
-    remove.addEventListener("click", () => this.on.remove(image));
-    return { image, frame, link, element: make("li", { className: "card" }, link, remove) };
+    const card: Card = { image, frame, link, element: make("li", { className: "card" }, link), box: null };
+    if (this.#picking) this.#addBox(card);
+    return card;
   }
 
   /**

@@ -1,5 +1,5 @@
-// Images added and deleted in this tab in the last minutes. The Worker's list
-// is eventually consistent: for a minute or so it may lack new images and still
+// Images added, described and deleted in this tab in the last minutes. A list may
+// come from a cache or from KV: for a minute or so it may lack new images and still
 // contain deleted ones, even after a reload.
 
 import type { Image } from "./api";
@@ -12,6 +12,8 @@ interface Change {
   at: number;
   /** Null: deleted. */
   image: Image | null;
+  /** Whether the list has it already. */
+  listed?: boolean;
 }
 
 function changes(): Change[] {
@@ -23,23 +25,40 @@ function changes(): Change[] {
   }
 }
 
-function record(id: string, image: Image | null): void {
+function record(id: string, image: Image | null, isListed = false): void {
   try {
-    const others = changes().filter((change) => change.id !== id);
-    sessionStorage.setItem(key, JSON.stringify([{ id, at: Date.now(), image }, ...others]));
+    const before = changes();
+    const others = before.filter((change) => change.id !== id);
+    // A new image that is described stays a new one.
+    const listed = isListed && !before.some((change) => change.id === id && change.image && !change.listed);
+    sessionStorage.setItem(key, JSON.stringify([{ id, at: Date.now(), image, listed }, ...others]));
   } catch {
     // As above.
   }
 }
 
 export const added = (image: Image) => record(image.id, image);
+/** Its place in the list stays. */
+export const changed = (image: Image) => record(image.id, image, true);
 export const deleted = (id: string) => record(id, null);
+
+export function restored(id: string): void {
+  try {
+    sessionStorage.setItem(key, JSON.stringify(changes().filter((change) => change.id !== id)));
+  } catch {
+    // As above.
+  }
+}
 
 /** Returns a page of the list with this tab's changes applied. */
 export function corrected(images: readonly Image[], isFirst: boolean): Image[] {
   const recent = changes();
   const gone = new Set(recent.filter(({ image }) => !image).map(({ id }) => id));
-  const fresh = isFirst ? recent.flatMap(({ image }) => (image ? [image] : [])) : [];
+  const known = new Map(recent.flatMap(({ image }) => (image ? [[image.id, image] as const] : [])));
+  const fresh = isFirst ? recent.flatMap(({ image, listed }) => (image && !listed ? [image] : [])) : [];
+  // As in the list: uploads run side by side, and this tab may hear of them in another order.
+  fresh.sort((a, b) => b.uploaded_at.localeCompare(a.uploaded_at));
   const shown = new Set(fresh.map(({ id }) => id));
-  return [...fresh, ...images.filter(({ id }) => !gone.has(id) && !shown.has(id))];
+  const rest = images.filter(({ id }) => !gone.has(id) && !shown.has(id));
+  return [...fresh, ...rest.map((image) => known.get(image.id) ?? image)];
 }

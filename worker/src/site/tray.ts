@@ -2,7 +2,7 @@
 
 import { announce, find, icon, make } from "./page";
 import type { Queue, Upload } from "./upload";
-import { late, size } from "./words";
+import { late, saved, size } from "./words";
 
 interface Row {
   element: HTMLLIElement;
@@ -20,6 +20,7 @@ export class Tray {
   readonly #title = find("tray-title");
   readonly #fold = find<HTMLButtonElement>("tray-fold");
   readonly #close = find<HTMLButtonElement>("tray-close");
+  readonly #retry = find<HTMLButtonElement>("tray-retry");
   readonly #rows = new Map<Upload, Row>();
 
   constructor(
@@ -28,12 +29,14 @@ export class Tray {
   ) {
     this.#fold.addEventListener("click", () => this.#setFolded(!this.#list.hidden));
     this.#close.addEventListener("click", () => this.#clear());
+    this.#retry.addEventListener("click", () => this.#retryAll());
   }
 
+  /** Puts an upload on top: what is sent last is first in the gallery, too. */
   add(upload: Upload): void {
-    const name = make("span", { className: "name", textContent: upload.file.name });
+    const name = make("span", { className: "name", textContent: upload.name });
     const bar = make("progress", { max: 1 });
-    bar.setAttribute("aria-label", `Upload of ${upload.file.name}`);
+    bar.setAttribute("aria-label", `Upload of ${upload.name}`);
     const text = make("span", { className: "step" });
     const button = make("button", { type: "button", className: "quiet small" });
     button.addEventListener("click", () => {
@@ -43,7 +46,7 @@ export class Tray {
     const preview = make("div", { className: "preview" }, icon("picture"));
     const element = make("li", { tabIndex: -1 }, preview, make("div", { className: "about" }, name, text, bar), button);
     this.#rows.set(upload, { element, bar, text, button, preview });
-    this.#list.append(element);
+    this.#list.prepend(element);
     this.#tray.hidden = false;
     this.#setFolded(false);
     this.update(upload);
@@ -58,7 +61,7 @@ export class Tray {
     row.text.textContent = textOf(upload);
 
     const fraction = fractionOf(upload);
-    row.bar.hidden = ended.has(state.step) || state.step === "waiting";
+    row.bar.hidden = ended.has(state.step) || state.step === "waiting" || state.step === "saved";
     if (fraction === null) row.bar.removeAttribute("value");
     else row.bar.value = fraction;
 
@@ -68,19 +71,20 @@ export class Tray {
     if (!shown && document.activeElement === row.button) row.element.focus();
     row.button.hidden = !shown;
     row.button.textContent = label ?? "";
-    row.button.setAttribute("aria-label", `${label ?? ""}: ${upload.file.name}`);
+    row.button.setAttribute("aria-label", `${label ?? ""}: ${upload.name}`);
 
     if (before !== state.step) this.#stepped(upload, row);
   }
 
   #stepped(upload: Upload, { element, preview }: Row): void {
     const { step } = upload.state;
-    const { name } = upload.file;
+    const { name } = upload;
     if (step === "sending") {
       element.scrollIntoView({ block: "nearest" });
-      showPreview(preview, upload.file);
+      if (upload.file && !preview.querySelector("img")) showPreview(preview, upload.file);
     }
     if (step === "sending") announce(`Sending ${name}.`);
+    if (step === "saved") announce(`${name} is saved.`);
     if (step === "working") announce(`${name} is being optimized.`);
     if (step === "done") announce(`${name} is in the gallery.`);
     if (step === "late" || step === "failed") announce(`${name}: ${textOf(upload)}`);
@@ -93,7 +97,19 @@ export class Tray {
     else
       this.#title.textContent =
         [done && `${done} added`, failed && `${failed} failed`].filter(Boolean).join(", ") || "Uploads";
-    this.#close.hidden = open > 0;
+    // What is saved arrives without this page.
+    this.#close.hidden = uploads.some(({ state }) => !ended.has(state.step) && state.step !== "saved");
+    this.#retry.hidden = this.#failed().length < 2;
+  }
+
+  #failed(): Upload[] {
+    return [...this.#rows.keys()].filter(({ state }) => state.step === "failed" && state.again);
+  }
+
+  #retryAll(): void {
+    for (const upload of this.#failed()) this.queue().retry(upload);
+    // The button is gone.
+    this.#fold.focus();
   }
 
   #setFolded(folded: boolean): void {
@@ -109,18 +125,20 @@ export class Tray {
   }
 }
 
-function textOf({ file, state }: Upload): string {
+function textOf({ size: bytes, state }: Upload): string {
   switch (state.step) {
     case "waiting":
-      return state.reason ?? `Waiting, ${size(file.size)}`;
+      return state.reason ?? `Waiting, ${size(bytes)}`;
     case "sending":
-      return state.sent < file.size ? `Sending, ${size(state.sent)} of ${size(file.size)}` : "Sent";
+      return state.sent < bytes ? `Sending, ${size(state.sent)} of ${size(bytes)}` : "Sent";
+    case "saved":
+      return state.reason === null ? "Saved" : saved;
     case "working":
       return "Optimizing…";
     case "storing":
       return `Storing ${state.stored} of ${state.total}`;
     case "done":
-      return "Added";
+      return state.duplicate ? "Already here" : "Added";
     case "late":
       return late;
     case "failed":
@@ -131,8 +149,8 @@ function textOf({ file, state }: Upload): string {
 }
 
 /** Null: unknown. */
-function fractionOf({ file, state }: Upload): number | null {
-  if (state.step === "sending" && state.sent < file.size) return state.sent / file.size;
+function fractionOf({ size: bytes, state }: Upload): number | null {
+  if (state.step === "sending" && state.sent < bytes) return state.sent / bytes;
   if (state.step === "storing" && state.total > 0) return state.stored / state.total;
   return null;
 }

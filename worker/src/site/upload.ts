@@ -1,22 +1,27 @@
 // The upload queue: files are sent one after another, then polled until they
 // are in the gallery. It is independent of the page.
 
-import { type Image, Refusal, getUpload, sendFile } from "./api";
-import { cutOff } from "./words";
+import { type Image, type Parts, Refusal, getUpload, retryUpload, sendFile } from "./api";
+import { type Kept, all, drop, keep } from "./kept";
+import { stayAwake } from "./wake";
+import { cutOff, offline } from "./words";
 
 export type State =
   | { step: "waiting"; reason?: string }
   | { step: "sending"; sent: number }
+  /** reason: why the optimizer does not have it yet. */
+  | { step: "saved"; reason: string | null }
   | { step: "working" }
   | { step: "storing"; stored: number; total: number }
-  | { step: "done"; image: Image }
+  | { step: "done"; image: Image; duplicate: boolean }
   | { step: "late" }
   | { step: "failed"; reason: string; again: boolean }
   | { step: "cancelled" };
 
-export interface Upload {
-  readonly file: File;
+export interface Upload extends Kept {
   state: State;
+  /** Whether a reload loses nothing of it. */
+  isKept: boolean;
 }
 
 export interface QueueEvents {
@@ -28,46 +33,79 @@ export interface QueueEvents {
 // Worker decides; this avoids sending what it would refuse.
 const maxBytes = 100_000_000;
 
-// Images being processed while the next is sent: enough to keep the connection
-// and the optimizer busy without filling its queue.
-const maxInWork = 3;
+// Uploads polled at once. The others wait in R2, and are in no hurry.
+const maxFollowed = 3;
 
 const firstPoll = 400;
 const slowestPoll = 5_000;
+const slowestWhileSaved = 15_000;
 const patience = 10 * 60_000;
 
-// Retries when the daemon's queue is full: seconds, and number of attempts.
-const usualWait = 10;
+// Retries after faults of the connection or the server: seconds, and number of
+// attempts. Being offline does not count.
+const firstWait = 2;
 const longestWait = 60;
-const maxAttempts = 5;
+const maxAttempts = 8;
 
 const imageName = /\.(jpe?g|png|webp|gif|hei[cf]|avif|tiff?)$/i;
 
 export class Queue {
   #waiting: Upload[] = [];
-  #inWork = new Set<Promise<void>>();
+  #sent: Upload[] = [];
+  #followed = 0;
   #running = false;
   #paused = false;
   #sending: { upload: Upload; abort: AbortController } | null = null;
+  #lastKey = 0;
 
   constructor(private readonly on: QueueEvents) {}
 
   /** Whether closing the page would lose uploads. */
-  get isSending(): boolean {
-    return this.#sending !== null || this.#waiting.length > 0;
+  get losesOnClose(): boolean {
+    return [...this.#waiting, ...(this.#sending ? [this.#sending.upload] : [])].some(({ isKept }) => !isKept);
   }
 
-  add(file: File): Upload {
-    const reason = objection(file);
-    const upload: Upload = {
-      file,
-      state: reason === null ? { step: "waiting" } : { step: "failed", reason, again: false },
-    };
-    if (reason === null) this.#waiting.push(upload);
+  /**
+   * Adds files. The last is sent first: the gallery has the newest image first, so that these
+   * are in their own order there. The uploads are in the order in which they are sent.
+   */
+  add(files: readonly File[]): Upload[] {
+    return [...files].reverse().map((file) => this.#add(file));
+  }
+
+  #add(file: File): Upload {
+    const { name, size } = file;
+    this.#lastKey = Math.max(this.#lastKey + 1, Date.now());
+    const kept: Kept = { key: this.#lastKey, name, size, file, id: null, parts: null };
+    const upload: Upload = { ...kept, isKept: false, state: stateOf(kept) };
+    if (upload.state.step === "waiting") {
+      this.#waiting.push(upload);
+      this.#keep(upload);
+    }
     return upload;
   }
 
+  /** Takes up what was not finished when the page was closed, and what was shared from another app. */
+  async restore(): Promise<Upload[]> {
+    const uploads = (await all()).map((kept): Upload => ({ ...kept, isKept: true, state: stateOf(kept) }));
+    for (const upload of uploads) {
+      // Shared from another app, nothing has looked at it yet.
+      if (upload.state.step === "failed") void drop(upload);
+    }
+    this.#sent.unshift(...uploads.filter(({ id }) => id));
+    this.#waiting.unshift(...uploads.filter(({ state }) => state.step === "waiting"));
+    return uploads;
+  }
+
   retry(upload: Upload): void {
+    if (upload.id) {
+      this.#set(upload, { step: "saved", reason: null });
+      // It has waited too long: the Worker tries once more.
+      void retryUpload(upload.id).catch(() => undefined);
+      this.#sent.push(upload);
+      this.#follow();
+      return;
+    }
     this.#set(upload, { step: "waiting" });
     this.#waiting.push(upload);
     void this.run();
@@ -83,24 +121,26 @@ export class Queue {
   resume(): void {
     this.#paused = false;
     void this.run();
+    this.#follow();
   }
 
   async run(): Promise<void> {
-    if (this.#running) return;
+    if (this.#running || this.#waiting.length === 0) return;
     this.#running = true;
+    const sleep = stayAwake();
     while (!this.#paused) {
       const upload = this.#waiting.shift();
-      if (!upload) break;
-      const id = await this.#send(upload);
-      if (id === null) continue;
-      const followed = this.#follow(upload, id).finally(() => this.#inWork.delete(followed));
-      this.#inWork.add(followed);
-      if (this.#inWork.size >= maxInWork) await Promise.race(this.#inWork);
+      if (!upload?.file) break;
+      if (!(await this.#send(upload, upload.file))) continue;
+      this.#sent.push(upload);
+      this.#follow();
     }
+    sleep();
     this.#running = false;
   }
 
-  async #send(upload: Upload): Promise<string | null> {
+  /** Sends a file, however often the connection fails. Resolves to whether it is sent. */
+  async #send(upload: Upload, file: File): Promise<boolean> {
     const abort = new AbortController();
     this.#sending = { upload, abort };
     try {
@@ -108,40 +148,73 @@ export class Queue {
         this.#set(upload, { step: "sending", sent: 0 });
         try {
           const progress = (sent: number) => this.#set(upload, { step: "sending", sent });
-          return (await sendFile(upload.file, progress, abort.signal)).upload;
+          const partSent = (parts: Parts | null) => {
+            upload.parts = parts;
+            this.#keep(upload);
+          };
+          upload.id = (await sendFile(file, upload.parts, { progress, partSent }, abort.signal)).upload;
+          upload.file = null;
+          this.#set(upload, { step: "saved", reason: null });
+          this.#keep(upload);
+          return true;
         } catch (error) {
-          if (!(error instanceof Refusal) || error.status !== 429 || attempt === maxAttempts) throw error;
-          const seconds = Math.min(longestWait, error.retryAfter ?? usualWait);
-          this.#set(upload, { step: "waiting", reason: error.message });
+          if (!(error instanceof Refusal) || !isTemporary(error.status) || attempt === maxAttempts) throw error;
+          const seconds = Math.min(longestWait, error.retryAfter ?? firstWait * 2 ** (attempt - 1));
+          this.#set(upload, { step: "waiting", reason: navigator.onLine ? error.message : offline });
+          if (!navigator.onLine) attempt = 0;
           await wait(seconds * 1000, abort.signal);
         }
       }
     } catch (error) {
       if (!abort.signal.aborted) this.#refused(upload, error);
-      return null;
+      return false;
     } finally {
       this.#sending = null;
     }
   }
 
-  async #follow(upload: Upload, id: string): Promise<void> {
-    this.#set(upload, { step: "working" });
-    const begun = performance.now();
-    for (let pause = firstPoll; performance.now() - begun < patience; pause = Math.min(slowestPoll, pause * 1.3)) {
+  /** Polls the next uploads, in the order in which they were sent. */
+  #follow(): void {
+    while (!this.#paused && this.#followed < maxFollowed) {
+      const upload = this.#sent.shift();
+      if (!upload?.id) return;
+      this.#followed++;
+      void this.#poll(upload, upload.id).finally(() => {
+        this.#followed--;
+        this.#follow();
+      });
+    }
+  }
+
+  async #poll(upload: Upload, id: string): Promise<void> {
+    let begun = performance.now();
+    for (let pause = firstPoll; performance.now() - begun < patience; ) {
       try {
-        const { status, stored, total, image, error } = await getUpload(id);
-        if (status === "done" && image) return this.#set(upload, { step: "done", image });
+        const { status, stored, total, image, duplicate, error } = await getUpload(id);
+        if (status === "done" && image) return this.#set(upload, { step: "done", image, duplicate });
         if (status === "failed") {
-          return this.#set(upload, { step: "failed", reason: error?.message ?? cutOff, again: false });
+          const again = error?.code === "optimizer_unavailable";
+          return this.#set(upload, { step: "failed", reason: error?.message ?? cutOff, again });
         }
-        this.#set(upload, status === "storing" ? { step: "storing", stored, total } : { step: "working" });
+        if (status === "saved") {
+          // However long that takes.
+          begun = performance.now();
+          this.#set(upload, { step: "saved", reason: error?.message ?? null });
+        } else {
+          this.#set(upload, status === "storing" ? { step: "storing", stored, total } : { step: "working" });
+        }
       } catch (error) {
         // The image is still being processed, whatever this request returned.
         if (!(error instanceof Refusal)) throw error;
-        if (error.status === 401) this.on.signedOut();
-        if (error.status === 401 || error.status === 404) return this.#set(upload, { step: "late" });
+        if (error.status === 404) return this.#set(upload, { step: "late" });
+        if (error.status === 401) {
+          this.#paused = true;
+          this.#sent.unshift(upload);
+          return this.on.signedOut();
+        }
       }
       await wait(pause);
+      pause = Math.min(upload.state.step === "saved" ? slowestWhileSaved : slowestPoll, pause * 1.3);
     }
     this.#set(upload, { step: "late" });
   }
@@ -155,17 +228,39 @@ export class Queue {
       this.on.signedOut();
       return;
     }
-    // An image that was refused for its content will be refused again.
-    const again = ![400, 413, 415, 422].includes(error.status);
-    this.#set(upload, { step: "failed", reason: error.status === 0 ? cutOff : error.message, again });
+    const reason = error.status === 0 ? cutOff : error.message;
+    this.#set(upload, { step: "failed", reason, again: isTemporary(error.status) });
   }
 
   #set(upload: Upload, state: State): void {
     // A canceled upload stays canceled, whatever its request returns.
     if (upload.state.step === "cancelled" && state.step !== "waiting") return;
     upload.state = state;
+    if (["done", "late", "cancelled"].includes(state.step) || (state.step === "failed" && !state.again)) {
+      void drop(upload);
+    }
     this.on.changed(upload);
   }
+
+  #keep(upload: Upload): void {
+    void keep(upload).then((isKept) => {
+      upload.isKept = isKept;
+      // It may have ended meanwhile.
+      if (["done", "late", "cancelled"].includes(upload.state.step)) void drop(upload);
+    });
+  }
+}
+
+/** Whether the same request may succeed later; others are refused for what they are. */
+function isTemporary(status: number): boolean {
+  return status === 0 || status === 409 || status === 429 || status >= 500;
+}
+
+/** The state in which an upload begins. */
+function stateOf({ id, file }: Kept): State {
+  if (id !== null) return { step: "saved", reason: null };
+  const reason = file && objection(file);
+  return reason ? { step: "failed", reason, again: false } : { step: "waiting" };
 }
 
 /** Returns why a file cannot be sent, or null. The server checks its content. */
@@ -177,9 +272,11 @@ function objection(file: File): string | null {
   return null;
 }
 
+/** Ends early when the connection is back. */
 function wait(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
+    addEventListener("online", () => resolve(), { once: true });
     signal?.addEventListener("abort", () => {
       clearTimeout(timer);
       reject(signal.reason);

@@ -1,11 +1,22 @@
 // Longer texts of the page.
 
 import type { Image } from "../api";
+import { titleOf } from "../embed";
 
 export const unreachable = "The gallery could not be reached. Check the connection and try again.";
 export const cutOff = "The connection was lost during the upload. Try again.";
+export const offline = "You are offline. It goes on by itself.";
+export const saved = "Saved. It will be processed when the optimizer is back.";
 export const late = "This takes longer than it should. It will appear in the gallery when it is done.";
 export const signedOut = "You are signed out. Sign in to continue.";
+
+export const locked = "This gallery is private. Sign in to see it.";
+export const copied = "Link copied.";
+export const notCopied = "This browser does not allow copying.";
+export const toShare = "Sign in to add what you have shared.";
+export const notShared = "What you have shared did not arrive, or not all of it. Share it again.";
+export const invited = "You can add images here now.";
+export const linkCopied = "Link copied. Whoever has it sees this image, for 30 days.";
 
 /** For responses without an explanation. */
 export function broken(status: number): string {
@@ -14,9 +25,17 @@ export function broken(status: number): string {
 
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
 
-/** A text for an image: its alt text, or its date. */
+/** time is RFC 3339. */
+export const dateOf = (time: string) => dates.format(new Date(time));
+
+const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+export const timeOf = (time: string) => times.format(new Date(time));
+
+export const countOf = (images: number) => (images === 1 ? "1 image" : `${images} images`);
+
+/** A text for an image: its title, what is on it, or its date. */
 export function nameOf(image: Image): string {
-  return image.alt || `Image of ${dates.format(new Date(image.created_at))}`;
+  return titleOf(image) || `Image of ${dateOf(image.created_at)}`;
 }
 
 export function size(bytes: number): string {

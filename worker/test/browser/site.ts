@@ -27,7 +27,8 @@ export class Site {
     readonly dispose: () => Promise<void>,
   ) {}
 
-  static async start(): Promise<Site> {
+  /** bindings are those of this test, in addition. */
+  static async start(bindings: Record<string, { type: "json"; value: boolean }> = {}): Promise<Site> {
     if (!existsSync(join(worker, "site/app.js"))) throw new Error("site/app.js is missing; run npm run build");
     const daemon = await Daemon.start();
     // The daemon has another port when it is started again; this has not.
@@ -42,6 +43,9 @@ export class Site {
         UPLOAD_TOKEN: text(ownerToken),
         SESSION_SECRET: text("a secret"),
         WEBHOOK_SECRET: text(webhookSecret),
+        // All tests sign in from one address.
+        SIGN_INS: { type: "ratelimit", namespace_id: "1", simple: { limit: 1000, period: 60 } },
+        ...bindings,
       },
       dev: {
         server: { hostname: "127.0.0.1", port: 0 },
@@ -129,23 +133,39 @@ export async function signIn(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByLabel("Token").fill(ownerToken);
   await page.keyboard.press("Enter");
-  await page.locator("#sign-out").waitFor();
+  await page.locator("#menu-open").waitFor();
+}
+
+/** Chooses an item of the owner's menu. */
+export async function choose(page: Page, item: string): Promise<void> {
+  await page.getByRole("button", { name: "Menu" }).click();
+  await page.locator("#menu").getByRole("button", { name: item }).click();
 }
 
 /**
- * Until all that is in the window is loaded and faded in. (waitForFunction would
- * be simpler, but has the page eval, which its policy forbids.)
+ * Until all that is in the window is loaded, or has failed, and is faded in. Rejects
+ * with what is not so after two minutes. (waitForFunction would be simpler, but has
+ * the page eval, which its policy forbids.)
  */
 export async function settle(page: Page): Promise<void> {
   await page.evaluate(() => {
-    const isSettled = () =>
-      document.getElementById("grid")?.ariaBusy === "false" &&
-      [...document.querySelectorAll(".frame")]
+    const unsettled = () => {
+      if (document.getElementById("grid")?.ariaBusy !== "false") return "the list is loading";
+      const frame = [...document.querySelectorAll(".frame")]
         .filter((frame) => frame.getBoundingClientRect().top < innerHeight && frame.checkVisibility())
-        .every((frame) => frame.classList.contains("loaded")) &&
-      document.getAnimations().every(({ effect }) => effect?.getTiming().iterations === Infinity);
-    return new Promise<void>((resolve) => {
-      const look = () => void (isSettled() ? resolve() : requestAnimationFrame(look));
+        .find((frame) => !frame.matches(".loaded, .broken"));
+      if (frame) return `an image is loading: ${frame.querySelector("img")?.currentSrc}`;
+      const animation = document.getAnimations().find(({ effect }) => effect?.getTiming().iterations !== Infinity);
+      return animation && `an animation is ${animation.playState}`;
+    };
+    const end = performance.now() + 120_000;
+    return new Promise<void>((resolve, reject) => {
+      const look = () => {
+        const what = unsettled();
+        if (!what) resolve();
+        else if (performance.now() > end) reject(new Error(`not settled: ${what}`));
+        else requestAnimationFrame(look);
+      };
       look();
     });
   });

@@ -1,5 +1,5 @@
 import { env } from "cloudflare:workers";
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import type { ProblemBody, Session } from "../../src/api";
 import { Worker, origin, ownerToken, seen } from "./harness";
 
@@ -23,20 +23,63 @@ async function isOwner(headers: Record<string, string>): Promise<boolean> {
   return (await (await worker.fetch("/api/session", { headers })).json<Session>()).owner;
 }
 
-test("the token is traded for a cookie, which can be given back", async () => {
+test("the token is exchanged for a cookie of this host, and signing out ends its session", async () => {
   const response = await signIn(ownerToken);
   expect(response.status).toBe(204);
   const cookie = response.headers.get("Set-Cookie") ?? "";
-  expect(cookie).toMatch(/^owner=\d+\.[0-9a-f]{64}; Path=\/; Max-Age=2592000; HttpOnly; SameSite=Strict; Secure$/);
-  expect(await isOwner({ Cookie: `a=b; ${cookie.split(";")[0] ?? ""}; c=d` })).toBe(true);
-  const end = await worker.fetch("/api/session", { method: "DELETE" });
+  expect(cookie).toMatch(
+    /^__Host-owner=[0-9a-f-]{36}\.\d+\.[0-9a-f]{64}; Path=\/; Max-Age=2592000; HttpOnly; SameSite=Strict; Secure$/,
+  );
+  const Cookie = cookie.split(";")[0] ?? "";
+  expect(await isOwner({ Cookie: `a=b; ${Cookie}; c=d` })).toBe(true);
+  const other = await session();
+  const end = await worker.fetch("/api/session", { method: "DELETE", headers: { Cookie } });
   expect([end.status, end.headers.get("Set-Cookie")]).toEqual([
     204,
-    expect.stringMatching(/^owner=; Path=\/; Max-Age=0;/),
+    expect.stringMatching(/^__Host-owner=; Path=\/; Max-Age=0;/),
   ]);
+  // A stolen copy of the cookie is worth nothing now; another browser stays signed in.
+  expect(await isOwner({ Cookie })).toBe(false);
+  expect(await isOwner({ Cookie: other })).toBe(true);
 });
 
-test("on localhost the cookie goes without Secure", async () => {
+test("a cookie that a sibling subdomain has set neither signs in nor out", async () => {
+  const Cookie = await session();
+  const tossed = Cookie.replace("__Host-", "");
+  expect(await isOwner({ Cookie: tossed })).toBe(false);
+  expect(await isOwner({ Cookie: `owner=1.${"0".repeat(64)}; ${Cookie}` })).toBe(true);
+});
+
+test("forged cookies cause no reads", async () => {
+  const forged = `__Host-owner=${crypto.randomUUID()}.9999999999.${"0".repeat(64)}`;
+  expect(await isOwner({ Cookie: forged })).toBe(false);
+  expect(worker.invocations.at(-1)).toMatchObject({ external: 0, internal: 0 });
+});
+
+describe("with the real limit on sign-in attempts", () => {
+  const limited = () => new Worker({ SIGN_INS: env.SIGN_INS });
+  const attempt = (from: string, token: string) =>
+    limited().fetch("/api/session", {
+      method: "POST",
+      body: JSON.stringify({ token }),
+      headers: { "CF-Connecting-IP": from },
+    });
+
+  test.each([
+    ["one IPv4 address", () => "192.0.2.7"],
+    ["the addresses of one /64", (n: number) => `2001:db8:0:7::${(n * 1601).toString(16)}:${n}`],
+  ])("%s cannot guess without end", async (_, address) => {
+    const statuses: number[] = [];
+    for (let n = 0; n < 40; n++) statuses.push((await attempt(address(n), `guess ${n}`)).status);
+    // The limit's minute may end in between, but it ends once at most.
+    expect(statuses.filter((status) => status === 401).length).toBeLessThanOrEqual(20);
+    expect(statuses.filter((status) => status === 429).length).toBeGreaterThanOrEqual(20);
+    // Who lives elsewhere can sign in.
+    expect((await attempt("2001:db8:0:8::1", ownerToken)).status).toBe(204);
+  });
+});
+
+test("on localhost the cookie goes without Secure, and works", async () => {
   for (const [at, secure] of [
     ["http://localhost:8787", false],
     ["http://example.com", true],
@@ -45,7 +88,10 @@ test("on localhost the cookie goes without Secure", async () => {
       method: "POST",
       body: JSON.stringify({ token: ownerToken }),
     });
-    expect(response.headers.get("Set-Cookie")?.includes("Secure")).toBe(secure);
+    const cookie = response.headers.get("Set-Cookie") ?? "";
+    expect(cookie.includes("Secure")).toBe(secure);
+    const asked = await worker.fetch(`${at}/api/session`, { headers: { Cookie: cookie.split(";")[0] ?? "" } });
+    expect(await asked.json<Session>()).toEqual({ owner: true, guest: false, private: false });
   }
 });
 
@@ -66,10 +112,10 @@ test("a cookie that was changed, or is too old, is none", async () => {
   const cookie = await session();
   expect(await isOwner({ Cookie: cookie })).toBe(true);
   expect(await isOwner({})).toBe(false);
-  expect(
-    await isOwner({ Cookie: cookie.replace(/\.(.)/, (_, digit: string) => `.${digit === "0" ? "1" : "0"}`) }),
-  ).toBe(false);
-  expect(await isOwner({ Cookie: cookie.replace(/=(\d+)/, (_, time: string) => `=${Number(time) + 1}`) })).toBe(false);
+  expect(await isOwner({ Cookie: cookie.replace(/(.)$/, (_, digit: string) => (digit === "0" ? "1" : "0")) })).toBe(
+    false,
+  );
+  expect(await isOwner({ Cookie: cookie.replace(/\.(\d+)/, (_, time: string) => `.${Number(time) + 1}`) })).toBe(false);
   vi.useFakeTimers({ now: Date.now() + 31 * 24 * 3600_000 });
   expect(await isOwner({ Cookie: cookie })).toBe(false);
 });
@@ -77,7 +123,11 @@ test("a cookie that was changed, or is too old, is none", async () => {
 test("a new token ends the sessions of the old", async () => {
   const cookie = await session();
   const later = new Worker({ UPLOAD_TOKEN: "the next token" });
-  expect(await (await later.fetch("/api/session", { headers: { Cookie: cookie } })).json()).toEqual({ owner: false });
+  expect(await (await later.fetch("/api/session", { headers: { Cookie: cookie } })).json()).toEqual({
+    owner: false,
+    guest: false,
+    private: false,
+  });
 });
 
 test("where no secret is set nobody is the owner", async () => {
@@ -102,7 +152,7 @@ test.each(writes)("%s %s is the owner's alone", async (method, path) => {
     {},
     { Authorization: "Bearer wrong" },
     { Authorization: "Basic eDp5" },
-    { Cookie: "owner=9999999999.00" },
+    { Cookie: `__Host-owner=${crypto.randomUUID()}.9999999999.00` },
   ]) {
     const response = await worker.fetch(path, { method, headers });
     expect(response.status).toBe(401);
@@ -123,6 +173,18 @@ test("a session writes from this site's own pages only", async () => {
   expect(await status({ Origin: origin })).toBe(204);
   expect(await status({ Origin: new URL(env.PUBLIC_URL).origin })).toBe(204);
   expect(await status({ "Sec-Fetch-Site": "same-origin" })).toBe(204);
+});
+
+test("the origin of a write is compared exactly", async () => {
+  const Cookie = await session();
+  const path = `/api/images/${"a".repeat(26)}`;
+  for (const PUBLIC_URL of ["", "https://gallery.example.com", "https://gallery.example.com/path"]) {
+    const other = new Worker({ PUBLIC_URL });
+    for (const Origin of ["", "https:", "https://gallery.example.co", "https://gallery.example.com.evil.example"]) {
+      const response = await other.fetch(path, { method: "DELETE", headers: { Cookie, Origin } });
+      expect([PUBLIC_URL, Origin, response.status]).toEqual([PUBLIC_URL, Origin, 403]);
+    }
+  }
 });
 
 test("Turnstile, if it is set up, is asked before the token is looked at", async () => {

@@ -2,7 +2,9 @@ import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Manifest, ProblemBody } from "../../src/api";
-import { Worker, faults, report, seen, startDaemon, stopDaemon, storedBird } from "./harness";
+import type { Env } from "../../src/env";
+import { type ImageEntry, describe as describeImage, entryKey, metadataOf } from "../../src/image";
+import { Worker, faults, ownerToken, report, seen, startDaemon, stopDaemon, storedBird } from "./harness";
 
 let worker: Worker;
 let manifest: Manifest;
@@ -18,6 +20,7 @@ afterEach(async () => {
   await reset();
 });
 
+const owner = { Authorization: `Bearer ${ownerToken}` };
 const chrome = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
 
 function get(query: string, headers: Record<string, string> = {}, method = "GET"): Promise<Response> {
@@ -57,6 +60,17 @@ test.each([
     expect(response.headers.get("Content-Type")).toBe(type);
     expect(response.headers.get("Vary")).toBe("Accept");
   }
+});
+
+test("auto falls back at widths that a format is not made at", async () => {
+  const made = manifest.variants.filter(({ format, width }) => format !== "avif" || width >= 1280);
+  const entry = describeImage({ ...manifest, variants: made });
+  await env.META.put(entryKey(entry.id), JSON.stringify(entry), { metadata: metadataOf(entry) });
+  const typeAt = async (width: number, accept: string) =>
+    (await get(`w=${width}&f=auto`, { Accept: accept })).headers.get("Content-Type");
+  expect(await typeAt(960, chrome)).toBe("image/webp");
+  expect(await typeAt(1280, chrome)).toBe("image/avif");
+  expect(await typeAt(1280, "image/webp")).toBe("image/webp");
 });
 
 test.each(["w=0", "w=-1", "w=1e3", "w=abc", "f=png", "q=best"])("%s is refused", async (query) => {
@@ -102,6 +116,16 @@ describe.each(["r2", "cache"])("from %s", (from) => {
     expect([response.status, response.headers.get("Content-Range")]).toEqual([416, `bytes */${size()}`]);
   });
 
+  test.each(["bytes=0-1,4-5", "bytes=x", "lines=0-1"])("Range: %s gives the whole", async (range) => {
+    const response = await get("w=320&f=jpeg", { Range: range });
+    expect([response.status, response.headers.get("Content-Length")]).toEqual([200, String(size())]);
+  });
+
+  test("of a tag and a time, the tag counts", async () => {
+    const headers = { "If-None-Match": '"x"', "If-Modified-Since": new Date(Date.now() + 60_000).toUTCString() };
+    expect((await get("w=320&f=jpeg", headers)).status).toBe(200);
+  });
+
   test("If-Range gives the whole", async () => {
     const response = await get("w=320&f=jpeg", { Range: "bytes=0-99", "If-Range": '"other"' });
     expect([response.status, response.headers.get("Content-Length")]).toEqual([200, String(size())]);
@@ -123,7 +147,7 @@ test("a part is never kept as the whole", async () => {
 });
 
 test("a quality that is not stored is ordered once, checked and stored", async () => {
-  const response = await get("w=640&f=webp&q=high");
+  const response = await get("w=640&f=webp&q=high", owner);
   expect([response.status, response.headers.get("X-From")]).toEqual([200, "optimizer"]);
   expect(Number(response.headers.get("Content-Length"))).toBeGreaterThan(Number(bytesOf("webp", 640)));
   const order = worker.invocations.at(-1);
@@ -145,7 +169,7 @@ test("the daemon keeps no copy of what was ordered, only of the image", async ()
       })
     )?.json()) as { items: { id: string }[] };
   const before = await list();
-  expect((await get("w=480&f=jpeg&q=low")).status).toBe(200);
+  expect((await get("w=480&f=jpeg&q=low", owner)).status).toBe(200);
   expect((await list()).items.map(({ id }) => id)).toEqual(before.items.map(({ id }) => id));
 });
 
@@ -153,7 +177,7 @@ test.each(["flip", "cut", "chunked", "down"])(
   "%s: an ordered file that arrives broken is neither stored nor sent",
   async (action) => {
     await faults({ match: "GET /files/", action });
-    const response = await get("w=640&f=jpeg&q=low");
+    const response = await get("w=640&f=jpeg&q=low", owner);
     // The ladder's own file of that width stands in.
     expect([response.status, response.headers.get("X-From")]).toEqual([200, "fallback"]);
     expect(response.headers.get("Content-Length")).toBe(bytesOf("jpeg", 640));
@@ -198,8 +222,84 @@ test("without ON_DEMAND nothing is ordered", async () => {
   expect(await seen()).toEqual([]);
 });
 
-test("one address cannot order without end", async () => {
-  worker = new Worker({ ORDERS: { limit: () => Promise.resolve({ success: false }) } });
-  expect((await get("w=640&f=jpeg&q=low")).headers.get("X-From")).toBe("fallback");
+describe("visitors", () => {
+  const refused: RateLimit = { limit: () => Promise.resolve({ success: false }) };
+  /** A rung that is not stored, as after a change of the ladder. */
+  const missing = () => env.IMAGES.delete(`${manifest.id}/640.webp`);
+
+  test.each([["ORDERS"], ["ALL_ORDERS"]])(
+    "above %s get a fallback, and keep nobody else from the variant",
+    async (limit) => {
+      await missing();
+      worker = new Worker({ [limit]: refused } as Partial<Env>);
+      const response = await get("w=640&f=webp");
+      expect([response.status, response.headers.get("X-From")]).toEqual([200, "fallback"]);
+      expect(response.headers.get("Cache-Control")).toBe("private, max-age=60");
+      expect(await seen()).toEqual([]);
+      worker = new Worker();
+      expect((await get("w=640&f=webp")).headers.get("X-From")).toBe("optimizer");
+    },
+  );
+
+  test("who is above a limit of their own does not use up that of all", async () => {
+    await missing();
+    let counted = 0;
+    const all: RateLimit = { limit: () => Promise.resolve({ success: ++counted > 0 }) };
+    worker = new Worker({ ORDERS: refused, ALL_ORDERS: all });
+    await get("w=640&f=webp");
+    expect(counted).toBe(0);
+  });
+
+  test("of one /64 are one visitor", async () => {
+    await missing();
+    const keys: string[] = [];
+    const ORDERS: RateLimit = { limit: ({ key }) => Promise.resolve({ success: keys.push(key) < 0 }) };
+    worker = new Worker({ ORDERS });
+    for (const address of ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:3::1"]) {
+      await get("w=640&f=webp", { "CF-Connecting-IP": address });
+    }
+    expect(new Set(keys).size).toBe(2);
+  });
+
+  test("are refused other qualities, unless the site allows them", async () => {
+    const response = await get("w=640&f=webp&q=high");
+    expect([response.status, response.headers.get("X-From")]).toEqual([200, "fallback"]);
+    expect(response.headers.get("Content-Length")).toBe(bytesOf("webp", 640));
+    expect(await seen()).toEqual([]);
+    worker = new Worker({ VISITOR_QUALITIES: true });
+    expect((await get("w=640&f=webp&q=high")).headers.get("X-From")).toBe("optimizer");
+  });
+
+  test("get what the owner has had made", async () => {
+    expect((await get("w=640&f=webp&q=high", owner)).headers.get("X-From")).toBe("optimizer");
+    expect((await get("w=640&f=webp&q=high")).headers.get("X-From")).toBe("cache");
+  });
+});
+
+test("the limits do not count the owner", async () => {
+  const refused: RateLimit = { limit: () => Promise.resolve({ success: false }) };
+  worker = new Worker({ ORDERS: refused, ALL_ORDERS: refused });
+  expect((await get("w=640&f=webp&q=low", owner)).headers.get("X-From")).toBe("optimizer");
+});
+
+test("HEAD has nothing made", async () => {
+  await env.IMAGES.delete(`${manifest.id}/640.webp`);
+  const head = await get("w=640&f=webp", {}, "HEAD");
+  expect([head.status, head.headers.get("X-From")]).toEqual([200, "fallback"]);
+  expect(head.headers.get("Cache-Control")).toBe("private, max-age=60");
+  expect(await seen()).toEqual([]);
+});
+
+test("a format that the image does not have is not made, not even for the owner", async () => {
+  const entry = (await env.META.get(`image:${manifest.id}`, "json")) as ImageEntry;
+  const { avif: _, ...formats } = entry.formats;
+  const files = entry.files.filter(({ format }) => format !== "avif");
+  await env.META.put(`image:${manifest.id}`, JSON.stringify({ ...entry, formats, files }));
+  await env.IMAGES.delete(`${manifest.id}/640.avif`);
+  for (const headers of [{}, owner]) {
+    const response = await get("w=640&f=avif", headers);
+    expect(response.status).toBe(404);
+    expect(await response.json<ProblemBody>()).toMatchObject({ code: "not_stored" });
+  }
   expect(await seen()).toEqual([]);
 });

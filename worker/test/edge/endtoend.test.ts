@@ -10,11 +10,9 @@ afterEach(() => reset());
 test("a photo goes in, 21 files come out, and every number is counted", async () => {
   const worker = new Worker();
   const accepted = await worker.upload(await photo(bird, crypto.randomUUID()), "red_bird.jpg");
-  expect(accepted).toMatchObject({ httpStatus: 202, status: "working" });
-  expect(worker.queue).toMatchObject([
-    { body: { kind: "poll", upload: accepted.upload, attempt: 1 }, delaySeconds: 60 },
-  ]);
-  expect(await worker.status(accepted.upload)).toMatchObject({ status: "working", image: null, error: null });
+  expect(accepted).toMatchObject({ httpStatus: 202, status: "saved" });
+  expect(worker.queue).toEqual([]);
+  expect(await env.IMAGES.head(`inbox/${accepted.upload}`)).not.toBeNull();
 
   const job = await finished(accepted.upload);
   const { manifest } = job.output as { manifest: Manifest };
@@ -32,12 +30,14 @@ test("a photo goes in, 21 files come out, and every number is counted", async ()
   const entry = await env.META.get<ImageEntry>(`image:${manifest.id}`, "json");
   expect(entry?.files).toHaveLength(21);
   expect(entry?.srcset.webp).toContain(`/images/${manifest.id}?w=320&f=webp 320w, `);
-  const { images, cursor } = await (await worker.fetch("/api/images")).json<ImageList>();
+  const { images, cursor } = await (await worker.fetch("/api/images?view=compact")).json<ImageList>();
   expect(images).toEqual([done.image]);
   expect(cursor).toBeNull();
 
-  // The safety net finds nothing to do, and asks nobody.
-  await worker.drain("poll");
+  // The bytes are not kept longer than they are needed, and the safety net finds nothing to do.
+  expect(await env.IMAGES.head(`inbox/${accepted.upload}`)).toBeNull();
+  await worker.tick();
+  expect(worker.invocations.at(-1)).toMatchObject({ external: 0 });
   expect(worker.queue).toEqual([]);
 
   const work = worker.invocations.filter(({ what }) => !what.startsWith("GET"));
@@ -74,7 +74,7 @@ test("every width and format is delivered as it was made, the second time from t
   expect(cached).toHaveLength(21);
 });
 
-test("the same photo again is done at once, and writes nothing", async () => {
+test("the same photo again is done at once, and is reported as a duplicate", async () => {
   const worker = new Worker();
   const bytes = await photo(bird, crypto.randomUUID());
   const job = await finished((await worker.upload(bytes)).upload);
@@ -82,8 +82,8 @@ test("the same photo again is done at once, and writes nothing", async () => {
   await worker.drain();
   const before = worker.invocations.length;
   const again = await worker.upload(bytes);
-  expect(again).toMatchObject({ httpStatus: 200, status: "done" });
-  expect(await worker.status(again.upload)).toMatchObject({ status: "done", stored: 21 });
+  expect(again).toMatchObject({ httpStatus: 202, status: "saved" });
+  expect(await worker.status(again.upload)).toMatchObject({ status: "done", stored: 21, duplicate: true });
   expect(worker.queue.filter(({ body }) => body.kind === "pull")).toEqual([]);
   expect(worker.invocations.slice(before).every(({ kvWrites }) => kvWrites === 0)).toBe(true);
 });

@@ -10,10 +10,11 @@ import {
   daemon,
   faults,
   finished,
-  lengthOf,
+  finishedJob,
   photo,
   seen,
   startDaemon,
+  stateOf,
   stopDaemon,
   storedBird,
   storedFiles,
@@ -190,7 +191,7 @@ describe("the webhook", () => {
     expect(response.status).toBe(401);
     expect(await response.json<ProblemBody>()).toMatchObject({ code: "unauthorized" });
     expect(worker.queue.filter(({ body }) => body.kind === "pull")).toEqual([]);
-    expect(await worker.status(upload)).toMatchObject({ status: "working" });
+    expect(await stateOf(upload)).toMatchObject({ image: null, error: null });
     expect(await storedFiles(manifest)).toEqual([]);
   });
 
@@ -231,20 +232,12 @@ describe("the webhook", () => {
   test("of an upload that nobody knows the image is stored all the same", async () => {
     const bytes = await photo("test_square.jpg", crypto.randomUUID());
     const job = await daemon<Job>("/v1/images", { method: "POST", body: bytes, headers: { Prefer: "respond-async" } });
-    const end = await finished(job.id);
+    const end = await finishedJob(job.id);
     await worker.webhook(end);
     await worker.drain();
-    await expectDone(job.id, (end.output as { manifest: Manifest }).manifest);
-  });
-
-  test("that comes before the upload's own answer is written is not forgotten", async () => {
-    const { upload, job, manifest } = await ended("test_square.jpg");
-    await env.IMAGES.delete(`state/uploads/${upload}.json`);
-    await worker.webhook(job);
-    const { createUpload } = await import("../../src/state");
-    await createUpload(env, upload, { image: null, error: null, created_at: new Date().toISOString() });
-    await worker.drain();
-    await expectDone(upload, manifest);
+    const { manifest } = end.output as { manifest: Manifest };
+    expect(await storedFiles(manifest)).toHaveLength(manifest.variants.length);
+    expect(await env.META.get(`image:${manifest.id}`)).not.toBeNull();
   });
 
   test("of a job that failed", async () => {
@@ -256,106 +249,12 @@ describe("the webhook", () => {
   });
 });
 
-describe("without a webhook", () => {
-  test("the poll finds the end", async () => {
-    const { upload, manifest } = await ended("test_square.jpg");
-    await worker.drain("poll");
-    await worker.drain();
-    await expectDone(upload, manifest);
-    expect(worker.queue).toEqual([]);
-  });
-
-  test("the poll waits longer and longer for a daemon that is away", async () => {
-    const { upload, manifest } = await ended("test_square.jpg");
-    await stopDaemon();
-    const delays: number[] = [];
-    for (let i = 0; i < 8; i++) {
-      await worker.step("poll");
-      delays.push(worker.queue[0]?.delaySeconds ?? 0);
-    }
-    expect(delays).toEqual([120, 240, 480, 960, 1920, 3600, 3600, 3600]);
-    expect(await worker.status(upload)).toMatchObject({ status: "working" });
-    await startDaemon();
-    await worker.drain("poll");
-    await worker.drain();
-    await expectDone(upload, manifest);
-  });
-
-  test("after a day it ends", async () => {
-    const { upload } = await ended("test_square.jpg");
-    const { writeUpload } = await import("../../src/state");
-    await writeUpload(env, upload, {
-      image: null,
-      error: null,
-      created_at: new Date(Date.now() - 25 * 3600_000).toISOString(),
-    });
-    await stopDaemon();
-    await worker.drain("poll");
-    expect(worker.queue).toEqual([]);
-    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "optimizer_unavailable" } });
-  });
-});
-
-describe("uploading", () => {
-  test("the daemon is down: nothing is left behind", async () => {
-    await stopDaemon();
-    const bytes = await photo("test_square.jpg");
-    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
-    expect(response.status).toBe(503);
-    expect(Number(response.headers.get("Retry-After"))).toBeGreaterThan(0);
-    expect(await response.json<ProblemBody>()).toMatchObject({ code: "optimizer_unavailable" });
-    expect(worker.queue).toEqual([]);
-    expect((await env.IMAGES.list()).objects).toEqual([]);
-  });
-
-  test("Access asks for a login: it is not followed, and not taken for an answer", async () => {
-    await faults({ match: "POST /v1/images", action: "login" });
-    const bytes = await photo("test_square.jpg");
-    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
-    expect(response.status).toBe(502);
-    expect(await response.json<ProblemBody>()).toMatchObject({ code: "optimizer_refused" });
-  });
-
-  test("the answer is cut off: the webhook brings the image all the same", async () => {
-    await faults({ match: "POST /v1/images", action: "cut" });
-    const bytes = await photo("test_square.jpg", crypto.randomUUID());
-    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
-    expect(response.status).toBeGreaterThanOrEqual(500);
-    await faults();
-    const again = await worker.upload(bytes);
-    const manifest = again.upload.startsWith("job_")
-      ? ((await finished(again.upload)).output as { manifest: Manifest }).manifest
-      : await daemon<Manifest>(`/v1/images/${again.upload}`);
-    await worker.drain("poll");
-    await worker.drain();
-    await expectDone(again.upload, manifest);
-  });
-
-  test("too large is refused before anybody is asked", async () => {
-    worker.env.MAX_UPLOAD_BYTES = 1000;
-    await seen();
-    const bytes = await photo("test_square.jpg");
-    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
-    expect(response.status).toBe(413);
-    expect(await response.json<ProblemBody>()).toMatchObject({ code: "too_large", status: 413 });
-    expect(worker.invocations.at(-1)).toMatchObject({ external: 0, internal: 0 });
-    expect(await seen()).toEqual([]);
-  });
-
-  test("what is no picture is the daemon's to refuse", async () => {
-    const bytes = await new Blob(["<svg xmlns='http://www.w3.org/2000/svg'/>"]).arrayBuffer();
-    const response = await worker.owner("/api/images", { method: "POST", body: bytes, headers: lengthOf(bytes) });
-    expect(response.status).toBe(415);
-    expect(await response.json<ProblemBody>()).toMatchObject({ code: "unsupported_format" });
-  });
-});
-
 describe("deleting", () => {
   const remove = (id: string) => worker.owner(`/api/images/${id}`, { method: "DELETE" });
 
   test("takes the files, the entry and the daemon's copy", async () => {
     const manifest = await storedBird(worker);
-    await worker.fetch(`/images/${manifest.id}?w=320&f=webp&q=low`);
+    await worker.owner(`/images/${manifest.id}?w=320&f=webp&q=low`);
     expect((await remove(manifest.id)).status).toBe(204);
     const left = (await env.IMAGES.list()).objects.map(({ key }) => key).filter((key) => !key.startsWith("state/"));
     expect(left).toEqual([]);
@@ -410,25 +309,37 @@ describe("deleting", () => {
     await expectDone(upload, manifest);
   });
 
-  test("with the daemon down, its copy goes later", async () => {
+  test("with the daemon down, its copy goes later, and costs no messages until then", async () => {
     const manifest = await storedBird(worker);
     await stopDaemon();
     expect((await remove(manifest.id)).status).toBe(204);
-    expect(worker.queue).toContainEqual({
-      body: { kind: "forget", image: manifest.id },
-      attempts: 1,
-      delaySeconds: 60,
-    });
-    await worker.step("forget");
-    expect(worker.queue.filter(({ body }) => body.kind === "forget")).toMatchObject([{ attempts: 2 }]);
+    for (let n = 0; n < 3; n++) await worker.tick();
+    expect(worker.queue).toEqual([]);
     await startDaemon();
-    await worker.drain("forget");
+    await worker.tick();
+    await worker.drain("leftovers");
     await expect(daemon(`/v1/images/${manifest.id}`)).rejects.toThrow("404");
+    expect((await env.IMAGES.list({ prefix: "state/forget/" })).objects).toEqual([]);
+    for (const { external, internal } of worker.invocations) expect(external + internal).toBeLessThanOrEqual(20);
   });
 
   test("later does not reach an image that has been uploaded again", async () => {
-    const manifest = await storedBird(worker);
-    await worker.handle({ body: { kind: "forget", image: manifest.id }, attempts: 1, delaySeconds: 0 });
-    expect((await daemon<Manifest>(`/v1/images/${manifest.id}`)).id).toBe(manifest.id);
+    const bytes = await photo("test_square.jpg", crypto.randomUUID());
+    const store = async () => {
+      const { upload } = await worker.upload(bytes);
+      const { job } = await stateOf(upload);
+      if (job !== null) await worker.webhook(await finished(upload));
+      await worker.drain();
+      return (await stateOf(upload)).image ?? "";
+    };
+    const id = await store();
+    await faults({ match: "DELETE /v1/images/", action: "down" });
+    await remove(id);
+    await faults();
+    expect(await store()).toBe(id);
+    await worker.tick();
+    await worker.drain("leftovers");
+    expect((await daemon<Manifest>(`/v1/images/${id}`)).id).toBe(id);
+    expect((await env.IMAGES.list({ prefix: "state/forget/" })).objects).toEqual([]);
   });
 });

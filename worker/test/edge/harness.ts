@@ -10,10 +10,14 @@ import type { Job, Manifest, Upload, UploadAccepted } from "../../src/api";
 import type { Env, Work } from "../../src/env";
 import worker from "../../src/index";
 import { consume } from "../../src/queue";
+import { type UploadState, readUpload } from "../../src/state";
+import { objectionTo } from "./contract";
 
 export const origin = "https://gallery.example.com";
 export const ownerToken = "the owner's token";
 const proxyUrl = inject("proxyUrl");
+
+const unlimited: RateLimit = { limit: () => Promise.resolve({ success: true }) };
 
 /** What one invocation asked of others. */
 export interface Invocation {
@@ -32,7 +36,7 @@ export interface Pending {
 }
 
 export class Worker {
-  readonly env: Env;
+  env: Env;
   readonly invocations: Invocation[] = [];
   queue: Pending[] = [];
   #now: Invocation = { what: "", external: 0, internal: 0, kvWrites: 0 };
@@ -65,7 +69,15 @@ export class Worker {
         count();
         if (method === "put") this.#now.kvWrites++;
       }),
+      INDEX: counting(env.INDEX as D1Database, (method) => {
+        // Preparing a statement asks nobody.
+        if (method === "batch") count();
+      }),
       WORK: queue as unknown as Queue<Work>,
+      // Tests of the limits take the real ones: all others have one address.
+      ORDERS: unlimited,
+      ALL_ORDERS: unlimited,
+      SIGN_INS: unlimited,
       ...overrides,
     };
     for (const method of ["match", "put"] as const) {
@@ -86,6 +98,9 @@ export class Worker {
     // The body must be taken while the context waits for the cache to take it.
     const body = response.body === null ? null : await response.arrayBuffer();
     await waitOnExecutionContext(ctx);
+    const text = body === null ? "" : new TextDecoder().decode(body);
+    const objection = objectionTo(request.method, new URL(request.url).pathname, response, text);
+    if (objection !== null) throw new Error(objection);
     return new Response(body, response);
   }
 
@@ -104,6 +119,12 @@ export class Worker {
       headers: lengthOf(photo),
     });
     return { httpStatus: response.status, ...(await response.json<UploadAccepted>()) };
+  }
+
+  /** What the cron trigger starts. */
+  async tick(): Promise<void> {
+    this.#begin("scheduled");
+    await worker.scheduled({} as ScheduledController, this.env);
   }
 
   async status(upload: string): Promise<Upload> {
@@ -152,7 +173,7 @@ export class Worker {
     const id = change.id ?? `msg_${job.id}`;
     const at = new Date(Date.now() - (change.age ?? 0) * 1000);
     const secret = change.secret ?? (env.WEBHOOK_SECRET as string);
-    return this.fetch("/api/webhook", {
+    return this.fetch(`/api/webhook?upload=${uploads.get(job.id) ?? ""}`, {
       method: "POST",
       headers: {
         "webhook-id": id,
@@ -176,23 +197,48 @@ export function report(invocations: Invocation[]): string {
   return invocations.map(line).join("\n");
 }
 
+const daemonAuthorization = { Authorization: "Bearer a-token-of-the-tests-alone" };
+
 /** Straight to the daemon. */
 export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T> {
   const response = await fetch(proxyUrl + path, {
     ...init,
-    headers: { ...(init.headers as object), Authorization: "Bearer a-token-of-the-tests-alone" },
+    headers: { ...(init.headers as object), ...daemonAuthorization },
   });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   return (response.status === 204 ? null : await response.json()) as T;
 }
 
-/** The job at its end. */
-export function finished(job: string): Promise<Job> {
-  return daemon<Job>(`/jobs/${job}`, { headers: { Prefer: "wait=25" } });
+/** The upload of each job. */
+const uploads = new Map<string, string>();
+
+/** The state of an upload, without moving it on. */
+export async function stateOf(upload: string): Promise<UploadState> {
+  const state = await readUpload(env as unknown as Env, upload);
+  if (state === null) throw new Error(`there is no ${upload}`);
+  return state;
+}
+
+/** The job of an upload, at its end. */
+export async function finished(upload: string): Promise<Job> {
+  const { job } = await stateOf(upload);
+  if (job === null) throw new Error(`${upload} has no job`);
+  uploads.set(job, upload);
+  return finishedJob(job);
+}
+
+/** The job at its end, however busy the machine is. */
+export async function finishedJob(id: string): Promise<Job> {
+  for (;;) {
+    const job = await daemon<Job>(`/jobs/${id}`, { headers: { Prefer: "wait=25" } });
+    if (job.finished_at !== null) return job;
+  }
 }
 
 export const faults = (...list: { match: string; action: string; after?: number; times?: number }[]) =>
   control("PUT", "/test/faults", JSON.stringify(list));
+/** Settings of the daemon from its next start on. */
+export const settings = (values: Record<string, string>) => control("PUT", "/test/settings", JSON.stringify(values));
 export const startDaemon = () => control("POST", "/test/start");
 export const stopDaemon = () => control("POST", "/test/stop");
 
@@ -235,21 +281,30 @@ export async function storedFiles(manifest: Manifest): Promise<string[]> {
   return stored;
 }
 
+/** Does what a daemon with storage.s3 at the Worker's bucket does: its files, and the manifest last. */
+export async function copyToBucket(manifest: Manifest): Promise<void> {
+  for (const { key, content_type } of manifest.variants) {
+    const file = await fetch(`${proxyUrl}/files/${key}`, { headers: daemonAuthorization });
+    if (!file.ok) throw new Error(`${key}: ${file.status}`);
+    await env.IMAGES.put(key, await file.arrayBuffer(), { httpMetadata: { contentType: content_type } });
+  }
+  await env.IMAGES.put(`${manifest.id}/manifest.json`, JSON.stringify(manifest));
+}
+
 /** 7 widths in 3 formats. The daemon has it already after the first time. */
 export const bird = "northern_cardinal_bird.jpg";
 
 /** An image with all its 21 files in R2. */
 export async function storedBird(worker: Worker): Promise<Manifest> {
   const { upload } = await worker.upload(await photo(bird), bird);
-  let manifest: Manifest;
-  if (upload.startsWith("job_")) {
-    const job = await finished(upload);
-    if (!job.output || !("manifest" in job.output)) throw new Error("no manifest");
-    manifest = job.output.manifest;
-    await worker.webhook(job);
-  } else {
-    manifest = await daemon<Manifest>(`/v1/images/${upload}`);
+  const { image } = await stateOf(upload);
+  if (image !== null) {
+    await worker.drain();
+    return daemon<Manifest>(`/v1/images/${image}`);
   }
+  const job = await finished(upload);
+  if (!job.output || !("manifest" in job.output)) throw new Error("no manifest");
+  await worker.webhook(job);
   await worker.drain();
-  return manifest;
+  return job.output.manifest;
 }

@@ -17,11 +17,19 @@ export class Daemon {
   url = "";
   #process: ChildProcess | null = null;
 
+  /** Settings besides those of every test. */
+  settings: Record<string, string> = {};
+
   /** folder holds all that it keeps. */
   private constructor(readonly folder: string) {}
 
+  /** Makes one that does not run yet. */
+  static async prepare(): Promise<Daemon> {
+    return new Daemon(await mkdtemp(join(tmpdir(), "optimizerd-worker-")));
+  }
+
   static async start(): Promise<Daemon> {
-    const daemon = new Daemon(await mkdtemp(join(tmpdir(), "optimizerd-worker-")));
+    const daemon = await Daemon.prepare();
     await daemon.start();
     return daemon;
   }
@@ -38,7 +46,10 @@ export class Daemon {
       "storage.keep_originals": "true",
       "fetch.allow_private": "true",
       "ladder.formats": "webp,jpeg,avif",
+      // Every rung of the test photo is smaller in AVIF, so that it has all 21 files.
+      "ladder.quality.avif": "40",
       "log.level": "error",
+      ...this.settings,
     };
     const args = Object.entries(settings).flatMap(([name, value]) => ["--set", `${name}=${value}`]);
     const child = spawn(binary, ["serve", ...args], {

@@ -2,11 +2,10 @@
 // real queue carries the work.
 
 import { createHash } from "node:crypto";
-import { readFile, readdir } from "node:fs/promises";
-import { request } from "node:http";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { unstable_startWorker as startWorker } from "wrangler";
 import type { Image, ImageList, Manifest, Upload, UploadAccepted } from "../../src/api";
 import { Daemon, photoFolder, token, webhookSecret } from "./daemon";
@@ -100,7 +99,7 @@ test("from a photo to the gallery, by webhook and queue", async () => {
   expect(done).toMatchObject({ status: "done", stored: 21, total: 21, error: null });
   expect(done.image).toMatchObject({ width: 1920, height: 1080, alt: "red bird" });
   const files = await expectDelivered(done.image as Image);
-  const list = (await (await fetch(`${url}/api/images`)).json()) as ImageList;
+  const list = (await (await fetch(`${url}/api/images?view=compact`)).json()) as ImageList;
   expect(list.images).toContainEqual(done.image);
   console.log(
     `2 MP, 0.8 MB: answered after ${Math.round(answered - began)} ms, ${files} files stored after ${Math.round(stored - began)} ms`,
@@ -132,24 +131,6 @@ test("a photo that cannot be read fails, and says why", async () => {
   const response = await fetch(`${url}/api/images`, { method: "POST", headers: owner, body: bytes });
   const { upload: id } = (await response.json()) as UploadAccepted;
   expect(await ended(id)).toMatchObject({ status: "failed", image: null, error: { code: "corrupt_image" } });
-});
-
-test("a body streams through to the daemon, and one that is cut off leaves nothing", async () => {
-  const spool = () => readdir(join(daemon.folder, "spool"));
-  expect(await spool()).toEqual([]);
-  const before = await (await fetch(`${url}/api/images`, { headers: owner })).text();
-  const bytes = await readFile(join(photos, "vertical.jpg"));
-  const sending = request(`${url}/api/images`, {
-    method: "POST",
-    headers: { ...owner, "Content-Length": bytes.length },
-  });
-  sending.on("error", () => {}); // it is this end that hangs up
-  sending.write(bytes.subarray(0, bytes.length >> 1));
-  // The daemon has the first half on its disk while the second is not there yet.
-  await vi.waitFor(async () => expect(await spool()).toHaveLength(1), 20_000);
-  sending.destroy();
-  await vi.waitFor(async () => expect(await spool()).toEqual([]), 20_000);
-  expect(await (await fetch(`${url}/api/images`, { headers: owner })).text()).toBe(before);
 });
 
 test("a Worker that was written for a hosted job API works with another base URL and key", async () => {

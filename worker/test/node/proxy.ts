@@ -44,6 +44,11 @@ export class Proxy {
     this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
+  /** What has passed since it was asked last. */
+  takeSeen(): string[] {
+    return this.#seen.splice(0);
+  }
+
   async dispose(): Promise<void> {
     this.#server.close();
     this.#server.closeAllConnections();
@@ -104,6 +109,9 @@ export class Proxy {
       case "PUT /test/faults":
         this.#faults = JSON.parse(body) as Fault[];
         break;
+      case "PUT /test/settings":
+        this.daemon.settings = JSON.parse(body) as Record<string, string>;
+        break;
       case "POST /test/start":
         await this.daemon.start();
         break;
@@ -111,8 +119,7 @@ export class Proxy {
         await this.daemon.stop("SIGKILL");
         break;
       case "DELETE /test/seen":
-        response.end(JSON.stringify(this.#seen));
-        this.#seen = [];
+        response.end(JSON.stringify(this.takeSeen()));
         return;
       default: {
         const file = join(this.photos, basename(url.pathname));
