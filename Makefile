@@ -11,11 +11,11 @@ ARCHS    ?= amd64 arm64
 BUILD    := go build -trimpath -buildmode=pie -ldflags '-s -buildid= -X github.com/optimizerd/optimizerd/pkg/buildinfo.version=$(VERSION)'
 TOOL     := go tool -modfile=scripts/tools/go.mod
 LINTER   := go tool -modfile=scripts/tools/golangci-lint/go.mod golangci-lint
-SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm %.html,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
+SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm scripts/compare %.html,$(wildcard scripts/* scripts/vm/*)) $(addprefix packaging/,postinst prerm postrm)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo run check test test-cloudflared cloudflared test-arm64 test-deb image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz sanitize lint lint-worker format vuln fresh clean
+.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo fleet run gallery screenshots compare check test test-cloudflared cloudflared test-s3 versitygw test-fleet storm nats-server test-arm64 test-deb test-guide image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz sanitize lint lint-worker site alerts format vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one image in, a ladder of sizes and formats out"
@@ -60,10 +60,21 @@ release: deps ## Make everything of a release in dist/, from a tag (VERSION=v1.2
 demo: ## Optimize a real photo with the real daemon, check every file, show them in .demo/
 	@scripts/demo
 
+fleet: deps build versitygw nats-server ## Run three nodes, three NATS servers and an S3 server here, kill one, lose nothing (PORT=18080)
+	@scripts/fleet
+
 run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), data in .run/
 	@echo "Once it listens, upload an image from another terminal:"
 	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
 	@OPTIMIZERD_CONFIG= OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.run exec bin/optimizerd serve
+
+gallery: deps build ## Run daemon, Worker and five photos on this machine, without an account (PORT=8787)
+	@scripts/install-deps npm
+	@scripts/test-worker gallery
+
+screenshots: deps build ## Make the pictures of the README in docs/images/, from the running gallery
+	@scripts/install-deps worker
+	@scripts/test-worker screenshots
 
 check: ## The fast loop: format, vet, staticcheck, unit tests without libvips and built binaries
 	@scripts/check $(TESTFLAGS)
@@ -77,8 +88,31 @@ test-cloudflared: deps build ## Run the tunnel's tests with a real cloudflared, 
 cloudflared: deps ## Build the cloudflared of those tests into bin/, to try things with
 	CGO_ENABLED=0 go build -C scripts/tools/cloudflared -trimpath -o $(CURDIR)/bin/cloudflared github.com/cloudflare/cloudflared/cmd/cloudflared
 
+test-s3: deps build versitygw ## Run the tests with a real S3 server, which is built for it
+	@scripts/test -race $(TESTFLAGS) -tags versitygw ./pkg/s3 ./pkg/publish/bucket ./pkg/publish/move ./pkg/backup
+	@scripts/test -race $(TESTFLAGS) -tags versitygw -run S3 ./pkg/daemon ./cmd/optimizerd
+
+versitygw: deps ## Build the S3 server of those tests into bin/ (several minutes the first time)
+	CGO_ENABLED=0 go build -C scripts/tools/versitygw -trimpath -o $(CURDIR)/bin/versitygw github.com/versity/versitygw/cmd/versitygw
+
+# Most of these tests wait for leases and connections: more of them at a time than cores.
+test-fleet: deps build versitygw nats-server ## Run the tests of several machines, with real NATS and S3 servers
+	@scripts/test -race $(TESTFLAGS) -tags fleet ./pkg/fleet/...
+	@scripts/test -race -parallel=6 $(TESTFLAGS) -tags fleet -run Fleet ./pkg/daemon ./cmd/optimizerd
+
+storm: deps build versitygw nats-server ## The long form of the tests of several machines (SEEDS=20 JOBS=2000, some hours)
+	@scripts/storm $(or $(SEEDS),20) $(or $(JOBS),2000)
+
+nats-server: deps ## Build the NATS server of those tests into bin/
+	CGO_ENABLED=0 go build -C scripts/tools/nats-server -trimpath -o $(CURDIR)/bin/nats-server github.com/nats-io/nats-server/v2
+
 test-deb: deb ## Install, use, upgrade, remove and purge the package on Debian 12 and 13 (root)
 	@scripts/test-deb bookworm trixie
+
+test-guide: ## Run the commands of docs/guide.md on a booted Debian, from the package (root; needs make deb)
+	@scripts/install-deps deb
+	@scripts/install-deps npm
+	@scripts/test-guide
 
 image: deps build ## Make the container image localhost/optimizerd:latest
 	@scripts/install-deps image
@@ -111,6 +145,10 @@ bench: deps build ## Compare with bimg, sharp and nginx (ROUNDS=5 PHOTOS=… PAR
 	@scripts/bench -rounds $(ROUNDS) -json bin/bench/figures.json \
 	  $(if $(PHOTOS),-photos $(PHOTOS)) $(if $(PARTS),-parts $(PARTS)) $(if $(REPORT),-o $(REPORT))
 
+compare: deps build ## Compare what comes out with other decoders, for all images in FOLDERS="DIR…"
+	@scripts/install-deps compare
+	@scripts/compare $(FOLDERS)
+
 measure: deps build ## Measure the running service: memory, and time beside the engine's
 	@scripts/measure
 
@@ -131,8 +169,8 @@ lint: deps ## Check formatting, Go code, scripts and the systemd units
 	@scripts/install-deps lint
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || \
 	  { echo "not gofumpt-ed:" $$unformatted; exit 1; }
-	go vet -tags cloudflared ./...
-	$(TOOL) staticcheck -tags cloudflared ./...
+	go vet -tags cloudflared,versitygw,fleet ./...
+	$(TOOL) staticcheck -tags cloudflared,versitygw,fleet ./...
 	$(LINTER) run ./...
 	shellcheck -x $(SCRIPTS)
 	@scripts/check-unit systemd/*.service
@@ -140,6 +178,13 @@ lint: deps ## Check formatting, Go code, scripts and the systemd units
 lint-worker: ## Check the formatting and the code of the Worker (npm run format fixes the former)
 	@scripts/install-deps npm
 	@scripts/test-worker lint
+
+site: ## Build the documentation as a site in docs/site/dist/, and check its links
+	@scripts/install-deps npm
+	@scripts/site
+
+alerts: ## Check the alert rules with promtool
+	@scripts/check-alerts
 
 format: ## Format the Go code
 	$(TOOL) gofumpt -w .
@@ -151,4 +196,4 @@ fresh: ## Run the demo and all tests in a minimal root of the other Debian (root
 	@scripts/test-fresh
 
 clean: ## Remove what the targets above made
-	rm -rf bin dist .cache .demo .run worker/node_modules worker/.wrangler worker/site/app.js scripts/tools/node/node_modules bench/sharp/node_modules
+	rm -rf bin dist .cache .demo .run .fleet worker/node_modules worker/.wrangler worker/site/app.js worker/site/client.js worker/site/sw.js worker/site/openapi.json worker/client/dist docs/site/dist docs/site/.cache docs/site/node_modules scripts/tools/node/node_modules bench/sharp/node_modules

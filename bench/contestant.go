@@ -15,6 +15,8 @@ const (
 	floor = "floor"
 	bimg  = "bimg"
 	sharp = "sharp"
+
+	mozjpeg = "mozjpeg" // sharp with all that mozjpeg has: trellis, tables, scans
 )
 
 // contestant makes the variants of a photo, and is measured as it does.
@@ -43,6 +45,8 @@ var programs = map[string][]string{
 	floor: {"bin/bench/floor"},
 	bimg:  {"bin/bench/bimg"},
 	sharp: {"node", "bench/sharp/sharp.mjs"},
+
+	mozjpeg: {"node", "bench/sharp/sharp.mjs", "mozjpeg"},
 }
 
 func (b *bench) peer(ctx context.Context, name string) (*peer, error) {

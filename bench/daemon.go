@@ -32,8 +32,10 @@ const (
 	webpAlone  = "OPTIMIZERD_LADDER_FORMATS=webp"
 )
 
+const lessEffortWebP = 2
+
 // lessEffort is what a small board may want.
-var lessEffort = []string{"OPTIMIZERD_LADDER_EFFORT_WEBP=2", "OPTIMIZERD_LADDER_EFFORT_JPEG=0"}
+var lessEffort = []string{fmt.Sprint("OPTIMIZERD_LADDER_EFFORT_WEBP=", lessEffortWebP), "OPTIMIZERD_LADDER_EFFORT_JPEG=0"}
 
 // daemon starts one with its defaults, but for settings.
 func (b *bench) daemon(ctx context.Context, settings ...string) (*daemon, error) {
@@ -52,12 +54,12 @@ func (b *bench) daemon(ctx context.Context, settings ...string) (*daemon, error)
 	if err != nil {
 		return nil, err
 	}
-	line, err := process.line()
+	url, err := process.listening()
 	if err != nil {
 		process.stop()
 		return nil, err
 	}
-	return &daemon{process: process, url: strings.TrimSpace(strings.TrimPrefix(line, "listening ")), storage: storage}, nil
+	return &daemon{process: process, url: url, storage: storage}, nil
 }
 
 // upload sends a photo, each time with other bytes behind its end: an equal

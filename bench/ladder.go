@@ -89,7 +89,7 @@ func (b *bench) contestants(ctx context.Context) (all map[string]contestant, sto
 		}
 		all[name] = d
 	}
-	for name := range programs {
+	for _, name := range []string{floor, bimg, sharp} {
 		p, err := b.peer(ctx, name)
 		if err != nil {
 			stop()

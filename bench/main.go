@@ -23,6 +23,7 @@ type bench struct {
 	testdata string // the folder with bimg's photos
 	folder   string // for all that is made
 	rounds   int
+	figures  string // the file for the results; "" for none
 	photos   []photo
 	results  results
 }
@@ -41,6 +42,7 @@ var parts = []part{
 	{"serving", (*bench).serving},
 	{"effort", (*bench).efforts},
 	{"avif", (*bench).avif},
+	{"profiles", (*bench).profiles},
 }
 
 func partNames() (names []string) {
@@ -64,7 +66,7 @@ func execute(args []string, stdout io.Writer) error {
 	photos := flags.String("photos", strings.Join(allPhotos, ","), "of the ladders")
 	chosen := flags.String("parts", strings.Join(partNames(), ","), "what is measured")
 	pagePath := flags.String("o", "", "file for the page, instead of standard output")
-	figures := flags.String("json", "", "file for the figures")
+	figures := flags.String("json", "", "file for the figures, written after each part: -from makes a page of it")
 	from := flags.String("from", "", "file with the figures of an earlier run: print those, measure nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -86,20 +88,23 @@ func execute(args []string, stdout io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	b := bench{testdata: *testdata, folder: folder, rounds: *rounds}
+	b := bench{testdata: *testdata, folder: folder, rounds: *rounds, figures: *figures}
 	if err := b.measure(ctx, strings.Split(*photos, ","), strings.Split(*chosen, ",")); err != nil {
 		return err
 	}
-	if *figures != "" {
-		text, err := json.MarshalIndent(b.results, "", "  ")
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(*figures, append(text, '\n'), 0o644); err != nil {
-			return err
-		}
-	}
 	return publish(*pagePath, stdout, b.results)
+}
+
+// save writes the figures of the parts that are measured.
+func (b *bench) save() error {
+	if b.figures == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(b.results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.figures, append(text, '\n'), 0o644)
 }
 
 // publish writes the page to a file, or to standard output. A page that cannot
@@ -124,7 +129,8 @@ func readResults(path string) (r results, err error) {
 	return r, json.Unmarshal(text, &r)
 }
 
-// measure does the chosen parts.
+// measure does the chosen parts, and saves the figures after each: an interrupted
+// run of half an hour is not lost.
 func (b *bench) measure(ctx context.Context, photos, chosen []string) (err error) {
 	for _, name := range chosen {
 		if !slices.Contains(partNames(), name) {
@@ -148,10 +154,14 @@ func (b *bench) measure(ctx context.Context, photos, chosen []string) (err error
 		b.photos = append(b.photos, p)
 	}
 	for _, part := range parts {
-		if slices.Contains(chosen, part.name) {
-			if err := part.measure(b, ctx); err != nil {
-				return fmt.Errorf("%s: %w", part.name, err)
-			}
+		if !slices.Contains(chosen, part.name) {
+			continue
+		}
+		if err := part.measure(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+		if err := b.save(); err != nil {
+			return err
 		}
 	}
 	return nil

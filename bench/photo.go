@@ -28,9 +28,13 @@ const (
 
 var allPhotos = []string{photo48MP, photo24MP, photo12MP, photo8MP, photo2MP}
 
-// load reads a photo from bimg's test data, or makes it.
+// load reads a photo from its path, or from bimg's test data if it is a mere
+// name, or makes it.
 func (b *bench) load(ctx context.Context, name string) (photo, error) {
 	path := filepath.Join(b.testdata, name)
+	if strings.Contains(name, "/") {
+		path, name = name, filepath.Base(name)
+	}
 	if name == photo48MP {
 		path = filepath.Join(b.folder, name)
 		if err := b.join(ctx, filepath.Join(b.testdata, photo24MP), path); err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/optimizerd/optimizerd/bench/contest"
@@ -11,21 +13,20 @@ import (
 // effortResult is the ladder with less effort to the usual one, for one photo.
 type effortResult struct {
 	Photo   string
-	CPU     spread  // of the whole ladder
-	CPUWebP spread  // of a ladder without JPEG
-	Bytes   float64 // of all files, those of that and JPEG's
-	WebP    ratioTo // of the files of that
-	JPEG    ratioTo // bytes alone: the pixels are the same
-	Left    [2]int  // WebP files that the whole ladder leaves out as no smaller than JPEG: usually, with less effort
+	CPU     spread             // of the whole ladder
+	CPUWebP spread             // of a ladder without JPEG
+	Bytes   float64            // of all files of both formats
+	WebP    map[string]float64 // bytes at equal distance, by metric
+	JPEG    float64            // bytes: the pixels are the same
+	Left    [2]int             // WebP files that the whole ladder leaves out as no smaller than JPEG: usually, with less effort
 }
 
-// avifResult is AVIF to WebP at one width, both with their defaults.
+// avifResult is AVIF to WebP (quality 80, effort 4) at one width and effort.
 type avifResult struct {
-	Width      int
-	CPU        spread // ratio of the encoders alone; over the photos
-	CPUSeconds spread // of the encoder of AVIF; over the photos
-	Bytes      spread // ratio; over the photos
-	Distance   map[string]float64
+	Width, Effort int
+	CPU           spread            // ratio of the encoders alone; over the photos
+	Bytes         map[string]mean   // ratio at equal distance, by metric; over the photos
+	Quality       map[string]spread // of AVIF, that gives the distance of WebP; over the photos
 }
 
 // pair is two daemons that differ in the encoders' effort alone.
@@ -86,6 +87,11 @@ func (b *bench) efforts(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	encoder, err := b.peer(ctx, floor)
+	if err != nil {
+		return err
+	}
+	defer encoder.stop()
 	for _, p := range b.photos {
 		b.progress("effort: %s", p.name)
 		result := effortResult{Photo: p.name}
@@ -97,41 +103,89 @@ func (b *bench) efforts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		result.Left = [2]int{len(plan) - len(kept(plan, usual)), len(plan) - len(kept(plan, fast))}
+		result.Left = [2]int{missing(plan, usual), missing(plan, fast)}
 		var jpegs []contest.Variant
 		for _, v := range plan {
 			jpegs = append(jpegs, variant(ladder.JPEG, v.Width))
 		}
-		jpegBefore, jpegAfter, err := b.lookAtBoth(ctx, p, usual, fast, jpegs, nil)
+		jpegBefore, jpegAfter, err := sizes(jpegs, usual, fast)
 		if err != nil {
 			return err
 		}
 		if result.CPUWebP, usual, fast, err = b.compare(ctx, alone, p); err != nil {
 			return err
 		}
-		before, after, err := b.lookAtBoth(ctx, p, usual, fast, plan, qualityWidths)
+		before, after, err := sizes(plan, usual, fast)
 		if err != nil {
 			return err
 		}
-		result.WebP, result.JPEG = after.to(before), jpegAfter.to(jpegBefore)
-		result.Bytes = (after.bytes[0] + jpegAfter.bytes[0]) / (before.bytes[0] + jpegBefore.bytes[0])
+		if result.WebP, err = b.lessWebP(ctx, encoder, p, plan); err != nil {
+			return err
+		}
+		result.JPEG, result.Bytes = jpegAfter/jpegBefore, (after+jpegAfter)/(before+jpegBefore)
 		b.results.Effort = append(b.results.Effort, result)
 	}
 	return nil
 }
 
-// lookAtBoth sees the same variants of one photo in two folders.
-func (b *bench) lookAtBoth(ctx context.Context, p photo, usual, fast string, variants []contest.Variant, widths []int) (before, after sample, err error) {
-	if err := b.look(ctx, &before, p, usual, variants, widths); err != nil {
-		return before, after, err
+// missing is how many of the variants are not in a folder.
+func missing(plan []contest.Variant, folder string) (n int) {
+	for _, v := range plan {
+		if _, err := os.Stat(filepath.Join(folder, v.Name)); err != nil {
+			n++
+		}
 	}
-	err = b.look(ctx, &after, p, fast, variants, widths)
-	return before, after, err
+	return n
 }
 
-// avif has the floor encode every rung in WebP and in AVIF, once: how much more
-// AVIF takes is far beyond what a round differs from the next. A width is
-// measured with the photos that reach it.
+// sizes are the bytes of the same variants of one photo in two folders.
+func sizes(variants []contest.Variant, usual, fast string) (before, after float64, err error) {
+	for folder, total := range map[string]*float64{usual: &before, fast: &after} {
+		for _, v := range variants {
+			info, err := os.Stat(filepath.Join(folder, v.Name))
+			if err != nil {
+				return 0, 0, err
+			}
+			*total += float64(info.Size())
+		}
+	}
+	return before, after, nil
+}
+
+// lessWebP is what WebP with less effort takes to the usual one at equal
+// distance, both from the same pixels.
+func (b *bench) lessWebP(ctx context.Context, encoder *peer, p photo, plan []contest.Variant) (map[string]float64, error) {
+	var found []map[string]float64
+	for _, usual := range plan {
+		if !slices.Contains(qualityWidths, usual.Width) {
+			continue
+		}
+		less := usual
+		less.Effort = lessEffortWebP
+		curve4, _, err := b.curve(ctx, encoder, p, usual, curveQualities)
+		if err != nil {
+			return nil, err
+		}
+		one, _, err := b.curve(ctx, encoder, p, less, []int{usual.Quality})
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, one[0].equalBytes(curve4))
+	}
+	return means(found), nil
+}
+
+// What AVIF is measured at. Its qualities have those that look like WebP's 80
+// between them.
+var (
+	avifWidths    = []int{320, 640, 1280, 2048}
+	avifEfforts   = []int{0, 2}
+	avifQualities = []int{55, 67, 80}
+)
+
+// avif has the floor encode each photo in WebP and in AVIF: how much AVIF takes
+// differs by far more than a round from the next. A width is measured with the
+// photos that reach it.
 func (b *bench) avif(ctx context.Context) error {
 	c, err := b.peer(ctx, floor)
 	if err != nil {
@@ -139,46 +193,49 @@ func (b *bench) avif(ctx context.Context) error {
 	}
 	defer c.stop()
 	b.results.about(c.about)
-	type rung struct {
-		seconds, cpu []float64
-		webp, avif   sample
-	}
-	widths := ladder.DefaultConfig().Widths
-	rungs := make([]rung, len(widths))
-	for _, p := range b.photos {
-		whole, err := b.whole(ctx, p)
-		if err != nil {
-			return err
+	for _, w := range avifWidths {
+		cpu := make(map[int][]float64)
+		bytes, quality := make(map[int]map[string][]float64), make(map[int]map[string][]float64)
+		for _, effort := range avifEfforts {
+			bytes[effort], quality[effort] = make(map[string][]float64), make(map[string][]float64)
 		}
-		width, _, err := size(ctx, whole)
-		if err != nil {
-			return err
-		}
-		for i, w := range widths {
-			if w > width {
-				continue
-			}
-			b.progress("avif: %s, %d px", p.name, w)
-			webp, avif := variant(ladder.WebP, w), variant(ladder.AVIF, w)
-			r, err := c.render(ctx, p, []contest.Variant{webp, avif})
+		for _, p := range b.photos {
+			width, err := b.width(ctx, p)
 			if err != nil {
 				return err
 			}
-			seconds := r.parts.Encode[avif.Name]
-			rungs[i].seconds = append(rungs[i].seconds, seconds)
-			rungs[i].cpu = append(rungs[i].cpu, seconds/r.parts.Encode[webp.Name])
-			for v, s := range map[contest.Variant]*sample{webp: &rungs[i].webp, avif: &rungs[i].avif} {
-				if err := b.look(ctx, s, p, r.folder, []contest.Variant{v}, widths); err != nil {
+			if width < w {
+				continue
+			}
+			webp := variant(ladder.WebP, w)
+			one, webpSeconds, err := b.curve(ctx, c, p, webp, []int{webp.Quality})
+			if err != nil {
+				return err
+			}
+			for _, effort := range avifEfforts {
+				b.progress("avif: %s, %d px, effort %d", p.name, w, effort)
+				v := variant(ladder.AVIF, w)
+				v.Effort = effort
+				points, seconds, err := b.curve(ctx, c, p, v, avifQualities)
+				if err != nil {
 					return err
+				}
+				cpu[effort] = append(cpu[effort], quantile(seconds, 0.5)/webpSeconds[0])
+				for metric, distance := range one[0].Distance {
+					bytes[effort][metric] = append(bytes[effort][metric], points.bytesAt(metric, distance)/one[0].Bytes)
+					quality[effort][metric] = append(quality[effort][metric], points.qualityAt(metric, distance))
 				}
 			}
 		}
-	}
-	for i, r := range rungs {
-		if len(r.cpu) > 0 {
-			b.results.AVIF = append(b.results.AVIF, avifResult{
-				widths[i], spreadOf(r.cpu), spreadOf(r.seconds), spreadOf(ratios(r.avif.bytes, r.webp.bytes)), r.avif.to(r.webp).Distance,
-			})
+		for _, effort := range avifEfforts {
+			if len(cpu[effort]) == 0 {
+				continue
+			}
+			result := avifResult{w, effort, spreadOf(cpu[effort]), make(map[string]mean), make(map[string]spread)}
+			for metric := range bytes[effort] {
+				result.Bytes[metric], result.Quality[metric] = meanOf(bytes[effort][metric]), spreadOf(quality[effort][metric])
+			}
+			b.results.AVIF = append(b.results.AVIF, result)
 		}
 	}
 	return nil

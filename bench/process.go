@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/procfs"
@@ -34,7 +35,7 @@ func start(ctx context.Context, folder string, env []string, name string, args .
 	}
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
 	cmd.Env, cmd.Stderr = env, log
 	stdin, err := cmd.StdinPipe()
@@ -61,6 +62,12 @@ func (p *process) line() (string, error) {
 	return line, nil
 }
 
+// listening reads the line "listening URL" of a server, and returns the URL.
+func (p *process) listening() (url string, err error) {
+	line, err := p.line()
+	return strings.TrimSpace(strings.TrimPrefix(line, "listening ")), err
+}
+
 // say sends a line of JSON, and reads the one that answers it.
 func (p *process) say(question, answer any) error {
 	if err := json.NewEncoder(p.stdin).Encode(question); err != nil {
@@ -77,9 +84,10 @@ func (p *process) hear(answer any) error {
 	return json.Unmarshal([]byte(line), answer)
 }
 
-// stop ends the process as a user would, and waits for it.
+// stop ends the process and waits for it. Not by SIGINT: programs inherit that it is
+// ignored if this one runs in the background of a script.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(os.Interrupt) // it may have exited
+	_ = p.cmd.Process.Signal(unix.SIGTERM) // it may have exited
 	_ = p.cmd.Wait()                       // killed by the signal
 }
 

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"testing"
 )
@@ -40,7 +42,10 @@ func TestCPUTimeCountsChildrenThatHaveEnded(t *testing.T) {
 }
 
 func TestMemoryCountsChildrenOnTheirOwn(t *testing.T) {
-	p := shell(t, "sleep 60 &")
+	// Until a child runs its own program it has the memory of the shell, so the
+	// shell waits for it to say that it does.
+	pipes := t.TempDir()
+	p := shell(t, fmt.Sprintf("cd %s; mkfifo up down; sh -c 'echo started >up; read end <down' & read started <up", pipes))
 	own, theirs, err := p.memory()
 	if err != nil {
 		t.Fatal(err)
@@ -76,5 +81,16 @@ func TestAProcessThatEndsSaysWhy(t *testing.T) {
 	defer p.stop()
 	if _, err := p.line(); err == nil || !strings.Contains(err.Error(), "no photos") {
 		t.Errorf("%v, which does not tell what the process wrote", err)
+	}
+}
+
+// As of a script that runs in the background.
+func TestAProcessThatIgnoresInterruptsIsStopped(t *testing.T) {
+	signal.Ignore(os.Interrupt)
+	t.Cleanup(func() { signal.Reset(os.Interrupt) })
+	p := shell(t, "")
+	p.stop()
+	if p.cmd.ProcessState == nil {
+		t.Error("the process has not ended")
 	}
 }

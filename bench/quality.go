@@ -4,267 +4,182 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"slices"
 
 	"github.com/optimizerd/optimizerd/bench/contest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// qualityRow is what one contestant makes of all photos in one format.
+// qualityRow is our bytes to another encoder's at equal distance.
 type qualityRow struct {
 	Format     ladder.Format
 	Contestant string
-	Bytes      float64            // of all widths of a photo, geometric mean of the photos
-	Distance   map[string]float64 // by metric, geometric mean of the photos at both widths
-	Ratio      ratioTo            // ours to its
-	Photos     map[string]ratioTo // the same, photo by photo
+	Ratio      map[string]mean               // by metric; over the photos
+	Photos     map[string]map[string]float64 // by photo and metric; over the widths
 }
 
-// ratioTo compares files with other files of the same images.
-type ratioTo struct {
-	Bytes    float64
-	Distance map[string]float64
+// mean is a geometric mean and the extremes.
+type mean struct{ Mean, Min, Max float64 }
+
+func meanOf(values []float64) mean {
+	return mean{geometric(values), slices.Min(values), slices.Max(values)}
 }
 
-// qualityWidths are those at which every variant is looked at.
-var qualityWidths = []int{640, 1280}
+// String has as many digits as a ratio of bytes needs.
+func (m mean) String() string { return fmt.Sprintf("%.3f (%.2f–%.2f)", m.Mean, m.Min, m.Max) }
 
-// quality has each contestant make each ladder once, and compares sizes and
-// distances from what a perfect encoder would give.
+// qualityWidths are those at which every variant is looked at, and
+// curveQualities the qualities of the others' files.
+var (
+	qualityWidths  = []int{640, 1280}
+	curveQualities = []int{70, 80, 90}
+)
+
+// rivals are the contestants for each format. The floor's JPEGs are what
+// libvips makes with the tables of Annex K, from pixels like ours.
+var rivals = []struct {
+	format ladder.Format
+	names  []string
+}{
+	{ladder.WebP, []string{bimg, sharp}},
+	{ladder.JPEG, []string{floor, bimg, sharp, mozjpeg}},
+}
+
+// quality compares the files of our default ladder with what the others take
+// for files as good as them.
 func (b *bench) quality(ctx context.Context) error {
-	all, stop, err := b.contestants(ctx)
+	d, err := b.daemon(ctx, oneProcess)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	names := []string{ours, bimg, sharp}
-	formats := []ladder.Format{ladder.WebP, ladder.JPEG}
-	type files struct {
-		format     ladder.Format
-		contestant string
+	defer d.stop()
+	peers := make(map[string]*peer)
+	for _, name := range []string{floor, bimg, sharp, mozjpeg} {
+		p, err := b.peer(ctx, name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		defer p.stop()
+		peers[name] = p
+		b.results.about(p.about)
 	}
-	samples := make(map[files][]sample) // in the order of the photos
+	found := make(comparisons)
 	for _, p := range b.photos {
-		plan, err := all[ours].(*daemon).plan(ctx, p)
+		m, err := d.upload(ctx, p)
 		if err != nil {
 			return err
 		}
-		for _, name := range names {
-			b.progress("quality: %s, %s", p.name, name)
-			r, err := all[name].render(ctx, p, plan)
+		for _, v := range m.Variants {
+			if !slices.Contains(qualityWidths, v.Width) {
+				continue
+			}
+			own, err := b.look(ctx, p, filepath.Join(d.set(m.ID), v.Name()))
 			if err != nil {
 				return err
 			}
-			if name == ours {
-				plan = kept(plan, r.folder)
-			}
-			for _, format := range formats {
-				var s sample
-				if err := b.look(ctx, &s, p, r.folder, only(plan, format), qualityWidths); err != nil {
-					return err
-				}
-				samples[files{format, name}] = append(samples[files{format, name}], s)
+			if err := b.against(ctx, found, peers, p, v.Format, v.Width, own); err != nil {
+				return err
 			}
 		}
 	}
-	for _, format := range formats {
-		for _, name := range names {
-			own, theirs := samples[files{format, ours}], samples[files{format, name}]
-			total := joined(theirs)
-			row := qualityRow{format, name, geometric(total.bytes), total.means(), joined(own).to(total), make(map[string]ratioTo)}
-			for i, p := range b.photos {
-				row.Photos[p.name] = own[i].to(theirs[i])
+	for _, rival := range rivals {
+		for _, name := range rival.names {
+			if at := found[rivalry{rival.format, name}]; at != nil {
+				b.results.Quality = append(b.results.Quality, rowOf(rival.format, name, at))
 			}
-			b.results.Quality = append(b.results.Quality, row)
 		}
 	}
 	return nil
 }
 
-// kept are the variants that are in a folder.
-func kept(plan []contest.Variant, folder string) (there []contest.Variant) {
-	for _, v := range plan {
-		if _, err := os.Stat(filepath.Join(folder, v.Name)); err == nil {
-			there = append(there, v)
+// rivalry is a format and the name of another program that writes it.
+type rivalry struct {
+	format ladder.Format
+	name   string
+}
+
+// comparisons are the ratios of bytes by photo, for each width.
+type comparisons map[rivalry]map[string][]map[string]float64
+
+// against adds the ratios of one of our files to the other programs' files of its
+// format.
+func (b *bench) against(ctx context.Context, found comparisons, peers map[string]*peer, p photo, format ladder.Format, width int, own point) error {
+	for _, rival := range rivals {
+		if rival.format != format {
+			continue
+		}
+		for _, name := range rival.names {
+			b.progress("quality: %s, %s at %d px, %s", p.name, format, width, name)
+			theirs, _, err := b.curve(ctx, peers[name], p, variant(format, width), curveQualities)
+			if err != nil {
+				return err
+			}
+			k := rivalry{format, name}
+			if found[k] == nil {
+				found[k] = make(map[string][]map[string]float64)
+			}
+			found[k][p.name] = append(found[k][p.name], own.equalBytes(theirs))
 		}
 	}
-	return there
+	return nil
 }
 
-func only(plan []contest.Variant, format ladder.Format) (some []contest.Variant) {
-	for _, v := range plan {
-		if v.Format == format {
-			some = append(some, v)
+// rowOf takes the means, first over the widths of each photo.
+func rowOf(format ladder.Format, name string, found map[string][]map[string]float64) qualityRow {
+	row := qualityRow{format, name, make(map[string]mean), make(map[string]map[string]float64)}
+	over := make(map[string][]float64)
+	for photo, widths := range found {
+		row.Photos[photo] = means(widths)
+		for metric, ratio := range row.Photos[photo] {
+			over[metric] = append(over[metric], ratio)
 		}
 	}
-	return some
+	for metric, ratios := range over {
+		row.Ratio[metric] = meanOf(ratios)
+	}
+	return row
 }
 
-// sample is what was seen of one contestant's files.
-type sample struct {
-	bytes     []float64            // a photo
-	distances map[string][]float64 // by metric, a file
-}
-
-// joined is all of them as one.
-func joined(samples []sample) (all sample) {
-	for _, s := range samples {
-		all.bytes = append(all.bytes, s.bytes...)
-		for metric, distances := range s.distances {
-			all.note(metric, distances...)
+// means are the geometric means by metric.
+func means(ratios []map[string]float64) map[string]float64 {
+	all := make(map[string][]float64)
+	for _, r := range ratios {
+		for metric, ratio := range r {
+			all[metric] = append(all[metric], ratio)
 		}
 	}
-	return all
-}
-
-func (s *sample) note(metric string, distances ...float64) {
-	if s.distances == nil {
-		s.distances = make(map[string][]float64)
-	}
-	s.distances[metric] = append(s.distances[metric], distances...)
-}
-
-func (s sample) means() map[string]float64 {
 	means := make(map[string]float64)
-	for name, distances := range s.distances {
-		means[name] = geometric(distances)
+	for metric := range all {
+		means[metric] = geometric(all[metric])
 	}
 	return means
 }
 
-// to compares two samples of the same files.
-func (s sample) to(other sample) ratioTo {
-	r := ratioTo{geometric(ratios(s.bytes, other.bytes)), make(map[string]float64)}
-	for name, distances := range s.distances {
-		r.Distance[name] = geometric(ratios(distances, other.distances[name]))
+// curve has a peer make one variant at several qualities. It also returns what
+// each took, if the peer says so.
+func (b *bench) curve(ctx context.Context, c *peer, p photo, v contest.Variant, qualities []int) (points curve, seconds []float64, err error) {
+	var variants []contest.Variant
+	for _, q := range qualities {
+		at := v
+		at.Quality, at.Name = q, fmt.Sprintf("%d-%s", q, v.Name)
+		variants = append(variants, at)
 	}
-	return r
-}
-
-// look adds the variants of one photo to a sample: the bytes of all, and the
-// distances of those with some widths.
-func (b *bench) look(ctx context.Context, s *sample, p photo, folder string, variants []contest.Variant, widths []int) error {
-	var bytes int64
+	r, err := c.render(ctx, p, variants)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(r.folder)
 	for _, v := range variants {
-		path := filepath.Join(folder, v.Name)
-		info, err := os.Stat(path)
+		at, err := b.look(ctx, p, filepath.Join(r.folder, v.Name))
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		bytes += info.Size()
-		for _, width := range widths {
-			if v.Width != width {
-				continue
-			}
-			if err := b.distances(ctx, s, p, path); err != nil {
-				return err
-			}
+		at.Quality = v.Quality
+		points = append(points, at)
+		if r.parts != nil {
+			seconds = append(seconds, r.parts.Encode[v.Name])
 		}
 	}
-	s.bytes = append(s.bytes, float64(bytes))
-	return nil
-}
-
-// metric is a program that says how far a PNG is from another one; its score is
-// the last word of what it prints.
-type metric struct {
-	name     string
-	program  string
-	distance func(score float64) float64
-}
-
-func plain(score float64) float64 { return score }
-
-// metrics are what this system's libjxl-devtools have: since Debian 13 that is
-// SSIMULACRA 2, which gives 100 for the same image. Of Butteraugli it is the
-// norm over the whole image, which is printed last; the largest distance,
-// before it, is that of one spot.
-func metrics() []metric {
-	butteraugli := metric{"Butteraugli (3-norm)", "butteraugli_main", plain}
-	if _, err := exec.LookPath("ssimulacra2"); err == nil {
-		return []metric{{"100 − SSIMULACRA 2", "ssimulacra2", func(score float64) float64 { return 100 - score }}, butteraugli}
-	}
-	return []metric{{"SSIMULACRA", "ssimulacra_main", plain}, butteraugli}
-}
-
-func (b *bench) distances(ctx context.Context, s *sample, p photo, path string) error {
-	decoded := filepath.Join(b.folder, "decoded.png")
-	if err := vips(ctx, "copy", path, decoded); err != nil {
-		return err
-	}
-	width, height, err := size(ctx, path)
-	if err != nil {
-		return err
-	}
-	reference, err := b.reference(ctx, p, width, height)
-	if err != nil {
-		return err
-	}
-	for _, m := range metrics() {
-		out, err := output(ctx, m.program, reference, decoded)
-		if err != nil {
-			return err
-		}
-		fields := strings.Fields(out)
-		score, err := strconv.ParseFloat(fields[len(fields)-1], 64)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.program, err)
-		}
-		s.note(m.name, m.distance(score))
-	}
-	return nil
-}
-
-// reference is the photo at a size, by the long way: the whole photo reduced by
-// Lanczos 3 in one step.
-func (b *bench) reference(ctx context.Context, p photo, width, height int) (string, error) {
-	path := filepath.Join(b.folder, fmt.Sprintf("%s-%dx%d.png", p.name, width, height))
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	whole, err := b.whole(ctx, p)
-	if err != nil {
-		return "", err
-	}
-	w, h, err := size(ctx, whole)
-	if err != nil {
-		return "", err
-	}
-	return path, vips(ctx, "resize", whole, path+"[strip]",
-		fmt.Sprint(float64(width)/float64(w)), "--vscale", fmt.Sprint(float64(height)/float64(h)), "--kernel", "lanczos3", "--gap", "0")
-}
-
-// whole is the photo with all of its pixels decoded, turned upright, and brought
-// to sRGB by its own profile if it has one.
-func (b *bench) whole(ctx context.Context, p photo) (string, error) {
-	path := filepath.Join(b.folder, p.name+".v")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	if _, err := output(ctx, "vipsheader", "-f", "icc-profile-data", p.path); err != nil {
-		return path, vips(ctx, "autorot", p.path, path)
-	}
-	upright := filepath.Join(b.folder, "upright.v")
-	defer os.Remove(upright)
-	if err := vips(ctx, "autorot", p.path, upright); err != nil {
-		return "", err
-	}
-	return path, vips(ctx, "icc_transform", upright, path, "srgb", "--embedded", "--intent", "relative", "--depth", "8")
-}
-
-// size is an image's, as the file holds it.
-func size(ctx context.Context, path string) (width, height int, err error) {
-	for field, to := range map[string]*int{"width": &width, "height": &height} {
-		out, err := output(ctx, "vipsheader", "-f", field, path)
-		if err != nil {
-			return 0, 0, err
-		}
-		if *to, err = strconv.Atoi(out); err != nil {
-			return 0, 0, err
-		}
-	}
-	return width, height, nil
+	return points, seconds, nil
 }

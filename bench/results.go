@@ -19,6 +19,7 @@ type results struct {
 	Serving     *servingResult
 	Effort      []effortResult
 	AVIF        []avifResult
+	Profiles    []profileResult
 }
 
 // about notes what a contestant says of itself.

@@ -25,6 +25,8 @@ type servingResult struct {
 	Servers     []serverOf
 	CPURatio    spread // ours to nginx's, CPU per GB
 	RateRatio   spread // ours to nginx's, requests per second
+	CPUToGo     spread // ours to that of Go's file server, CPU per GB
+	RateToGo    spread // ours to that of Go's file server, requests per second
 }
 
 type serverOf struct {
@@ -35,12 +37,13 @@ type serverOf struct {
 
 const (
 	nginx              = "nginx"
+	goFileServer       = "Go's http.FileServer"
 	servingConnections = 8
 	servingRequests    = 6000
 )
 
-// serving publishes the sets of some photos and has both servers send them, in
-// turn. The client shares the machine with them, and so holds back both.
+// serving publishes the sets of some photos and has each server send them, in
+// turn. The client shares the machine with them, and so holds back all.
 func (b *bench) serving(ctx context.Context) error {
 	d, err := b.daemon(ctx, public)
 	if err != nil {
@@ -68,12 +71,21 @@ func (b *bench) serving(ctx context.Context) error {
 		return err
 	}
 	defer n.stop()
+	g, err := start(ctx, b.folder, os.Environ(), "bin/bench/fileserver", d.storage)
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	goURL, err := g.listening()
+	if err != nil {
+		return err
+	}
 
 	servers := []struct {
 		name string
 		*process
 		url string
-	}{{ours, d.process, d.url}, {nginx, n, "http://" + address}}
+	}{{ours, d.process, d.url}, {nginx, n, "http://" + address}, {goFileServer, g, goURL}}
 	rate, cpuPerGB := make(map[string][]float64), make(map[string][]float64)
 	for round := -1; round < b.rounds; round++ { // the first one fills caches
 		for i := range servers {
@@ -96,6 +108,7 @@ func (b *bench) serving(ctx context.Context) error {
 	result := servingResult{
 		Files: len(paths), MeanBytes: bytes / int64(len(paths)), Connections: servingConnections, Requests: servingRequests,
 		CPURatio: spreadOf(ratios(cpuPerGB[ours], cpuPerGB[nginx])), RateRatio: spreadOf(ratios(rate[ours], rate[nginx])),
+		CPUToGo: spreadOf(ratios(cpuPerGB[ours], cpuPerGB[goFileServer])), RateToGo: spreadOf(ratios(rate[ours], rate[goFileServer])),
 	}
 	for _, s := range servers {
 		result.Servers = append(result.Servers, serverOf{s.name, spreadOf(rate[s.name]), spreadOf(cpuPerGB[s.name])})

@@ -59,10 +59,30 @@ var cpuTargets = []struct {
 	photo string
 	most  map[string]float64
 }{
-	{photo24MP, map[string]float64{floor: 1.10, sharp: 0.42, bimg: 0.55}},
-	{photo12MP, map[string]float64{floor: 1.10, sharp: 0.48, bimg: 0.25}},
-	{photo8MP, map[string]float64{floor: 1.10, sharp: 0.82, bimg: 0.68}},
-	{photo2MP, map[string]float64{floor: 1.10, sharp: 0.85, bimg: 0.60}},
+	{photo24MP, map[string]float64{floor: 1.02, sharp: 0.44, bimg: 0.55}},
+	{photo12MP, map[string]float64{floor: 1.02, sharp: 0.42, bimg: 0.25}},
+	{photo8MP, map[string]float64{floor: 1.02, sharp: 0.62, bimg: 0.68}},
+	{photo2MP, map[string]float64{floor: 1.02, sharp: 0.70, bimg: 0.60}},
+}
+
+// byteTargets are the most that our bytes may be of another's at equal distance.
+var byteTargets = []struct {
+	format ladder.Format
+	other  string
+	most   float64
+}{
+	{ladder.WebP, sharp, 1},
+	{ladder.JPEG, sharp, 0.88},
+	{ladder.JPEG, floor, 0.88},
+}
+
+// profileTargets are the most that a profile may take of the default one's.
+var profileTargets = []struct {
+	profile    string
+	cpu, bytes float64
+}{
+	{ladder.SmallBoardProfile, 0.70, 1.02},
+	{ladder.SmallFilesProfile, 1.35, 0.90},
 }
 
 // megabytes are decimal, as the targets' are.
@@ -81,11 +101,9 @@ func targets(r results) (all []target) {
 	for _, t := range cpuTargets {
 		most("ladder", t.photo+": wall time of an upload to its one-thread CPU time", 0.6, r.wallToCPU(t.photo))
 	}
-	for _, format := range []ladder.Format{ladder.WebP, ladder.JPEG} {
-		to := r.quality(format, sharp)
-		most("quality", fmt.Sprintf("%s: bytes to sharp's", format), 1.01, to.Bytes)
-		for _, m := range slices.Sorted(maps.Keys(to.Distance)) {
-			most("quality", fmt.Sprintf("%s: %s to sharp's", format, m), 1, to.Distance[m])
+	for _, t := range byteTargets {
+		for _, m := range r.MetricNames() {
+			most("quality", fmt.Sprintf("%s: bytes to %s's at equal %s", t.format, t.other, m), t.most, r.quality(t.format, t.other, m))
 		}
 	}
 	most("memory", "24 MP: daemon and children at their peak, MB", 200, r.memory(func(m memoryResult) float64 { return megabytes(m.Peak[ours]) }))
@@ -97,6 +115,13 @@ func targets(r results) (all []target) {
 	cpu, bytes := r.effort()
 	most("effort", "less effort (WebP 2, JPEG 0): CPU of the ladder to the usual", 0.5, cpu)
 	most("effort", "less effort: bytes to the usual", 1.04, bytes)
+	for _, t := range profileTargets {
+		most("profiles", t.profile+": CPU to the default", t.cpu, r.profile(t.profile, func(p profileResult) float64 { return p.CPU.Median }))
+		for _, m := range r.MetricNames() {
+			most("profiles", fmt.Sprintf("%s: bytes loaded at 1280 and 2048 px at equal %s, to the default", t.profile, m), t.bytes,
+				r.profile(t.profile, func(p profileResult) float64 { return p.Loaded[m] }))
+		}
+	}
 	return all
 }
 
@@ -121,13 +146,24 @@ func (r results) wallToCPU(photo string) float64 {
 	return math.NaN()
 }
 
-func (r results) quality(format ladder.Format, other string) ratioTo {
+// metrics are the names of those that were measured with, or would be here.
+func (r results) MetricNames() (names []string) {
+	if len(r.Quality) > 0 {
+		return slices.Sorted(maps.Keys(r.Quality[0].Ratio))
+	}
+	for _, m := range metrics() {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+func (r results) quality(format ladder.Format, other, metric string) float64 {
 	for _, q := range r.Quality {
-		if q.Format == format && q.Contestant == other {
-			return q.Ratio
+		if ratio, ok := q.Ratio[metric]; ok && q.Format == format && q.Contestant == other {
+			return ratio.Mean
 		}
 	}
-	return ratioTo{Bytes: math.NaN()}
+	return math.NaN()
 }
 
 func (r results) memory(of func(memoryResult) float64) float64 {
@@ -150,6 +186,17 @@ func (r results) servingCPU() float64 {
 		return math.NaN()
 	}
 	return r.Serving.CPURatio.Median
+}
+
+// profile is the mean of the photos that have a figure.
+func (r results) profile(name string, of func(profileResult) float64) float64 {
+	var all []float64
+	for _, p := range r.Profiles {
+		if x := of(p); p.Profile == name && x > 0 {
+			all = append(all, x)
+		}
+	}
+	return geometric(all) // of nothing, NaN
 }
 
 // effort is the mean of the photos.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 
 	"github.com/schollz/progressbar/v3"
@@ -24,8 +23,8 @@ processes and threads, how much memory a codec process takes, and what each
 effort of WebP and AVIF costs in processor time and saves in bytes. Then propose
 settings.
 
-Name one or two typical images. Without any, bench generates one that costs about
-as much as a photo of 12 megapixels. The images pass through the codec as in the
+Name one or two typical images. Without any, bench generates one that takes about as
+much time as a photo of 12 megapixels. The images pass through the codec as in the
 daemon, with the configured ladder and limits. The table of efforts ends when an
 image takes longer than codec.timeout, or (without --all) ten times as long as
 with the lowest effort. No file is written.
@@ -60,11 +59,11 @@ func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r tune.Rep
 		files = append(files, tune.File{Name: arg, Path: arg})
 	}
 	if len(files) == 0 {
-		photo, err := tune.Photo()
+		photo, err := tune.Photo(cmd.Context())
 		if err != nil {
 			return r, err
 		}
-		defer func() { err = errors.Join(err, photo.Close()) }()
+		defer func() { _ = photo.Close() }() // it is in memory
 		files = append(files, tune.File{Name: "a generated image", Path: photo.Name()})
 	}
 	options := tune.Options{

@@ -199,7 +199,7 @@ func (c *chaos) next(r *rand.Rand) upload {
 	return u
 }
 
-// speck is a small picture of its own for each seed.
+// speck is a small image of its own for each seed.
 func speck(t *testing.T, seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 0))
 	m := image.NewGray(image.Rect(0, 0, 80, 60))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
+	"github.com/optimizerd/optimizerd/pkg/fleet"
 )
 
 func doctorCommand(o *options) *cobra.Command {
@@ -24,7 +25,7 @@ do not change it. --json prints both.
 
 It can run beside the daemon, best as the same user. It starts one codec process,
 opens the port briefly to see whether it is free, and writes and deletes one file
-in the data directory. It changes nothing else.`,
+in the data directory and one object in the bucket of storage.s3. It changes nothing else.`,
 		Example: `  optimizerd doctor --config /etc/optimizerd/config.yaml
   optimizerd doctor --json | jq '.findings[] | select(.status != "ok")'`,
 		Args: cobra.NoArgs,
@@ -58,6 +59,11 @@ func (o *options) doctorConfiguration(cmd *cobra.Command) doctor.Configuration {
 	if err != nil {
 		return doctor.Configuration{File: file, Problem: err}
 	}
+	var options *fleet.Options
+	if c.Fleet.Enabled() {
+		o := c.FleetOptions()
+		options = &o
+	}
 	return doctor.Configuration{File: file, Settings: &doctor.Settings{
 		Listen:       c.HTTP.Listen,
 		AdminListen:  c.Admin.Listen,
@@ -70,10 +76,22 @@ func (o *options) doctorConfiguration(cmd *cobra.Command) doctor.Configuration {
 		MaxMemory:    c.Limits.MaxMemory,
 		DaemonMemory: config.DaemonMemory,
 		Formats:      c.Ladder.Formats,
+		Unmade:       c.Ladder.Unmade(),
 		Codec:        c.CodecConfig(),
 		Tunnel:       c.Tunnel.Config,
+		Store:        objectStore(c.Storage),
+		Fleet:        options,
+		FleetStore:   fleet.StoreName(c.Storage.S3.Endpoint, c.Storage.S3.Bucket),
 		NotServable:  c.Servable(),
 	}}
+}
+
+// objectStore returns the object store to probe, or nil.
+func objectStore(c config.Storage) *doctor.Store {
+	if !c.S3.Enabled() || c.S3Key == nil {
+		return nil
+	}
+	return &doctor.Store{Config: c.S3, Key: *c.S3Key, KeepOriginals: c.KeepOriginals}
 }
 
 // screen returns the style for the report's destination. NO_COLOR disables

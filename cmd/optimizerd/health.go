@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -28,9 +29,9 @@ func healthCommand(o *options) *cobra.Command {
 		Long: `Ask the daemon on this machine for /healthz, print its answer and exit with 0 if
 it is healthy, or with 1 if it is not or does not answer.
 
-The daemon is looked for at http.listen. If that has port 0, which only the
-daemon knows, it is looked for at tunnel.socket in tunnel.mode external; in
-other modes --address is required.`,
+The command asks http.listen. If that has port 0, only the daemon knows the port: the
+command then asks tunnel.socket if tunnel.mode is external, and otherwise requires
+--address.`,
 		Example: `  optimizerd health --config /etc/optimizerd/config.yaml
   optimizerd health --ready --address 127.0.0.1:8080
   optimizerd health --address /run/optimizerd/http.sock`,
@@ -55,7 +56,7 @@ other modes --address is required.`,
 		},
 	}
 	c.Flags().StringVar(&address, "address", "", "HOST:PORT or absolute `path` of a unix socket to ask, instead of what the configuration says")
-	c.Flags().BoolVar(&ready, "ready", false, "ask for /readyz: whether every part of the daemon works, the tunnel included")
+	c.Flags().BoolVar(&ready, "ready", false, "ask for /readyz instead: whether every part of the daemon works, including the tunnel")
 	c.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
 	return c
 }
@@ -78,22 +79,13 @@ func healthAddress(c config.Config) (string, error) {
 // the absolute path of a unix socket, and writes the answer's body to out. Any
 // status but 200 is an error.
 func askHealth(ctx context.Context, out io.Writer, address, path string) error {
-	network := "tcp"
-	if filepath.IsAbs(address) {
-		network = "unix"
-	} else {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
+	network := "unix"
+	if !filepath.IsAbs(address) {
+		network = "tcp"
+		var err error
+		if address, err = httpapi.LocalAddress(address); err != nil {
 			return err
 		}
-		// Listening on every address includes loopback. These names need no resolver.
-		switch host {
-		case "", "0.0.0.0":
-			host = "127.0.0.1"
-		case "::":
-			host = "::1"
-		}
-		address = net.JoinHostPort(host, port)
 	}
 	client := http.Client{Transport: &http.Transport{ // without the environment's proxy
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -18,18 +18,18 @@ const module = "github.com/optimizerd/optimizerd/"
 // above it.
 var layers = []string{
 	"github.com/optimizerd/optimizerd",
-	"pkg/buildinfo", "pkg/fault", "pkg/timestamp", "pkg/strictjson", "pkg/durable", "pkg/httpapi/signedurl", "pkg/egress", "pkg/tunnel/access", "pkg/thermal", "pkg/codec/imaging/thumbhash", "pkg/imagefile", "pkg/codec/imaging/gifanim",
-	"pkg/ladder", "pkg/manifest", "pkg/job",
-	"pkg/codec/imaging", "pkg/codec/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/quarantine", "pkg/publish", "pkg/render", "pkg/jobs", "pkg/queue", "pkg/notify",
-	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/tune", "pkg/doctor", "pkg/daemon", "pkg/daemon/daemontest",
+	"pkg/buildinfo", "pkg/fault", "pkg/strictjson", "pkg/durable", "pkg/httpapi/signedurl", "pkg/egress", "pkg/servertest", "pkg/s3", "pkg/s3/s3test", "pkg/tunnel/access", "pkg/clock", "pkg/thermal", "pkg/codec/imaging/thumbhash", "pkg/codec/imaging/jpegdc", "pkg/codec/imaging/gifanim",
+	"pkg/ladder", "pkg/codec/imagefile", "pkg/manifest", "pkg/job", "pkg/status",
+	"pkg/codec/imaging", "pkg/codec/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/quarantine", "pkg/render", "pkg/publish/catalog", "pkg/publish", "pkg/publish/bucket", "pkg/verify", "pkg/publish/move", "pkg/jobs", "pkg/queue", "pkg/notify", "pkg/fleet", "pkg/fleet/fleettest",
+	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/tune", "pkg/doctor", "pkg/client", "pkg/client/cfimages", "pkg/backup", "pkg/daemon", "pkg/daemon/daemontest", "pkg/daemon/daemontest/hostile", "pkg/daemon/daemontest/standin",
 	"cmd/optimizerd-codec", "cmd/optimizerd",
-	"bench/contest", "bench/bimg", "bench/floor", "bench",
+	"bench/contest", "bench/bimg", "bench/fileserver", "bench/floor", "bench",
 }
 
 // only says who alone may import what, so that a library can be replaced in
 // one place (and in what stands in for it in tests).
 var only = map[string]string{
-	"C":                                    "pkg/codec/imaging bench/floor",
+	"C":                                    "pkg/codec/imaging pkg/codec/sandbox pkg/daemon/daemontest/hostile bench/floor",
 	"code.dny.dev/ssrf":                    "pkg/egress",
 	"github.com/seccomp/libseccomp-golang": "pkg/codec/sandbox",
 	"github.com/h2non/bimg":                "pkg/codec/imaging bench/bimg",
@@ -38,8 +38,10 @@ var only = map[string]string{
 	"github.com/coreos/go-oidc":            "pkg/tunnel/access",
 	"github.com/prometheus/client_golang":  "pkg/daemon",
 	"github.com/standard-webhooks":         "pkg/notify",
+	"github.com/aws":                       "pkg/s3",
+	"github.com/nats-io":                   "pkg/fleet pkg/fleet/fleettest",
 	module + "pkg/codec/imaging":           "cmd/optimizerd-codec pkg/codec/imaging",
-	module + "pkg/codec/sandbox":           "cmd/optimizerd-codec",
+	module + "pkg/codec/sandbox":           "cmd/optimizerd-codec pkg/daemon/daemontest/hostile",
 	module + "pkg/daemon":                  "cmd/optimizerd pkg/daemon/daemontest",
 }
 
@@ -85,6 +87,28 @@ func TestImportsGoOneWay(t *testing.T) {
 					t.Errorf("%s imports %s: that is for %s alone", name, imported, owner)
 				}
 			}
+		}
+	}
+}
+
+// The bench is part of this module as long as it adds nothing to go.mod:
+// docs/decisions/0029-one-module-with-the-bench.md.
+func TestTheBenchNeedsNothingThatTheProductDoesNot(t *testing.T) {
+	external := func(packages []goPackage) (paths []string) {
+		for _, p := range packages {
+			if first, _, _ := strings.Cut(p.ImportPath, "/"); strings.Contains(first, ".") && !strings.HasPrefix(p.ImportPath+"/", module) {
+				paths = append(paths, p.ImportPath)
+			}
+		}
+		return paths
+	}
+	product := external(list(t, nil, "-deps", module+"cmd/...", module+"pkg/..."))
+	if len(product) == 0 {
+		t.Fatal("the product imports nothing")
+	}
+	for _, path := range external(list(t, nil, "-deps", module+"bench/...")) {
+		if !slices.Contains(product, path) {
+			t.Errorf("bench imports %s, which nothing else does: make it a module of its own", path)
 		}
 	}
 }

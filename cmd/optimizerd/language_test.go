@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -24,6 +25,16 @@ func instead(words, replacement string) plainWord {
 	return plainWord{regexp.MustCompile(`(?i)\b(?:` + words + `)\b`), replacement}
 }
 
+// anyPlainWord matches whatever one of plainWords does: most texts contain none
+// of them, and are searched once.
+var anyPlainWord = sync.OnceValue(func() *regexp.Regexp {
+	var patterns []string
+	for _, word := range plainWords {
+		patterns = append(patterns, word.pattern.String())
+	}
+	return regexp.MustCompile(strings.Join(patterns, "|"))
+})
+
 var plainWords = []plainWord{
 	instead("amiss", "wrong"),
 	instead("anew", "again"),
@@ -39,6 +50,9 @@ var plainWords = []plainWord{
 
 // findWords returns the words of text that have a replacement, by line.
 func findWords(text string) []string {
+	if !anyPlainWord().MatchString(text) {
+		return nil
+	}
 	var found []string
 	for _, word := range plainWords {
 		for _, at := range word.pattern.FindAllStringIndex(text, -1) {

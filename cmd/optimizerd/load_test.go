@@ -84,16 +84,16 @@ func TestManyQueuedJobsAreDoneAndToldOnceEach(t *testing.T) {
 
 func rounded(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
 
-// load is a data folder with an origin that gives its pictures when it may, and
+// load is a data folder with an origin that gives its images when it may, and
 // a receiver.
 type load struct {
 	t        *testing.T
 	dir      string
 	origin   *httptest.Server
 	receiver *httptest.Server
-	gate     chan struct{} // closed when the origin may give pictures
+	gate     chan struct{} // closed when the origin may give images
 	fetches  atomic.Int64
-	seeds    atomic.Uint64 // of the pictures asked for; that of seed 0 needs no gate
+	seeds    atomic.Uint64 // of the images asked for; that of seed 0 needs no gate
 
 	mu    sync.Mutex
 	jobs  map[string]bool // that were accepted
@@ -140,7 +140,7 @@ func newLoad(t *testing.T) *load {
 func (l *load) serve() (*server, time.Duration) {
 	l.t.Helper()
 	began := time.Now()
-	s := serve(l.t, l.dir, fmt.Sprintf("queue.max_pending=%d", *queued+1), "fetch.allow_private=true", "fetch.timeout=1h",
+	s := serve(l.t, l.dir, fmt.Sprintf("queue.max_pending=%d", *queued*4/3+4), "fetch.allow_private=true", "fetch.timeout=1h",
 		"webhook.secrets_file="+tokenFile(l.t, "whsec_TmV3IHNlY3JldCwgMzIgYnl0ZXMgbG9uZywgb2theSE="),
 		"ladder.widths=64", "ladder.formats=jpeg", "storage.min_free=1", "log.level=warn")
 	var health struct{ Status string }
@@ -150,7 +150,7 @@ func (l *load) serve() (*server, time.Duration) {
 	return s, time.Since(began)
 }
 
-// post sends a job for a picture: every other is for a single variant.
+// post sends a job for an image: every other is for a single variant.
 func (l *load) post(s *server, seed uint64) {
 	var j jobAnswer
 	options := [2]string{`{}`, `{"width":40,"format":"jpeg"}`}[seed%2]

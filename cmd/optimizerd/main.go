@@ -40,7 +40,9 @@ func exitStatus(err error, stderr io.Writer) int {
 	}
 	if !errors.Is(err, errReported) {
 		for line := range strings.Lines(err.Error()) {
-			fmt.Fprintln(stderr, "optimizerd:", strings.TrimRight(line, "\n"))
+			if line = strings.TrimRight(line, "\n"); line != "" {
+				fmt.Fprintln(stderr, "optimizerd:", line)
+			}
 		}
 	}
 	if errors.Is(err, errInterrupted) {
@@ -66,13 +68,33 @@ metadata, and describes the result in a manifest.`,
 	o.addFlags(c)
 	serve := serveCommand(o)
 	for _, command := range []*cobra.Command{
-		optimizeCommand(o), checkCommand(o), doctorCommand(o), benchCommand(o), healthCommand(o), quarantineCommand(o), tunnelCommand(o), versionCommand(o),
+		optimizeCommand(o), checkCommand(o), doctorCommand(o), benchCommand(o), healthCommand(o), quarantineCommand(o), statusCommand(o), tunnelCommand(o), moveCommand(o), rebuildCommand(o), backupCommand(o), restoreCommand(o), regenerateCommand(o), jobsCommand(o), webhooksCommand(o), fleetCommand(o), imagesCommand(o), verifyCommand(o), versionCommand(o), uploadCommand(), watchCommand(), importCommand(o),
 	} {
 		interruptible(command)
 		c.AddCommand(command)
 	}
 	c.AddCommand(serve) // stops in order at a signal, so its error is a real one
+	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; '%s --help' lists the flags", err, cmd.CommandPath())
+	})
+	explainArgs(c)
 	return c
+}
+
+// explainArgs makes a command and those below it show their usage when their number of
+// arguments is wrong.
+func explainArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fmt.Errorf("%w; usage: %s", err, cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, below := range c.Commands() {
+		explainArgs(below)
+	}
 }
 
 // interruptible makes a command and those below it return errInterrupted when a

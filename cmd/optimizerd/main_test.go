@@ -105,6 +105,17 @@ func run(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
 
+// says runs the program to its end, checks its exit status and that it prints a text,
+// and returns its output.
+func says(t *testing.T, status int, text string, args ...string) (stdout string) {
+	t.Helper()
+	stdout, stderr, got := run(t, args...)
+	if got != status || !strings.Contains(stdout+stderr, text) {
+		t.Errorf("%v: status %d, want %d, and %q in:\n%s%s", args, got, status, text, stdout, stderr)
+	}
+	return stdout
+}
+
 // server is a daemon in a process of its own.
 type server struct {
 	*exec.Cmd

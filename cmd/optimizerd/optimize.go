@@ -19,13 +19,16 @@ import (
 )
 
 func optimizeCommand(o *options) *cobra.Command {
-	var out string
+	var (
+		out    string
+		asJSON bool
+	)
 	c := &cobra.Command{
 		Use:   "optimize [-o DIR] FILES…",
 		Short: "Make the ladders of files, without a server",
 		Long: `Make the ladder of each file in DIR/<id>/, with its manifest. Directories are
-searched for images. A set that exists already is not made again. One bad file
-does not stop the others, but the exit status is then 1.
+searched for images. A set that already exists is not made again. A bad file does
+not stop the others, but the exit status is then 1.
 
 On a terminal each file has a line with its id, and a progress bar shows the file
 that was started last. Otherwise each file has one line of JSON, whose "status" is
@@ -47,14 +50,22 @@ After Ctrl-C the files in progress are left out: they are neither made nor faile
 			if err != nil {
 				return err
 			}
-			return optimizeFiles(cmd.Context(), c, log, out, args)
+			return optimizeFiles(cmd.Context(), c, log, optimizing{files: args, out: out, asJSON: asJSON})
 		},
 	}
 	c.Flags().StringVarP(&out, "output", "o", "optimized", "`directory` for the sets")
+	c.Flags().BoolVar(&asJSON, "json", false, "print lines of JSON even on a terminal")
 	return c
 }
 
-func optimizeFiles(ctx context.Context, c config.Config, log *zap.Logger, out string, args []string) error {
+// optimizing is one call of optimize.
+type optimizing struct {
+	files  []string
+	out    string // directory
+	asJSON bool
+}
+
+func optimizeFiles(ctx context.Context, c config.Config, log *zap.Logger, what optimizing) error {
 	log = log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)) // each file's outcome is printed instead
 	pool, err := codec.NewPool(ctx, c.CodecConfig(), log)
 	if err != nil {
@@ -64,13 +75,13 @@ func optimizeFiles(ctx context.Context, c config.Config, log *zap.Logger, out st
 	if err := c.Ladder.CheckWritable(pool.About().Outputs); err != nil {
 		return err
 	}
-	store, err := publish.Open(publish.Config{Dir: out}, log)
+	store, err := publish.Open(publish.Config{Dir: what.out}, log)
 	if err != nil {
 		return err
 	}
-	files, settled := findFiles(args, out)
-	renderer := &render.Renderer{Engine: pool, LastResort: pool.Alone(), Store: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings}
-	report := newReport(os.Stdout, os.Stderr, len(files))
+	files, settled := findFiles(what.files, what.out)
+	renderer := &render.Renderer{Engine: pool, LastResort: pool.Alone(), Sets: store, Limits: c.LadderLimits(), Log: log, KeepTimings: c.Storage.KeepTimings, KeepTakenAt: c.Storage.KeepTakenAt}
+	report := newReport(os.Stdout, os.Stderr, len(files), what.asJSON)
 	for _, o := range settled {
 		report.add(o)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 // installed runs a command in this process, with a configuration where the
@@ -49,6 +49,19 @@ func yamlFile(t *testing.T, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestAMistakeOnTheCommandLineIsAnsweredWithTheUsage(t *testing.T) {
+	for want, args := range map[string][]string{
+		"accepts 1 arg(s), received 0; usage: optimizerd backup {DIR | s3://BUCKET/PREFIX} [flags]\n": {"backup"},
+		"usage: optimizerd webhooks test URL [flags]\n":                                               {"webhooks", "test"},
+		"unknown flag: --cfg; 'optimizerd serve --help' lists the flags\n":                            {"serve", "--cfg"},
+		"Did you mean this?\noptimizerd: \tmove\noptimizerd: \tserve\n":                               {"srve"},
+	} {
+		if _, stderr, status := installed(t, "", args...); status != 1 || !strings.HasSuffix(stderr, want) {
+			t.Errorf("%q exits with %d: %s", args, status, stderr)
+		}
+	}
 }
 
 func TestEveryCommandFindsTheConfigurationAndSaysSo(t *testing.T) {
@@ -241,7 +254,7 @@ func TestDigestsInQuarantineAreCompleted(t *testing.T) {
 	}
 	digest, other := strings.Repeat("a", 64), strings.Repeat("b", 64)
 	for _, d := range []string{digest, other} {
-		if err := store.Add(quarantine.Entry{SHA256: d, Filename: "cat.jpg", Reason: "x", At: timestamp.At(time.Now())}); err != nil {
+		if err := store.Add(quarantine.Entry{SHA256: d, Filename: "cat.jpg", Reason: "x", At: strictjson.At(time.Now())}); err != nil {
 			t.Fatal(err)
 		}
 	}

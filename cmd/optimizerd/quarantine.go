@@ -28,19 +28,33 @@ applies only to the version of libvips that failed.
 
 The quarantine is a directory in storage.dir with one file per image. The daemon
 reads it at each upload, so both commands can be used while it runs and take
-effect at once.`,
+effect at once. A fleet has its quarantine in NATS, which both commands then use.`,
 	}
 	c.AddCommand(quarantineListCommand(o), quarantineClearCommand(o))
 	return c
 }
 
+// quarantined is the quarantine of this machine or of a fleet.
+type quarantined interface {
+	List() ([]quarantine.Entry, error)
+	Clear(sha256s ...string) (int, error)
+}
+
 // quarantine opens the quarantine of the configuration.
-func (o *options) quarantine(cmd *cobra.Command) (*quarantine.Store, error) {
-	c, err := o.load(cmd)
+func (o *options) quarantine(cmd *cobra.Command) (store quarantined, closeIt func() error, err error) {
+	c, log, err := o.loadWithLog(cmd)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return openQuarantine(c)
+	if c.Fleet.Enabled() {
+		f, err := attachFleet(cmd, c, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f.NewQuarantine(""), f.Close, nil
+	}
+	store, err = openQuarantine(c)
+	return store, func() error { return nil }, err
 }
 
 // openQuarantine needs no codec, and so does not know which entries apply.
@@ -58,11 +72,12 @@ func quarantineListCommand(o *options) *cobra.Command {
 		Use:   "list",
 		Short: "List the images, newest first",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			store, err := o.quarantine(cmd)
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			store, closeIt, err := o.quarantine(cmd)
 			if err != nil {
 				return err
 			}
+			defer func() { err = errors.Join(err, closeIt()) }()
 			entries, err := store.List()
 			if err != nil {
 				return err
@@ -106,20 +121,21 @@ func quarantineClearCommand(o *options) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "clear {SHA256… | --all}",
-		Short: "Let images be tried again",
+		Short: "Clear images, so that they are tried again",
 		Long: `Remove images from the quarantine, so that the next upload of each is tried again.
 A digest can be shortened to 8 digits or more; list shows 12.`,
-		Example: `  optimizerd quarantine clear 3f786850e387
-  optimizerd quarantine clear --all`,
+		Example: `  sudo -u optimizerd optimizerd quarantine clear 3f786850e387
+  sudo -u optimizerd optimizerd quarantine clear --all`,
 		ValidArgsFunction: o.completeDigest,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if all == (len(args) > 0) {
-				return errors.New("name the digests to clear as list shows them, or use --all")
+				return errors.New("name the digests to clear as 'quarantine list' shows them, or use --all")
 			}
-			store, err := o.quarantine(cmd)
+			store, closeIt, err := o.quarantine(cmd)
 			if err != nil {
 				return err
 			}
+			defer func() { err = errors.Join(err, closeIt()) }()
 			digests, err := findDigests(store, args)
 			if err != nil {
 				return err
@@ -134,7 +150,7 @@ A digest can be shortened to 8 digits or more; list shows 12.`,
 }
 
 // findDigests returns the complete digests, or an error if one is not found.
-func findDigests(store *quarantine.Store, beginnings []string) ([]string, error) {
+func findDigests(store quarantined, beginnings []string) ([]string, error) {
 	entries, err := store.List()
 	if err != nil {
 		return nil, err

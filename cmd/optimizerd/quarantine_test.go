@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 func TestQuarantineIsListedAndCleared(t *testing.T) {
@@ -35,7 +35,7 @@ func TestQuarantineIsListedAndCleared(t *testing.T) {
 	for i, digest := range digests {
 		err := store.Add(quarantine.Entry{
 			SHA256: digest, Filename: "cat\x1b[2J\n.jpg", Bytes: 2048, Reason: "it ran longer than 1m0s",
-			At: timestamp.At(time.Date(2026, 2, 3, 4, i, 0, 0, time.UTC)),
+			At: strictjson.At(time.Date(2026, 2, 3, 4, i, 0, 0, time.UTC)),
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,10 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -28,6 +30,8 @@ type outcome struct {
 	Variants int          `json:"variants,omitempty"`
 	BytesIn  int64        `json:"bytes_in,omitempty"`
 	BytesOut int64        `json:"bytes_out,omitempty"`
+	Replaces string       `json:"replaces,omitempty"` // of regenerate: the id of the set before
+	Deleted  bool         `json:"deleted,omitempty"`  // the set before was deleted
 	Error    *outcomeFail `json:"error,omitempty"`
 }
 
@@ -56,12 +60,13 @@ type report struct {
 	counts   map[string]int
 	in       int64
 	outBytes int64
-	err      error // of writing
+	err      error // the first one of writing
 }
 
-func newReport(out, errOut *os.File, files int) *report {
+// newReport returns a report of so many files. asJSON asks for JSON on a terminal too.
+func newReport(out, errOut *os.File, files int, asJSON bool) *report {
 	r := &report{
-		out: out, errOut: errOut, terminal: isTerminal(out), files: files,
+		out: out, errOut: errOut, terminal: isTerminal(out) && !asJSON, files: files,
 		began: time.Now(), stop: make(chan struct{}), counts: make(map[string]int),
 	}
 	if r.terminal && files > 0 && isTerminal(errOut) {
@@ -127,7 +132,7 @@ func (r *report) finish(o outcome) {
 	r.done++
 	r.record(o)
 	if r.bar != nil {
-		r.err = errors.Join(r.err, r.bar.Set(r.done))
+		r.note(r.bar.Set(r.done))
 		r.draw()
 	}
 }
@@ -144,7 +149,7 @@ func (r *report) record(o outcome) {
 	r.in += o.BytesIn
 	r.outBytes += o.BytesOut
 	if !r.terminal {
-		r.err = errors.Join(r.err, json.NewEncoder(r.out).Encode(o))
+		r.note(json.NewEncoder(r.out).Encode(o))
 		return
 	}
 	r.clear()
@@ -158,13 +163,20 @@ func (r *report) record(o outcome) {
 		line += " → " + o.ID
 	}
 	_, err := fmt.Fprintln(r.out, line)
-	r.err = errors.Join(r.err, err)
+	r.note(err)
+}
+
+// note keeps the first error of writing: on a full disk each line has one.
+func (r *report) note(err error) {
+	if r.err == nil && err != nil {
+		r.err = fmt.Errorf("the report is incomplete: %w", err)
+	}
 }
 
 // clear erases the bar, so that a line can be printed in its place.
 func (r *report) clear() {
 	if r.bar != nil {
-		r.err = errors.Join(r.err, r.bar.Clear())
+		r.note(r.bar.Clear())
 	}
 }
 
@@ -184,6 +196,55 @@ func (r *report) end() error {
 		return errReported
 	}
 	return r.err
+}
+
+// batch is work on many items, several at once.
+type batch[T any] struct {
+	items    []T
+	noun     string // what they are, for people
+	parallel int
+	name     func(T) string
+	do       func(context.Context, T) (o outcome, ok bool) // ok is false if ctx ended first
+}
+
+// reportAll does a batch and reports each item. After an interruption the error
+// says how much is left.
+func reportAll[T any](ctx context.Context, r *report, b batch[T]) error {
+	var group errgroup.Group
+	group.SetLimit(b.parallel)
+	var done atomic.Int64
+	for _, item := range b.items {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			r.start(b.name(item))
+			if o, ok := b.do(ctx, item); ok {
+				done.Add(1)
+				r.finish(o)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // no function returns an error
+	err := r.end()
+	if n, all := int(done.Load()), len(b.items); ctx.Err() != nil && n < all {
+		return fmt.Errorf("%w: %d of %d %s done, %d left; run the same command again to go on", errInterrupted, n, all, b.noun, all-n)
+	}
+	return err
+}
+
+// outcomeOf returns what became of an item: o, or the failure that err is. ok is
+// false if ctx ended first.
+func outcomeOf(ctx context.Context, name string, o outcome, err error) (_ outcome, ok bool) {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return o, false
+	case err != nil:
+		return failed(name, fault.CodeOf(err), describe(err)), true
+	default:
+		return o, true
+	}
 }
 
 // printable quotes text of others that could control the terminal or break a

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -94,7 +95,10 @@ func publicHost(c config.Config) string {
 }
 
 func tunnelCheckCommand(o *options) *cobra.Command {
-	var program string
+	var (
+		program string
+		asJSON  bool
+	)
 	c := &cobra.Command{
 		Use:   "check FILE [URL…]",
 		Short: "Check a config.yml of cloudflared, and that URLs are routed to this daemon",
@@ -120,10 +124,20 @@ daemon's own paths under http.public_url are checked.`,
 			if _, err := cloudflared.ingress(cmd.Context(), file, "validate"); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "ok    cloudflared accepts", file)
-			return cloudflared.follow(cmd.Context(), cmd.OutOrStdout(), file, urls, c)
+			routes, err := cloudflared.follow(cmd.Context(), file, urls, c)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if asJSON {
+				err = json.NewEncoder(out).Encode(map[string]any{"file": file, "urls": routes})
+			} else {
+				err = printRoutes(out, file, routes, c)
+			}
+			return errors.Join(err, checkRoutes(routes))
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&program, "cloudflared", "", "`path` of cloudflared (default: beside optimizerd, then in PATH)")
 	return c
 }
@@ -162,27 +176,51 @@ func (c cloudflared) ingress(ctx context.Context, file string, args ...string) (
 	return out.String(), nil
 }
 
-// follow prints where each URL is routed. It returns an error if one is not
-// routed to this daemon.
-func (c cloudflared) follow(ctx context.Context, out io.Writer, file string, urls []string, settings config.Config) error {
-	elsewhere := 0
+// route is where a URL is routed.
+type route struct {
+	URL     string `json:"url"`
+	Rule    string `json:"rule"` // its place in the file
+	Service string `json:"service"`
+	Here    bool   `json:"here"` // it is this daemon
+}
+
+// follow finds out where each URL is routed.
+func (c cloudflared) follow(ctx context.Context, file string, urls []string, settings config.Config) ([]route, error) {
+	routes := []route{} // never null
 	for _, u := range urls {
 		said, err := c.ingress(ctx, file, "rule", u)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		rule, service := field(said, "Matched rule "), field(said, "service: ")
+		service := field(said, "service: ")
+		routes = append(routes, route{URL: u, Rule: field(said, "Matched rule "), Service: service, Here: leadsHere(service, settings)})
+	}
+	return routes, nil
+}
+
+func printRoutes(out io.Writer, file string, routes []route, settings config.Config) error {
+	_, err := fmt.Fprintln(out, "ok    cloudflared accepts", file)
+	for _, r := range routes {
 		verdict, note := "ok   ", "this daemon"
-		if !leadsHere(service, settings) {
+		if !r.Here {
 			verdict, note = "fail ", fmt.Sprintf("not this daemon, which expects unix:%s with tunnel.mode: external (now %s)", settings.Tunnel.Socket, settings.Tunnel.Mode)
-			elsewhere++
 		}
-		if _, err := fmt.Fprintf(out, "%s %s matches rule %s: %s, %s\n", verdict, u, rule, service, note); err != nil {
-			return err
+		_, lineErr := fmt.Fprintf(out, "%s %s matches rule %s: %s, %s\n", verdict, r.URL, r.Rule, r.Service, note)
+		err = errors.Join(err, lineErr)
+	}
+	return err
+}
+
+// checkRoutes returns an error if a URL is not routed to this daemon.
+func checkRoutes(routes []route) error {
+	elsewhere := 0
+	for _, r := range routes {
+		if !r.Here {
+			elsewhere++
 		}
 	}
 	if elsewhere > 0 {
-		return fmt.Errorf("%d of %d URLs are not routed to this daemon: fix the ingress rules; 'optimizerd tunnel config' prints one", elsewhere, len(urls))
+		return fmt.Errorf("%d of %d URLs are not routed to this daemon: fix the ingress rules; 'optimizerd tunnel config' prints one", elsewhere, len(routes))
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,6 +41,47 @@ func TestTunnelCheckWantsCloudflared(t *testing.T) {
 	_, said, status := run(t, "tunnel", "check", "config.yml")
 	if status == 0 || !strings.Contains(said, "install it") {
 		t.Errorf("without cloudflared it ends with %d: %s", status, said)
+	}
+}
+
+// standInCloudflared answers as the published cloudflared does: every URL below /files
+// matches the second rule.
+const standInCloudflared = `#!/bin/sh
+case "$*" in
+*"ingress validate") echo OK ;;
+*"ingress rule "*/files/*) printf 'Matched rule #1\n\tservice: http_status:404\n' ;;
+*"ingress rule "*) printf 'Matched rule #0\n\thostname: img.example.com\n\tservice: unix:/run/x.sock\n' ;;
+*) exit 2 ;;
+esac
+`
+
+func TestTunnelCheckPrintsJSON(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "cloudflared")
+	if err := os.WriteFile(program, []byte(standInCloudflared), 0o700); err != nil { //nolint:gosec // it is executed
+		t.Fatal(err)
+	}
+	check := func(urls ...string) (got struct {
+		File string
+		URLs []route
+	}, stderr string, status int,
+	) {
+		t.Helper()
+		args := append([]string{"tunnel", "check", "config.yml"}, urls...)
+		out, stderr, status := run(t, append(args, "--json", "--cloudflared", program, "--set", "auth.tokens_file="+tokenFile(t, "0123456789abcdef"),
+			"--set", "tunnel.mode=external", "--set", "tunnel.socket=/run/x.sock")...)
+		if err := json.Unmarshal([]byte(out), &got); err != nil {
+			t.Fatalf("%v: %s%s", err, out, stderr)
+		}
+		return got, stderr, status
+	}
+	jobs, file := "https://img.example.com/jobs", "https://img.example.com/files/x/320.webp"
+	here := route{URL: jobs, Rule: "#0", Service: "unix:/run/x.sock", Here: true}
+	if got, stderr, status := check(jobs); status != 0 || got.File != "config.yml" || !slices.Equal(got.URLs, []route{here}) {
+		t.Errorf("status %d: %+v %s", status, got, stderr)
+	}
+	got, stderr, status := check(jobs, file)
+	if elsewhere := (route{URL: file, Rule: "#1", Service: "http_status:404"}); status != 1 || !slices.Equal(got.URLs, []route{here, elsewhere}) || !strings.Contains(stderr, "1 of 2 URLs") {
+		t.Errorf("status %d: %+v %s", status, got, stderr)
 	}
 }
 

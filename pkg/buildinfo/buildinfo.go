@@ -2,7 +2,10 @@
 // they match.
 package buildinfo
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+	"time"
+)
 
 // version is set by the linker for release builds outside git: -ldflags "-X
 // github.com/optimizerd/optimizerd/pkg/buildinfo.version=1.2.3".
@@ -18,4 +21,24 @@ func Version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
+}
+
+// earliest is a time before any build of this code.
+var earliest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Date returns the time of the commit that was built, or an earlier one if the
+// build does not record it. No clock that shows less is right.
+func Date() time.Time {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return earliest
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
+				return t
+			}
+		}
+	}
+	return earliest
 }

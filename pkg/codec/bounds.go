@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -13,10 +12,28 @@ import (
 // Bounds on what a child reports. It decodes what strangers send, so what it
 // says is believed only as far as an honest child could say it.
 const (
-	maxDetail = 500            // bytes of a fault's sentence
-	maxCause  = 4096           // bytes of a cause, for the log; more is cut off
-	maxTook   = 24 * time.Hour // for one stage
+	maxCause = 4096           // bytes of a cause, for the log; more is cut off
+	maxTook  = 24 * time.Hour // for one stage
 )
+
+// A file has at most perPixel bytes for each pixel of its blocks of 16 × 16, in
+// which encoders work, and overhead for all else. JPEG needs 4.7 for black and white
+// noise at quality 100, which is the most.
+const (
+	perPixel = 8
+	block    = 16
+	overhead = 64 << 10
+)
+
+// maxVariant returns the size, in bytes, that no file of an honest child exceeds.
+// Since it can only send the files of the plan, the sum bounds what it can write.
+func maxVariant(v ladder.Variant, frames int) int64 {
+	if v.Format != ladder.WebP { // the others show the first frame alone
+		frames = 1
+	}
+	blocks := func(side int) int64 { return (int64(side) + block - 1) / block * block }
+	return blocks(v.Width)*blocks(v.Height)*int64(frames)*perPixel + overhead
+}
 
 // checkSource returns an error for a source that the limits of its request do
 // not allow.
@@ -27,24 +44,22 @@ func checkSource(s ladder.Source, limits ladder.Limits) error {
 		frames > int64(limits.MaxFrames),
 		w > limits.MaxPixels, h > limits.MaxPixels/w, frames > limits.MaxPixels/(w*h):
 		return fmt.Errorf("source of %d × %d in %d frames exceeds the limits", s.Width, s.Height, s.Frames)
+	case s.TakenAt != "" && !ladder.ValidTakenAt(s.TakenAt):
+		return fmt.Errorf("source taken at %.30q, which is no time", s.TakenAt)
 	}
 	return nil
 }
 
-// checkFailure returns an error for a fault whose sentence is not fit for a
-// client.
-func checkFailure(f failure) error {
-	bad := func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
-	if f.Detail == "" || len(f.Detail) > maxDetail || !utf8.ValidString(f.Detail) || strings.ContainsFunc(f.Detail, bad) {
-		return fmt.Errorf("invalid detail %.40q of a fault", f.Detail)
+// printable returns a child's text for the log: at most most bytes of it, without
+// what could disguise a line.
+func printable(text string, most int) string {
+	if len(text) > most {
+		text = text[:most] + " …"
 	}
-	return nil
-}
-
-// cause returns a child's text for the log.
-func cause(text string) string {
-	if len(text) > maxCause {
-		text = text[:maxCause] + " …"
-	}
-	return strings.ToValidUTF8(text, "?")
+	return strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }

@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -114,7 +114,7 @@ func (i *inspector) whole(s ladder.Summary) {
 	if len(left) > 0 {
 		i.t.Errorf("neither made nor left out: %v", left)
 	}
-	if len(s.ThumbHash) > 25 {
+	if len(s.ThumbHash) < 1 || len(s.ThumbHash) > 25 {
 		i.t.Errorf("a ThumbHash of %d bytes", len(s.ThumbHash))
 	}
 	for stage, took := range s.Timings {

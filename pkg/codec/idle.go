@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"context"
 	"os"
 	"strconv"
 	"time"
@@ -21,26 +22,35 @@ const (
 	maxIdleShare = 0.01
 )
 
-// watchIdle kills idle children that use the CPU: something has taken them over.
-func (p *Pool) watchIdle() {
+// restAfter is how long a child is idle until its memory is given back.
+const restAfter = time.Minute
+
+// watchIdle kills idle children that use the CPU, since something has taken them
+// over, and gives the memory of the others back, until ctx ends.
+func (p *Pool) watchIdle(ctx context.Context) {
 	ticker := time.NewTicker(idleCheck)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-		case <-p.closing:
+			p.checkIdle(ctx)
+		case <-ctx.Done():
 			return
 		}
-		p.checkIdle()
 	}
 }
 
-func (p *Pool) checkIdle() {
-	for range cap(p.slots) {
-		select {
-		case child := <-p.slots:
-			p.slots <- p.quiet(child)
-		default: // the others are at work
+func (p *Pool) checkIdle(ctx context.Context) {
+	ready := false // a child is, for the next image
+	for _, idle := range p.ready {
+		for range len(idle) {
+			select {
+			case child := <-idle:
+				child = p.rested(ctx, p.quiet(child), !ready)
+				ready = ready || child != nil
+				p.put(child)
+			default: // the others are at work
+			}
 		}
 	}
 }
@@ -58,6 +68,25 @@ func (p *Pool) quiet(child *process) *process {
 	p.log.Warn("idle codec uses the CPU, killing it", zap.Int("pid", child.cmd.Process.Pid), zap.Float64("cpu_seconds", stat.CPUTime()-child.idleSince))
 	child.kill()
 	return nil
+}
+
+// rested closes a child that has worked and then been idle for a while: glibc
+// keeps memory of the images, and the libraries stay in memory that they needed.
+// It returns a fresh child if one is wanted, otherwise nil.
+func (p *Pool) rested(ctx context.Context, child *process, wanted bool) *process {
+	if child == nil || child.jobs == 0 || time.Since(child.idleAt) < restAfter {
+		return child
+	}
+	p.log.Debug("codec replaced after a rest", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs))
+	child.close()
+	if !wanted {
+		return nil
+	}
+	fresh, err := p.start(ctx, normal)
+	if err != nil {
+		return nil // the next image starts one, or says why not
+	}
+	return p.reusable(fresh)
 }
 
 // keepFromChildren marks the descriptors that this process inherited, so that no

@@ -71,6 +71,33 @@ func TestChildThatIsIdleForLongMayUseTheCPUALittle(t *testing.T) {
 	}
 }
 
+// After a rest, the memory of the images is given back; one child is ready for the
+// next image all the same.
+func TestChildThatHasWorkedIsReplacedAfterARest(t *testing.T) {
+	p := newPool(t, nil)
+	check := func(what string, started int64) {
+		t.Helper()
+		p.CheckIdle()
+		if got := p.Stats(); got.Started != started || got.Crashed != 0 {
+			t.Errorf("%s: %+v, want %d started and none crashed", what, got, started)
+		}
+	}
+	p.IdleFor(time.Hour)
+	check("a child that has not worked", 1)
+	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, wide, new(basket)); err != nil {
+		t.Fatal(err)
+	}
+	check("just after an image", 1)
+	p.IdleFor(time.Minute)
+	check("a minute later", 2)
+	p.IdleFor(time.Hour)
+	check("an hour later", 2)
+	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, wide, new(basket)); err != nil {
+		t.Fatal(err)
+	}
+	check("after the next image", 2)
+}
+
 func TestInheritedDescriptorsDoNotReachChildren(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {

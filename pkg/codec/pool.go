@@ -25,7 +25,7 @@ type Config struct {
 	Path      string        `mapstructure:"path"`      // path of optimizerd-codec; "" searches as Find does
 	Processes int           `mapstructure:"processes"` // number of children; 0 is half the cores, if memory allows
 	Threads   int           `mapstructure:"threads"`   // parallel encoders per child; 0 is one per core
-	Timeout   time.Duration `mapstructure:"timeout"`   // per source; the child is killed after it
+	Timeout   time.Duration `mapstructure:"timeout"`   // per source; the child is killed after it, one of low priority after ten times as long
 	Memory    int64         `mapstructure:"memory"`    // bytes a child may use for its work; 0 follows limits.max_memory
 	MaxJobs   int           `mapstructure:"max_jobs"`  // sources per child before it is replaced
 	Version   string        `mapstructure:"-"`         // version of this build, to compare with the child's
@@ -109,7 +109,8 @@ func AvailableMemory() int64 {
 type Pool struct {
 	config  Config
 	log     *zap.Logger
-	slots   chan *process // one slot per child; nil if the child is not running
+	ready   [numPriorities]chan *process // idle children
+	empty   chan struct{}                // one for each child that is not running; with ready and those at work, as many as config.Processes
 	about   About
 	alone   sync.Mutex // held while collecting all slots
 	spawner *spawner
@@ -117,8 +118,8 @@ type Pool struct {
 	crashed atomic.Int64
 	broken  atomic.Pointer[error] // error of the last failed start; nil after a successful one
 
-	closing chan struct{}  // closed by Close
-	watcher sync.WaitGroup // watchIdle
+	stopWatching context.CancelFunc // ends watchIdle
+	watcher      sync.WaitGroup     // watchIdle
 }
 
 // NewPool starts the first child, so that a missing codec, another build or a
@@ -131,27 +132,29 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	config = config.withDefaults()
 	config.Path = path
 	keepFromChildren()
-	p := &Pool{
-		config: config, log: log, slots: make(chan *process, config.Processes), spawner: newSpawner(config, log),
-		closing: make(chan struct{}),
+	p := &Pool{config: config, log: log, spawner: newSpawner(config, log), empty: make(chan struct{}, config.Processes)}
+	for i := range p.ready {
+		p.ready[i] = make(chan *process, config.Processes)
 	}
-	first, err := p.start(ctx)
+	first, err := p.start(ctx, normal)
 	if err != nil {
 		p.spawner.close()
 		return nil, err
 	}
 	p.about = first.about
-	p.slots <- p.reusable(first)
+	p.put(p.reusable(first))
 	for range config.Processes - 1 {
-		p.slots <- nil
+		p.put(nil)
 	}
-	p.watcher.Go(p.watchIdle)
+	var lifetime context.Context
+	lifetime, p.stopWatching = context.WithCancel(context.WithoutCancel(ctx))
+	p.watcher.Go(func() { p.watchIdle(lifetime) })
 	return p, nil
 }
 
 // start starts one child.
-func (p *Pool) start(ctx context.Context) (*process, error) {
-	child, err := p.spawner.start(ctx)
+func (p *Pool) start(ctx context.Context, at priority) (*process, error) {
+	child, err := p.spawner.start(ctx, at)
 	if err != nil && ctx.Err() == nil {
 		err = &Unavailable{err}
 		p.broken.Store(&err)
@@ -204,24 +207,64 @@ func (p *Pool) Usage() Usage {
 // fault reported by the child, a *Crash, an *Unavailable, the sink's own error,
 // or ctx's.
 func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
-	var child *process
-	select {
-	case child = <-p.slots:
-	case <-ctx.Done():
-		return ladder.Summary{}, ctx.Err()
+	return p.renderAt(ctx, normal, src, request{recipe, limits}, sink)
+}
+
+func (p *Pool) renderAt(ctx context.Context, at priority, src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
+	child, err := p.take(ctx, at)
+	if err != nil {
+		return ladder.Summary{}, err
 	}
-	defer func() { p.slots <- p.reusable(child) }()
+	defer func() { p.put(p.reusable(child)) }()
 	if child != nil && !child.alive() {
 		child.kill() // it died while idle; this reaps it
 		child = nil
 	}
 	if child == nil {
-		var err error
-		if child, err = p.start(ctx); err != nil {
+		if child, err = p.start(ctx, at); err != nil {
 			return ladder.Summary{}, err
 		}
 	}
-	return p.render(ctx, child, src, request{recipe, limits}, sink)
+	return p.render(ctx, child, src, m, sink)
+}
+
+// take returns an idle child of a priority, nil if one may be started, and blocks while
+// all are at work. A child that runs comes first: starting another takes time, and
+// memory that a load of one image at a time does not need. One of the other priority
+// is closed if nothing else is left.
+func (p *Pool) take(ctx context.Context, at priority) (*process, error) {
+	select {
+	case child := <-p.ready[at]:
+		return child, nil
+	default:
+	}
+	select {
+	case child := <-p.ready[at]:
+		return child, nil
+	case <-p.empty:
+		return nil, nil
+	default:
+	}
+	select {
+	case child := <-p.ready[at]:
+		return child, nil
+	case <-p.empty:
+		return nil, nil
+	case child := <-p.ready[at.other()]:
+		child.close()
+		return nil, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// put gives back what take returned, or nil in place of a child that has ended.
+func (p *Pool) put(child *process) {
+	if child == nil {
+		p.empty <- struct{}{}
+		return
+	}
+	p.ready[child.priority] <- child
 }
 
 // Alone returns the pool as an engine that renders each source in a fresh child
@@ -235,15 +278,14 @@ func (a alone) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	p := a.p
 	p.alone.Lock()
 	defer p.alone.Unlock()
-	for range cap(p.slots) {
-		select {
-		case child := <-p.slots:
-			defer func() { p.slots <- child }()
-		case <-ctx.Done():
-			return ladder.Summary{}, ctx.Err()
+	for range p.config.Processes {
+		child, err := p.take(ctx, normal)
+		if err != nil {
+			return ladder.Summary{}, err
 		}
+		defer p.put(child)
 	}
-	child, err := p.start(ctx)
+	child, err := p.start(ctx, normal)
 	if err != nil {
 		return ladder.Summary{}, err
 	}
@@ -252,7 +294,8 @@ func (a alone) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 }
 
 func (p *Pool) render(ctx context.Context, child *process, src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
-	work, cancel := context.WithTimeout(ctx, p.config.Timeout)
+	timeout := p.config.Timeout * time.Duration(child.priority.patience())
+	work, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	child.limitCPU(p.config.Timeout * time.Duration(p.config.Threads))
 	stop := context.AfterFunc(work, child.kill)
@@ -267,7 +310,7 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	case ctx.Err() != nil:
 		return ladder.Summary{}, ctx.Err()
 	case work.Err() != nil:
-		err = &Crash{fmt.Sprintf("exceeded codec.timeout (%v)", p.config.Timeout)}
+		err = &Crash{fmt.Sprintf("exceeded codec.timeout (%v)", timeout)}
 	}
 	var crash *Crash
 	if errors.As(err, &crash) {
@@ -277,14 +320,14 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	return ladder.Summary{}, err
 }
 
-// reusable returns child, or nil after closing it if it is dead, has reached
-// MaxJobs or has grown too large.
+// reusable returns child, or nil after closing it if it is dead, a decoder failed
+// in it, it has reached MaxJobs or has grown too large.
 func (p *Pool) reusable(child *process) *process {
 	if child == nil || !child.alive() {
 		return nil
 	}
 	stat, err := child.stat()
-	if child.jobs < p.config.MaxJobs && err == nil && stat.ResidentMemory() <= maxResident {
+	if !child.suspect && child.jobs < p.config.MaxJobs && err == nil && stat.ResidentMemory() <= maxResident {
 		child.idleAt, child.idleSince = time.Now(), stat.CPUTime()
 		return child
 	}
@@ -295,10 +338,10 @@ func (p *Pool) reusable(child *process) *process {
 
 // Close ends the children once they are idle. It blocks until all have exited.
 func (p *Pool) Close() {
-	close(p.closing)
+	p.stopWatching()
 	p.watcher.Wait()
-	for range cap(p.slots) {
-		if child := <-p.slots; child != nil {
+	for range p.config.Processes {
+		if child, _ := p.take(context.Background(), normal); child != nil { // no error without an end of the context
 			child.close()
 		}
 	}
@@ -311,13 +354,13 @@ type workarounds struct {
 	off      []string // parts of the self-test to skip, which disables their formats
 }
 
-// spawner starts all children on one locked OS thread: with Pdeathsig the
-// kernel kills a child when the thread that started it exits, which must not
+// spawner starts all children of a priority on one locked OS thread: with Pdeathsig
+// the kernel kills a child when the thread that started it exits, which must not
 // happen before the daemon exits.
 type spawner struct {
-	config Config
-	log    *zap.Logger
-	spawn  chan func()
+	config  Config
+	log     *zap.Logger
+	threads [numPriorities]chan func()
 
 	mu          sync.Mutex
 	workarounds workarounds
@@ -329,18 +372,25 @@ type spawner struct {
 }
 
 func newSpawner(config Config, log *zap.Logger) *spawner {
-	s := &spawner{config: config, log: log, spawn: make(chan func())}
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		lowerPriority()
-		for f := range s.spawn {
-			f()
-		}
-	}()
+	s := &spawner{config: config, log: log}
+	for at := range numPriorities {
+		s.threads[at] = make(chan func())
+		go func() {
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+			lowerPriority(at.nice())
+			for f := range s.threads[at] {
+				f()
+			}
+		}()
+	}
 	return s
 }
 
-func (s *spawner) close() { close(s.spawn) }
+func (s *spawner) close() {
+	for _, thread := range s.threads {
+		close(thread)
+	}
+}
 
 // maxStarts is how many children may die before their greeting without a new
 // workaround, for example because the kernel is out of memory.
@@ -350,17 +400,23 @@ const maxStarts = 5
 // self-test, start disables vector code, which is a known fault of libvips on
 // some boards. If that does not help, it enables vector code again and skips
 // the part of the self-test that failed.
-func (s *spawner) start(ctx context.Context) (*process, error) {
+func (s *spawner) start(ctx context.Context, at priority) (*process, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	unlock := sync.OnceFunc(s.mu.Unlock)
+	defer unlock()
+	if s.settled { // nothing changes any more: no start waits for one of low priority
+		unlock()
+	}
 	for starts := 1; ; {
-		child, err := s.spawnOne()
+		child, err := s.spawnOne(at)
 		if err != nil {
 			return nil, err
 		}
 		err = child.greet(ctx, s.config.Version)
 		if err == nil {
-			s.settled = true
+			if !s.settled { // otherwise the lock may not be held
+				s.settled = true
+			}
 			return child, nil
 		}
 		var crash *selfTestCrash
@@ -395,13 +451,16 @@ func (s *spawner) adapt(crash *selfTestCrash) bool {
 	return true
 }
 
-func (s *spawner) spawnOne() (child *process, err error) {
+func (s *spawner) spawnOne(at priority) (child *process, err error) {
 	done := make(chan struct{})
-	s.spawn <- func() {
+	s.threads[at] <- func() {
 		child, err = spawn(s.config, s.workarounds, s.log, s.count)
 		close(done)
 	}
 	<-done
+	if err == nil {
+		child.priority = at
+	}
 	return child, err
 }
 

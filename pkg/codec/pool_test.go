@@ -46,6 +46,12 @@ func startPuppet(test func(part string) bool) (codec.Engine, codec.About, error)
 	if string(illness) == "slow" {
 		burn(1500 * time.Millisecond)
 	}
+	if string(illness) == "waits" {
+		_ = os.Remove(os.Getenv("TMPDIR") + "/illness") // of this child alone
+		for _, err := os.Stat(os.Getenv("TMPDIR") + "/go"); err != nil; _, err = os.Stat(os.Getenv("TMPDIR") + "/go") {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
 	for _, part := range []string{"read jpeg", "write avif"} {
 		switch {
 		case !test(part):
@@ -58,17 +64,52 @@ func startPuppet(test func(part string) bool) (codec.Engine, codec.About, error)
 	return puppet{}, about, nil
 }
 
-// puppet makes variants whose bytes are all their width's last digit.
+// puppet makes variants whose bytes are all their width's last digit, unless its
+// source, a script, tells it to misbehave.
 type puppet struct{}
 
-func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
+func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (summary ladder.Summary, err error) {
 	script, err := io.ReadAll(src)
-	if err != nil {
-		return ladder.Summary{}, err
+	if err != nil || string(script) == "early" { // done before it opened anything
+		return summary, err
 	}
-	switch string(script) {
+	if err := beforeOpening(string(script)); err != nil {
+		return summary, err
+	}
+	if err := sink.Opened(ladder.Source{Format: "jpeg", Width: 640, Height: 480, Frames: 1}); err != nil {
+		return summary, err
+	}
+	for _, v := range plan(string(script), recipe, sink) {
+		body := bytes.Repeat([]byte{byte(v.Width)}, 100_000)
+		copy(body, magic[v.Format])
+		if string(script) == "masquerade" {
+			copy(body, "<svg onload=")
+		}
+		v.Bytes = int64(len(body))
+		if err := sink.Variant(v, bytes.NewReader(body)); err != nil {
+			return summary, err
+		}
+	}
+	return ladder.Summary{Color: ladder.RGB{1, 2, 3}, ThumbHash: []byte{1}}, nil
+}
+
+// beforeOpening does what a script says about the time before the header of the
+// source was read. Its error is a fault of the source.
+func beforeOpening(script string) error {
+	if fd, ok := strings.CutPrefix(script, "descriptor "); ok {
+		if n, err := strconv.Atoi(fd); err != nil || unix.Fstat(n, new(unix.Stat_t)) == nil {
+			return fault.New(fault.CorruptImage, "The descriptor is open.")
+		}
+	}
+	switch script {
 	case "corrupt":
-		return ladder.Summary{}, fault.Wrap(fault.CorruptImage, errors.New("row 7"), "The picture is damaged.")
+		return fault.Wrap(fault.CorruptImage, errors.New("row 7"), "The JPEG image is damaged: its header cannot be read.")
+	case "large":
+		return fault.New(fault.TooManyFrames, "The animation has 7 frames; the limit is 5.")
+	case "chatty":
+		return fault.New(fault.TooManyFrames, "%s", "<img src=x onerror=alert(1)>\u202egnp.exe /etc/passwd "+strings.Repeat("A", 50_000))
+	case "no memory":
+		return fault.New(fault.ProcessingFailed, "Decoding this JPEG image exceeded the memory limit.")
 	case "panic":
 		panic("puppet")
 	case "hang":
@@ -88,42 +129,27 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 			burn(1500 * time.Millisecond)
 			_ = os.WriteFile(os.Getenv("TMPDIR")+"/rest", nil, 0o600)
 		}()
-	case "no memory":
-		return ladder.Summary{}, fault.New(fault.ProcessingFailed, "it ran out of memory")
-	case "early":
-		return ladder.Summary{}, nil // done before it opened anything
 	}
-	if fd, ok := strings.CutPrefix(string(script), "descriptor "); ok {
-		if n, err := strconv.Atoi(fd); err != nil || unix.Fstat(n, new(unix.Stat_t)) == nil {
-			return ladder.Summary{}, fault.New(fault.CorruptImage, "The descriptor is open.")
-		}
-	}
-	if err := sink.Opened(ladder.Source{Format: "jpeg", Width: 640, Height: 480, Frames: 1}); err != nil {
-		return ladder.Summary{}, err
-	}
+	return nil
+}
+
+// plan returns the variants to send: those of the recipe, or what a script makes of
+// them. It sends the first one itself if that is to break off or never to end.
+func plan(script string, recipe ladder.Recipe, sink ladder.Sink) []ladder.Variant {
 	variants := recipe.Plan(640, 480).Variants
-	if string(script) == "die half-way" {
+	switch script {
+	case "die half-way":
 		variants[2].Bytes = 1000
 		_ = sink.Variant(variants[2], io.MultiReader(strings.NewReader(magic[variants[2].Format]+"only a little"), dead{}))
-	}
-	if string(script) == "unplanned" {
+	case "unplanned":
 		variants[0].Width = 641
-	}
-	if string(script) == "silent" {
+	case "disk":
+		variants[0].Bytes = 256 << 20
+		_ = sink.Variant(variants[0], io.MultiReader(strings.NewReader(magic[variants[0].Format]), zeros{}))
+	case "silent":
 		variants = variants[1:]
 	}
-	for _, v := range variants {
-		body := bytes.Repeat([]byte{byte(v.Width)}, 100_000)
-		copy(body, magic[v.Format])
-		if string(script) == "masquerade" {
-			copy(body, "<svg onload=")
-		}
-		v.Bytes = int64(len(body))
-		if err := sink.Variant(v, bytes.NewReader(body)); err != nil {
-			return ladder.Summary{}, err
-		}
-	}
-	return ladder.Summary{Color: ladder.RGB{1, 2, 3}}, nil
+	return variants
 }
 
 // burn uses that much CPU time.
@@ -146,6 +172,14 @@ type dead struct{}
 func (dead) Read([]byte) (int, error) {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
+}
+
+// zeros is endless.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }
 
 // basket is a sink that keeps what it gets.
@@ -226,20 +260,31 @@ func TestALadderComesThroughTheWallWhole(t *testing.T) {
 	}
 }
 
-func TestAFaultOfThePictureLeavesTheChildAlive(t *testing.T) {
+// A header over a limit is no decoder's failure.
+func TestAChildIsReplacedAfterADecoderFailed(t *testing.T) {
 	p := newPool(t, nil)
-	for range 2 {
-		_, err := p.Render(t.Context(), source(t, "corrupt"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{})
-		f := fault.From(err)
-		if f.Code != fault.CorruptImage || f.Detail != "The picture is damaged." {
-			t.Fatalf("got %v", err)
+	for i, test := range []struct {
+		script   string
+		code     fault.Code
+		detail   string
+		children int64
+	}{
+		{"large", fault.TooManyFrames, "The animation has 7 frames; the limit is 5.", 1},
+		{"chatty", fault.TooManyFrames, "The animation has too many frames.", 1},
+		{"corrupt", fault.CorruptImage, "The JPEG image is damaged: its header cannot be read.", 1},
+		{"corrupt", fault.CorruptImage, "The JPEG image is damaged: its header cannot be read.", 2},
+		{"large", fault.TooManyFrames, "The animation has 7 frames; the limit is 5.", 3},
+	} {
+		_, err := p.Render(t.Context(), source(t, test.script), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{})
+		if f := fault.From(err); f.Code != test.code || f.Detail != test.detail {
+			t.Fatalf("%d, %s: got %.200v", i, test.script, err)
 		}
-		if !strings.Contains(err.Error(), "row 7") {
+		if test.script == "corrupt" && !strings.Contains(err.Error(), "row 7") {
 			t.Errorf("the cause is lost on the way: %v", err)
 		}
-	}
-	if got := p.Stats(); got.Started != 1 {
-		t.Errorf("%d children were started, want 1", got.Started)
+		if got := p.Stats(); got.Started != test.children || got.Crashed != 0 {
+			t.Errorf("%d, %s: %+v, want %d children and no crash", i, test.script, got, test.children)
+		}
 	}
 }
 
@@ -250,7 +295,8 @@ func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
 		"die half-way": "ended (signal: killed)",
 		"hang":         "exceeded codec.timeout (5s)",
 		"stop":         "exceeded codec.timeout (5s)",
-		"no memory":    "it ran out of memory",
+		"no memory":    "Decoding this JPEG image exceeded the memory limit.",
+		"disk":         `unplanned variant "320.webp" of 268435456 bytes`,
 		"masquerade":   "320.webp does not start with its format's signature",
 		"early":        "unexpected message",
 		"unplanned":    `unplanned variant "641.webp" of 100000 bytes`,
@@ -318,6 +364,19 @@ func TestJobsShareTheChildren(t *testing.T) {
 	group.Wait()
 	if got := p.Stats().Started; got > 2 {
 		t.Errorf("%d children were started, want at most 2", got)
+	}
+}
+
+// A child that is idle works before another one is started.
+func TestOneImageAtATimeNeedsOneChild(t *testing.T) {
+	p := newPool(t, func(c *codec.Config) { c.Processes = 3 })
+	for range 5 {
+		if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := p.Stats(); got.Started != 1 {
+		t.Errorf("started %d children", got.Started)
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -49,6 +49,7 @@ const (
 // process is the parent's view of one child.
 type process struct {
 	cmd       *exec.Cmd
+	priority  priority
 	conn      *net.UnixConn
 	in        input
 	r         *bufio.Reader // buffers in
@@ -56,6 +57,7 @@ type process struct {
 	idleAt    time.Time     // when its last job, or its start, ended
 	idleSince float64       // CPU seconds that it had used by then
 	jobs      int           // number of renders
+	suspect   bool          // a decoder failed in it: it may have been taken over
 	exited    chan struct{} // closed once the child is reaped
 }
 
@@ -104,14 +106,15 @@ func (p *process) greet(ctx context.Context, version string) error {
 	defer stop()
 	defer func() { _ = p.conn.SetReadDeadline(time.Time{}) }()
 	part := ""
+	longest := helloTimeout * time.Duration(p.priority.patience())
 	for {
-		_ = p.conn.SetReadDeadline(time.Now().Add(helloTimeout)) // sockets support deadlines
+		_ = p.conn.SetReadDeadline(time.Now().Add(longest)) // sockets support deadlines
 		m, err := readReply(p.r)
 		switch {
 		case err != nil:
 			crash := &selfTestCrash{part: part, Crash: *p.crash(err)}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				crash.Reason = fmt.Sprintf("no message for %v", helloTimeout)
+				crash.Reason = fmt.Sprintf("no message for %v", longest)
 			}
 			return crash
 		case m.Testing != nil:
@@ -160,8 +163,9 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 			err = p.variant(*got.Variant, sink)
 		case got.Failed != nil && got.Failed.Code == fault.ProcessingFailed:
 			p.kill()
-			return ladder.Summary{}, &Crash{got.Failed.Detail}
+			return ladder.Summary{}, &Crash{got.Failed.reason()}
 		case got.Failed != nil:
+			p.suspect = !slices.Contains(headerFaults, got.Failed.Code)
 			return ladder.Summary{}, got.Failed.fault()
 		case got.Done != nil:
 			return *got.Done, nil
@@ -236,6 +240,7 @@ type replyState struct {
 	recipe  ladder.Recipe
 	limits  ladder.Limits
 	opened  bool
+	frames  int
 	planned []ladder.Variant // variants not yet sent
 }
 
@@ -248,54 +253,75 @@ func (s *replyState) validate(m reply) error {
 		if !slices.Contains(ownFaults, m.Failed.Code) {
 			return fmt.Errorf("child reported %.40q, a code it may not use", m.Failed.Code)
 		}
-		return checkFailure(*m.Failed)
+		return nil
 	case m.Opened != nil:
-		if s.opened || !slices.Contains(imagefile.Formats, m.Opened.Format) {
-			return fmt.Errorf("unexpected source: %.10q of %d × %d", m.Opened.Format, m.Opened.Width, m.Opened.Height)
-		}
-		if err := checkSource(*m.Opened, s.limits); err != nil {
-			return err
-		}
-		s.opened = true
-		s.planned = s.recipe.Plan(m.Opened.Width, m.Opened.Height).Variants
-		return nil
+		return s.open(*m.Opened)
 	case m.Variant != nil && s.opened:
-		v := *m.Variant
-		i := slices.IndexFunc(s.planned, func(p ladder.Variant) bool {
-			return p.Format == v.Format && p.Width == v.Width && p.Height == v.Height
-		})
-		if i < 0 || v.Bytes < 1 || v.Bytes > maxVariant {
-			return fmt.Errorf("unplanned variant %.40q of %d bytes", v.Name(), v.Bytes)
-		}
-		s.planned = slices.Delete(s.planned, i, i+1)
-		return nil
+		return s.variant(*m.Variant)
 	case m.Done != nil && s.opened:
-		for _, o := range m.Done.Omitted {
-			i := slices.IndexFunc(s.planned, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
-			if i < 0 || o.Reason != ladder.NotSmaller {
-				return fmt.Errorf("unplanned omission of %.10q at %d pixels", o.Format, o.Width)
-			}
-			s.planned = slices.Delete(s.planned, i, i+1)
-		}
-		if len(m.Done.ThumbHash) > maxThumbHash {
-			return fmt.Errorf("ThumbHash of %d bytes is too long", len(m.Done.ThumbHash))
-		}
-		for stage, took := range m.Done.Timings {
-			if !slices.Contains(timed, stage) || took < 0 || took > maxTook {
-				return fmt.Errorf("invalid time %v for stage %.20q", took, stage)
-			}
-		}
-		if len(s.planned) > 0 {
-			return fmt.Errorf("neither variant nor omission of %s", s.planned[0].Name())
-		}
-		return nil
+		return s.done(*m.Done)
 	default:
 		return fmt.Errorf("unexpected message")
 	}
 }
 
+func (s *replyState) open(source ladder.Source) error {
+	if s.opened || !slices.Contains(imagefile.Formats, source.Format) {
+		return fmt.Errorf("unexpected source: %.10q of %d × %d", source.Format, source.Width, source.Height)
+	}
+	if err := checkSource(source, s.limits); err != nil {
+		return err
+	}
+	s.opened, s.frames = true, source.Frames
+	s.planned = s.recipe.Plan(source.Width, source.Height).Variants
+	return nil
+}
+
+func (s *replyState) variant(v ladder.Variant) error {
+	planned := s.remove(func(p ladder.Variant) bool {
+		return p.Format == v.Format && p.Width == v.Width && p.Height == v.Height
+	})
+	if !planned || v.Bytes < 1 || v.Bytes > maxVariant(v, s.frames) {
+		return fmt.Errorf("unplanned variant %.40q of %d bytes", v.Name(), v.Bytes)
+	}
+	return nil
+}
+
+func (s *replyState) done(d ladder.Summary) error {
+	for _, o := range d.Omitted {
+		planned := s.remove(func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
+		if !planned || o.Reason != ladder.NotSmaller {
+			return fmt.Errorf("unplanned omission of %.10q at %d pixels", o.Format, o.Width)
+		}
+	}
+	if n := len(d.ThumbHash); n < 1 || n > maxThumbHash {
+		return fmt.Errorf("ThumbHash of %d bytes", n)
+	}
+	for stage, took := range d.Timings {
+		if !slices.Contains(timed, stage) || took < 0 || took > maxTook {
+			return fmt.Errorf("invalid time %v for stage %.20q", took, stage)
+		}
+	}
+	if len(s.planned) > 0 {
+		return fmt.Errorf("neither variant nor omission of %s", s.planned[0].Name())
+	}
+	return nil
+}
+
+// remove removes the first planned variant that matches, and reports whether there
+// was one.
+func (s *replyState) remove(match func(ladder.Variant) bool) bool {
+	i := slices.IndexFunc(s.planned, match)
+	if i < 0 {
+		return false
+	}
+	s.planned = slices.Delete(s.planned, i, i+1)
+	return true
+}
+
 // timed are the stages a child may time. ownFaults are the codes it may report;
-// any other would let it stall the daemon or blame a client.
+// any other would let it stall the daemon or blame a client. headerFaults are those
+// of them that follow from a header alone: no decoder has run.
 var (
 	timed = []ladder.Stage{
 		ladder.StageDecode, ladder.StageOrient, ladder.StageResize, ladder.StageEncodeWebP, ladder.StageEncodeJPEG, ladder.StageEncodeAVIF,
@@ -303,14 +329,11 @@ var (
 	ownFaults = []fault.Code{
 		fault.UnsupportedFormat, fault.CorruptImage, fault.TooManyPixels, fault.TooManyFrames, fault.ProcessingFailed, fault.Internal,
 	}
+	headerFaults = []fault.Code{fault.UnsupportedFormat, fault.TooManyPixels, fault.TooManyFrames}
 )
 
 // maxThumbHash is the maximum length of a ThumbHash, in bytes.
 const maxThumbHash = 25
-
-// maxVariant is larger than any valid file, in bytes. It keeps a child from
-// filling the disk.
-const maxVariant = 256 << 20
 
 // crash kills the child and returns why it failed.
 func (p *process) crash(cause error) *Crash {
@@ -387,26 +410,6 @@ func (p *process) limitCPU(more time.Duration) {
 	_ = unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: unix.RLIM_INFINITY}, nil)
 }
 
-// lowerPriority lowers the CPU and I/O priority of this thread and of the
-// children it starts, so that the daemon stays responsive. Errors are ignored.
-func lowerPriority() {
-	const (
-		process    = 1 // IOPRIO_WHO_PROCESS
-		bestEffort = 2 << 13
-		idle       = 3
-		lowest     = 7
-	)
-	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil { // the raw system call returns 20 minus the nice value
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-now+niceIncrement)
-	}
-	if class, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, process, 0, 0); errno == 0 && class>>13 != idle {
-		_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, process, 0, bestEffort|lowest)
-	}
-}
-
-// niceIncrement is added to the daemon's nice value for children.
-const niceIncrement = 5
-
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -427,12 +430,19 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 // daemon's secrets.
 func childEnv(noVector bool) []string {
 	env := []string{
-		// glibc reads these only at process start.
-		"MALLOC_ARENA_MAX=2",             // halves the peak
-		"MALLOC_MMAP_THRESHOLD_=1048576", // return the memory of an image when it is freed
-		"MALLOC_TRIM_THRESHOLD_=8388608", // but do not trim during a render, which costs 4 % of its time
+		// glibc reads these only at process start. Memory of a rung, of its planes
+		// and coefficients is kept for the next one, and for the next image:
+		// docs/performance.md has what page faults cost. Blocks of whole large
+		// images go back at once, and imaging returns the rest when it is idle.
+		"MALLOC_ARENA_MAX=1", // malloc_trim gives back the end of the first one alone
+		"MALLOC_MMAP_THRESHOLD_=25165824",
+		"MALLOC_TRIM_THRESHOLD_=67108864",
 		"MALLOC_TOP_PAD_=1048576",
 		"VIPS_DISC_THRESHOLD=100g", // never spill a decode to disk: the limits bound it
+		// No modules are found there. Those of PDF, microscopes, JPEG XL and
+		// ImageMagick take a fifth of a start's CPU time and 2 MiB, and put code
+		// within reach that nothing uses; imaging loads the one it needs.
+		"VIPSHOME=/nonexistent",
 	}
 	if noVector {
 		env = append(env, "VIPS_NOVECTOR=1")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -65,11 +66,19 @@ func failureOf(err error) *failure {
 	return out
 }
 
+// reason returns what the log says of a failure.
+func (f *failure) reason() string {
+	if f.Cause == "" {
+		return sentence(*f)
+	}
+	return strings.TrimSuffix(sentence(*f), ".") + ": " + printable(f.Cause, maxCause)
+}
+
 func (f *failure) fault() *fault.Error {
 	if f.Cause == "" {
-		return fault.New(f.Code, "%s", f.Detail)
+		return fault.New(f.Code, "%s", sentence(*f))
 	}
-	return fault.Wrap(f.Code, errors.New(cause(f.Cause)), "%s", f.Detail)
+	return fault.Wrap(f.Code, errors.New(printable(f.Cause, maxCause)), "%s", sentence(*f))
 }
 
 // encodeFrame returns message as a frame.

@@ -21,11 +21,14 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fetch"
+	"github.com/optimizerd/optimizerd/pkg/fleet"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
-	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/s3"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/access"
 )
@@ -45,7 +48,8 @@ type Config struct {
 	Webhook   Webhook           `mapstructure:"webhook"`
 	Codec     codec.Config      `mapstructure:"codec"`
 	Tunnel    Tunnel            `mapstructure:"tunnel"`
-	Retention publish.Retention `mapstructure:"retention"`
+	Fleet     fleet.Config      `mapstructure:"fleet"`
+	Retention catalog.Retention `mapstructure:"retention"`
 	Log       Log               `mapstructure:"log"`
 }
 
@@ -75,7 +79,11 @@ type Storage struct {
 	MinFree       int64  `mapstructure:"min_free"` // bytes; 0 is 5 % of the disk, at most 256 MiB
 	KeepOriginals bool   `mapstructure:"keep_originals"`
 	KeepTimings   bool   `mapstructure:"keep_timings"`  // in manifests
+	KeepTakenAt   bool   `mapstructure:"keep_taken_at"` // in manifests
 	UploadMemory  int64  `mapstructure:"upload_memory"` // bytes for uploads that stay off the disk while their clients wait
+
+	S3    s3.Config `mapstructure:"s3"`
+	S3Key *s3.Key   `mapstructure:"-"` // from S3.KeyFile or the credential; nil if there is none
 }
 
 // Files configures how published files are served.
@@ -121,7 +129,8 @@ type Queue struct {
 
 // Jobs configures how long ended jobs are kept.
 type Jobs struct {
-	Keep time.Duration `mapstructure:"keep"`
+	Keep      time.Duration `mapstructure:"keep"`
+	KeepBytes int64         `mapstructure:"keep_bytes"` // of the sources of failed uploads
 }
 
 // Log configures the log on standard error.
@@ -140,14 +149,15 @@ func Default() Config {
 		Ladder:  ladder.DefaultConfig(),
 		Limits:  Limits{MaxBytes: 100 << 20, MaxPixels: 100_000_000, MaxFrames: 500, MaxMemory: 384 << 20},
 		Queue:   Queue{MaxPending: 256},
-		Jobs:    Jobs{Keep: 7 * 24 * time.Hour},
+		Jobs:    Jobs{Keep: 7 * 24 * time.Hour, KeepBytes: 1 << 30},
 		Fetch:   fetch.DefaultConfig(),
 		Webhook: Webhook{Secrets: []Secret{}},
 		Files:   Files{URLTTL: time.Hour},
 		Codec:   codec.DefaultConfig(),
 		Tunnel:  Tunnel{Config: tunnel.DefaultConfig(), Access: access.DefaultConfig()},
+		Fleet:   fleet.DefaultConfig(),
 		Log:     Log{Level: "info", Format: "auto"},
-		Storage: Storage{Dir: defaultDir()},
+		Storage: Storage{Dir: defaultDir(), KeepTakenAt: true, S3: s3.DefaultConfig()},
 	}
 }
 
@@ -169,7 +179,7 @@ func defaultDir() string {
 func (c Config) Validate() error {
 	errs := []error{
 		c.HTTP.Validate(), c.Ladder.Validate(), c.Fetch.Validate(), c.Codec.Validate(), c.Tunnel.Validate(),
-		notify.ValidateSecrets(c.WebhookSecrets()),
+		notify.ValidateSecrets(c.WebhookSecrets()), c.Storage.S3.Validate(), c.Fleet.Validate(), c.validateStorage(),
 	}
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, r := range []struct {
@@ -184,6 +194,7 @@ func (c Config) Validate() error {
 		{"storage.min_free", c.Storage.MinFree, 0},
 		{"storage.upload_memory", c.Storage.UploadMemory, 0},
 		{"retention.max_bytes", c.Retention.MaxBytes, 0},
+		{"jobs.keep_bytes", c.Jobs.KeepBytes, 0},
 	} {
 		if r.value < r.low {
 			fail("%s: must be at least %d (got %d)", r.key, r.low, r.value)
@@ -204,12 +215,6 @@ func (c Config) Validate() error {
 	if c.Codec.Memory != 0 && c.Codec.Memory < c.Limits.MaxMemory {
 		fail("codec.memory: must be 0 (automatic) or at least limits.max_memory, %d (got %d)", c.Limits.MaxMemory, c.Codec.Memory)
 	}
-	if c.Storage.UploadMemory > 0 && c.Storage.KeepOriginals {
-		fail("storage.upload_memory: must be 0 with storage.keep_originals, which writes every upload to the disk (got %d)", c.Storage.UploadMemory)
-	}
-	if c.Storage.Dir == "" {
-		fail("storage.dir: must name a directory")
-	}
 	for key, value := range map[string]string{"log.level": c.Log.Level, "log.format": c.Log.Format} {
 		if !slices.Contains(choices[key], value) {
 			fail("%s: must be one of %v (got %q)", key, choices[key], value)
@@ -221,14 +226,32 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, checkAddress("http.listen", c.HTTP.Listen))...)
 }
 
+// validateStorage reports what does not go together about where files are.
+func (c Config) validateStorage() error {
+	var errs []error
+	if c.Storage.Dir == "" {
+		errs = append(errs, errors.New("storage.dir: must name a directory"))
+	}
+	if c.Storage.UploadMemory > 0 && c.Storage.KeepOriginals && !c.Storage.S3.Enabled() {
+		errs = append(errs, fmt.Errorf("storage.upload_memory: must be 0 with storage.keep_originals, which writes every upload to the disk (got %d)", c.Storage.UploadMemory))
+	}
+	if c.Fleet.Enabled() && !c.Storage.S3.Enabled() {
+		errs = append(errs, errors.New("fleet.servers: a fleet keeps its images in an S3 store: set storage.s3.endpoint and storage.s3.bucket"))
+	}
+	return errors.Join(errs...)
+}
+
 // Servable reports what the daemon lacks although the settings are valid:
 // secrets, where others can reach it. It is apart from Validate because other
 // commands do not see the credentials that systemd gives to the service.
 func (c Config) Servable() error {
-	const set = "set auth.tokens or auth.tokens_file, or the systemd credential tokens"
+	const set = "put one into /etc/credstore/optimizerd.tokens (docs/secrets.md), or set auth.tokens_file"
 	var errs []error
 	if c.Tunnel.Mode == tunnel.Embedded && c.Tunnel.Token == nil {
-		errs = append(errs, errors.New("tunnel.token_file: must name a file with the tunnel's token when tunnel.mode is embedded; the systemd credential tunnel-token works too"))
+		errs = append(errs, errors.New("tunnel.token_file: must name a file with the tunnel's token when tunnel.mode is embedded, or put the token into /etc/credstore/optimizerd.tunnel-token (docs/secrets.md)"))
+	}
+	if c.Storage.S3.Enabled() && c.Storage.S3Key == nil {
+		errs = append(errs, errors.New("storage.s3.key_file: must name a file with the id of an access key and its secret, one per line, or put these into /etc/credstore/optimizerd.s3-key (docs/secrets.md)"))
 	}
 	switch {
 	case len(c.Auth.Tokens) > 0:
@@ -273,8 +296,23 @@ func (c Config) CodecConfig() codec.Config {
 	return cc
 }
 
+// FleetOptions returns what the fleet needs of the settings.
+func (c Config) FleetOptions() fleet.Options {
+	return fleet.Options{
+		Config: c.Fleet, MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, LongestJob: 2*c.Codec.Timeout + 5*time.Minute,
+	}
+}
+
 // TokenStrings returns the tokens in plain text, to compare requests with.
 func (c Config) TokenStrings() []string { return plainText(c.Auth.Tokens) }
+
+// WebhookRules returns what addresses webhooks may be sent to: fetch.allow_hosts
+// applies to images; receivers are named by token holders.
+func (c Config) WebhookRules() egress.Rules {
+	rules := c.Fetch.Rules()
+	rules.AllowHosts = nil
+	return rules
+}
 
 // WebhookSecrets returns the secrets in plain text, to sign webhooks with.
 func (c Config) WebhookSecrets() []string { return plainText(c.Webhook.Secrets) }

@@ -101,6 +101,25 @@ retention: {max_age: 30d}
 	}
 }
 
+// A profile gives the defaults of the ladder; what is set stays.
+func TestAProfileGivesDefaults(t *testing.T) {
+	c := load(t, "ladder:\n  profile: small-board\n  quality: {webp: 77}\n  format_widths: {avif: {from: 1600}}\n", "ladder.effort.webp=3")
+	want := ladder.ProfileConfig(ladder.SmallBoardProfile)
+	want.Quality.WebP, want.FormatWidths.AVIF.From, want.Effort.WebP = 77, 1600, 3
+	if diff := cmp.Diff(want, c.Ladder); diff != "" {
+		t.Error(diff)
+	}
+	t.Setenv("OPTIMIZERD_LADDER_PROFILE", "small-files")
+	t.Setenv("OPTIMIZERD_LADDER_FORMATS", "jpeg,avif")
+	t.Setenv("OPTIMIZERD_LADDER_QUALITY_BY_WIDTH_AVIF", "60@1600,55@2048")
+	c = load(t, "")
+	want = ladder.ProfileConfig(ladder.SmallFilesProfile)
+	want.Formats, want.QualityByWidth.AVIF = []ladder.Format{ladder.JPEG, ladder.AVIF}, []ladder.Step{"60@1600", "55@2048"}
+	if diff := cmp.Diff(want, c.Ladder); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestWhereStrangersComeThereMustBeSecrets(t *testing.T) {
 	const token = "auth: {tokens: [0123456789abcdef]}\n"
 	for content, want := range map[string]string{
@@ -186,6 +205,27 @@ func TestTokensComeFromFilesAndAreNeverPrinted(t *testing.T) {
 		if text := fmt.Sprintf(verb, c); strings.Contains(text, "first") || strings.Contains(text, "third") {
 			t.Errorf("%s prints a token: %s", verb, text)
 		}
+	}
+}
+
+func TestACommandByHandReadsTheSecretsOfTheService(t *testing.T) {
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	credstore := filepath.Join(t.TempDir(), "optimizerd.")
+	if err := os.WriteFile(credstore+"tokens", []byte("token-of-the-service\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, other := write(t, "tunnel: {mode: external}"), write(t, "tunnel: {mode: external}")
+	config.SetService(t, file, credstore)
+	c, err := config.LoadServable(file, nil)
+	if err != nil || !slices.Equal(c.TokenStrings(), []string{"token-of-the-service"}) {
+		t.Errorf("got %v, %v", c.TokenStrings(), err)
+	}
+	if c, err := config.LoadServable(other, nil); err == nil {
+		t.Errorf("another configuration has the tokens %v", c.TokenStrings())
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", t.TempDir())
+	if c, err := config.LoadServable(file, nil); err == nil {
+		t.Errorf("beside systemd's directory the tokens are %v", c.TokenStrings())
 	}
 }
 

@@ -82,6 +82,14 @@ func toDuration(value any) (any, bool) {
 	return d * unit, true
 }
 
+// ParseDuration parses a time as settings have it: with days beside Go's units.
+func ParseDuration(s string) (time.Duration, error) {
+	if d, ok := toDuration(s); ok {
+		return d.(time.Duration), nil
+	}
+	return 0, fmt.Errorf("must be a time such as 90d or 12h (got %q)", s)
+}
+
 // toBytes accepts units such as MiB and GB.
 func toBytes(value any) (any, bool) {
 	if s, ok := value.(string); ok {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 const (
@@ -52,10 +54,11 @@ func load(file string, sets []string, servable bool) (Config, error) {
 	}
 	l.checkEnvironment()
 	l.readSets(sets)
+	l.readProfile()
 	c := l.decode()
 	l.readSecrets(&c)
 	l.collect(c.Validate())
-	if servable && !l.failed("auth.") && !l.failed("tunnel.") {
+	if servable && !l.failed("auth.") && !l.failed("tunnel.") && !l.failed("storage.s3.") {
 		l.collect(c.Servable())
 	}
 	return c, l.err()
@@ -94,9 +97,11 @@ func newLoader(file string) *loader {
 }
 
 // defaults returns the default of every setting by its key.
-func defaults() map[string]any {
+func defaults() map[string]any { return defaultsOf(Default()) }
+
+func defaultsOf(c Config) map[string]any {
 	tree := make(map[string]any)
-	if err := mapstructure.Decode(Default(), &tree); err != nil {
+	if err := mapstructure.Decode(c, &tree); err != nil {
 		panic(err) // depends on nothing but the types
 	}
 	flat := make(map[string]any)
@@ -194,6 +199,18 @@ func (l *loader) readSets(sets []string) {
 		default:
 			l.v.Set(key, value)
 			l.set[key] = true
+		}
+	}
+}
+
+// readProfile replaces the defaults of the ladder by those of ladder.profile.
+func (l *loader) readProfile() {
+	c := Default()
+	c.Ladder = ladder.ProfileConfig(l.v.GetString("ladder.profile"))
+	for key, value := range defaultsOf(c) {
+		if strings.HasPrefix(key, "ladder.") && key != "ladder.profile" {
+			l.v.SetDefault(key, value)
+			l.defaults[key] = value
 		}
 	}
 }

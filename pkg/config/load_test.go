@@ -54,7 +54,7 @@ limits:
 `, "jobs.kep=1d", "jobs.keep=1s", "queue=3")
 	want := []string{
 		`config.yaml:2: http.listne: unknown setting (got "x"); did you mean http.listen?`,
-		`config.yaml:3: http.listen: other machines can reach 0.0.0.0:8080, and no token is set; set auth.tokens or auth.tokens_file, or the systemd credential tokens, or listen on 127.0.0.1`,
+		`config.yaml:3: http.listen: other machines can reach 0.0.0.0:8080, and no token is set; put one into /etc/credstore/optimizerd.tokens (docs/secrets.md), or set auth.tokens_file, or listen on 127.0.0.1`,
 		`config.yaml:4: http.sync_wait: must be from 1s to 90s: Cloudflare's edge gives up after 100 s (got 5m0s)`,
 		`config.yaml:5: codec: is a section with settings such as codec.max_jobs, not a setting (got 5)`,
 		`config.yaml:7: log.level: must be one of [debug info warn error] (got "loud")`,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/optimizerd/optimizerd/pkg/s3"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -34,6 +35,10 @@ func (l *loader) readSecrets(c *Config) {
 	}
 	c.Auth.Tokens = append(c.Auth.Tokens, l.secrets(secretFile{"auth.tokens_file", c.Auth.TokensFile, "tokens"}, minToken)...)
 	c.Webhook.Secrets = append(c.Webhook.Secrets, l.secrets(secretFile{"webhook.secrets_file", c.Webhook.SecretsFile, "webhook-secrets"}, 1)...)
+	l.readS3Key(c)
+	if c.Fleet.CredentialsFile == "" && c.Fleet.Enabled() {
+		c.Fleet.CredentialsFile = l.credential("nats")
+	}
 	if c.Tunnel.Mode != tunnel.Embedded {
 		return // a token file that does not exist yet does no harm
 	}
@@ -52,6 +57,54 @@ func (l *loader) readSecrets(c *Config) {
 	}
 }
 
+// readS3Key reads the key of the object store, if there is one.
+func (l *loader) readS3Key(c *Config) {
+	if !c.Storage.S3.Enabled() {
+		return
+	}
+	f := secretFile{"storage.s3.key_file", c.Storage.S3.KeyFile, "s3-key"}
+	switch lines := l.secrets(f, 1); len(lines) {
+	case 0:
+	case 2:
+		key := s3.NewKey(string(lines[0]), string(lines[1]))
+		c.Storage.S3Key = &key
+	default:
+		l.add(l.locate(mistake{key: f.key, text: fmt.Sprintf("must hold two lines, the id of the access key and its secret (got %d)", len(lines))}))
+	}
+}
+
+// ReadS3Key reads a file with the id of an access key and its secret, one a line.
+func ReadS3Key(path string) (s3.Key, error) {
+	lines, err := readSecretFile(path, 1)
+	if err != nil {
+		return s3.Key{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(lines) != 2 {
+		return s3.Key{}, fmt.Errorf("%s: must hold two lines, the id of the access key and its secret (got %d)", path, len(lines))
+	}
+	return s3.NewKey(string(lines[0]), string(lines[1])), nil
+}
+
+// service is the configuration that the package's unit uses, and the beginning of the
+// paths of the files that it loads as credentials.
+var service = struct{ config, credentials string }{DefaultFile, "/etc/credstore/optimizerd."}
+
+// credential returns the path of a credential, "" if there is none. systemd gives the
+// service copies in a directory; a command that root runs by hand with the service's
+// configuration reads the files themselves.
+func (l *loader) credential(name string) string {
+	path := service.credentials + name
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		path = filepath.Join(dir, name)
+	} else if l.file != service.config {
+		return ""
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "" // nobody but root can look into /etc/credstore
+	}
+	return path
+}
+
 // secrets reads the file and the credential; least is the fewest characters of
 // a secret.
 func (l *loader) secrets(f secretFile, least int) (secrets []Secret) {
@@ -59,10 +112,8 @@ func (l *loader) secrets(f secretFile, least int) (secrets []Secret) {
 	if f.path != "" {
 		files = append(files, f.path)
 	}
-	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		if path := filepath.Join(dir, f.credential); fileExists(path) {
-			files = append(files, path)
-		}
+	if path := l.credential(f.credential); path != "" {
+		files = append(files, path)
 	}
 	for _, path := range files {
 		found, err := readSecretFile(path, least)
@@ -99,9 +150,4 @@ func readSecretFile(path string, least int) (secrets []Secret, err error) {
 		return nil, errors.New("the file is empty")
 	}
 	return secrets, nil
-}
-
-func fileExists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

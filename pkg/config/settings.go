@@ -30,6 +30,7 @@ var choices = map[string][]string{
 	"log.format":                {"auto", "json", "console"},
 	"tunnel.mode":               {string(tunnel.Off), string(tunnel.Embedded), string(tunnel.External)},
 	"ladder.formats":            {string(ladder.WebP), string(ladder.JPEG), string(ladder.AVIF)},
+	"ladder.profile":            ladder.Profiles(),
 	"ladder.chroma_subsampling": {ladder.Chroma420, ladder.Chroma444},
 }
 

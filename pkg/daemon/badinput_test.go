@@ -113,7 +113,7 @@ func TestAProblemSaysWhatIsWrongWithoutInternals(t *testing.T) {
 	}
 }
 
-func TestABadPictureFailsForAllWhoSentIt(t *testing.T) {
+func TestABadImageFailsForAllWhoSentIt(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -284,7 +284,7 @@ func readinessOf(t *testing.T, a daemontest.Answer, status int) readiness {
 	return r
 }
 
-func TestAJPEGWithJunkAfterItIsStillAPicture(t *testing.T) {
+func TestAJPEGWithJunkAfterItIsStillAnImage(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := binary.BigEndian.AppendUint64(daemontest.SmallJPEG(t, 34), 0xdeadbeef)

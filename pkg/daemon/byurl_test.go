@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,26 +22,28 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// variantJob is a job whose output is one picture.
+// variantJob is a job whose output is one image.
 type variantJob struct {
 	ID, Object, Kind, Status, Input string
 	Options                         json.RawMessage
 	Metadata                        json.RawMessage
-	Output                          *struct {
-		URL           string
-		Width, Height int
-		Format        ladder.Format
-		ContentType   string `json:"content_type"`
-		Bytes         int64
-		SHA256        string
-	}
-	Error *struct {
+	Output                          *variantOutput
+	Error                           *struct {
 		Code, Message string
 	}
 	Attempts   int
 	CreatedAt  time.Time  `json:"created_at"`
 	StartedAt  *time.Time `json:"started_at"`
 	FinishedAt *time.Time `json:"finished_at"`
+}
+
+type variantOutput struct {
+	URL           string
+	Width, Height int
+	Format        ladder.Format
+	ContentType   string `json:"content_type"`
+	Bytes         int64
+	SHA256        string
 }
 
 // originOf serves content at every path until the end of the test.
@@ -65,7 +68,7 @@ func create(s *daemontest.Server, v any, body string, options ...daemontest.Opti
 	return a
 }
 
-// endOf waits for a job of one picture by long poll.
+// endOf waits for a job of one image by long poll.
 func endOf(s *daemontest.Server, id string, options ...daemontest.Option) variantJob {
 	s.T.Helper()
 	deadline := time.Now().Add(daemontest.Patience)
@@ -190,9 +193,10 @@ func TestAJobByURLIsShownAsItWasAskedFor(t *testing.T) {
 		t.Errorf("Location is %q, want %q", got, want)
 	}
 	j = endOf(s, j.ID)
-	if j.Object != "job" || j.Kind != "image" || j.Input != origin.URL+"/cat.webp?a=b" ||
-		string(j.Options) != `{"width":300,"height":50,"format":"jpeg","quality":77}` || string(j.Metadata) != `{"album":["a",1.50,null]}` {
-		t.Errorf("it is shown as %+v, options %s, metadata %s", j, j.Options, j.Metadata)
+	shown := []string{j.Object, j.Kind, j.Input, string(j.Options), string(j.Metadata)}
+	asked := []string{"job", "image", origin.URL + "/cat.webp?a=b", `{"width":300,"height":50,"format":"jpeg","quality":77}`, `{"album":["a",1.50,null]}`}
+	if !slices.Equal(shown, asked) {
+		t.Errorf("it is shown as %q, want %q", shown, asked)
 	}
 	if j.Status != "completed" || j.Error != nil || j.Output == nil || j.Attempts != 1 {
 		t.Fatalf("it is %+v, error %+v", j, j.Error)
@@ -200,8 +204,9 @@ func TestAJobByURLIsShownAsItWasAskedFor(t *testing.T) {
 	o := *j.Output
 	made := s.Get(o.URL)
 	digest := sha256.Sum256(made.Body)
-	if o.Width != 75 || o.Height != 50 || o.Format != "jpeg" || o.ContentType != "image/jpeg" || o.Bytes != int64(len(made.Body)) || o.SHA256 != hex.EncodeToString(digest[:]) {
-		t.Errorf("output %+v for %d bytes with SHA-256 %x", o, len(made.Body), digest)
+	want := variantOutput{URL: o.URL, Width: 75, Height: 50, Format: "jpeg", ContentType: "image/jpeg", Bytes: int64(len(made.Body)), SHA256: hex.EncodeToString(digest[:])}
+	if o != want {
+		t.Errorf("output %+v, want %+v", o, want)
 	}
 	if err := daemontest.CheckFormat(o.Format, made.Body, 75, 50); err != nil {
 		t.Error(err)
@@ -405,10 +410,12 @@ func TestAStoredImageIsMadeAgain(t *testing.T) {
 		t.Fatal(a.Status)
 	}
 	s.PostJob(`{"input": "image:`+m.ID+`"}`).CheckProblem(t, "not_found")
-	for _, name := range s.Names("originals") {
-		if name == m.ID {
-			t.Error("the original outlives its set")
-		}
+	if left := s.Names("originals"); len(left) > 0 {
+		t.Errorf("the originals %v outlive the image", left)
+	}
+	_, file, _ := strings.Cut(j.Output.URL, "/files/")
+	if a := s.Get("/v1/images/" + file[:len(m.ID)]); a.StatusCode != http.StatusNotFound {
+		t.Errorf("the variant that was made of the image outlives it: %s", a.Status)
 	}
 }
 
@@ -504,7 +511,7 @@ func TestAJobIsShownUnderThePublicURL(t *testing.T) {
 	}
 }
 
-func TestAVisitorsPictureOvertakesABatchOfLadders(t *testing.T) {
+func TestAVisitorsImageOvertakesABatchOfLadders(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome, daemontest.OneCodec, func(c *config.Config) { c.Ladder.Widths = []int{64, 128} })
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -85,7 +85,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range *chaos.fills {
-		more("pictures are made while there is space", http.StatusCreated)
+		more("images are made while there is space", http.StatusCreated)
 		if err := d.choke(r.Int64N(300 << 10)); err != nil {
 			t.Error(err)
 		}
@@ -97,7 +97,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 		}
 		d.empty()
 	}
-	more("pictures are made when there is space again", http.StatusCreated)
+	more("images are made when there is space again", http.StatusCreated)
 	close(stop)
 	clients.Wait()
 	keptPromises(&s.Client, o)
@@ -120,7 +120,7 @@ func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
 	figure(t, "  sets damaged or half visible, files left behind", "0")
 }
 
-// attack uploads a picture, waiting for it or not, and checks and removes what
+// attack uploads an image, waiting for it or not, and checks and removes what
 // was made.
 func attack(c *daemontest.Client, source []byte, async bool, o *onslaught) error {
 	var options []daemontest.Option

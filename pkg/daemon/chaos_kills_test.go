@@ -102,7 +102,7 @@ func underFire(t *testing.T, next *atomic.Int64, k *killing) {
 	k.crashes += int(p.Metric("optimizerd_codec_crashes_total"))
 	k.unborn += bytes.Count(daemontest.ReadFile(t, p.LogFile), []byte("codec died before its greeting"))
 	k.mu.Unlock()
-	// The quarantine holds pictures that nothing is wrong with. Cleared, they
+	// The quarantine holds images that nothing is wrong with. Cleared, they
 	// are made like all others.
 	store, err := quarantine.Open(p.Path(quarantine.Folder), "")
 	if err != nil {

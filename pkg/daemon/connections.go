@@ -3,17 +3,23 @@ package daemon
 import (
 	"net"
 	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
 )
 
 // limitConnections returns a listener that has at most n connections open; it
 // accepts no further one until one of them is closed. Unlike netutil's, it gives
 // out *net.TCPConn with its methods, so that files are still served by sendfile.
-func limitConnections(l net.Listener, n int) net.Listener {
-	return &limitedListener{Listener: l, free: make(chan struct{}, n), closed: make(chan struct{})}
+// Its connections turn the refusals of net/http into problems.
+func limitConnections(l net.Listener, n int, log *zap.Logger) net.Listener {
+	return &limitedListener{Listener: l, log: log, free: make(chan struct{}, n), closed: make(chan struct{})}
 }
 
 type limitedListener struct {
 	net.Listener
+	log    *zap.Logger
 	free   chan struct{} // a value for each open connection
 	once   sync.Once
 	closed chan struct{}
@@ -32,9 +38,9 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 	release := sync.OnceFunc(func() { <-l.free })
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return limitedTCPConn{tcp, release}, nil
+		return limitedTCPConn{tcp, l.log, release}, nil
 	}
-	return limitedConn{c, release}, nil
+	return limitedConn{c, l.log, release}, nil
 }
 
 func (l *limitedListener) Close() error {
@@ -44,6 +50,7 @@ func (l *limitedListener) Close() error {
 
 type limitedConn struct {
 	net.Conn
+	log     *zap.Logger
 	release func()
 }
 
@@ -54,10 +61,23 @@ func (c limitedConn) Close() error {
 
 type limitedTCPConn struct {
 	*net.TCPConn
+	log     *zap.Logger
 	release func()
 }
 
 func (c limitedTCPConn) Close() error {
 	defer c.release()
 	return c.TCPConn.Close()
+}
+
+func (c limitedTCPConn) Write(p []byte) (int, error) { return writeRefusal(c.TCPConn, p, c.log) }
+
+func (c limitedConn) Write(p []byte) (int, error) { return writeRefusal(c.Conn, p, c.log) }
+
+func writeRefusal(c net.Conn, p []byte, log *zap.Logger) (int, error) {
+	n, err := c.Write(httpapi.Refusal(p, c.RemoteAddr(), log))
+	if err != nil {
+		return min(n, len(p)), err
+	}
+	return len(p), nil
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"go.uber.org/zap"
 )
 
 func TestConnectionsAreLimited(t *testing.T) {
@@ -12,7 +14,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := limitConnections(inner, 2)
+	l := limitConnections(inner, 2, zap.NewNop())
 	accepted := make(chan net.Conn)
 	ended := make(chan error, 1)
 	go func() {

@@ -20,8 +20,8 @@ func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 		t.Errorf("openapi is %q, want 3.1", got)
 	}
 	want := map[string]string{
-		"POST /v1/images": "200 201 202 400 401 408 413 415 422 429 503 507", "GET /v1/images": "200 400 401",
-		"GET /v1/images/{id}": "200 401 404", "DELETE /v1/images/{id}": "204 401", "POST /jobs": "202 400 401 422 429 507", "GET /jobs/{id}": "200 401 404",
+		"POST /v1/images": "200 201 202 400 401 408 409 413 415 422 429 503 507", "GET /v1/images": "200 400 401",
+		"GET /v1/images/{id}": "200 401 404", "DELETE /v1/images/{id}": "204 401", "POST /jobs": "202 400 401 422 429 507", "GET /jobs": "200 400 401", "GET /jobs/{id}": "200 401 404", "DELETE /jobs/{id}": "204 401 404 409", "POST /jobs/{id}/retry": "202 401 404 409 429",
 		"GET /files/{id}/{name}": "200 206 304 401 404 416", "GET /openapi.json": "200 401", "GET /healthz": "200", "GET /readyz": "200 503",
 	}
 	for route, statuses := range want {
@@ -157,7 +157,9 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 		{http.MethodPatch, "/v1/images/" + id, "DELETE, GET, HEAD"},
 		{http.MethodDelete, "/files/" + id + "/320.webp", "GET, HEAD"},
 		{http.MethodPut, "/files/" + id + "/320.webp", "GET, HEAD"},
-		{http.MethodDelete, "/jobs/x", "GET, HEAD"},
+		{http.MethodPost, "/jobs/x", "DELETE, GET, HEAD"},
+		{http.MethodGet, "/jobs/x/retry", "POST"},
+		{http.MethodDelete, "/jobs", "GET, HEAD, POST"},
 		{http.MethodPost, "/healthz", "GET, HEAD"},
 		{http.MethodPost, "/readyz", "GET, HEAD"},
 		{http.MethodPost, "/openapi.json", "GET, HEAD"},
@@ -168,6 +170,57 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 			t.Errorf("%s %s: Allow is %q, want %q", tc.method, tc.path, got, tc.allow)
 		}
 	}
+}
+
+// net/http answers these itself, before any handler.
+func TestRequestsThatAreNotHTTPAreProblemsToo(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t)
+	const host = "Host: localhost\r\n"
+	for name, tc := range map[string]struct {
+		request string
+		status  int
+	}{
+		"no request":          {"hello\r\n\r\n", 400},
+		"a malformed header":  {"GET /healthz HTTP/1.1\r\n" + host + "no colon\r\n\r\n", 400},
+		"no host":             {"GET /healthz HTTP/1.1\r\n\r\n", 400},
+		"two hosts":           {"GET /healthz HTTP/1.1\r\n" + host + host + "\r\n", 400},
+		"a malformed path":    {"GET /v1/images/%zz HTTP/1.1\r\n" + host + "\r\n", 400},
+		"two lengths":         {"POST /v1/images HTTP/1.1\r\n" + host + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
+		"all of the server":   {"OPTIONS * HTTP/1.1\r\n" + host + "\r\n", 404},
+		"another expectation": {"POST /v1/images HTTP/1.1\r\n" + host + "Expect: tea\r\nContent-Length: 1\r\n\r\n", 417},
+		"a very long path":    {"GET /" + strings.Repeat("a", 64<<10) + " HTTP/1.1\r\n" + host + "\r\n", 431},
+		"a very long header":  {"GET /healthz HTTP/1.1\r\n" + host + "X: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", 431},
+		"an unknown encoding": {"POST /v1/images HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip\r\n\r\n", 501},
+		"a version to come":   {"GET /healthz HTTP/7.0\r\n" + host + "\r\n", 505},
+	} {
+		w := s.Dial(t)
+		w.Send([]byte(tc.request))
+		res, err := http.ReadResponse(w.R, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var p struct {
+			Status       int
+			Code, Detail string
+			RequestID    string `json:"request_id"`
+		}
+		if err := json.NewDecoder(res.Body).Decode(&p); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		res.Body.Close()
+		code := map[bool]string{true: "not_found", false: "invalid_request"}[tc.status == http.StatusNotFound]
+		if res.StatusCode != tc.status || p.Status != tc.status || p.Code != code || p.Detail == "" || res.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: got %s %+v, want the problem %d %s", name, res.Status, p, tc.status, code)
+		}
+		if id := res.Header.Get("X-Request-Id"); id == "" || id != p.RequestID {
+			t.Errorf("%s: X-Request-Id is %q, request_id %q", name, id, p.RequestID)
+		} else if n := s.Logs.FilterMessage("request").Filter(withField("request_id", id)).Len(); n != 1 {
+			t.Errorf("%s: %d lines of the log have its id, want 1", name, n)
+		}
+	}
+	s.CheckServes()
 }
 
 func TestARequestKeepsItsIDIfThatIsSane(t *testing.T) {
@@ -247,6 +300,24 @@ func TestMetricsAndProfilesAreTheOperatorsAlone(t *testing.T) {
 		if res.StatusCode != http.StatusOK {
 			t.Errorf("admin: GET %s: got %s, want 200", path, res.Status)
 		}
+	}
+	for _, tc := range []struct {
+		method, path, code string
+		status             int
+	}{{http.MethodGet, "/nothing", "not_found", 404}, {http.MethodPut, "/metrics", "method_not_allowed", 405}} {
+		r, err := http.NewRequest(tc.method, s.AdminURL+tc.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p struct{ Code string }
+		if err := json.NewDecoder(res.Body).Decode(&p); err != nil || p.Code != tc.code || res.StatusCode != tc.status || (res.Header.Get("Allow") != "") != (tc.status == 405) {
+			t.Errorf("admin: %s %s: got %s %+v, %v; want %d %s", tc.method, tc.path, res.Status, p, err, tc.status, tc.code)
+		}
+		res.Body.Close()
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -20,26 +20,31 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/optimizerd/optimizerd/pkg/buildinfo"
+	"github.com/optimizerd/optimizerd/pkg/clock"
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fetch"
+	"github.com/optimizerd/optimizerd/pkg/fleet"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
-	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/notify"
-	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/quarantine"
-	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/spool"
+	"github.com/optimizerd/optimizerd/pkg/status"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/access"
@@ -49,23 +54,37 @@ import (
 type Daemon struct {
 	config            config.Config
 	log               *zap.Logger
-	queue             *queue.Queue
-	store             *publish.Store
+	queue             jobQueue
+	fleet             *fleet.Fleet // nil if this machine is alone
+	fleetLock         *durable.Lock
+	elected           func() bool // whether this node deletes what retention does not allow
+	store             sets
+	uploads           jobs.Uploads           // nil without an object store
+	sweptUploads      time.Time              // when its sources were last swept
+	storeMetrics      []prometheus.Collector // of the object store, if there is one
+	spool             *spool.Spool
+	clock             *clock.Guard
+	retaining         sync.Mutex // held while retention deletes
+	clockDoubted      bool       // the clock was implausible when it was last asked; under retaining
 	pool              *codec.Pool
 	service           *jobs.Service
-	outbox            *notify.Outbox
+	outbox            outbox
 	fetcher           *fetch.Fetcher
 	governor          *thermal.Governor
 	receivers         *http.Client // for webhooks
 	listener          net.Listener
 	socket            net.Listener // for an external cloudflared; nil otherwise
 	server            *http.Server
+	requests          *drain
 	tunnel            *tunnel.Tunnel   // nil unless embedded
 	access            *access.Verifier // nil without Cloudflare Access
 	lastSocketRequest atomic.Int64     // time of the last request over the socket, Unix seconds
 	metrics           *metrics
-	admin             net.Listener  // nil if disabled
-	stopping          chan struct{} // closed when shutdown begins
+	started           time.Time
+	recent            *status.Recent
+	parts             httpapi.Checks // of /readyz
+	admin             net.Listener   // nil if disabled
+	stopping          chan struct{}  // closed when shutdown begins
 }
 
 // Limits for the phases of shutdown. systemd's TimeoutStopSec is longer than
@@ -73,6 +92,7 @@ type Daemon struct {
 const (
 	drainTime  = 15 * time.Second // for requests in progress
 	giveUpTime = 10 * time.Second // for jobs in progress; then they are returned to the queue
+	lastTime   = 2 * time.Second  // for requests that came meanwhile
 )
 
 // readHeaderTimeout and idleTimeout cut off connections that send no request or
@@ -90,106 +110,37 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := c.Servable(); err != nil {
 		return nil, err
 	}
-	d := &Daemon{config: c, log: log, stopping: make(chan struct{})}
+	d := &Daemon{config: c, stopping: make(chan struct{}), requests: newDrain(), started: time.Now(), recent: status.NewRecent()}
+	d.log = log.WithOptions(zap.Hooks(d.noteError))
 	defer func() {
 		if err != nil {
 			d.release()
 		}
 	}()
-	d.queue, err = queue.Open(queue.Config{
-		Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, Resolvers: c.Fetch.Concurrency,
-	}, log.Named("queue"))
-	if err != nil {
-		return nil, fmt.Errorf("storage.dir: %w", err)
+	if err := d.openStorage(ctx); err != nil {
+		return nil, err
 	}
-	// Opening the spool sweeps it: not before the queue's lock is ours.
-	uploads, err := spool.Open(spool.Config{
-		Dir: d.path("spool"), MaxBytes: c.Limits.MaxBytes, MinFree: c.Storage.MinFree, Memory: c.Storage.UploadMemory,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("storage.dir: %w", err)
-	}
-	d.store, err = publish.Open(publish.Config{
-		Dir: d.path("files"), Originals: d.path("originals"), KeepOriginals: c.Storage.KeepOriginals,
-	}, log.Named("publish"))
-	if err != nil {
-		return nil, fmt.Errorf("storage.dir: %w", err)
-	}
-	d.pool, err = codec.NewPool(ctx, c.CodecConfig(), log.Named("codec"))
+	about, err := d.startCodec(ctx)
 	if err != nil {
 		return nil, err
 	}
-	about := d.pool.About()
-	if !about.Sandbox.Seccomp || about.Sandbox.Memory == 0 {
-		log.Warn("codec sandbox incomplete; run 'optimizerd doctor'", zap.Any("sandbox", about.Sandbox))
-	}
-	if err := d.dropFormats(about); err != nil {
-		return nil, err
-	}
-	bad, err := quarantine.Open(d.path(quarantine.Folder), about.Libvips)
+	d.describeNode(about)
+	views, err := d.views()
 	if err != nil {
-		return nil, fmt.Errorf("storage.dir: %w", err)
-	}
-	views := httpapi.Views{Store: d.store, PublicURL: c.HTTP.PublicURL, URLTTL: c.Files.URLTTL}
-	if !c.Files.Public && len(c.Auth.Tokens) > 0 { // otherwise files are readable without a signature
-		key, err := signedurl.LoadKey(d.path("url-key"))
-		if err != nil {
-			return nil, fmt.Errorf("storage.dir: %w", err)
-		}
-		views.Key = &key
-	}
-	rules := c.Fetch.Rules()
-	rules.AllowHosts = nil // AllowHosts applies to images; receivers are named by token holders
-	if err := d.openOutbox(views, rules); err != nil {
 		return nil, err
 	}
-	d.fetcher = fetch.New(c.Fetch, uploads)
-	d.governor = thermal.New("/", log.Named("thermal"))
+	rules := c.WebhookRules()
+	if err := d.openOutbox(ctx, views, rules); err != nil {
+		return nil, err
+	}
+	d.fetcher = fetch.New(c.Fetch, d.spool)
+	d.governor = thermal.New("/", d.log.Named("thermal"))
 	d.metrics = newMetrics(d)
-	d.service, err = jobs.New(jobs.Config{
-		Queue: d.queue,
-		Sets:  d.store,
-		Renderer: &render.Renderer{
-			Engine: d.pool, LastResort: d.pool.Alone(), Store: d.store, Limits: c.LadderLimits(), Log: log.Named("jobs"),
-			KeepTimings: c.Storage.KeepTimings,
-		},
-		Spool:      uploads,
-		Fetcher:    d.fetcher,
-		Quarantine: bad,
-		Outbox:     d.outbox,
-		Ladder:     d.config.Ladder,
-		Writes:     about.Outputs,
-		Stopping:   d.stopping,
-		Throttle:   d.governor,
-		Ended:      d.metrics.ended,
-		Log:        log.Named("jobs"),
-	})
-	if err != nil {
+	if err := d.openService(about); err != nil {
 		return nil, err
 	}
-	var checkAccess func(*http.Request) error
-	if c.Tunnel.Access.TeamDomain != "" {
-		d.access = access.New(c.Tunnel.Access)
-		checkAccess = d.access.Check
-	}
-	handler, err := httpapi.New(c.HTTP, httpapi.Deps{
-		Jobs:        d.service,
-		Store:       d.store,
-		Views:       views,
-		Receivers:   receivers(c, rules),
-		Tokens:      c.TokenStrings(),
-		Access:      checkAccess,
-		PublicFiles: c.Files.Public,
-		Checks: map[string]func() (string, error){
-			"queue":  func() (string, error) { return "", d.queue.Check() },
-			"disk":   func() (string, error) { return "", uploads.CheckSpace(0) },
-			"codec":  func() (string, error) { return unavailableFormats(about), d.pool.Check() },
-			"tunnel": d.tunnelCheck(),
-		},
-		Stopping: d.stopping,
-		Observe:  d.metrics.observe,
-		Log:      log.Named("http"),
-	})
+	d.parts = d.checks(about)
+	handler, err := d.newHandler(views, receivers(c, rules))
 	if err != nil {
 		return nil, err
 	}
@@ -197,23 +148,169 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 		return nil, err
 	}
 	d.server = &http.Server{
-		Handler: d.markTunnelRequests(handler), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: zap.NewStdLog(log.Named("http")),
+		Handler: d.requests.wrap(d.markTunnelRequests(handler)), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, DisableGeneralOptionsHandler: true,
+		ErrorLog: zap.NewStdLog(d.log.Named("http")),
 	}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
-	log.Info("ready to serve", zap.String("url", d.URL()), zap.String("admin", d.AdminURL()), zap.String("storage", c.Storage.Dir),
+	d.log.Info("ready to serve", zap.String("url", d.URL()), zap.String("admin", d.AdminURL()), zap.String("storage", c.Storage.Dir),
 		zap.Bool("token_needed", len(c.Auth.Tokens) > 0), zap.String("recipe", d.config.Ladder.Recipe().ShortFingerprint()),
 		zap.Int("images", d.store.Len()), zap.String("tunnel", string(c.Tunnel.Mode)), zap.Any("codec", about))
 	return d, nil
 }
 
+// openStorage opens what is on disk, in the bucket or in the fleet: the queue, the
+// spool, the sets and the clock.
+func (d *Daemon) openStorage(ctx context.Context) (err error) {
+	if err := d.openQueue(ctx); err != nil {
+		return err
+	}
+	// Sweeping, as opening the spool does, has to wait for the queue's lock.
+	for _, file := range []string{"clock", "recipes", "url-key"} {
+		if err := durable.Sweep(d.path(file)); err != nil {
+			return fmt.Errorf("storage.dir: %w", err)
+		}
+	}
+	d.spool, err = spool.Open(spool.Config{
+		Dir: d.path("spool"), MaxBytes: d.config.Limits.MaxBytes, MinFree: d.config.Storage.MinFree, Memory: d.config.Storage.UploadMemory,
+		Retry: d.path("retry"), RetryBytes: d.config.Jobs.KeepBytes,
+	})
+	if err != nil {
+		return fmt.Errorf("storage.dir: %w", err)
+	}
+	if err := d.openStore(ctx); err != nil {
+		return err
+	}
+	d.store.SetMaxBytes(d.config.Retention.MaxBytes)
+	if d.clock, err = clock.Open(d.path("clock"), buildinfo.Date()); err != nil {
+		return fmt.Errorf("storage.dir: %w", err)
+	}
+	return nil
+}
+
+// startCodec starts the first codec process and removes the formats that it cannot
+// write from the ladder.
+func (d *Daemon) startCodec(ctx context.Context) (about codec.About, err error) {
+	d.pool, err = codec.NewPool(ctx, d.config.CodecConfig(), d.log.Named("codec"))
+	if err != nil {
+		return about, err
+	}
+	about = d.pool.About()
+	if !about.Sandbox.Seccomp || about.Sandbox.Memory == 0 {
+		d.log.Warn("codec sandbox incomplete; run 'optimizerd doctor'", zap.Any("sandbox", about.Sandbox))
+	}
+	return about, d.dropFormats(about)
+}
+
+// views returns what the API shows of jobs and sets.
+func (d *Daemon) views() (httpapi.Views, error) {
+	c := d.config
+	views := httpapi.Views{Sets: d.store, PublicURL: c.HTTP.PublicURL, URLTTL: c.Files.URLTTL}
+	if c.Files.Public || len(c.Auth.Tokens) == 0 { // files are readable without a signature
+		return views, nil
+	}
+	key, err := d.urlKey()
+	if err != nil {
+		return views, err
+	}
+	views.Key = &key
+	return views, nil
+}
+
+// openService connects the parts that a job passes through.
+func (d *Daemon) openService(about codec.About) error {
+	bad, crashes, err := d.openQuarantine(about.Libvips)
+	if err != nil {
+		return err
+	}
+	c, log := d.config, d.log.Named("jobs")
+	var elsewhere func() []ladder.Format
+	if d.fleet != nil {
+		elsewhere = d.fleet.Outputs
+	}
+	history, err := render.OpenHistory(d.path("recipes"), c.Ladder.Recipe())
+	if err != nil { // of a full disk, for example: uploads still work
+		log.Warn("cannot record the ladder; new sets may lack replaces after its next change", zap.Error(err))
+	}
+	d.service, err = jobs.New(jobs.Config{
+		Queue: d.queue,
+		Sets:  d.store,
+		Renderer: &render.Renderer{
+			Engine: d.pool, Background: d.pool.Background(), LastResort: d.pool.Alone(), Sets: d.store, Limits: c.LadderLimits(), Log: log,
+			CheckSpace: d.spool.CheckSpace, Crashes: crashes, History: history, NotBefore: buildinfo.Date(), KeepTimings: c.Storage.KeepTimings, KeepTakenAt: c.Storage.KeepTakenAt,
+		},
+		Spool:      d.spool,
+		Uploads:    d.uploads,
+		Shared:     d.fleet != nil,
+		Fetcher:    d.fetcher,
+		Quarantine: bad,
+		Outbox:     d.outbox,
+		Ladder:     c.Ladder,
+		Writes:     about.Outputs,
+		Elsewhere:  elsewhere,
+		Keep:       c.Jobs.Keep,
+		Stopping:   d.stopping,
+		Throttle:   d.governor,
+		MakeRoom:   d.makeRoom,
+		Ended: func(j job.Job) {
+			d.metrics.ended(j)
+			d.recent.Ended(j)
+		},
+		Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	d.forgetEndedElsewhere()
+	return nil
+}
+
+// newHandler creates the HTTP API.
+func (d *Daemon) newHandler(views httpapi.Views, receivers func(string) error) (http.Handler, error) {
+	c := d.config
+	var checkAccess func(*http.Request) error
+	if c.Tunnel.Access.TeamDomain != "" {
+		d.access = access.New(c.Tunnel.Access)
+		checkAccess = d.access.Check
+	}
+	return httpapi.New(c.HTTP, httpapi.Deps{
+		Jobs:        d.service,
+		Sets:        d.store,
+		Views:       views,
+		Receivers:   receivers,
+		Tokens:      c.TokenStrings(),
+		Access:      checkAccess,
+		PublicFiles: c.Files.Public,
+		Checks:      d.parts,
+		Stopping:    d.stopping,
+		Observe:     d.metrics.observe,
+		Log:         d.log.Named("http"),
+	})
+}
+
+// checks returns the parts of /readyz.
+func (d *Daemon) checks(about codec.About) httpapi.Checks {
+	checks := httpapi.Checks{
+		"queue":  func() (string, error) { return "", d.queue.Check() },
+		"disk":   func() (string, error) { return "", d.spool.CheckSpace(0) },
+		"codec":  func() (string, error) { return unavailableFormats(about), d.pool.Check() },
+		"tunnel": d.tunnelCheck(),
+	}
+	if d.fleet != nil {
+		checks["fleet"] = func() (string, error) { return d.fleet.Difference(), d.fleet.Connected() }
+	}
+	if d.config.Storage.S3.Enabled() {
+		checks["store"] = func() (string, error) { return "", d.store.Check() }
+	}
+	return checks
+}
+
 // openOutbox opens the outbox and recovers the webhooks that an earlier process
 // left.
-func (d *Daemon) openOutbox(views httpapi.Views, rules egress.Rules) (err error) {
+func (d *Daemon) openOutbox(ctx context.Context, views httpapi.Views, rules egress.Rules) (err error) {
 	d.receivers = egress.NewClient(rules, 0)
-	d.outbox, err = notify.Open(notify.Config{Dir: d.path(notify.Folder), Secrets: d.config.WebhookSecrets()}, notify.Deps{
+	deps := notify.Deps{
 		Client: d.receivers,
 		Body:   func(j job.Job) (any, error) { return views.Job(j, j.Webhooks[0].Base) },
 		Permanent: func(err error) bool {
@@ -221,11 +318,16 @@ func (d *Daemon) openOutbox(views httpapi.Views, rules egress.Rules) (err error)
 			return errors.As(err, &refused) && !refused.Address
 		},
 		Log: d.log.Named("notify"),
-	})
+	}
+	if d.fleet != nil {
+		return d.openFleetOutbox(ctx, deps)
+	}
+	local, err := notify.Open(notify.Config{Dir: d.path(notify.Folder), Secrets: d.config.WebhookSecrets()}, deps)
 	if err != nil {
 		return fmt.Errorf("storage.dir: %w", err)
 	}
-	return d.outbox.Recover(func(jobID string) bool {
+	d.outbox = local
+	return local.Recover(func(jobID string) bool {
 		_, active := d.queue.Ticket(jobID)
 		return !active
 	})
@@ -268,7 +370,15 @@ func (d *Daemon) dropFormats(about codec.About) error {
 	default:
 		d.log.Error("some of ladder.formats are disabled", zap.Any("wanted", wanted), zap.Any("made", writable))
 	}
-	d.config.Ladder.Formats = writable
+	d.config.Ladder = d.config.Ladder.WithFormats(writable)
+	return nil
+}
+
+// noteError remembers the errors of the log for the status page.
+func (d *Daemon) noteError(e zapcore.Entry) error {
+	if e.Level >= zapcore.ErrorLevel {
+		d.recent.Error(e.Time, e.Message)
+	}
 	return nil
 }
 
@@ -313,9 +423,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer cancel()
 
 	group, broken := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(d.server, d.listener) })
+	group.Go(func() error { return d.serve(d.server, d.listener) })
 	if d.socket != nil {
-		group.Go(func() error { return serve(d.server, d.socket) })
+		group.Go(func() error { return d.serve(d.server, d.socket) })
 	}
 	tunnelDone := make(chan struct{})
 	group.Go(func() error {
@@ -326,15 +436,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return d.tunnel.Run(broken, drainTime)
 	})
 	admin := &http.Server{
-		Handler:           httpapi.Guard(adminHandler(d.metrics), d.config.Admin.Listen, d.config.TokenStrings(), d.config.HTTP.AllowedHosts...),
-		ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler:           httpapi.Guard(adminHandler(d), d.config.Admin.Listen, d.config.TokenStrings(), d.config.HTTP.AllowedHosts...),
+		ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes, DisableGeneralOptionsHandler: true,
 	}
 	if d.admin != nil {
-		group.Go(func() error { return serve(admin, d.admin) })
+		group.Go(func() error { return d.serve(admin, d.admin) })
 	}
 	workersDone := make(chan struct{})
 	group.Go(func() error {
 		defer close(workersDone)
+		if !d.config.Fleet.Work {
+			return nil
+		}
 		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size())
 	})
 	deliverCtx, stopDelivery := context.WithCancel(giveUp)
@@ -352,27 +465,23 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-func serve(s *http.Server, l net.Listener) error {
-	if err := s.Serve(limitConnections(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+func (d *Daemon) serve(s *http.Server, l net.Listener) error {
+	if err := s.Serve(limitConnections(l, maxConnections, d.log.Named("http"))); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
 // stop shuts down in order: not ready, the tunnel takes no new requests,
-// requests drain, the queue is closed, running jobs end or return to the queue.
-// release ends the codec processes.
+// requests drain, the queue is closed, running jobs end or return to the queue,
+// the listeners are closed. Until then work is refused with ShuttingDown, and files
+// are served. release ends the codec processes.
 func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.CancelFunc) {
 	d.log.Info("stopping")
 	d.notify("STOPPING=1")
 	close(d.stopping)
 
-	drain, cancel := context.WithTimeout(context.Background(), drainTime)
-	defer cancel()
-	if err := d.server.Shutdown(drain); err != nil {
-		d.log.Warn("requests cut off at shutdown", zap.Error(err))
-		_ = d.server.Close() // the listener may be closed already
-	}
+	drained := d.requests.wait(drainTime)
 	<-tunnelDone // it began to stop with ctx: unregistering takes at most 5 s, then it drains as long
 	d.queue.Close()
 	select {
@@ -380,6 +489,12 @@ func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.Ca
 	case <-time.After(giveUpTime):
 		giveUp()
 		<-workersDone
+	}
+	last, cancel := context.WithTimeout(context.Background(), lastTime)
+	defer cancel()
+	if err := d.server.Shutdown(last); err != nil || !drained {
+		d.log.Warn("requests cut off at shutdown", zap.Error(err))
+		_ = d.server.Close() // the listener may be closed already
 	}
 	pending, _ := d.queue.Depth()
 	d.log.Info("stopped", zap.Int("jobs_for_the_next_start", pending))
@@ -410,6 +525,9 @@ func (d *Daemon) release() {
 	if d.queue != nil {
 		d.warn("cannot close queue", d.queue.Unlock())
 	}
+	if d.fleetLock != nil {
+		d.warn("cannot unlock data directory", d.fleetLock.Close())
+	}
 }
 
 func (d *Daemon) warn(what string, err error) {
@@ -428,24 +546,24 @@ func (d *Daemon) housekeeping(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		d.prune()
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil
+		for waiting := true; waiting; {
+			select {
+			case <-d.store.Full():
+				d.retain()
+			case <-ticker.C:
+				waiting = false
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
 }
 
 func (d *Daemon) prune() {
 	d.warn("cannot record ended jobs", d.service.Settle())
-	d.warn("cannot prune jobs", d.queue.Prune(time.Now()))
-	d.warn("cannot prune webhooks", d.outbox.Prune(time.Now(), d.config.Jobs.Keep))
-	if d.config.Retention == (publish.Retention{}) {
-		return
-	}
-	deleted, err := d.store.Prune(d.config.Retention, time.Now())
-	d.warn("cannot prune images", err)
-	if deleted > 0 {
-		d.log.Info("images deleted by retention", zap.Int("deleted", deleted))
-	}
+	d.pruneRecords()
+	d.warn("cannot delete kept sources", d.service.ForgetSources())
+	d.finishDeletions()
+	d.sweepUploads(time.Now())
+	d.retain()
 }

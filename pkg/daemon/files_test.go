@@ -217,6 +217,7 @@ func TestTokens(t *testing.T) {
 		{"another scheme", "Basic first-token", false},
 		{"without a scheme", "first-token", false},
 		{"the first", "Bearer first-token", true},
+		{"after several spaces", "Bearer   first-token", true},
 		{"the second", "Bearer second-token", true},
 		{"a scheme in lower case", "bearer first-token", true},
 		{"a scheme in upper case", "BEARER second-token", true},
@@ -232,6 +233,10 @@ func TestTokens(t *testing.T) {
 				{http.MethodGet, "/openapi.json"},
 				{http.MethodPost, "/v1/images"},
 				{http.MethodDelete, "/v1/images/" + strings.Repeat("a", 26)},
+				{http.MethodPut, "/v1/images"},
+				{http.MethodOptions, "/jobs"},
+				{http.MethodGet, "/nothing"},
+				{http.MethodGet, "/files/"},
 			} {
 				a := s.Request(r.method, r.path, nil, with)
 				if !tc.ok {
@@ -284,5 +289,7 @@ func TestPublicFilesNeedNoTokenAndAllElseDoes(t *testing.T) {
 			t.Errorf("GET %s: got %s, want 200 with the file", path, a.Status)
 		}
 		s.Get("/v1/images/"+m.ID, options...).CheckProblem(t, "unauthorized")
+		s.Get("/files/", options...).CheckProblem(t, "not_found")
+		s.Request(http.MethodPost, "/healthz", nil, options...).CheckProblem(t, "method_not_allowed")
 	}
 }

@@ -78,6 +78,43 @@ func TestStoppingAnswersWhoWaitsAndTheNextStartDoesTheRest(t *testing.T) {
 	again.CheckEmpty("spool")
 }
 
+func TestAStoppingDaemonStillAnswers(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, daemontest.OneCodec)
+	published := s.Upload(daemontest.SmallJPEG(t, 60)).Manifest(t, http.StatusCreated)
+	_, thaw := s.Freeze()
+	s.Submit(daemontest.SmallJPEG(t, 61))
+	s.AwaitJobs(1, 0)
+	half := s.Dial(t) // keeps the daemon from stopping before it is asked
+	source := daemontest.SmallJPEG(t, 62)
+	half.Post(daemontest.ContentLength(len(source)))
+	half.Send(source[:100])
+	daemontest.Eventually(t, "an upload is coming in", func() bool { return len(s.Names("spool")) == 2 })
+	s.Cancel()
+	daemontest.Eventually(t, "it begins to stop", func() bool { return s.Logged("stopping") == 1 })
+	for range 3 {
+		a := s.Upload(daemontest.SmallJPEG(t, 63))
+		a.CheckProblem(t, "shutting_down")
+		if a.Header.Get("Retry-After") == "" || !a.Close {
+			t.Errorf("got %v, want Retry-After, and that the connection is not used again", a.Header)
+		}
+	}
+	s.PostJob(`{"input": "https://www.example.com/cat.jpg"}`).CheckProblem(t, "shutting_down")
+	if a := s.Get("/readyz"); a.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("it says it is %s", a.Status)
+	}
+	if a := s.Get("/files/" + published.Variants[0].Key); a.StatusCode != http.StatusOK {
+		t.Errorf("a file is %s", a.Status)
+	}
+	half.Send(source[100:])
+	half.Answer().Job(t, http.StatusAccepted) // it was admitted before
+	thaw()
+	s.Stop()
+	if n := s.Logged("requests cut off at shutdown"); n > 0 {
+		t.Error("requests were cut off")
+	}
+}
+
 func TestAnIdleDaemonStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
@@ -241,7 +278,7 @@ func crashedOnce(s *daemontest.Server) {
 	s.CheckEmpty("files/.staging")
 }
 
-func TestAPictureThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
+func TestAnImageThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) {
 		c.Codec.Timeout = 2 * time.Second
@@ -256,7 +293,7 @@ func TestAPictureThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
 	s.Upload(daemontest.JPEG(t, image.NewGray(image.Rect(0, 0, 8, 8)), 80)).Manifest(t, http.StatusCreated)
 }
 
-func TestAClientThatHangsUpWhileItWaitsFindsItsPictureLater(t *testing.T) {
+func TestAClientThatHangsUpWhileItWaitsFindsItsImageLater(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -288,4 +325,18 @@ func TestASetIsServedWhileItIsDeletedUpToItsEnd(t *testing.T) {
 	if got, err := io.ReadAll(res.Body); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("got %d bytes (%v), want all %d", len(got), err, len(content))
 	}
+}
+
+// A codec keeps the memory of an image for the next one, and soon gives it back.
+func TestACodecGivesTheMemoryOfAnImageBack(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) { c.Ladder = ladder.DefaultConfig() })
+	s.Upload(daemontest.BimgImage(t, "test_exif_full.jpg")).Manifest(t, http.StatusCreated)
+	codec := s.Codecs()[0]
+	t.Logf("%.0f MiB just after a photo of 12 megapixels", daemontest.MiB(daemontest.Memory(codec, "RssAnon")))
+	const most = 30 << 20 // less than the largest rung, its planes and coefficients
+	daemontest.Eventually(t, "the memory given back", func() bool {
+		now := daemontest.Memory(codec, "RssAnon")
+		return now > 0 && now < most
+	})
 }

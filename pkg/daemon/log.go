@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
 )
 
 // Of log lines with the same level and message, logLines per logTime are
@@ -20,26 +21,24 @@ const (
 	logTime  = time.Minute
 )
 
-// NewLogger returns a logger that writes to f: JSON, or text for a terminal. At
-// level debug no lines are suppressed.
+// NewLogger returns a logger that writes to f: JSON with times in UTC, or text with
+// local times for a terminal. At level debug no lines are suppressed.
 func NewLogger(c config.Log, f *os.File) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
 		return nil, err
 	}
-	console := c.Format == "console" || (c.Format == "auto" && term.IsTerminal(int(f.Fd())))
-	encoding := zap.NewProductionEncoderConfig()
-	encoding.TimeKey = "time"
-	encoding.EncodeTime = zapcore.ISO8601TimeEncoder
-	encoding.EncodeDuration = zapcore.SecondsDurationEncoder
-	encoder := zapcore.NewJSONEncoder(encoding)
-	if console {
-		encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-		encoding.EncodeDuration = zapcore.StringDurationEncoder
-		encoding.EncodeLevel = zapcore.CapitalColorLevelEncoder
-		encoder = zapcore.NewConsoleEncoder(encoding)
+	terminal := term.IsTerminal(int(f.Fd()))
+	var core zapcore.Core
+	if c.Format == "console" || c.Format == "auto" && terminal {
+		core = console{LevelEnabler: level, out: zapcore.Lock(f), colors: terminal && os.Getenv("NO_COLOR") == ""}
+	} else {
+		encoding := zap.NewProductionEncoderConfig()
+		encoding.TimeKey = "time"
+		encoding.EncodeTime = func(t time.Time, e zapcore.PrimitiveArrayEncoder) { zapcore.ISO8601TimeEncoder(t.UTC(), e) }
+		encoding.EncodeDuration = zapcore.SecondsDurationEncoder
+		core = zapcore.NewCore(zapcore.NewJSONEncoder(encoding), zapcore.Lock(f), level)
 	}
-	core := zapcore.NewCore(encoder, zapcore.Lock(f), level)
 	if level > zapcore.DebugLevel {
 		core = bounded(core)
 	}
@@ -48,7 +47,7 @@ func NewLogger(c config.Log, f *os.File) (*zap.Logger, error) {
 
 func bounded(core zapcore.Core) zapcore.Core {
 	var leftOut atomic.Int64
-	return zapcore.NewSamplerWithOptions(core, logTime, logLines, 0, zapcore.SamplerHook(
+	sampled := zapcore.NewSamplerWithOptions(core, logTime, logLines, 0, zapcore.SamplerHook(
 		func(e zapcore.Entry, decision zapcore.SamplingDecision) {
 			if decision == zapcore.LogDropped {
 				leftOut.Add(1)
@@ -59,4 +58,24 @@ func bounded(core zapcore.Core) zapcore.Core {
 				_ = core.Write(entry, []zapcore.Field{zap.Int64("lines", n)}) // a failing log has nowhere to report to
 			}
 		}))
+	return withDeletions{sampled, core}
+}
+
+// withDeletions writes every deletion by retention, and samples the other lines.
+type withDeletions struct {
+	zapcore.Core
+	all zapcore.Core
+}
+
+// With implements zapcore.Core.
+func (w withDeletions) With(fields []zapcore.Field) zapcore.Core {
+	return withDeletions{w.Core.With(fields), w.all.With(fields)}
+}
+
+// Check implements zapcore.Core.
+func (w withDeletions) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if e.Message == catalog.DeletedMessage {
+		return w.all.Check(e, checked)
+	}
+	return w.Core.Check(e, checked)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
+	"github.com/optimizerd/optimizerd/pkg/fleet"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
@@ -83,6 +84,8 @@ func newMetrics(d *Daemon) *metrics {
 			ConstLabels: prometheus.Labels{"version": buildinfo.Version(), "libvips": d.pool.About().Libvips},
 		}, func() float64 { return 1 }),
 	)
+	m.registry.MustRegister(d.storeMetrics...)
+	m.registry.MustRegister(d.fleetMetrics()...)
 	if d.config.Tunnel.Mode == tunnel.Embedded {
 		m.registry.MustRegister(
 			tunnelLocations{d},
@@ -135,21 +138,29 @@ func (m *metrics) ended(j job.Job) {
 		result = string(j.Error.Code)
 	}
 	m.jobs.WithLabelValues(result).Inc()
-	m.waited.Observe(j.StartedAt.Sub(j.CreatedAt.Time).Seconds())
+	if j.StartedAt == nil { // it was canceled
+		return
+	}
+	if j.Retries == 0 { // otherwise it waited for a person
+		m.waited.Observe(j.StartedAt.Sub(j.CreatedAt.Time).Seconds())
+	}
 	m.worked.Observe(j.FinishedAt.Sub(j.StartedAt.Time).Seconds())
 	for stage, took := range j.Timings {
 		m.stages.WithLabelValues(string(stage)).Observe(took.Seconds())
 	}
 }
 
-// adminHandler serves metrics and pprof. httpapi.Guard protects it; the tunnel
+// adminHandler serves the status page, metrics and pprof. httpapi.Guard protects it; the tunnel
 // never reaches it.
-func adminHandler(m *metrics) http.Handler {
+func adminHandler(d *Daemon) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	d.serveStatus(mux)
+	mux.HandleFunc("POST /webhooks/{id}/retry", httpapi.RequireToken(d.retryWebhook, d.config.TokenStrings()))
+	mux.HandleFunc("POST "+fleet.DrainPath, httpapi.RequireToken(d.drainNode, d.config.TokenStrings()))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	return httpapi.Problems(mux)
 }

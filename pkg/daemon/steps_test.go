@@ -131,10 +131,11 @@ var lives = []life{
 	},
 	{
 		name: "a damaged upload", source: damaged, begin: upload, code: "corrupt_image",
-		only: []string{failed, put, "job end recorded", "job ended", "source deleted"},
+		only: []string{failed, put, "source kept for a retry", "job end recorded", "job ended", "source deleted"},
 		steps: slices.Concat(byUpload, []step{
 			{failed, "", failed},
 			{put, "+outbox/WEBHOOK", failed},
+			{"source kept for a retry", "+retry/JOB", failed},
 			{"job end recorded", "+queue/failed/JOB", sent},
 			{"job ended", "-queue/running/JOB", sent},
 			{"source deleted", "-spool/SOURCE", sent},
@@ -150,7 +151,7 @@ var lives = []life{
 			{"job resolved", "", staged},
 			{staged, "+files/.staging/SET/VARIANT", staged},
 			{"set staged", "+files/.staging/SET/manifest.json", staged},
-			{"original kept", "", staged}, // another link to it
+			{"original kept", "+files/IMAGE/.variants/IMAGE", staged}, // another link to it
 		}, madePublic, completed, delivered),
 	},
 	{
@@ -269,7 +270,7 @@ func (l life) diskAfter(i int) []string {
 func (l life) messagesAgain(i int) []string {
 	again := l.steps[i].again
 	switch {
-	case i < l.at("job accepted"): // its client knows of no job, and sends the picture again
+	case i < l.at("job accepted"): // its client knows of no job, and sends the image again
 		return messages(l.steps)
 	case again == "":
 		return nil
@@ -354,6 +355,15 @@ func (l life) killAfter(t *testing.T, w *world, i int) {
 			m.Nth++
 		}
 	}
+	m.die(t, func(url string) error {
+		w.daemon = url
+		return l.begin(w)
+	})
+}
+
+// die runs the daemon, and calls begin with its URL, until it has killed itself.
+func (m mortal) die(t *testing.T, begin func(url string) error) {
+	t.Helper()
 	orders, err := json.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
@@ -373,8 +383,7 @@ func (l life) killAfter(t *testing.T, w *world, i int) {
 	}
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err == nil {
-		w.daemon = strings.TrimSpace(line)
-		if err := l.begin(w); err != nil && !cutOff(err) {
+		if err := begin(strings.TrimSpace(line)); err != nil && !cutOff(err) {
 			t.Errorf("before the kill: %v", err)
 		}
 	}
@@ -390,29 +399,36 @@ func cutOff(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// checkEnd asks for the job as its client does, and holds what it did to the
-// outside against the table.
-func (l life) checkEnd(t *testing.T, s *daemontest.Server, w *world, killed int) {
-	t.Helper()
-	attempts, fetches, webhooks := 1, 0, 0
+// counts is how often a job was visible to others, across both daemons.
+type counts struct{ attempts, fetches, webhooks int }
+
+// expected returns the counts of a life that was disturbed after its step killed, by
+// the table of steps.
+func (l life) expected(w *world, killed int) counts {
+	want := counts{attempts: 1}
 	if killed >= l.at(inWork) && killed < l.at("job end recorded") {
-		attempts = 2
+		want.attempts = 2
 	}
-	if l.at("job accepted") == 0 && w.first == "" {
-		fetches = 1
+	if l.at("job accepted") == 0 && w.first == "" { // a job by URL
+		want.fetches = 1
 		if killed > l.at(inWork) && l.steps[killed].again == inWork {
-			fetches = 2
+			want.fetches = 2
 		}
 	}
 	if l.at(sent) >= 0 {
-		webhooks = 1
+		want.webhooks = 1
 		if l.steps[killed].message == sent { // and not on record that it was
-			webhooks = 2
+			want.webhooks = 2
 		}
 	}
+	return want
+}
 
-	id := w.jobID(t)
-	a := s.Get("/jobs/" + id)
+// checkEnd requests the job as its client does, and compares the end and the counts
+// with the table.
+func (l life) checkEnd(t *testing.T, s *daemontest.Server, w *world, killed int) {
+	t.Helper()
+	a := s.Get("/jobs/" + w.jobID(t))
 	var j jobNews
 	if err := json.Unmarshal(a.Body, &j); err != nil {
 		t.Fatalf("%s: %v", a.Body, err)
@@ -421,23 +437,27 @@ func (l life) checkEnd(t *testing.T, s *daemontest.Server, w *world, killed int)
 	if l.code != "" {
 		status = "failed"
 	}
-	if a.StatusCode != http.StatusOK || j.Status != status || j.Error.Code != l.code || j.Attempts != attempts {
-		t.Errorf("got %s\nwant it %s (%s) at attempt %d", a.Body, status, l.code, attempts)
+	if a.StatusCode != http.StatusOK || j.Status != status || j.Error.Code != l.code {
+		t.Errorf("got %s\nwant it %s (%s)", a.Body, status, l.code)
 	}
 	if l.code == "" {
 		holdsOutput(s, j)
 	}
-	if got := int(w.fetches.Load()); got != fetches {
-		t.Errorf("the origin was asked %d times, want %d", got, fetches)
+	got := counts{j.Attempts, int(w.fetches.Load()), len(w.receiver.got)}
+	if want := l.expected(w, killed); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got := len(w.receiver.got); got != webhooks {
-		t.Errorf("the webhook came %d times, want %d", got, webhooks)
+	for range got.webhooks {
+		checkWebhook(t, <-w.receiver.got, j)
 	}
-	for range len(w.receiver.got) {
-		hook := <-w.receiver.got
-		if hook.id != strings.Replace(id, "job_", "msg_", 1) || hook.Type != "job."+status || hook.Data.gist() != j.gist() || len(hook.signedBy) != len(secrets) {
-			t.Errorf("webhook %s is %s, signed by %d\n%s\nand the job\n%s", hook.id, hook.Type, len(hook.signedBy), hook.Data.gist(), j.gist())
-		}
+}
+
+// checkWebhook checks that a webhook reports the end of a job, signed with all
+// secrets.
+func checkWebhook(t *testing.T, hook webhook, j jobNews) {
+	t.Helper()
+	if hook.id != strings.Replace(j.ID, "job_", "msg_", 1) || hook.Type != "job."+j.Status || hook.Data.gist() != j.gist() || len(hook.signedBy) != len(secrets) {
+		t.Errorf("webhook %s is %s, signed by %d\n%s\nand the job\n%s", hook.id, hook.Type, len(hook.signedBy), hook.Data.gist(), j.gist())
 	}
 }
 

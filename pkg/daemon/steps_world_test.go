@@ -23,6 +23,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
+	"github.com/optimizerd/optimizerd/pkg/s3/s3test"
 )
 
 // world is a data folder, and what is around it.
@@ -62,7 +63,7 @@ func (l life) world(t *testing.T) *world {
 
 func (w *world) asItWas(c *config.Config) { *c = w.config }
 
-// firstSet uploads the picture, and has its original kept.
+// firstSet uploads the image, and has its original kept.
 func firstSet(t *testing.T, w *world) {
 	t.Helper()
 	s := daemontest.Start(t, w.asItWas)
@@ -103,12 +104,12 @@ func (w *world) order(input, options string) error {
 	return w.post("/jobs", "", fmt.Sprintf(`{"input":%q,"options":%s,"webhook_url":%q}`, input, options, w.receiver.URL))
 }
 
-// request asks for the picture at the origin.
+// request asks for the image at the origin.
 func request(options string) func(*world) error {
 	return func(w *world) error { return w.order(w.origin.URL+"/cat.jpg", options) }
 }
 
-// upload sends the picture itself.
+// upload sends the image itself.
 func upload(w *world) error {
 	return w.post("/v1/images?webhook_url="+w.receiver.URL, "respond-async", string(w.source))
 }
@@ -118,7 +119,7 @@ var roles = []struct {
 	name *regexp.Regexp
 	role string
 }{
-	{regexp.MustCompile(`job_[0-9a-z]{26}\.json$`), "JOB"},
+	{regexp.MustCompile(`job_[0-9a-z]{26}(\.json)?$`), "JOB"},
 	{regexp.MustCompile(`msg_[0-9a-z]{26}\.json$`), "WEBHOOK"},
 	{regexp.MustCompile(`[0-9]+\.part$`), "PART"},
 	{regexp.MustCompile(`[0-9a-f]{64}$`), "SOURCE"},
@@ -127,7 +128,10 @@ var roles = []struct {
 	{regexp.MustCompile(`[a-z2-7]{26}`), "IMAGE"},
 }
 
-// disk lists the files in the data folder by their roles.
+// ofNoJob are the files that a daemon has without any job, finished or not.
+var ofNoJob = regexp.MustCompile(`^\.?(clock|recipes)[0-9]*$`)
+
+// disk lists the files of jobs in the data folder by their roles.
 func (w *world) disk(t *testing.T) []string {
 	t.Helper()
 	names := []string{}
@@ -139,7 +143,9 @@ func (w *world) disk(t *testing.T) []string {
 		for _, r := range roles {
 			name = r.name.ReplaceAllString(name, r.role)
 		}
-		names = append(names, name)
+		if !ofNoJob.MatchString(name) {
+			names = append(names, name)
+		}
 		return err
 	})
 	if err != nil {
@@ -173,6 +179,10 @@ func liveAndDie(orders string) error {
 	var m mortal
 	if err := json.Unmarshal([]byte(orders), &m); err != nil {
 		return err
+	}
+	if m.Config.Storage.S3Key != nil { // its secret is in no JSON
+		key := s3test.Key()
+		m.Config.Storage.S3Key = &key
 	}
 	var seen atomic.Int64
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zapcore.DebugLevel)

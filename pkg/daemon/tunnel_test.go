@@ -173,7 +173,7 @@ func (c connector) test(t *testing.T) {
 		"many uploads at once":             {test: (*tunnelled).manyUploadsAtOnce},
 		"dropped connections":              {test: (*tunnelled).droppedConnections},
 		"a stop lets uploads end":          {test: (*tunnelled).aStopLetsUploadsEnd},
-		"visitors' addresses, and no more": {test: (*tunnelled).visitorsAddresses},
+		"visitors' addresses, and no more": {test: (*tunnelled).visitorsAddresses, settings: []string{"log.level=debug"}},
 		"a refused token": {test: (*tunnelled).aRefusedToken, before: func(_ *testing.T, e *edgetest.Edge) {
 			e.Refuse(edgetest.Unauthorized)
 		}},
@@ -569,7 +569,8 @@ func (u *tunnelled) visitorsAddresses() {
 	}
 }
 
-// clientOf is the client's address in the log's line about a request.
+// clientOf is the client's address in the log's line about a request, beside that of
+// its job.
 func (u *tunnelled) clientOf(requestID string) (client string) {
 	u.T.Helper()
 	daemontest.Eventually(u.T, "a line about the request "+requestID, func() bool {
@@ -578,7 +579,7 @@ func (u *tunnelled) clientOf(requestID string) (client string) {
 				Client    string
 				RequestID string `json:"request_id"`
 			}
-			if json.Unmarshal(line, &entry) == nil && entry.RequestID == requestID {
+			if json.Unmarshal(line, &entry) == nil && entry.RequestID == requestID && entry.Client != "" {
 				client = entry.Client
 				return true
 			}

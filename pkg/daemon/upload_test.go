@@ -147,7 +147,7 @@ func TestIdenticalUploadsAtOnceAreWorkedOnce(t *testing.T) {
 	}
 }
 
-func TestUploadsOfDifferentPicturesAtOnce(t *testing.T) {
+func TestUploadsOfDifferentImagesAtOnce(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Codec.Processes = 2 })
 	var done sync.WaitGroup
@@ -354,5 +354,16 @@ func TestAnotherRecipeGivesAnotherSet(t *testing.T) {
 	}
 	if a := other.Get("/files/" + first.Variants[0].Key); a.StatusCode != http.StatusOK {
 		t.Errorf("the old URL gives %s, want 200", a.Status)
+	}
+}
+
+func TestManifestSaysWhenAPhotoWasTaken(t *testing.T) {
+	t.Parallel()
+	photo := daemontest.BimgImage(t, "test_exif_canon.jpg") // names no zone
+	for keep, want := range map[bool]string{true: "2008-05-30T15:56:01", false: ""} {
+		s := daemontest.Start(t, func(c *config.Config) { c.Storage.KeepTakenAt = keep })
+		if m := s.Upload(photo).Manifest(t, http.StatusCreated); m.Source.TakenAt != want {
+			t.Errorf("storage.keep_taken_at %v: taken at %q, want %q", keep, m.Source.TakenAt, want)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"errors"
 	"fmt"
 	"image"
 	"maps"
@@ -25,8 +26,20 @@ import (
 var neverAnswered = map[string]string{
 	"GET /v1/images 500":    "a set that cannot be read is left out of the list; only a mistake in the code is left",
 	"GET /openapi.json 500": "the document is in the program; only a mistake in the code is left",
-	"POST /v1/images 503":   "no request is read any more microseconds after the daemon begins to stop; pkg/httpapi has the test",
+	"POST /v1/images 503":   "only in the seconds while the daemon stops; lifecycle_test.go has the test",
 	"POST /jobs 503":        "the same",
+
+	"POST /jobs/{id}/retry 503": "the same",
+	"GET /jobs 500":             "a record that cannot be read is left out of the list; only a mistake in the code is left",
+
+	"GET /v1/images 503":      "only in a fleet, while NATS or the bucket is away: fleet_disturb_test.go has the test",
+	"GET /v1/images/{id} 503": "the same",
+	"GET /jobs 503":           "the same",
+	"GET /jobs/{id} 503":      "the same",
+	"DELETE /jobs/{id} 503":   "the same",
+
+	"DELETE /v1/images/{id} 503": "only with storage.s3, while the bucket is away: s3_test.go has the test",
+	"GET /files/{id}/{name} 503": "the same",
 }
 
 // provoked are answers by "METHOD path status" of the document, and how to get
@@ -45,6 +58,8 @@ type walker struct {
 	image    manifest.Manifest  // of a set of s
 	file     string             // one of its files
 	imageJob string             // a request for a job of it
+	frozen   *daemontest.Server // its jobs do not end
+	failed   string             // a job of s, full and noSpace that failed
 }
 
 const noID = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -62,7 +77,64 @@ func newWalker(t *testing.T) *walker {
 	w.image = w.s.Upload(daemontest.SmallJPEG(t, 70), w.with).Manifest(t, http.StatusCreated)
 	w.file = "/files/" + w.image.Variants[0].Key
 	w.imageJob = `{"input": "image:` + w.image.ID + `", "options": {"width": 10}}`
+	w.frozen = daemontest.Start(t, daemontest.OneCodec)
+	w.frozen.Freeze()
+	w.frozen.Submit(daemontest.SmallJPEG(t, 76))
+	w.frozen.AwaitJobs(1, 0)
+	w.failed = w.failedJob()
 	return w
+}
+
+// failedJob makes a failed job in s, and gives its record to full and noSpace.
+func (w *walker) failedJob() string {
+	w.t.Helper()
+	location := w.order(w.s, `{"input": "https://127.0.0.1/cat.jpg"}`)().Header.Get("Location")
+	w.s.Get(location, daemontest.Header("Prefer", "wait=60"), w.with)
+	id := strings.TrimPrefix(location, "/jobs/")
+	daemontest.Eventually(w.t, "its end is recorded", func() bool { // a moment after it is known
+		_, err := os.Stat(w.s.Path("queue", "failed", id+".json"))
+		return err == nil
+	})
+	record := daemontest.ReadFile(w.t, w.s.Path("queue", "failed", id+".json"))
+	for _, s := range []*daemontest.Server{w.full, w.noSpace} {
+		if err := os.WriteFile(s.Path("queue", "failed", id+".json"), record, 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return id
+}
+
+// cancel cancels a job of frozen that waits.
+func (w *walker) cancel() daemontest.Answer {
+	j := w.frozen.Submit(daemontest.SmallJPEG(w.t, 77))
+	return w.frozen.Request(http.MethodDelete, "/jobs/"+j.ID, nil)
+}
+
+// canceled uploads to frozen and cancels the job meanwhile.
+func (w *walker) canceled() daemontest.Answer {
+	w.frozen.AwaitJobs(1, 0)
+	answered := make(chan daemontest.Answer, 1)
+	go func() {
+		a, err := w.frozen.TryUpload(daemontest.SmallJPEG(w.t, 78))
+		if err != nil {
+			w.t.Error(err)
+		}
+		answered <- a
+	}()
+	w.frozen.AwaitJobs(1, 1)
+	var page struct {
+		Items []daemontest.Job
+		Next  *string
+	}
+	w.frozen.Get("/jobs?status=pending").Decode(w.t, &page, http.StatusOK)
+	for _, j := range page.Items {
+		w.frozen.Request(http.MethodDelete, "/jobs/"+j.ID, nil)
+	}
+	return <-answered
+}
+
+func (w *walker) request(s *daemontest.Server, method, path string) func() daemontest.Answer {
+	return func() daemontest.Answer { return s.Request(method, path, nil, w.with) }
 }
 
 func (w *walker) get(s *daemontest.Server, path string, options ...daemontest.Option) func() daemontest.Answer {
@@ -97,6 +169,7 @@ func (w *walker) ofImages() provoked {
 		"POST /v1/images 400": w.upload(w.s, nil),
 		"POST /v1/images 401": w.anonymous(http.MethodPost, "/v1/images"),
 		"POST /v1/images 408": w.stalled("/v1/images"),
+		"POST /v1/images 409": w.canceled,
 		"POST /v1/images 413": w.upload(w.s, make([]byte, 2<<20)),
 		"POST /v1/images 415": w.upload(w.s, []byte("text")),
 		"POST /v1/images 422": w.upload(w.s, jpegHeader(w.t, daemontest.SmallJPEG(w.t, 73))),
@@ -144,6 +217,32 @@ func (w *walker) ofJobs() provoked {
 	}
 }
 
+func (w *walker) ofJobsThatAreManaged() provoked {
+	image := w.order(w.s, w.imageJob)().Header.Get("Location")
+	w.s.Get(image, daemontest.Header("Prefer", "wait=60"), w.with)
+	return provoked{
+		"GET /jobs 200": w.get(w.s, "/jobs?limit=1"),
+		"GET /jobs 400": w.get(w.s, "/jobs?status=done"),
+		"GET /jobs 401": w.anonymous(http.MethodGet, "/jobs"),
+
+		"DELETE /jobs/{id} 204": w.cancel,
+		"DELETE /jobs/{id} 400": w.request(w.s, http.MethodDelete, image+"?x=1"),
+		"DELETE /jobs/{id} 401": w.anonymous(http.MethodDelete, image),
+		"DELETE /jobs/{id} 404": w.request(w.s, http.MethodDelete, "/jobs/"+damagedJob),
+		"DELETE /jobs/{id} 409": w.request(w.s, http.MethodDelete, image),
+		"DELETE /jobs/{id} 500": w.request(w.damaged, http.MethodDelete, "/jobs/"+damagedJob),
+
+		"POST /jobs/{id}/retry 202": w.request(w.s, http.MethodPost, "/jobs/"+w.failed+"/retry"),
+		"POST /jobs/{id}/retry 400": w.request(w.s, http.MethodPost, image+"/retry?x=1"),
+		"POST /jobs/{id}/retry 401": w.anonymous(http.MethodPost, image+"/retry"),
+		"POST /jobs/{id}/retry 404": w.request(w.s, http.MethodPost, "/jobs/"+damagedJob+"/retry"),
+		"POST /jobs/{id}/retry 409": w.request(w.s, http.MethodPost, image+"/retry"),
+		"POST /jobs/{id}/retry 429": w.request(w.full, http.MethodPost, "/jobs/"+w.failed+"/retry"),
+		"POST /jobs/{id}/retry 500": w.request(w.damaged, http.MethodPost, "/jobs/"+damagedJob+"/retry"),
+		"POST /jobs/{id}/retry 507": w.request(w.noSpace, http.MethodPost, "/jobs/"+w.failed+"/retry"),
+	}
+}
+
 func (w *walker) ofFilesAndTheRest() provoked {
 	return provoked{
 		"GET /files/{id}/{name} 200": w.get(w.s, w.file),
@@ -172,7 +271,7 @@ func (w *walker) forbidden() provoked {
 	rebound := func(r *http.Request) { r.Host = "rebind.example.com" }
 	for route, path := range map[string]string{
 		"POST /v1/images": "/v1/images", "GET /v1/images": "/v1/images", "GET /v1/images/{id}": "/v1/images/" + noID,
-		"DELETE /v1/images/{id}": "/v1/images/" + noID, "POST /jobs": "/jobs", "GET /jobs/{id}": "/jobs/" + damagedJob,
+		"DELETE /v1/images/{id}": "/v1/images/" + noID, "POST /jobs": "/jobs", "GET /jobs": "/jobs", "DELETE /jobs/{id}": "/jobs/" + damagedJob, "POST /jobs/{id}/retry": "/jobs/" + damagedJob + "/retry", "GET /jobs/{id}": "/jobs/" + damagedJob,
 		"GET /files/{id}/{name}": w.file, "GET /openapi.json": "/openapi.json", "GET /healthz": "/healthz", "GET /readyz": "/readyz",
 	} {
 		method, _, _ := strings.Cut(route, " ")
@@ -188,7 +287,7 @@ func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
 	t.Parallel()
 	w := newWalker(t)
 	all := make(provoked)
-	for _, p := range []provoked{w.ofImages(), w.ofJobs(), w.ofFilesAndTheRest(), w.forbidden()} {
+	for _, p := range []provoked{w.ofImages(), w.ofJobs(), w.ofJobsThatAreManaged(), w.ofFilesAndTheRest(), w.forbidden()} {
 		maps.Copy(all, p)
 	}
 	known := slices.Concat(slices.Collect(maps.Keys(all)), slices.Collect(maps.Keys(neverAnswered)))
@@ -240,16 +339,22 @@ const damagedJob = "job_01arz3ndektsv4rrffq69g5fav"
 func damagedDaemon(t *testing.T) *daemontest.Server {
 	t.Helper()
 	s := daemontest.Prepare(t)
-	id := strings.Repeat("a", 26)
-	for _, name := range []string{"files/" + id + "/manifest.json", "queue/done/" + damagedJob + ".json"} {
+	set := "files/" + noID + "/manifest.json"
+	for name, content := range map[string]string{
+		set: `{"version": 1, "id": "` + noID + `", "created_at": "2026-11-21T20:46:00.000Z"}`, "queue/done/" + damagedJob + ".json": "{broken",
+	} {
 		if err := os.MkdirAll(filepath.Dir(s.Path(name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(s.Path(name), []byte("{broken"), 0o600); err != nil {
+		if err := os.WriteFile(s.Path(name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := s.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	// A file that cannot be opened says nothing about its content, so the set stays.
+	if err := errors.Join(os.Remove(s.Path(set)), os.Symlink("manifest.json", s.Path(set))); err != nil {
 		t.Fatal(err)
 	}
 	for _, folder := range []string{"spool", "files/.staging"} {
@@ -264,6 +369,7 @@ func damagedDaemon(t *testing.T) *daemontest.Server {
 // are in the document all the same.
 var neverFailedWith = map[string]string{
 	"insufficient_storage": "a job that was answered 202 waits for space; only one that is answered 202 at the very moment when it fails has this",
+	"unavailable":          "a job waits for a bucket that is away; only one that is answered 202 at the very moment when it fails has this",
 }
 
 // originOfFaults has an image for each way in which a job can fail. A request
@@ -293,6 +399,28 @@ func originOfFaults(t *testing.T, asked chan<- struct{}, release <-chan struct{}
 	}))
 	t.Cleanup(origin.Close)
 	return origin
+}
+
+// freezeAfterFaults freezes the one codec of a server whose last job may have
+// ended it: the next image, one that the server does not have yet, starts
+// another.
+func freezeAfterFaults(s *daemontest.Server, image []byte) (thaw func()) {
+	s.T.Helper()
+	s.Upload(image).Manifest(s.T, http.StatusCreated)
+	_, thaw = s.Freeze()
+	return thaw
+}
+
+// canceledJob cancels a job that waits for another one.
+func canceledJob(s *daemontest.Server) daemontest.Job {
+	thaw := freezeAfterFaults(s, daemontest.SmallJPEG(s.T, 85))
+	running := s.Submit(daemontest.SmallJPEG(s.T, 86))
+	s.AwaitJobs(1, 0)
+	j := s.Submit(daemontest.SmallJPEG(s.T, 87))
+	s.Request(http.MethodDelete, "/jobs/"+j.ID, nil)
+	thaw()
+	s.AwaitJob(running.ID)
+	return s.AwaitJob(j.ID)
 }
 
 func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
@@ -336,8 +464,9 @@ func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 			s.AwaitJob(held.ID)
 			return s.AwaitJob(j.ID)
 		},
+		"canceled": func() daemontest.Job { return canceledJob(s) },
 		"internal": func() daemontest.Job { // its source is removed by somebody else
-			_, thaw := s.Freeze()
+			thaw := freezeAfterFaults(s, daemontest.SmallJPEG(t, 88))
 			s.Submit(daemontest.SmallJPEG(t, 83))
 			s.AwaitJobs(1, 0)
 			j := s.Submit(daemontest.SmallJPEG(t, 84))
@@ -358,9 +487,9 @@ func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
 	if !slices.Equal(documented, known) {
 		t.Errorf("the document has the codes\n%q, this test knows\n%q", documented, known)
 	}
-	for code, provoke := range provoked {
+	for _, code := range slices.Sorted(maps.Keys(provoked)) {
 		t.Run(code, func(t *testing.T) {
-			if j := provoke(); j.Status != "failed" || j.Error == nil || j.Error.Code != code {
+			if j := provoked[code](); j.Status != "failed" || j.Error == nil || j.Error.Code != code {
 				t.Errorf("got %s %+v", j.Status, j.Error)
 			}
 		})

@@ -10,9 +10,9 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
@@ -79,6 +79,12 @@ func checkFormats(f Facts) []Finding {
 				fmt.Sprintf("Remove %s from ladder.formats, or install the libraries that libvips needs for it.", format) + plugins(string(format)),
 			})
 		}
+	}
+	for _, format := range f.settings().Unmade {
+		findings = append(findings, Finding{
+			check, Warn, fmt.Sprintf("ladder.formats lists %s, but ladder.format_widths.%s includes none of ladder.widths", format, format),
+			fmt.Sprintf("Extend ladder.format_widths.%s, or remove %s from ladder.formats.", format, format),
+		})
 	}
 	if len(a.Off) > 0 {
 		findings = append(findings, Finding{
@@ -374,6 +380,18 @@ func checkQuarantine(f Facts) []Finding {
 // A clock outside these years is wrong.
 const firstYear, lastYear = 2025, 2100
 
+func checkStore(f Facts) []Finding {
+	const check = "object store"
+	switch {
+	case f.settings() == nil || f.settings().Store == nil:
+		return nil
+	case f.Store != nil:
+		return one(check, Fail, f.Store.Error(), "docs/r2.md says what the store and its key must allow.")
+	default:
+		return one(check, OK, fmt.Sprintf("%s at %s: written once, read, listed and deleted", f.settings().Store.Bucket, f.settings().Store.Endpoint), "")
+	}
+}
+
 func checkClock(f Facts) []Finding {
 	const check = "clock"
 	m := f.Machine
@@ -461,14 +479,14 @@ func checkTunnel(f Facts) []Finding {
 const edgeAdvice = "The tunnel dials out: it needs DNS and outgoing TCP to port 7844. No port has to be opened, but a firewall must not block these."
 
 // checkServable checks whether the daemon would start with the configuration as
-// seen here. systemd credentials are not visible; a running daemon has them.
+// seen here. Only root can read the service's secrets; a running daemon has them.
 func checkServable(f Facts) []Finding {
 	s := f.settings()
 	if s == nil || f.Port.Running {
 		return nil
 	}
 	if err := s.NotServable; err != nil {
-		return one("secrets", Warn, err.Error(), "Credentials that systemd passes to the service are not visible here; check with 'systemctl start optimizerd' and its log.")
+		return one("secrets", Warn, err.Error(), "Only root can read the service's secrets: run doctor with sudo. If it says the same then, add the missing secret: docs/secrets.md.")
 	}
 	return nil
 }
@@ -480,7 +498,7 @@ func checkTokens(f Facts) []Finding {
 	}
 	n := len(f.settings().Tokens)
 	if n == 0 {
-		return one(check, OK, "none: any program on this machine can use the API", "Set auth.tokens before a tunnel or a proxy exposes the API.")
+		return one(check, OK, "none: any program on this machine can use the API", "If the service has tokens, run doctor with sudo to see them. Otherwise add one (docs/secrets.md) before a tunnel or a proxy exposes the API.")
 	}
 	return one(check, OK, fmt.Sprintf("set: %d", n), "")
 }
@@ -513,7 +531,7 @@ func checkWebhooks(f Facts) []Finding {
 	case w.GivenUp > 0:
 		return one(check, Warn, fmt.Sprintf("%s; given up: %d", found, w.GivenUp), "The files in outbox/failed/ name the receiver and the error; they are deleted after jobs.keep.")
 	case !f.settings().Webhooks:
-		return one(check, OK, found, "No secret is configured, so webhook_url is refused; set webhook.secrets to accept it.")
+		return one(check, OK, found, "Without a webhook secret, webhook_url is refused; add one to accept it: docs/secrets.md.")
 	default:
 		return one(check, OK, found, "")
 	}

@@ -88,6 +88,9 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 			f.Configuration.Settings.Formats = []ladder.Format{ladder.AVIF, ladder.JPEG}
 			f.Codec.About.Outputs = []ladder.Format{ladder.WebP, ladder.JPEG}
 		}, doctor.Fail, "formats", "avif", "Remove avif from ladder.formats"},
+		{"a format without widths", func(f *doctor.Facts) {
+			f.Configuration.Settings.Unmade = []ladder.Format{ladder.AVIF}
+		}, doctor.Warn, "formats", "includes none of ladder.widths", "Extend ladder.format_widths.avif"},
 		{"a format that is wanted and off", func(f *doctor.Facts) {
 			f.Codec.About.Off = []string{"write webp"}
 		}, doctor.Fail, "formats", "webp", "Remove webp from"},
@@ -109,9 +112,9 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 			f.Configuration.Settings.Tunnel.Mode = tunnel.Embedded
 			f.Port.Tunnel = doctor.TunnelState{Down: true, Detail: "The token is refused."}
 		}, doctor.Fail, "tunnel", "The token is refused", "journalctl"},
-		{"a secret that only the service can see", func(f *doctor.Facts) {
+		{"a secret that only root can read", func(f *doctor.Facts) {
 			f.Configuration.Settings.NotServable, f.Port = errors.New("tunnel.token_file: must name a file"), doctor.Port{}
-		}, doctor.Warn, "secrets", "tunnel.token_file", "Credentials"},
+		}, doctor.Warn, "secrets", "tunnel.token_file", "with sudo"},
 		{"no seccomp", func(f *doctor.Facts) { f.Codec.About.Sandbox.Seccomp = false }, doctor.Fail, "seccomp", "not filtered", "CONFIG_SECCOMP_FILTER"},
 		{"no Landlock on a Pi", func(f *doctor.Facts) { f.Codec.About.Sandbox.Landlock = 0 }, doctor.Warn, "landlock", "filter still applies", "Raspberry Pi OS builds its kernel without"},
 		{"no Landlock elsewhere", func(f *doctor.Facts) {
@@ -160,7 +163,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		}, doctor.OK, "quarantine", "refused: 3; 2 more are from another libvips", "quarantine list"},
 		{"a damaged quarantine", func(f *doctor.Facts) { f.Data.Quarantine.Unreadable = 1 }, doctor.Warn, "quarantine", "1 more are unreadable", "quarantine list"},
 		{"webhooks that were given up", func(f *doctor.Facts) { f.Data.Webhooks = doctor.Webhooks{Pending: 2, GivenUp: 1} }, doctor.Warn, "webhooks", "pending: 2; given up: 1", "outbox/failed/"},
-		{"no secret for webhooks", func(f *doctor.Facts) { f.Configuration.Settings.Webhooks = false }, doctor.OK, "webhooks", "pending: 0", "webhook.secrets"},
+		{"no secret for webhooks", func(f *doctor.Facts) { f.Configuration.Settings.Webhooks = false }, doctor.OK, "webhooks", "pending: 0", "docs/secrets.md"},
 		{"a damaged outbox", func(f *doctor.Facts) { f.Data.Webhooks.Problem = syscall.ENOTDIR }, doctor.Warn, "webhooks", "not a directory", "repair the folder"},
 		{"a way into the home network", func(f *doctor.Facts) { f.Configuration.Settings.AllowPrivate = true }, doctor.Warn, "fetching", "its local network", "fetch.allow_private"},
 		{"no certificates", func(f *doctor.Facts) { f.Machine.NoRoots = true }, doctor.Fail, "certificates", "certificate authorities", "ca-certificates"},
@@ -179,7 +182,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 		{"a daemon that is not ready", func(f *doctor.Facts) {
 			f.Port.NotReady = []string{"disk: Not enough disk space: 1 MiB free."}
 		}, doctor.Warn, "port", "disk: Not enough disk space: 1 MiB free.", "journalctl"},
-		{"no token", func(f *doctor.Facts) { f.Configuration.Settings.Tokens = nil }, doctor.OK, "tokens", "any program", "auth.tokens"},
+		{"no token", func(f *doctor.Facts) { f.Configuration.Settings.Tokens = nil }, doctor.OK, "tokens", "any program", "docs/secrets.md"},
 		{"few files", func(f *doctor.Facts) { f.Machine.OpenFiles = 256 }, doctor.Warn, "open files", "at most 256", "LimitNOFILE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fleet"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/s3"
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
@@ -18,6 +20,8 @@ type Facts struct {
 	Machine       Machine // always
 	Data          Data    // with settings only
 	Port          Port    // with settings only
+	Store         error   // why the object store cannot be used; nil also without one
+	Fleet         Fleet   // with a fleet only
 	Tunnel        Tunnel  // with settings only
 }
 
@@ -41,9 +45,20 @@ type Settings struct {
 	MaxMemory    int64 // limits.max_memory
 	DaemonMemory int64 // reserved for the daemon beside its codec processes
 	Formats      []ladder.Format
+	Unmade       []ladder.Format // of Formats: limited to widths that the ladder does not have
 	Codec        codec.Config
 	Tunnel       tunnel.Config
-	NotServable  error // why the daemon would not start with the secrets that are visible here
+	Store        *Store         // storage.s3; nil if not set, or without a key that is visible here
+	Fleet        *fleet.Options // nil if this machine is alone
+	FleetStore   string         // what its nodes say of their object store if it is that of this machine
+	NotServable  error          // why the daemon would not start with the secrets that are visible here
+}
+
+// Store is the object store and whether originals are kept there.
+type Store struct {
+	s3.Config
+	Key           s3.Key
+	KeepOriginals bool
 }
 
 // Codec is the greeting of one child.

@@ -20,8 +20,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
+	"github.com/optimizerd/optimizerd/pkg/s3"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -37,6 +39,12 @@ func Gather(ctx context.Context, c Configuration, rootDir string) Facts {
 	f.Codec = probeCodec(ctx, s.Codec)
 	f.Data = data(r, s.DataDir, f.Codec.About.Libvips)
 	f.Port = probePort(ctx, s.Listen, s.Tokens)
+	if s.Store != nil {
+		f.Store = probeStore(ctx, *s.Store)
+	}
+	if s.Fleet != nil {
+		f.Fleet = probeFleet(ctx, *s.Fleet)
+	}
 	if s.Tunnel.Mode == tunnel.Embedded {
 		info, err := os.Stat(s.Tunnel.TokenFile) // missing if systemd provides the token
 		f.Tunnel.OpenToken = err == nil && info.Mode().Perm()&0o004 != 0
@@ -45,6 +53,20 @@ func Gather(ctx context.Context, c Configuration, rootDir string) Facts {
 		}
 	}
 	return f
+}
+
+// storeTimeout limits the probe of the object store.
+const storeTimeout = 30 * time.Second
+
+func probeStore(ctx context.Context, store Store) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	b, err := s3.Open(store.Config, store.Key, nil)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return b.Probe(ctx, store.KeepOriginals)
 }
 
 // edgeTimeout limits the lookup of the edge and a connection to it.
@@ -217,14 +239,11 @@ const maxAnswer = 64 << 10
 func get(ctx context.Context, address, path string, tokens []string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	host, port, err := net.SplitHostPort(address)
+	address, err := httpapi.LocalAddress(address)
 	if err != nil {
 		return err
 	}
-	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-		host = "localhost"
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+path, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/doctor"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
@@ -259,7 +259,7 @@ func TestQuarantinedSourcesAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := quarantine.Entry{SHA256: strings.Repeat("a", 64), Reason: "it ended", At: timestamp.At(healthy().Machine.Now)}
+	e := quarantine.Entry{SHA256: strings.Repeat("a", 64), Reason: "it ended", At: strictjson.At(healthy().Machine.Now)}
 	if err := store.Add(e); err != nil {
 		t.Fatal(err)
 	}

@@ -125,16 +125,22 @@ func (r root) cgroup() Cgroup {
 		g.Name, group = "optimizerd.service", service
 	}
 	for dir := filepath.Clean("/" + group); ; dir = filepath.Dir(dir) {
-		if text := r.text(mount, dir, file); text != "" {
-			g.Memory = true
-			// "max", or a number close to MaxInt64 in version 1, means unlimited.
-			if n, err := strconv.ParseInt(text, 10, 64); err == nil && n < math.MaxInt64/2 && (g.Max == 0 || n < g.Max) {
-				g.Max = n
-			}
-		}
+		g.limit(r.text(mount, dir, file))
 		if dir == "/" {
 			return g
 		}
+	}
+}
+
+// limit lowers the limit to that of a group, given as in its file.
+func (g *Cgroup) limit(text string) {
+	if text == "" {
+		return
+	}
+	g.Memory = true
+	// "max", or a number close to MaxInt64 in version 1, means unlimited.
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n < math.MaxInt64/2 && (g.Max == 0 || n < g.Max) {
+		g.Max = n
 	}
 }
 

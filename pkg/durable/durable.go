@@ -8,8 +8,10 @@ package durable
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 )
@@ -26,6 +28,15 @@ func write(path string, data []byte, perm os.FileMode) error {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// Sweep removes what interrupted calls of Write for the file at path have left.
+// Nothing else may be writing the file.
+func Sweep(path string) error {
+	prefix := "." + filepath.Base(path) // as renameio names temporary files
+	return removeIf(filepath.Dir(path), func(file fs.DirEntry) bool {
+		return file.Type().IsRegular() && strings.HasPrefix(file.Name(), prefix)
+	})
 }
 
 // Rename durably moves a file or directory within one file system: it syncs the

@@ -1,8 +1,10 @@
 package durable_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
@@ -46,5 +48,27 @@ func TestRenameMovesFolders(t *testing.T) {
 	}
 	if _, err := os.Stat(from); !os.IsNotExist(err) {
 		t.Errorf("the old name is still there: %v", err)
+	}
+}
+
+func TestSweepRemovesWhatInterruptedWritesLeft(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"clock", ".clock12345", ".clock", "recipes", ".recipes678", "clock.bak"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, ".clocks"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Sweep(filepath.Join(dir, "clock")); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.Glob(os.DirFS(dir), "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{".clocks", ".recipes678", "clock", "clock.bak", "recipes"}; !slices.Equal(names, want) {
+		t.Errorf("left: %q, want %q", names, want)
 	}
 }

@@ -32,15 +32,24 @@ const extension = ".json"
 // OpenFolder returns the records in dir, which need not exist; Create makes it.
 func OpenFolder[T any](dir string, format Format[T]) Folder[T] { return Folder[T]{dir, format} }
 
-// Create makes the directory if it is missing, durably.
+// Create makes the directory, and those above it, if they are missing, durably.
 func (f Folder[T]) Create() error {
-	if _, err := os.Stat(f.dir); err == nil {
-		return nil
+	var parents []string // that get a new name
+	for dir := f.dir; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		parents = append(parents, filepath.Dir(dir))
 	}
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(f.dir))
+	for _, dir := range parents {
+		if err := SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f Folder[T]) path(id string) string { return filepath.Join(f.dir, id+extension) }
@@ -148,7 +157,7 @@ func (f Folder[T]) Load(unreadable func(id string, err error)) ([]T, error) {
 // Sweep removes what an earlier process had begun to write: nothing refers to it
 // yet.
 func (f Folder[T]) Sweep() error {
-	return f.removeIf(func(file fs.DirEntry) bool {
+	return removeIf(f.dir, func(file fs.DirEntry) bool {
 		// As renameio names temporary files.
 		return strings.HasPrefix(file.Name(), ".") && strings.Contains(file.Name(), extension) && file.Type().IsRegular()
 	})
@@ -156,14 +165,15 @@ func (f Folder[T]) Sweep() error {
 
 // Prune removes files that were last written at then or before.
 func (f Folder[T]) Prune(then time.Time) error {
-	return f.removeIf(func(file fs.DirEntry) bool {
+	return removeIf(f.dir, func(file fs.DirEntry) bool {
 		info, err := file.Info()
 		return err == nil && !info.ModTime().After(then)
 	})
 }
 
-func (f Folder[T]) removeIf(remove func(fs.DirEntry) bool) error {
-	files, err := os.ReadDir(f.dir)
+// removeIf removes the files of a directory that remove chooses.
+func removeIf(dir string, remove func(fs.DirEntry) bool) error {
+	files, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("read directory: %w", err)
 	}
@@ -172,7 +182,7 @@ func (f Folder[T]) removeIf(remove func(fs.DirEntry) bool) error {
 			continue
 		}
 		// Another process may have removed it meanwhile.
-		if err := os.Remove(filepath.Join(f.dir, file.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(filepath.Join(dir, file.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

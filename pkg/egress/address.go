@@ -13,11 +13,15 @@ import (
 // public allows the public internet: no IPv4 address from IANA's
 // special-purpose registry, and of IPv6 only global unicast without the special
 // parts and those that embed an IPv4 address.
-var public = ssrf.New(ssrf.WithAnyPort()) // ports are checked with the URL
+var public = ssrf.New(ssrf.WithAnyPort(), cloud) // ports are checked with the URL
+
+// cloud refuses the address at which Azure serves its virtual machines, and no one
+// else; by its number it is public.
+var cloud = ssrf.WithDeniedV4Prefixes(netip.MustParsePrefix("168.63.129.16/32"))
 
 // private additionally allows addresses of a home network. Multicast, broadcast
 // and "this network" stay refused: no server has such an address.
-var private = ssrf.New(ssrf.WithAnyPort(),
+var private = ssrf.New(ssrf.WithAnyPort(), cloud,
 	ssrf.WithAllowedV4Prefixes(
 		netip.MustParsePrefix("10.0.0.0/8"),
 		netip.MustParsePrefix("100.64.0.0/10"),
@@ -42,7 +46,7 @@ func (r Rules) checkAddr(addr netip.Addr) error {
 		return nil
 	}
 	// The address is for the log, the reason for the client.
-	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL points to an address that this server does not connect to.", Address: true})
+	return fmt.Errorf("%s: %w", addr, &Refused{Reason: "The URL points to an address that this server does not connect to: only public addresses are allowed.", Address: true})
 }
 
 // neighbor reports whether addr belongs to this machine or to the same IPv6

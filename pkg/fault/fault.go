@@ -41,9 +41,12 @@ const (
 	InputNotFound       Code = "input_not_found"       // the origin has nothing at the URL
 	InputRefused        Code = "input_refused"         // the origin refused: a 4xx, or too many redirects
 	InputUnavailable    Code = "input_unavailable"     // the origin was unreachable, too slow or answered 5xx, several times
+	Conflict            Code = "conflict"              // the job's state does not allow it: it runs, or has ended
+	Canceled            Code = "canceled"              // canceled before the job started
 	QueueFull           Code = "queue_full"            // the queue is full; retry later
 	ShuttingDown        Code = "shutting_down"         // the daemon is stopping; retry later
-	InsufficientStorage Code = "insufficient_storage"  // the disk is full; retry later
+	InsufficientStorage Code = "insufficient_storage"  // the disk or the object store is full; retry later
+	Unavailable         Code = "unavailable"           // the object store is out of reach; retry later
 	Internal            Code = "internal"              // our fault; the cause is in the log
 )
 
@@ -109,7 +112,7 @@ func CodeOf(err error) Code {
 // Temporary reports whether the same request may succeed later without changes.
 func (c Code) Temporary() bool {
 	switch c {
-	case QueueFull, ShuttingDown, InsufficientStorage:
+	case QueueFull, ShuttingDown, InsufficientStorage, Unavailable:
 		return true
 	default:
 		return false

@@ -174,7 +174,7 @@ func TestFetchSendsWhatItTakes(t *testing.T) {
 	u.Discard()
 }
 
-func TestAnswersThatAreNoPictureEndTheFetch(t *testing.T) {
+func TestAnswersThatAreNoImageEndTheFetch(t *testing.T) {
 	status := func(code int) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 	}

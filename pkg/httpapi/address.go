@@ -22,6 +22,23 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
+// LocalAddress returns the address by which this machine reaches a server that listens
+// on the address, HOST:PORT: one that listens on every address is reached by loopback.
+// It needs no resolver.
+func LocalAddress(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", err
+	}
+	switch host {
+	case "", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
 // ListenAdvice returns a sentence that says how to fix an error of net.Listen.
 func ListenAdvice(err error) string {
 	switch {

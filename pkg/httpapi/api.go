@@ -15,14 +15,15 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
-	"github.com/optimizerd/optimizerd/pkg/publish"
 )
 
 // Config holds the settings of the API.
@@ -66,12 +67,22 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("http.body_rate: must be at least 0 (got %d)", c.BodyRate))
 	}
 	for i, host := range c.AllowedHosts {
-		if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" {
-			errs = append(errs, fmt.Errorf("http.allowed_hosts[%d]: must be a host name without a port, like photos.lan (got %q)", i, host))
+		if err := checkHost(host); err != nil {
+			errs = append(errs, fmt.Errorf("http.allowed_hosts[%d]: %w (got %q)", i, err, host))
 		}
 	}
 	_, err := c.proxies()
 	return errors.Join(append(errs, err)...)
+}
+
+func checkHost(host string) error {
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) { // which no client sends
+		return errors.New("must be ASCII; use the xn-- form of the name")
+	}
+	if u, err := url.Parse("http://" + host); err != nil || host == "" || u.Host != host || u.Port() != "" {
+		return errors.New("must be a host name without a port, like photos.lan")
+	}
+	return nil
 }
 
 // ownHosts returns the host names that this server serves besides loopback.
@@ -99,7 +110,7 @@ func (c Config) proxies() ([]netip.Prefix, error) {
 // Deps are the dependencies of the API.
 type Deps struct {
 	Jobs        *jobs.Service
-	Store       *publish.Store
+	Sets        Sets
 	Views       Views
 	Receivers   func(url string) error    // returns why a webhook must not be sent to url; nil disables webhooks
 	Tokens      []string                  // accepted bearer tokens; none disables authentication
@@ -156,7 +167,10 @@ func (a *api) routes() http.Handler {
 	mux.Handle("GET /v1/images/{id}", a.private(a.getImage))
 	mux.Handle("DELETE /v1/images/{id}", a.private(a.deleteImage))
 	mux.Handle("POST /jobs", a.private(a.postJob))
+	mux.Handle("GET /jobs", a.private(a.listJobs))
 	mux.Handle("GET /jobs/{id}", a.private(a.getJob))
+	mux.Handle("DELETE /jobs/{id}", a.private(a.cancelJob))
+	mux.Handle("POST /jobs/{id}/retry", a.private(a.retryJob))
 	mux.Handle("GET /files/{id}/{name}", a.file(a.getFile))
 	mux.Handle("GET /openapi.json", a.private(a.getOpenAPI))
 	mux.Handle("GET /healthz", a.public(a.getHealth))
@@ -165,6 +179,11 @@ func (a *api) routes() http.Handler {
 }
 
 func (a *api) public(h handler) http.Handler { return h }
+
+// open reports whether requests for a path need no token.
+func (a *api) open(path string) bool {
+	return path == "/healthz" || path == "/readyz" || a.PublicFiles && strings.HasPrefix(path, "/files/")
+}
 
 func (a *api) private(h handler) http.Handler {
 	return handler(func(w *response, r *http.Request) error {

@@ -26,13 +26,13 @@ func (a *authenticator) check(r *http.Request) error {
 		return nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	sent := sha256.Sum256([]byte(token))
+	sent := sha256.Sum256([]byte(strings.TrimLeft(token, " "))) // RFC 9110 allows several spaces
 	known := 0
 	for _, d := range a.digests { // compare all, so that timing does not reveal which one matched
 		known |= subtle.ConstantTimeCompare(d[:], sent[:])
 	}
 	if !strings.EqualFold(scheme, "Bearer") || known == 0 {
-		return fault.New(fault.Unauthorized, "Send one of this server's tokens as 'Authorization: Bearer TOKEN'.")
+		return fault.New(fault.Unauthorized, "The token is missing or unknown; send one of this server's tokens as 'Authorization: Bearer TOKEN'.")
 	}
 	return nil
 }

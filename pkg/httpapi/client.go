@@ -61,8 +61,13 @@ func (a *api) client(r *http.Request) string {
 			return ip.String()
 		}
 	}
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		return peer.Addr().Unmap().String()
+	return address(r.RemoteAddr)
+}
+
+// address returns the IP address of a peer, or "" if it has none.
+func address(peer string) string {
+	if p, err := netip.ParseAddrPort(peer); err == nil {
+		return p.Addr().Unmap().String()
 	}
 	return ""
 }

@@ -58,7 +58,7 @@ func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handle
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
 	config := jobs.Config{
-		Queue: q, Sets: store, Renderer: &render.Renderer{Engine: damaged{}, LastResort: damaged{}, Store: store, Log: log},
+		Queue: q, Sets: store, Renderer: &render.Renderer{Engine: damaged{}, LastResort: damaged{}, Sets: store, Log: log},
 		Spool: uploads, Quarantine: bad, Ladder: ladder.DefaultConfig(), Log: log,
 	}
 	for _, change := range changes {
@@ -74,7 +74,7 @@ func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handle
 		must(q.Unlock())
 		must(store.Close())
 	})
-	handler, err := New(DefaultConfig(), Deps{Jobs: service, Store: store, Stopping: config.Stopping, Log: log})
+	handler, err := New(DefaultConfig(), Deps{Jobs: service, Sets: store, Stopping: config.Stopping, Log: log})
 	must(err)
 	return handler
 }

@@ -36,6 +36,8 @@ type response struct {
 	status    int // 0 until the header is written
 	bytes     int64
 	err       error // why the handler did not answer
+	notes     []zap.Field
+	logged    bool // the line of its job says the same
 
 	cacheControl string // of a file, by how the request was let in
 }
@@ -43,18 +45,27 @@ type response struct {
 // statusClientGone is logged, but never sent: the client is gone.
 const statusClientGone = 499
 
+const requestIDHeader = "X-Request-Id"
+
+// newResponse returns the response to a request, with its id: the client's if it is
+// sane, else a new one.
+func newResponse(rw http.ResponseWriter, r *http.Request) *response {
+	w := &response{ResponseWriter: rw, requestID: r.Header.Get(requestIDHeader)}
+	if !saneRequestID.MatchString(w.requestID) {
+		w.requestID = rand.Text()
+	}
+	w.Header().Set(requestIDHeader, w.requestID)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	return w
+}
+
 var saneRequestID = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]{1,128}$`)
 
 // wrap wraps the mux with request ids, error handling, logging and metrics.
 func (a *api) wrap(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		w := &response{ResponseWriter: rw, requestID: r.Header.Get("X-Request-Id")}
-		if !saneRequestID.MatchString(w.requestID) {
-			w.requestID = rand.Text()
-		}
-		w.Header().Set("X-Request-Id", w.requestID)
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w := newResponse(rw, r)
 		body := &countingBody{ReadCloser: r.Body}
 		r.Body = body
 		if r.ContentLength != 0 && r.ProtoMajor == 1 { // net/http reads a body that no handler reads; handlers that do set their own deadlines
@@ -63,7 +74,7 @@ func (a *api) wrap(mux *http.ServeMux) http.Handler {
 
 		h, route := mux.Handler(r)
 		if _, ours := h.(handler); !ours { // no route, or the mux's redirect to a cleaned path
-			h, route = handler(func(w *response, r *http.Request) error { return noRoute(mux, w, r) }), "none"
+			h, route = handler(func(w *response, r *http.Request) error { return a.refuseRoute(mux, w, r) }), "none"
 		} else {
 			h = mux // sets the path values
 		}
@@ -94,8 +105,19 @@ func serve(h http.Handler, w *response, r *http.Request) (err error) {
 	return w.err
 }
 
-// noRoute returns why no route matches: the path or the method.
-func noRoute(mux *http.ServeMux, w *response, r *http.Request) error {
+// refuseRoute returns why no route matches. Without a token a client learns only
+// which methods the public paths have.
+func (a *api) refuseRoute(mux *http.ServeMux, w *response, r *http.Request) error {
+	if !a.open(r.URL.Path) {
+		if err := a.auth.check(r); err != nil {
+			return err
+		}
+	}
+	return noRoute(mux, w, r)
+}
+
+// noRoute returns why no route of mux matches: the path or the method.
+func noRoute(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) error {
 	probe := &discard{header: make(http.Header)}
 	mux.ServeHTTP(probe, r)
 	if probe.status != http.StatusMethodNotAllowed {
@@ -178,15 +200,19 @@ func (b *countingBody) Read(p []byte) (int, error) {
 func (a *api) log(w *response, r *http.Request, route string, took time.Duration, bytesIn int64) {
 	write := a.Log.Debug // one line per request would wear out an SD card
 	switch {
+	case w.logged:
 	case w.status >= 500 && w.status != http.StatusInsufficientStorage:
 		write = a.Log.Error
 	case w.status >= 400 || r.Method == http.MethodPost || r.Method == http.MethodDelete:
 		write = a.Log.Info
 	}
-	write("request", zap.String("request_id", w.requestID), zap.String("client", short(a.client(r))), zap.String("method", short(r.Method)), zap.String("path", short(r.URL.Path)),
-		zap.String("route", route), zap.Int("status", w.status), zap.Duration("took", took),
-		zap.Int64("bytes_in", bytesIn), zap.Int64("bytes_out", w.bytes), zap.Error(w.err))
+	fields := []zap.Field{zap.String("method", short(r.Method)), zap.String("path", short(r.URL.Path)), zap.Int("status", w.status)}
+	write("request", append(append(fields, w.notes...), zap.Int64("bytes_in", bytesIn), zap.Int64("bytes_out", w.bytes), zap.Duration("took", took),
+		zap.String("client", short(a.client(r))), zap.String("route", route), zap.String("request_id", w.requestID), zap.Error(w.err))...)
 }
+
+// note adds fields to the log line of the request.
+func (w *response) note(fields ...zap.Field) { w.notes = append(w.notes, fields...) }
 
 // short limits the length of client input in a log line.
 func short(s string) string { return fmt.Sprintf("%.200s", s) }

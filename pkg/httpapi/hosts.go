@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,7 +34,7 @@ func (g *hostGuard) check(r *http.Request) error {
 		return fault.New(fault.MisdirectedRequest, "This server does not answer for the host %.100q: use its own address, or add the host to http.allowed_hosts.", r.Host)
 	}
 	if err := g.crossOrigin.Check(r); err != nil {
-		return fault.Wrap(fault.Forbidden, err, "A server without tokens refuses requests of other web sites that change something.")
+		return fault.Wrap(fault.Forbidden, err, "This server has no tokens, so it refuses requests from other web sites that would change something.")
 	}
 	return nil
 }
@@ -53,7 +52,37 @@ func (g *hostGuard) serves(hostport string) bool {
 	return loopback(host) || slices.Contains(g.hosts, strings.ToLower(host))
 }
 
-// Guard protects a handler outside the API, on a listener at address. It passes
+// RequireToken passes requests with one of the tokens; without tokens, all.
+func RequireToken(next http.HandlerFunc, tokens []string) http.HandlerFunc {
+	auth := newAuthenticator(tokens)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := auth.check(r); err != nil {
+			Refuse(w, r, err)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// Refuse answers a request to a handler outside the API with a problem.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	_ = newResponse(w, r).problem(fault.From(err)) // the client is gone
+}
+
+// Problems passes on the requests that have a route in mux, and refuses others with a
+// problem.
+func Problems(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, route := mux.Handler(r); route == "" {
+			Refuse(w, r, noRoute(mux, w, r))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// Guard protects a handler outside the API, on a listener at address, and gives each
+// request an id, in X-Request-Id of the request and the response. It passes
 // requests whose Host is an IP address, localhost or one of hosts, unless they are
 // cross-origin and change something. If other machines can reach the listener, it
 // also requires one of the tokens.
@@ -62,13 +91,13 @@ func Guard(next http.Handler, address string, tokens []string, hosts ...string) 
 	g.addresses = true
 	auth := newAuthenticator(tokens)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set(requestIDHeader, newResponse(w, r).requestID)
 		err := g.check(r)
 		if err == nil && !LoopbackOnly(address) {
 			err = auth.check(r)
 		}
 		if err != nil {
-			f := fault.From(err)
-			http.Error(w, fmt.Sprintf("%s: %s", f.Code, f.Detail), statusByCode[f.Code].status)
+			Refuse(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)

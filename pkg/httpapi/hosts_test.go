@@ -122,6 +122,22 @@ func TestGuardOfTheAdminListener(t *testing.T) {
 			if w.Code != tc.want {
 				t.Errorf("got %d %s, want %d", w.Code, w.Body, tc.want)
 			}
+			id := w.Header().Get("X-Request-Id")
+			if id == "" {
+				t.Error("the response has no X-Request-Id")
+			}
+			if tc.want == http.StatusNotFound {
+				return // of the handler behind
+			}
+			var p struct {
+				Status    int
+				Code      string
+				RequestID string `json:"request_id"`
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Status != tc.want || p.Code == "" || p.RequestID != id ||
+				w.Header().Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s is no problem with the id %s", w.Body, id)
+			}
 		})
 	}
 }
@@ -129,6 +145,7 @@ func TestGuardOfTheAdminListener(t *testing.T) {
 func TestHostsAllowedHostsAreNames(t *testing.T) {
 	for host, valid := range map[string]bool{
 		"photos.lan": true, "192.168.1.7": true, "[fd00::1]": true,
+		"xn--mnchen-3ya.example": true, "münchen.example": false,
 		"": false, "photos.lan:8080": false, "http://photos.lan": false, "photos.lan/x": false, "a b": false,
 	} {
 		c := httpapi.DefaultConfig()

@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -15,7 +18,7 @@ import (
 )
 
 func (a *api) getImage(w *response, r *http.Request) error {
-	m, err := a.Store.Get(r.PathValue("id"))
+	m, err := a.Sets.Get(r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -23,7 +26,7 @@ func (a *api) getImage(w *response, r *http.Request) error {
 }
 
 func (a *api) deleteImage(w *response, r *http.Request) error {
-	if err := a.Store.Delete(r.PathValue("id")); err != nil {
+	if err := a.Sets.Delete(r.PathValue("id")); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -42,20 +45,29 @@ type listing struct {
 	Next  *string             `json:"next"` // cursor of the next page; null on the last
 }
 
+// parseLimit returns the page size that a query asks for.
+func parseLimit(query url.Values) (int, error) {
+	s := query.Get("limit")
+	if s == "" {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, fault.New(fault.InvalidRequest, "limit must be from 1 to %d.", maxLimit)
+	}
+	return n, nil
+}
+
 func (a *api) listImages(w *response, r *http.Request) error {
 	if err := onlyQuery(r, "limit", "cursor"); err != nil {
 		return err
 	}
 	query := r.URL.Query()
-	limit := defaultLimit
-	if s := query.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > maxLimit {
-			return fault.New(fault.InvalidRequest, "limit must be from 1 to %d.", maxLimit)
-		}
-		limit = n
+	limit, err := parseLimit(query)
+	if err != nil {
+		return err
 	}
-	items, next, err := a.Store.List(limit, query.Get("cursor"))
+	items, next, err := a.Sets.List(limit, query.Get("cursor"))
 	if err != nil {
 		return err
 	}
@@ -73,11 +85,11 @@ func (a *api) listImages(w *response, r *http.Request) error {
 // be cached forever.
 func (a *api) getFile(w *response, r *http.Request) error {
 	id, name := r.PathValue("id"), r.PathValue("name")
+	m, err := a.Sets.Get(id)
+	if err != nil {
+		return err
+	}
 	if name == manifest.FileName {
-		m, err := a.Store.Get(id)
-		if err != nil {
-			return err
-		}
 		b, err := m.WithURLs(a.base(r)).Encode()
 		if err != nil {
 			return err
@@ -85,20 +97,16 @@ func (a *api) getFile(w *response, r *http.Request) error {
 		digest := sha256.Sum256(b)
 		return serveFile(w, r, file{bytes.NewReader(b), "application/json", digest[:], m.CreatedAt.Time, int64(len(b))})
 	}
-	f, v, err := a.Store.Open(id, name)
+	content, v, err := a.Sets.Open(r.Context(), id, name)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer content.Close()
 	digest, err := hex.DecodeString(v.SHA256)
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	return serveFile(w, r, file{f, v.ContentType, digest, info.ModTime(), v.Bytes})
+	return serveFile(w, r, file{content, v.ContentType, digest, m.CreatedAt.Time, v.Bytes})
 }
 
 type file struct {
@@ -117,17 +125,25 @@ func serveFile(w *response, r *http.Request, f file) error {
 	h.Set("Cache-Control", w.cacheControl)
 	w.allowTime(f.bytes)
 	normalizeRange(r, f.bytes)
-	rw := &contentWriter{response: w}
+	joinTags(r)
+	rw := &contentWriter{response: w, method: r.Method, content: f.content}
 	http.ServeContent(rw, r, "", f.modified, f.content)
-	if rw.refused == 0 {
+	if rw.refused == 0 && rw.failed == nil {
 		return nil
 	}
 	for _, of := range []string{"Repr-Digest", "ETag", "Last-Modified"} { // they describe the file, not the problem
 		h.Del(of)
 	}
+	if rw.failed != nil {
+		for _, of := range []string{"Content-Length", "Content-Range", "Accept-Ranges"} {
+			h.Del(of)
+		}
+		return rw.failed
+	}
 	if rw.refused == http.StatusPreconditionFailed {
 		return fault.New(fault.PreconditionFailed, "The file does not match the precondition of the request.")
 	}
+	h.Set("Content-Range", fmt.Sprintf("bytes */%d", f.bytes)) // also for a malformed range
 	return fault.New(fault.RangeNotSatisfiable, "The file has %d bytes, none of them in the requested range.", f.bytes)
 }
 
@@ -135,20 +151,53 @@ func serveFile(w *response, r *http.Request, f file) error {
 // they become problems.
 type contentWriter struct {
 	*response
-	refused int // status; 0 for none
+	method  string
+	content io.Reader
+	refused int   // status; 0 for none
+	failed  error // of preparing the content
 }
+
+// preparer is a content that comes from elsewhere: Prepare requests its next n
+// bytes, so that a failure is known before the status is sent.
+type preparer interface{ Prepare(n int64) error }
 
 func (w *contentWriter) WriteHeader(status int) {
 	if status == http.StatusRequestedRangeNotSatisfiable || status == http.StatusPreconditionFailed {
 		w.refused = status
 		return
 	}
-	w.response.WriteHeader(status)
+	if w.failed = w.prepare(); w.failed == nil {
+		w.response.WriteHeader(status)
+	}
+}
+
+// prepare prepares the content if it follows in one piece: http.ServeContent reads
+// that of several ranges already.
+func (w *contentWriter) prepare() error {
+	p, ok := w.content.(preparer)
+	n, _ := strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
+	if !ok || n == 0 || w.method != http.MethodGet || strings.HasPrefix(w.Header().Get("Content-Type"), "multipart/") {
+		return nil
+	}
+	return p.Prepare(n)
 }
 
 func (w *contentWriter) Write(b []byte) (int, error) {
-	if w.refused != 0 {
+	switch {
+	case w.failed != nil:
+		return 0, w.failed
+	case w.refused != 0:
 		return len(b), nil
+	default:
+		return w.response.Write(b)
 	}
-	return w.response.Write(b)
+}
+
+// ReadFrom lets http.ServeContent use sendfile. Without it, that of response would
+// send the content as 200 OK although preparing it has failed.
+func (w *contentWriter) ReadFrom(r io.Reader) (int64, error) {
+	if w.failed != nil {
+		return 0, w.failed
+	}
+	return w.response.ReadFrom(r)
 }

@@ -9,6 +9,9 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/dunglas/httpsfv"
+	"go.uber.org/zap"
+
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -49,7 +52,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ticket, err := a.Jobs.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata},
+	ticket, err := a.Jobs.Request(job.Job{Input: request.Input, Options: request.Options, Metadata: request.Metadata, Background: background(r), RequestID: w.requestID},
 		job.Webhook{URL: request.WebhookURL, Base: a.ownBase(r)})
 	if err != nil {
 		return err
@@ -57,9 +60,22 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	return a.answerAccepted(w, r, ticket.Job())
 }
 
+// background reports whether the client asks for the lowest priority (RFC 9218:
+// urgency 7 is for background tasks). An invalid header is ignored, as the RFC
+// requires.
+func background(r *http.Request) bool {
+	dictionary, err := httpsfv.UnmarshalDictionary(r.Header.Values("Priority"))
+	if err != nil {
+		return false
+	}
+	urgency, ok := member(dictionary, "u")
+	return ok && urgency.Value == int64(7)
+}
+
 // answerAccepted responds 202 with the job and its location.
 func (a *api) answerAccepted(w *response, r *http.Request, j job.Job) error {
 	w.Header().Set("Location", "/jobs/"+j.ID)
+	w.note(zap.String("job_id", j.ID))
 	return a.answerJob(w, r, http.StatusAccepted, j)
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,25 +20,52 @@ type preference struct {
 }
 
 // parsePreference parses Prefer. wait=N is capped at longest. The default wait
-// is otherwise, and 0 for respond-async. An unparsable header is ignored, as
+// is otherwise, and 0 for respond-async. What cannot be parsed is ignored, as
 // required by the RFC.
 func parsePreference(r *http.Request, otherwise, longest time.Duration) preference {
-	none := preference{wait: otherwise}
-	// Preference names are case-insensitive; keys of structured fields are not.
-	dictionary, err := httpsfv.UnmarshalDictionary([]string{strings.ToLower(strings.Join(r.Header.Values("Prefer"), ","))})
-	if err != nil {
-		return none
-	}
-	if item, ok := member(dictionary, "wait"); ok {
-		if seconds, isInt := item.Value.(int64); isInt && seconds >= 0 {
-			wait := min(time.Duration(min(seconds, 3600))*time.Second, longest)
-			return preference{wait, fmt.Sprintf("wait=%d", wait/time.Second)}
+	given := preferences(r)
+	if value, ok := given["wait"]; ok && value != "" && strings.Trim(value, "0123456789") == "" {
+		wait := longest
+		if seconds, err := strconv.ParseInt(value, 10, 32); err == nil { // otherwise it is longer than any
+			wait = min(time.Duration(seconds)*time.Second, longest)
 		}
+		return preference{wait, fmt.Sprintf("wait=%d", wait/time.Second)}
 	}
-	if item, ok := member(dictionary, "respond-async"); ok && item.Value == true {
+	if value, ok := given["respond-async"]; ok && value == "" {
 		return preference{0, "respond-async"}
 	}
-	return none
+	return preference{wait: otherwise}
+}
+
+// preferences returns the preferences of a request and their values, without
+// parameters. Names are in lower case. The first one of a name counts.
+func preferences(r *http.Request) map[string]string {
+	given := make(map[string]string)
+	for _, element := range splitUnquoted(strings.Join(r.Header.Values("Prefer"), ","), ',') {
+		name, value, _ := strings.Cut(splitUnquoted(element, ';')[0], "=")
+		name = strings.ToLower(strings.Trim(name, " \t"))
+		if _, repeated := given[name]; !repeated {
+			given[name] = strings.Trim(value, "\" \t")
+		}
+	}
+	return given
+}
+
+// splitUnquoted splits a header field at a separator, except within quoted strings.
+func splitUnquoted(field string, separator byte) (parts []string) {
+	quoted, begin := false, 0
+	for i := 0; i < len(field); i++ {
+		switch c := field[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++ // the next character is escaped
+		case c == separator && !quoted:
+			parts = append(parts, field[begin:i])
+			begin = i + 1
+		}
+	}
+	return append(parts, field[begin:])
 }
 
 // acknowledge sets Preference-Applied, if a preference was requested.

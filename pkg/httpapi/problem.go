@@ -30,8 +30,11 @@ var statusByCode = map[fault.Code]struct {
 	fault.TooManyFrames:       {http.StatusUnprocessableEntity, "Too many frames"},
 	fault.ProcessingFailed:    {http.StatusUnprocessableEntity, "Processing failed"},
 	fault.InvalidOptions:      {http.StatusUnprocessableEntity, "Invalid options"},
+	fault.Conflict:            {http.StatusConflict, "Conflict"},
+	fault.Canceled:            {http.StatusConflict, "Canceled"},
 	fault.QueueFull:           {http.StatusTooManyRequests, "Queue full"},
 	fault.ShuttingDown:        {http.StatusServiceUnavailable, "Shutting down"},
+	fault.Unavailable:         {http.StatusServiceUnavailable, "Unavailable"},
 	fault.InsufficientStorage: {http.StatusInsufficientStorage, "Insufficient storage"},
 	fault.Internal:            {http.StatusInternalServerError, "Internal error"},
 }

@@ -3,6 +3,9 @@ package httpapi
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -10,32 +13,40 @@ import (
 	"testing"
 	"time"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 )
 
 func TestRangeFollowsRFC9110(t *testing.T) {
 	content := []byte("0123456789")
 	digest := sha256.Sum256(content)
+	huge := strings.Repeat("9", 30)
 	for name, tc := range map[string]struct {
 		method, header string
 		status         int
 		body           string
 	}{
-		"first bytes":             {http.MethodGet, "bytes=0-1", 206, "01"},
-		"unit in capitals":        {http.MethodGet, "BYTES=0-1", 206, "01"},
-		"spaces":                  {http.MethodGet, "bytes= 0-1 ", 206, "01"},
-		"unknown unit":            {http.MethodGet, "lines=0-1", 200, "0123456789"},
-		"suffix":                  {http.MethodGet, "bytes=-3", 206, "789"},
-		"suffix of nothing":       {http.MethodGet, "bytes=-0", 416, ""},
-		"suffix of many noughts":  {http.MethodGet, "bytes=-000", 416, ""},
-		"nothing and something":   {http.MethodGet, "bytes=-0,4-5", 206, "45"},
-		"beyond the end":          {http.MethodGet, "bytes=10-", 416, ""},
-		"without a unit":          {http.MethodGet, "0-1", 200, "0123456789"},
-		"HEAD has no ranges":      {http.MethodHead, "bytes=0-1", 200, ""},
-		"HEAD beyond the end":     {http.MethodHead, "bytes=10-", 200, ""},
-		"sixteen ranges":          {http.MethodGet, "bytes=" + strings.Repeat("10-,", 15) + "0-0", 206, "0"},
-		"more than sixteen":       {http.MethodGet, "bytes=" + strings.Repeat("0-0,", 16) + "0-0", 200, "0123456789"},
-		"a quarter of a megabyte": {http.MethodGet, "bytes=" + strings.Repeat("0-0,", 60000) + "0-0", 200, "0123456789"},
+		"first bytes":                      {http.MethodGet, "bytes=0-1", 206, "01"},
+		"unit in capitals":                 {http.MethodGet, "BYTES=0-1", 206, "01"},
+		"spaces":                           {http.MethodGet, "bytes= 0-1 ", 206, "01"},
+		"unknown unit":                     {http.MethodGet, "lines=0-1", 200, "0123456789"},
+		"suffix":                           {http.MethodGet, "bytes=-3", 206, "789"},
+		"suffix of nothing":                {http.MethodGet, "bytes=-0", 416, ""},
+		"suffix of many noughts":           {http.MethodGet, "bytes=-000", 416, ""},
+		"nothing and something":            {http.MethodGet, "bytes=-0,4-5", 206, "45"},
+		"beyond the end":                   {http.MethodGet, "bytes=10-", 416, ""},
+		"a first byte that no int64 holds": {http.MethodGet, "bytes=" + huge + "-", 416, ""},
+		"a last byte that no int64 holds":  {http.MethodGet, "bytes=8-" + huge, 206, "89"},
+		"a suffix that no int64 holds":     {http.MethodGet, "bytes=-" + huge, 206, "0123456789"},
+		"many noughts":                     {http.MethodGet, "bytes=" + strings.Repeat("0", 30) + "1-2", 206, "12"},
+		"no number":                        {http.MethodGet, "bytes=a-b", 416, ""},
+		"backwards":                        {http.MethodGet, "bytes=5-2", 416, ""},
+		"without a unit":                   {http.MethodGet, "0-1", 200, "0123456789"},
+		"HEAD has no ranges":               {http.MethodHead, "bytes=0-1", 200, ""},
+		"HEAD beyond the end":              {http.MethodHead, "bytes=10-", 200, ""},
+		"sixteen ranges":                   {http.MethodGet, "bytes=" + strings.Repeat("10-,", 15) + "0-0", 206, "0"},
+		"more than sixteen":                {http.MethodGet, "bytes=" + strings.Repeat("0-0,", 16) + "0-0", 200, "0123456789"},
+		"a quarter of a megabyte":          {http.MethodGet, "bytes=" + strings.Repeat("0-0,", 60000) + "0-0", 200, "0123456789"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(tc.method, "/files/x/1.webp", nil)
@@ -53,6 +64,45 @@ func TestRangeFollowsRFC9110(t *testing.T) {
 				t.Errorf("got %d %q, %v; want %d %q", recorder.Code, recorder.Body, err, tc.status, tc.body)
 			}
 		})
+	}
+}
+
+// flakyContent is a file in a store whose first request fails.
+type flakyContent struct {
+	*bytes.Reader
+	failure error
+}
+
+func (c flakyContent) Prepare(int64) error { return c.failure }
+
+func TestFileThatCannotBeReadIsAProblemEvenIfItsStoreComesBack(t *testing.T) {
+	content := []byte("0123456789")
+	digest := sha256.Sum256(content)
+	away := fault.New(fault.Unavailable, "The object store is out of reach.")
+	r := httptest.NewRequest(http.MethodGet, "/files/x/1.webp", nil)
+	r.Header.Set("Range", "bytes=0-1")
+	recorder := httptest.NewRecorder()
+	w := &response{ResponseWriter: recorder}
+	err := serveFile(w, r, file{flakyContent{bytes.NewReader(content), away}, "image/webp", digest[:], time.Unix(1, 0), int64(len(content))})
+	if !errors.Is(err, away) {
+		t.Errorf("got %v, want %v", err, away)
+	}
+	if recorder.Body.Len() > 0 { // as 200 OK, caches would store two bytes as the file
+		t.Errorf("the client got %d with %q", recorder.Code, recorder.Body)
+	}
+}
+
+func TestSeveralHeadersOfETagsAreOneList(t *testing.T) {
+	digest := sha256.Sum256([]byte("x"))
+	own := fmt.Sprintf("%q", hex.EncodeToString(digest[:]))
+	for name, want := range map[string]int{"If-None-Match": http.StatusNotModified, "If-Match": http.StatusOK} {
+		r := httptest.NewRequest(http.MethodGet, "/files/x/1.webp", nil)
+		r.Header[name] = []string{`"another"`, own}
+		w := httptest.NewRecorder()
+		err := serveFile(&response{ResponseWriter: w}, r, file{strings.NewReader("x"), "image/webp", digest[:], time.Unix(1, 0), 1})
+		if err != nil || w.Code != want {
+			t.Errorf("%s twice, the second with the file's own: got %d, %v; want %d", name, w.Code, err, want)
+		}
 	}
 }
 

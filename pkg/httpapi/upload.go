@@ -9,15 +9,19 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // postImage accepts one image and responds with its manifest, or with its job.
@@ -46,10 +50,12 @@ func (a *api) postImage(w *response, r *http.Request) error {
 		return err
 	}
 	defer admission.Close()
+	admission.RequestID = w.requestID
 	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
 	mayHold := prefer.wait > 0 && webhook.URL == "" // it may be published before a client relies on it
 	body := a.paced(w, r, func(n int64) error { return admission.CheckBody(n, formSlack) })
 	err = receive(r, body, digest, func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
+		w.note(zap.String("filename", spool.CleanFilename(filename)))
 		return admission.Receive(image, filename, mayHold)
 	})
 	body.release()
@@ -108,10 +114,15 @@ func verify(expected, got []byte) error {
 // answerUpload waits for the job as long as the client prefers, and responds.
 func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, prefer preference, received time.Time) error {
 	if s.Manifest != nil {
+		w.note(zap.String("image_id", s.Manifest.ID), zap.String("result", "there"))
 		w.Header().Set("Location", "/v1/images/"+s.Manifest.ID)
 		return w.json(http.StatusOK, s.Manifest.WithURLs(a.base(r)))
 	}
-	j := a.wait(r.Context(), s.Ticket, prefer.wait)
+	j := s.Ticket.Job()
+	if prefer.wait > 0 {
+		j = a.wait(r.Context(), s.Ticket, prefer.wait)
+	}
+	w.note(zap.String("image_id", j.ImageID))
 	if err := r.Context().Err(); err != nil {
 		return err // the job goes on; a repeated upload finds its result
 	}
@@ -121,9 +132,12 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 			return err
 		}
 	}
+	_, rendered := j.Timings[ladder.StageCodec]
+	w.logged = !s.Joined && (rendered || j.Status == job.Failed)
 	switch j.Status {
 	case job.Completed:
-		m, err := a.Store.Get(j.ImageID)
+		w.note(zap.String("result", "there"))
+		m, err := a.Sets.Get(j.ImageID)
 		if err != nil {
 			return err
 		}
@@ -136,8 +150,10 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 		w.Header().Set("Server-Timing", timing(j, received))
 		return w.json(status, m.WithURLs(a.base(r)))
 	case job.Failed:
+		w.note(zap.String("result", string(j.Error.Code)))
 		return fault.New(j.Error.Code, "%s", j.Error.Message)
 	default:
+		w.note(zap.String("result", "accepted"))
 		prefer.acknowledge(w)
 		return a.answerAccepted(w, r, j)
 	}
@@ -175,12 +191,20 @@ func timing(j job.Job, received time.Time) string {
 	return fmt.Sprintf("%swork;dur=%s, total;dur=%s", &stages, ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
 }
 
-// onlyQuery refuses unknown query parameters.
+// onlyQuery refuses unknown query parameters, those that are set twice, and what
+// net/url would drop.
 func onlyQuery(r *http.Request, allowed ...string) error {
-	for key := range r.URL.Query() {
-		if !slices.Contains(allowed, key) {
-			return fault.New(fault.InvalidRequest, "Unknown query parameter %q.", key)
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	for key, values := range query {
+		switch {
+		case !slices.Contains(allowed, key):
+			return fault.New(fault.InvalidRequest, "Unknown query parameter %.100q.", key)
+		case len(values) > 1:
+			return fault.New(fault.InvalidRequest, "The query parameter %s is set twice.", key)
 		}
+	}
+	if err != nil {
+		return fault.Wrap(fault.InvalidRequest, err, "The query is malformed: percent-encode the values of its parameters.")
 	}
 	return nil
 }

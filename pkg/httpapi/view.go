@@ -10,13 +10,12 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
-	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 // Views converts jobs to their API representation, for responses and webhooks.
 type Views struct {
-	Store     *publish.Store
+	Sets      Sets
 	PublicURL string         // base of URLs; "" uses the base by which the client knows the server
 	Key       *signedurl.Key // signs the URLs of outputs; nil if files are public
 	URLTTL    time.Duration  // lifetime of signed URLs
@@ -24,19 +23,19 @@ type Views struct {
 
 // JobView is the API representation of a job.
 type JobView struct {
-	ID         string          `json:"id"`
-	Object     string          `json:"object"`
-	Kind       string          `json:"kind"`
-	Status     job.Status      `json:"status"`
-	Input      string          `json:"input"` // as submitted; for an upload, "upload:" and the SHA-256 of the bytes
-	Options    job.Options     `json:"options"`
-	Metadata   json.RawMessage `json:"metadata"`
-	Output     any             `json:"output"` // *ladderOutput, *variantOutput or null
-	Error      *job.Error      `json:"error"`
-	Attempts   int             `json:"attempts"`
-	CreatedAt  timestamp.Time  `json:"created_at"`
-	StartedAt  *timestamp.Time `json:"started_at"`
-	FinishedAt *timestamp.Time `json:"finished_at"`
+	ID         string           `json:"id"`
+	Object     string           `json:"object"`
+	Kind       string           `json:"kind"`
+	Status     job.Status       `json:"status"`
+	Input      string           `json:"input"` // as submitted; for an upload, "upload:" and the SHA-256 of the bytes
+	Options    job.Options      `json:"options"`
+	Metadata   json.RawMessage  `json:"metadata"`
+	Output     any              `json:"output"` // *ladderOutput, *variantOutput or null
+	Error      *job.Error       `json:"error"`
+	Attempts   int              `json:"attempts"`
+	CreatedAt  strictjson.Time  `json:"created_at"`
+	StartedAt  *strictjson.Time `json:"started_at"`
+	FinishedAt *strictjson.Time `json:"finished_at"`
 }
 
 // ladderOutput is the output of a job for a ladder.
@@ -78,7 +77,7 @@ func (v Views) Job(j job.Job, base string) (JobView, error) {
 	if j.Status != job.Completed {
 		return view, nil
 	}
-	m, err := v.Store.Get(j.ImageID)
+	m, err := v.Sets.Get(j.ImageID)
 	switch {
 	case err == nil:
 		view.Output = v.output(m, j.Recipe.Single(), v.Base(base))

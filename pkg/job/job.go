@@ -8,6 +8,9 @@
 //	   └──────────────────┘  └──────────► Failed
 //	         Return              Fail
 //
+// A pending job can Fail too, if it is canceled. Retry makes a failed job pending
+// again.
+//
 // The source of an upload is known from the start; otherwise the job names its
 // input, and Resolve sets the source.
 package job
@@ -24,7 +27,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
 // Status is the state of a job. The values are those of the HTTP contract.
@@ -35,8 +37,14 @@ const (
 	Pending    Status = "pending"    // accepted and durable
 	Processing Status = "processing" // leased by a worker
 	Completed  Status = "completed"  // its set is published
-	Failed     Status = "failed"     // final
+	Failed     Status = "failed"     // final, unless a person retries it
 )
+
+// ParseStatus returns the state of this name.
+func ParseStatus(s string) (status Status, ok bool) {
+	status = Status(s)
+	return status, status == Pending || status == Processing || status.Ended()
+}
 
 // Ended reports whether s is final.
 func (s Status) Ended() bool { return s == Completed || s == Failed }
@@ -62,28 +70,31 @@ type Webhook struct {
 
 // Job is one record.
 type Job struct {
-	ID         string          `json:"id"`
-	Status     Status          `json:"status"`
-	Input      string          `json:"input,omitempty"` // what the client named: a URL, or image:{id}; "" for an upload
-	Options    Options         `json:"options,omitzero"`
-	Metadata   json.RawMessage `json:"metadata,omitempty"` // the client's JSON object
-	Webhooks   []Webhook       `json:"webhooks,omitempty"` // receivers of the job's end
-	Source     Source          `json:"source,omitzero"`    // zero until resolved
-	Recipe     ladder.Recipe   `json:"recipe"`             // as configured when the job was accepted
-	ImageID    string          `json:"image_id,omitempty"` // id of the set; "" until resolved
-	Error      *Error          `json:"error,omitempty"`
-	Attempts   int             `json:"attempts"`
-	CreatedAt  timestamp.Time  `json:"created_at"`
-	StartedAt  *timestamp.Time `json:"started_at,omitempty"`
-	FinishedAt *timestamp.Time `json:"finished_at,omitempty"`
-	Timings    ladder.Timings  `json:"timings,omitempty"` // of the stages so far; replaced, never modified
+	ID         string           `json:"id"`
+	Status     Status           `json:"status"`
+	Input      string           `json:"input,omitempty"` // what the client named: a URL, or image:{id}; "" for an upload
+	Options    Options          `json:"options,omitzero"`
+	Metadata   json.RawMessage  `json:"metadata,omitempty"`   // the client's JSON object
+	Background bool             `json:"background,omitempty"` // executed only while nothing else waits
+	RequestID  string           `json:"request_id,omitempty"` // of the request that submitted it, for the log
+	Webhooks   []Webhook        `json:"webhooks,omitempty"`   // receivers of the job's end
+	Source     Source           `json:"source,omitzero"`      // zero until resolved
+	Recipe     ladder.Recipe    `json:"recipe"`               // as configured when the job was accepted
+	ImageID    string           `json:"image_id,omitempty"`   // id of the set; "" until resolved
+	Error      *Error           `json:"error,omitempty"`
+	Attempts   int              `json:"attempts"`
+	Retries    int              `json:"retries,omitempty"` // how often it was retried after it had failed
+	CreatedAt  strictjson.Time  `json:"created_at"`
+	StartedAt  *strictjson.Time `json:"started_at,omitempty"`
+	FinishedAt *strictjson.Time `json:"finished_at,omitempty"`
+	Timings    ladder.Timings   `json:"timings,omitempty"` // of the stages so far; replaced, never modified
 }
 
 // New returns j as a pending job with an id. Ids sort by creation time.
 func New(j Job, now time.Time) Job {
 	j.ID = "job_" + strings.ToLower(ulid.MustNew(ulid.Timestamp(now), ulid.DefaultEntropy()).String())
 	j.Status = Pending
-	j.CreatedAt = timestamp.At(now)
+	j.CreatedAt = strictjson.At(now)
 	return j
 }
 
@@ -96,14 +107,19 @@ func ImageInput(input string) (id string, ok bool) { return strings.CutPrefix(in
 // Resolved reports whether the job's source is in the spool.
 func (j Job) Resolved() bool { return j.Source.SHA256 != "" }
 
-// Promised reports whether the client got the job's id from the start, so that
-// its end must be recorded.
-func (j Job) Promised() bool { return j.Input != "" || len(j.Webhooks) > 0 }
+// Promised reports whether the client got the job's id before the job was queued,
+// so that its end must be recorded.
+func (j Job) Promised() bool { return j.Input != "" || len(j.Webhooks) > 0 || j.Retries > 0 }
 
 var validID = regexp.MustCompile(`^job_[0-9a-hjkmnp-tv-z]{26}$`)
 
 // ValidID reports whether s has the form of a job id.
 func ValidID(s string) bool { return validID.MatchString(s) }
+
+// Expired reports whether j ended longer ago than jobs are kept; keep 0 is forever.
+func (j Job) Expired(keep time.Duration, now time.Time) bool {
+	return keep > 0 && j.Status.Ended() && j.FinishedAt != nil && now.Sub(j.FinishedAt.Time) > keep
+}
 
 func (j *Job) step(from, to Status) error {
 	if j.Status != from {
@@ -118,7 +134,7 @@ func (j *Job) Start(now time.Time) error {
 	if err := j.step(Pending, Processing); err != nil {
 		return err
 	}
-	at := timestamp.At(now)
+	at := strictjson.At(now)
 	j.StartedAt = &at
 	j.Attempts++
 	return nil
@@ -148,8 +164,11 @@ func (j *Job) Return() error {
 // Complete ends a job whose set is published.
 func (j *Job) Complete(now time.Time) error { return j.end(Completed, now) }
 
-// Fail ends a job with an error.
+// Fail ends a job with an error. A pending job can only be canceled.
 func (j *Job) Fail(cause *fault.Error, now time.Time) error {
+	if j.Status == Pending && cause.Code == fault.Canceled {
+		j.Status = Processing
+	}
 	if err := j.end(Failed, now); err != nil {
 		return err
 	}
@@ -157,11 +176,25 @@ func (j *Job) Fail(cause *fault.Error, now time.Time) error {
 	return nil
 }
 
+// Retry makes a failed job pending again. A job that names its input gets its
+// source again.
+func (j *Job) Retry() error {
+	if err := j.step(Failed, Pending); err != nil {
+		return err
+	}
+	j.Retries++
+	j.Error, j.StartedAt, j.FinishedAt, j.Timings = nil, nil, nil, nil
+	if j.Input != "" {
+		j.Source, j.ImageID = Source{}, ""
+	}
+	return nil
+}
+
 func (j *Job) end(to Status, now time.Time) error {
 	if err := j.step(Processing, to); err != nil {
 		return err
 	}
-	at := timestamp.At(now)
+	at := strictjson.At(now)
 	j.FinishedAt = &at
 	return nil
 }
@@ -176,9 +209,15 @@ func (j Job) Encode() ([]byte, error) {
 }
 
 // Decode parses a stored record; unknown fields are errors.
-func Decode(data []byte) (Job, error) {
+func Decode(data []byte) (Job, error) { return decode(data, strictjson.Unmarshal) }
+
+// DecodeShared parses a record that machines of other versions write, too; unknown
+// fields are ignored.
+func DecodeShared(data []byte) (Job, error) { return decode(data, json.Unmarshal) }
+
+func decode(data []byte, unmarshal func([]byte, any) error) (Job, error) {
 	var j Job
-	if err := strictjson.Unmarshal(data, &j); err != nil {
+	if err := unmarshal(data, &j); err != nil {
 		return Job{}, fmt.Errorf("decode job: %w", err)
 	}
 	if !ValidID(j.ID) {

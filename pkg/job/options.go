@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -29,8 +31,8 @@ type Quality struct {
 // UnmarshalJSON returns an InvalidRequest fault for unknown or invalid options.
 func (o *Options) UnmarshalJSON(b []byte) error {
 	var given struct {
-		Width   *int           `json:"width"`
-		Height  *int           `json:"height"`
+		Width   *integer       `json:"width"`
+		Height  *integer       `json:"height"`
 		Format  *ladder.Format `json:"format"`
 		Quality *Quality       `json:"quality"`
 	}
@@ -45,7 +47,7 @@ func (o *Options) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	for name, side := range map[string]*int{"width": given.Width, "height": given.Height} {
+	for name, side := range map[string]*integer{"width": given.Width, "height": given.Height} {
 		if side != nil && *side < 1 {
 			return fault.New(fault.InvalidRequest, "options.%s must be at least 1 pixel.", name)
 		}
@@ -53,7 +55,7 @@ func (o *Options) UnmarshalJSON(b []byte) error {
 	if given.Format != nil && !given.Format.Valid() {
 		return fault.New(fault.InvalidRequest, "options.format must be webp, jpeg or avif.")
 	}
-	*o = Options{Width: value(given.Width), Height: value(given.Height), Format: value(given.Format), Quality: value(given.Quality)}
+	*o = Options{Width: int(value(given.Width)), Height: int(value(given.Height)), Format: value(given.Format), Quality: value(given.Quality)}
 	return nil
 }
 
@@ -77,11 +79,31 @@ func (q *Quality) UnmarshalJSON(b []byte) error {
 		}
 		return errQuality
 	}
-	var number int
+	var number integer
 	if json.Unmarshal(b, &number) != nil || number < 1 || number > 100 {
 		return errQuality
 	}
-	*q = Quality{number: number}
+	*q = Quality{number: int(number)}
+	return nil
+}
+
+// integer is a JSON integer of any size: one that no int holds becomes the greatest or
+// the least.
+type integer int
+
+var digits = regexp.MustCompile(`^-?[0-9]+$`)
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (i *integer) UnmarshalJSON(b []byte) error {
+	err := json.Unmarshal(b, (*int)(i))
+	switch {
+	case err == nil || !digits.Match(b):
+		return err
+	case b[0] == '-':
+		*i = math.MinInt
+	default:
+		*i = math.MaxInt
+	}
 	return nil
 }
 
@@ -93,8 +115,11 @@ func (q Quality) MarshalJSON() ([]byte, error) {
 	return json.Marshal(q.number)
 }
 
-// configure returns c with this quality.
+// configure returns c with this quality, at every width.
 func (q Quality) configure(c ladder.Config) ladder.Config {
+	if q != (Quality{}) {
+		c.QualityByWidth = ladder.QualityByWidth{}
+	}
 	switch {
 	case q.preset == "low":
 		c.Quality = c.Presets.Low
@@ -129,7 +154,7 @@ func (o Options) Recipe(c ladder.Config, writes []ladder.Format) (ladder.Recipe,
 		format = c.Formats[0]
 	}
 	if !slices.Contains(writes, format) {
-		return ladder.Recipe{}, fault.New(fault.InvalidOptions, "options.format: this server cannot write %s.", format)
+		return ladder.Recipe{}, CannotWrite(format)
 	}
 	return c.Single(fit, format), nil
 }
@@ -141,4 +166,9 @@ func (j Job) Key() string {
 		panic(fmt.Sprintf("marshal options: %v", err)) // only names and numbers
 	}
 	return j.Input + "\n" + string(options)
+}
+
+// CannotWrite is the fault of a job that asks for a format which no codec here writes.
+func CannotWrite(format ladder.Format) *fault.Error {
+	return fault.New(fault.InvalidOptions, "options.format: this server cannot write %s.", format)
 }

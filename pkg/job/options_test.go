@@ -51,7 +51,7 @@ func TestOptionsOrderALadderOrOneVariant(t *testing.T) {
 }
 
 func TestOptionsThatCannotBeMade(t *testing.T) {
-	for _, s := range []string{`{"width":2049}`, `{"width":2049,"height":1}`, `{"height":16384}`, `{"format":"avif"}`, `{"width":10,"format":"avif"}`} {
+	for _, s := range []string{`{"width":2049}`, `{"width":2049,"height":1}`, `{"height":16384}`, `{"width":100000000000000000000}`, `{"height":100000000000000000000}`, `{"format":"avif"}`, `{"width":10,"format":"avif"}`} {
 		if _, err := options(t, s).Recipe(ladder.DefaultConfig(), all[:2]); fault.CodeOf(err) != fault.InvalidOptions {
 			t.Errorf("%s without AVIF: got %v, want %s", s, err, fault.InvalidOptions)
 		}
@@ -60,8 +60,8 @@ func TestOptionsThatCannotBeMade(t *testing.T) {
 
 func TestOptionsThatAreNone(t *testing.T) {
 	for _, s := range []string{
-		`[]`, `"high"`, `{"w":1}`, `{"width":0}`, `{"width":-5}`, `{"width":"800"}`, `{"width":1.5}`, `{"height":0}`,
-		`{"format":"gif"}`, `{"format":""}`, `{"quality":"best"}`, `{"quality":""}`, `{"quality":0}`, `{"quality":101}`, `{"quality":80.5}`, `{"quality":{}}`,
+		`[]`, `"high"`, `{"w":1}`, `{"width":0}`, `{"width":-5}`, `{"width":"800"}`, `{"width":1.5}`, `{"width":1e3}`, `{"width":true}`, `{"width":-100000000000000000000}`, `{"height":0}`,
+		`{"format":"gif"}`, `{"format":""}`, `{"quality":"best"}`, `{"quality":""}`, `{"quality":0}`, `{"quality":101}`, `{"quality":100000000000000000000}`, `{"quality":80.5}`, `{"quality":{}}`,
 	} {
 		var o job.Options
 		if err := json.Unmarshal([]byte(s), &o); err == nil {

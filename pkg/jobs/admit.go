@@ -14,24 +14,44 @@ type Admission struct {
 	s      *Service
 	place  Place
 	upload *spool.Upload // nil until it is received
+	waits  bool          // the client waits, and nobody relies on the job yet
+
+	RequestID string // for the log; may be set before Submit
 }
 
 // Admit decides, before a body is read, whether an upload is accepted. bytes is
 // the declared length of the body (-1 if unknown), of which up to overhead are
 // not the image. It returns a ShuttingDown, TooLarge, InsufficientStorage or
-// QueueFull fault.
+// QueueFull fault, or that of Sets.Check.
 func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 	if err := s.running(); err != nil {
 		return nil, err
 	}
-	if err := s.config.Spool.Check(bytes, overhead); err != nil {
+	if err := s.config.Spool.CheckSize(bytes - overhead); err != nil {
 		return nil, err
 	}
-	place, err := s.config.Queue.Reserve()
+	if err := s.checkSpace(bytes); err != nil {
+		return nil, err
+	}
+	if err := s.config.Sets.Check(); err != nil {
+		return nil, err
+	}
+	place, err := s.config.Queue.Reserve(true)
 	if err != nil {
 		return nil, err
 	}
 	return &Admission{s: s, place: place}, nil
+}
+
+// checkSpace returns an InsufficientStorage fault if the disk has no space for
+// this many bytes more (-1 if unknown), and none can be made: by deleting sources
+// of failed jobs first, then what retention allows.
+func (s *Service) checkSpace(bytes int64) error {
+	err := s.config.Spool.MakeRoom(bytes)
+	if fault.CodeOf(err) == fault.InsufficientStorage && s.config.MakeRoom != nil && s.config.MakeRoom(bytes) {
+		return s.config.Spool.CheckSpace(bytes)
+	}
+	return err
 }
 
 // running returns a ShuttingDown fault if the daemon is stopping.
@@ -50,12 +70,14 @@ func (a *Admission) CheckBody(bytes, overhead int64) error {
 	return a.s.config.Spool.CheckSize(bytes - overhead)
 }
 
-// Receive streams the image into the spool, or into memory if mayHold is set and
-// there is room, until a client relies on it. filename is the client's name for
+// Receive streams the image into the spool, or into memory if there is room and
+// mayHold is set, until a client relies on it. With a store of uploads it may stay
+// in memory even then. filename is the client's name for
 // it, for display. Faults of body are returned unchanged.
 func (a *Admission) Receive(body io.Reader, filename string, mayHold bool) (sum [sha256.Size]byte, err error) {
+	a.waits = mayHold
 	receive := a.s.config.Spool.Receive
-	if mayHold {
+	if mayHold || a.s.config.Uploads != nil {
 		receive = a.s.config.Spool.ReceiveInMemory
 	}
 	upload, err := receive(body, spool.CleanFilename(filename))

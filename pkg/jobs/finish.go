@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.uber.org/zap"
+
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
@@ -34,6 +36,29 @@ func (s *Service) finish(lease Lease, cause error) error {
 	return err
 }
 
+// EndedElsewhere forgets a job that was accepted or resolved here, and that another
+// machine has ended.
+func (s *Service) EndedElsewhere(j job.Job) {
+	s.claims.unindex(j.Key(), j.ID)
+	s.claims.unindex(imageKey(j.ImageID), j.ID)
+	s.releaseSource(j, true)
+}
+
+// releaseSource deletes the source of a job that has ended from the spool and the
+// store of uploads. What a recorded job has in that store stays if it has failed,
+// until it has no record any more.
+func (s *Service) releaseSource(j job.Job, recorded bool) {
+	if !j.Resolved() {
+		return
+	}
+	s.sources.release(j.Source.SHA256, j.ID)
+	if j.Status == job.Failed && recorded {
+		s.uploads.forget(j.ID)
+		return
+	}
+	s.uploads.delete(j.ID)
+}
+
 // ending is a job that has ended in memory.
 type ending struct {
 	lease Lease
@@ -46,11 +71,17 @@ func (s *Service) settle(e ending) error {
 	if err := s.config.Outbox.Put(e.job); err != nil { // webhooks are durable before the end is recorded
 		return fmt.Errorf("end %s: %w", e.job.ID, err)
 	}
+	if e.job.Status == job.Failed && e.lease.Announced() {
+		s.keepSource(e)
+	}
 	if err := e.lease.Record(); err != nil {
 		return fmt.Errorf("end %s: %w", e.job.ID, err)
 	}
-	if e.job.Resolved() {
-		s.sources.release(e.job.Source.SHA256)
+	s.releaseSource(e.job, e.lease.Announced())
+	if e.job.Retries > 0 && e.job.Status == job.Completed {
+		if err := s.ForgetSources(); err != nil {
+			s.log.Warn("cannot delete kept source; housekeeping does", zap.Error(err))
+		}
 	}
 	s.config.Outbox.Release(e.job.ID) // now webhooks may be sent
 	return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
-func TestAHotBoardWorksOnePictureAtATime(t *testing.T) {
+func TestAHotBoardWorksOneImageAtATime(t *testing.T) {
 	root := t.TempDir()
 	zone := filepath.Join(root, "sys/class/thermal/thermal_zone0")
 	if err := os.MkdirAll(zone, 0o755); err != nil {

@@ -102,7 +102,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	e := &engine{before: before}
 	h := &house{
 		dir: dir, queue: q, store: store, quarantine: bad, engine: e,
-		renderer: &render.Renderer{Engine: e, LastResort: e, Store: store, Log: log},
+		renderer: &render.Renderer{Engine: e, LastResort: e, Sets: store, Log: log},
 	}
 	config := jobs.Config{
 		Queue: q, Sets: store, Renderer: h.renderer, Spool: sources, Quarantine: bad,
@@ -224,7 +224,7 @@ func TestEqualUploadsThatArriveTogetherAreWorkedOnce(t *testing.T) {
 	}
 }
 
-func TestABadPictureFailsOnceAndLeavesNothing(t *testing.T) {
+func TestABadImageFailsOnceAndLeavesNothing(t *testing.T) {
 	h := newHouse(t, t.TempDir(), func(context.Context, int64) error {
 		return fault.New(fault.CorruptImage, "The picture is damaged.")
 	})

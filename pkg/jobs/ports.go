@@ -11,15 +11,15 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// Stage is what a job waits for.
-type Stage int
+// Phase is what a job waits for.
+type Phase int
 
-// The stages of a job.
+// The phases of a job.
 const (
-	Resolve Stage = iota // get its source, from a URL or an original
+	Resolve Phase = iota // get its source, from a URL or an original
 	Render               // make its set; the source is in the spool
 
-	NumStages = iota // number of stages
+	NumPhases = iota // number of phases
 )
 
 // ErrQueueClosed is returned by Queue.Lease after the queue is closed.
@@ -29,17 +29,24 @@ var ErrQueueClosed = errors.New("the queue is closed")
 // directory.
 type Queue interface {
 	// Reserve reserves a place for one job, or returns a QueueFull or ShuttingDown
-	// fault.
-	Reserve() (Place, error)
-	// Lease waits for the next job of a stage. It returns ErrQueueClosed, the error
+	// fault. Some places are for uploads alone.
+	Reserve(upload bool) (Place, error)
+	// Lease waits for the next job of a phase. It returns ErrQueueClosed, the error
 	// of ctx, or an I/O error.
-	Lease(ctx context.Context, stage Stage) (Lease, error)
+	Lease(ctx context.Context, phase Phase) (Lease, error)
 	// Ticket returns a ticket for a job that has not ended; ok is false otherwise.
 	Ticket(id string) (t Ticket, ok bool)
 	// Get returns a job, ended or not, or a NotFound fault.
 	Get(id string) (job.Job, error)
 	// Active returns the jobs that have not ended, in no particular order.
 	Active() []job.Job
+	// List returns at most limit jobs, newest first: those with this status ("" for
+	// all) that are older than the job with the id before ("" for the newest), and
+	// whether there may be more.
+	List(status job.Status, before string, limit int) (page []job.Job, more bool, err error)
+	// Take leases a job that has not started, in order to cancel it: the caller must
+	// call End with a Canceled fault. It returns a NotFound or Conflict fault.
+	Take(id string) (Lease, error)
 }
 
 // Place is a reserved place for one job. Its owner must call Put, Hold or
@@ -47,8 +54,13 @@ type Queue interface {
 type Place interface {
 	// Put makes a job durable and available to the workers. It also works on a
 	// closed queue: the job was admitted before, and is executed after the next
-	// start.
+	// start. A job that is retried replaces its record as a failed one. A queue of
+	// several machines may return the ticket of an equal job that another one has
+	// accepted, with the webhooks of j added.
 	Put(j job.Job) (Ticket, error)
+	// MayHold reports whether Hold is allowed: a worker of this machine will soon
+	// start the job.
+	MayHold() bool
 	// Hold makes a job available to the workers without a record, while no client
 	// relies on it. It does not survive the process unless its ticket's Record is
 	// called.
@@ -72,11 +84,12 @@ type Ticket interface {
 	// be returned to a client, and returns the job. If the job has ended already,
 	// no record remains and the caller must not return its id.
 	Announce() job.Job
-	// AddWebhook durably adds a receiver; ok is false if the job has ended already.
+	// AddWebhook durably adds a receiver; ok is false if the job has ended already, or
+	// is being canceled.
 	AddWebhook(w job.Webhook) (ok bool, err error)
 }
 
-// Lease is a worker's hold on one job. It ends with Return, Advance, or End and
+// Lease is a worker's hold on one job. It ends with Return, Pass, Advance, or End and
 // Wake. If the process dies before that, the job returns to the queue.
 type Lease interface {
 	// Job returns the current state of the job.
@@ -87,11 +100,16 @@ type Lease interface {
 	SetSource(source job.Source, imageID string) error
 	// AddTimings adds to the timings of the job's stages.
 	AddTimings(t ladder.Timings)
-	// Advance durably ends the stage Resolve: the job waits for Render. After an
+	// Advance durably ends the phase Resolve: the job waits for Render. After an
 	// error the lease is still held.
 	Advance() error
 	// Return returns the job to the queue; it is the next to be leased.
 	Return() error
+	// Pass ends the lease if another machine may execute what failed here with cause,
+	// and leaves the job to it, without counting this attempt. It calls persist before
+	// that: a job that is held in memory must be made durable. If ok is false, because
+	// there is no such machine or persist failed, the lease is still held.
+	Pass(cause error, persist func() error) (ok bool, err error)
 
 	// End ends the job in memory: completed, or failed for the given cause. Clients
 	// still wait.
@@ -103,16 +121,33 @@ type Lease interface {
 	Wake()
 }
 
-// Sets are the published image sets.
+// Sets are the published image sets. Package publish implements it with a
+// directory.
 type Sets interface {
 	Has(id string) bool
 	// Get returns a set's manifest, or a NotFound fault.
 	Get(id string) (manifest.Manifest, error)
-	// Original returns the path of a set's original, or a NotFound fault.
-	Original(id string) (path string, m manifest.Manifest, err error)
+	// Original returns the manifest of a set whose original is kept, or a NotFound
+	// fault.
+	Original(id string) (manifest.Manifest, error)
+	// CopyOriginal stores the original of a set in the spool, under its digest.
+	CopyOriginal(ctx context.Context, m manifest.Manifest, to *spool.Spool) error
 	// KeepOriginal stores the source at path as the original of a set that has
 	// none, if originals are kept.
 	KeepOriginal(id, path string)
+	// Check returns a fault while no set can be published.
+	Check() error
+}
+
+// Uploads stores sources that are in memory when their jobs must survive the
+// process, so that they need not be written to the disk.
+type Uploads interface {
+	// Put durably stores the file at path as the source of a job.
+	Put(jobID, digest, path string) error
+	// Get stores the source of a job in the spool.
+	Get(ctx context.Context, j job.Job, to *spool.Spool) error
+	// Delete deletes the source of a job, if there is one, in the background.
+	Delete(jobID string)
 }
 
 // Outbox delivers webhooks.

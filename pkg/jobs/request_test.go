@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -254,11 +255,11 @@ func TestAnUploadThatIsHereIsKeptWhenOriginalsAreWantedLater(t *testing.T) {
 	if err := os.Remove(filepath.Join(h.dir, "originals", j.ImageID)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := h.store.Original(j.ImageID); fault.CodeOf(err) != fault.NotFound {
+	if _, err := h.store.Original(j.ImageID); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("got %v, want %s", err, fault.NotFound)
 	}
 	h.submit(t, gif)
-	if _, _, err := h.store.Original(j.ImageID); err != nil {
+	if _, err := h.store.Original(j.ImageID); err != nil {
 		t.Errorf("after it was sent again: %v", err)
 	}
 }
@@ -358,7 +359,7 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 	}
 }
 
-func TestAPictureThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
+func TestAnImageThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
 	h, from, _ := newRequests(t, t.TempDir(), func(_ context.Context, url string) error {
 		if strings.HasSuffix(url, "large") {
 			return fault.New(fault.InsufficientStorage, "The disk has 1 MiB free.")
@@ -389,5 +390,29 @@ func TestOneKillerBehindManyURLsKillsTwice(t *testing.T) {
 	}
 	if n := killer.runs.Load(); n != 2 {
 		t.Errorf("the engine was killed %d times, want twice", n)
+	}
+}
+
+// A client sees that its job has failed a moment before that is recorded.
+func TestARetryWaitsUntilTheFailureIsRecorded(t *testing.T) {
+	var fetched atomic.Bool
+	h, _, out := newRequests(t, t.TempDir(), func(context.Context, string) error {
+		if !fetched.Swap(true) {
+			return fault.New(fault.InputNotFound, "The origin answered 404.")
+		}
+		return nil
+	})
+	out.mu.Lock() // the end cannot be recorded
+	ticket := h.request(t, "https://example.com/cat", wide)
+	for ticket.Job().Status != job.Failed && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond) // the test's time limit ends this
+	}
+	go out.mu.Unlock()
+	again, err := h.Retry(t.Context(), ticket.Job().ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := again.Wait(t.Context()); j.Status != job.Completed {
+		t.Errorf("retried, it is %s: %v", j.Status, j.Error)
 	}
 }

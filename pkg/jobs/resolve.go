@@ -17,7 +17,7 @@ func (s *Service) resolve(ctx context.Context, lease Lease) (advanced bool, err 
 	j := lease.Job()
 	var published bool
 	if id, ok := job.ImageInput(j.Input); ok {
-		published, err = s.resolveImage(lease, id)
+		published, err = s.resolveImage(ctx, lease, id)
 	} else {
 		published, err = s.resolveURL(ctx, lease, j.Input)
 	}
@@ -46,8 +46,8 @@ func (s *Service) resolveURL(ctx context.Context, lease Lease, url string) (publ
 }
 
 // resolveImage gets the original of a published set.
-func (s *Service) resolveImage(lease Lease, id string) (published bool, err error) {
-	path, m, err := s.config.Sets.Original(id)
+func (s *Service) resolveImage(ctx context.Context, lease Lease, id string) (published bool, err error) {
+	m, err := s.config.Sets.Original(id)
 	if err != nil {
 		return false, err
 	}
@@ -56,7 +56,7 @@ func (s *Service) resolveImage(lease Lease, id string) (published bool, err erro
 		return false, fmt.Errorf("digest of original: %w", err)
 	}
 	source := job.Source{SHA256: m.Source.SHA256, Filename: m.Source.Filename, Bytes: m.Source.Bytes}
-	return s.setSource(lease, source, digest, func() error { return s.config.Spool.Link(path, source.SHA256) })
+	return s.setSource(lease, source, digest, func() error { return s.config.Sets.CopyOriginal(ctx, m, s.config.Spool) })
 }
 
 // setSource records a job's source. It calls keep to store it in the spool, unless
@@ -64,10 +64,10 @@ func (s *Service) resolveImage(lease Lease, id string) (published bool, err erro
 func (s *Service) setSource(lease Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (published bool, err error) {
 	j := lease.Job()
 	id := j.Recipe.ID(digest)
-	s.sources.retain(source.SHA256)
+	s.sources.retain(source.SHA256, j.ID)
 	defer func() {
 		if err != nil {
-			s.sources.release(source.SHA256)
+			s.sources.release(source.SHA256, j.ID)
 		}
 	}()
 	if published = s.config.Sets.Has(id); !published {

@@ -8,10 +8,13 @@
 package jobs
 
 import (
+	"errors"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/render"
@@ -24,14 +27,19 @@ type Config struct {
 	Sets       Sets
 	Renderer   *render.Renderer
 	Spool      *spool.Spool
+	Uploads    Uploads // nil if sources that must survive are written to the spool's directory
+	Shared     bool    // other machines execute jobs, too: only Uploads makes a source durable
 	Fetcher    Fetcher
 	Quarantine Quarantine
-	Outbox     Outbox          // nil if no job has webhooks
-	Ladder     ladder.Config   // of new jobs; a job keeps the recipe that it was accepted with
-	Writes     []ladder.Format // what the engine can write
-	Stopping   <-chan struct{} // closed when no more work is accepted; may be nil
-	Throttle   Throttle        // reduces rendering while the machine is hot; may be nil
-	Ended      func(job.Job)   // called with every job that ended here; may be nil
+	Outbox     Outbox                 // nil if no job has webhooks
+	Ladder     ladder.Config          // of new jobs; a job keeps the recipe that it was accepted with
+	Writes     []ladder.Format        // what the engine can write
+	Elsewhere  func() []ladder.Format // what the engines of other machines can write; may be nil
+	Keep       time.Duration          // how long ended jobs can be read and retried; 0 is forever
+	Stopping   <-chan struct{}        // closed when no more work is accepted; may be nil
+	Throttle   Throttle               // reduces rendering while the machine is hot; may be nil
+	MakeRoom   func(int64) bool       // deletes old sets, if that is allowed, until the disk has space for this many bytes more; may be nil
+	Ended      func(job.Job)          // called with every job that ended here; may be nil
 	Log        *zap.Logger
 }
 
@@ -45,6 +53,8 @@ type Service struct {
 
 	mu        sync.Mutex
 	unsettled []ending // jobs whose end is not recorded yet
+
+	uploads uploads
 }
 
 // New indexes the jobs that the queue recovered, and deletes the sources that
@@ -58,7 +68,8 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		config: c, log: c.Log, recipe: c.Ladder.Recipe(), claims: newClaims(),
-		sources: &sources{spool: c.Spool, log: c.Log, users: make(map[string]int)},
+		sources: &sources{spool: c.Spool, log: c.Log, users: make(map[string]map[string]bool)},
+		uploads: uploads{store: c.Uploads, stored: make(map[string]bool)},
 	}
 	for _, j := range c.Queue.Active() {
 		t, ok := c.Queue.Ticket(j.ID)
@@ -70,14 +81,25 @@ func New(c Config) (*Service, error) {
 		}
 		if j.Resolved() {
 			s.claims.index(imageKey(j.ImageID), t)
-			s.sources.retain(j.Source.SHA256)
+			s.sources.retain(j.Source.SHA256, j.ID)
+			s.uploads.recover(j)
 		}
 	}
-	return s, c.Spool.Sweep(s.sources.needed)
+	return s, errors.Join(c.Spool.Sweep(s.sources.needed), s.ForgetSources())
 }
 
-// Get returns a job, ended or not, or a NotFound fault.
-func (s *Service) Get(id string) (job.Job, error) { return s.config.Queue.Get(id) }
+// ErrNoJob is the fault of an unknown job.
+var ErrNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jobs are deleted after a while.")
+
+// Get returns a job, or ErrNoJob. One that ended too long ago is not returned even
+// if its record is not deleted yet.
+func (s *Service) Get(id string) (job.Job, error) {
+	j, err := s.config.Queue.Get(id)
+	if err == nil && j.Expired(s.config.Keep, time.Now()) {
+		return job.Job{}, ErrNoJob
+	}
+	return j, err
+}
 
 // Ticket returns a ticket for a job that has not ended; ok is false otherwise.
 func (s *Service) Ticket(id string) (t Ticket, ok bool) { return s.config.Queue.Ticket(id) }

@@ -8,35 +8,38 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// sources counts the jobs that need each source in the spool; the last release
+// sources knows the jobs that need each source in the spool; the last release
 // deletes it.
 type sources struct {
 	spool *spool.Spool
 	log   *zap.Logger
 
 	mu    sync.Mutex
-	users map[string]int // by digest
+	users map[string]map[string]bool // jobs by digest
 }
 
-// retain prevents a source from being deleted until release. It may be called
-// before the source is stored.
-func (s *sources) retain(digest string) {
+// retain prevents a source from being deleted until the job releases it. It may be
+// called before the source is stored, and more than once.
+func (s *sources) retain(digest, jobID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.users[digest]++
+	if s.users[digest] == nil {
+		s.users[digest] = make(map[string]bool)
+	}
+	s.users[digest][jobID] = true
 }
 
 func (s *sources) needed(digest string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.users[digest] > 0
+	return len(s.users[digest]) > 0
 }
 
 // release undoes retain, and deletes the source if no other job needs it.
-func (s *sources) release(digest string) {
+func (s *sources) release(digest, jobID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.users[digest]--; s.users[digest] > 0 {
+	if delete(s.users[digest], jobID); len(s.users[digest]) > 0 {
 		return
 	}
 	delete(s.users, digest)

@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/spool"
@@ -39,30 +40,59 @@ func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 	if err := s.config.Quarantine.Check(upload.Digest()); err != nil {
 		return Submission{}, err
 	}
-	source := sourceOf(upload)
-	s.sources.retain(source.SHA256)
-	t, err := a.put(job.Job{Source: source, Recipe: s.recipe, ImageID: id, Webhooks: webhookList(webhook), Timings: upload.Timings})
+	j := job.New(job.Job{Source: sourceOf(upload), Recipe: s.recipe, ImageID: id, RequestID: a.RequestID, Webhooks: webhookList(webhook), Timings: upload.Timings}, time.Now())
+	s.sources.retain(j.Source.SHA256, j.ID)
+	t, err := a.put(j)
 	if err != nil {
-		s.sources.release(source.SHA256)
+		s.refused(j, err)
 		return Submission{}, err
 	}
+	joined := t.Job().ID != j.ID // by way of another machine
+	if joined {
+		s.sources.release(j.Source.SHA256, j.ID)
+		s.uploads.delete(j.ID)
+	}
 	s.claims.index(key, t)
-	return Submission{Ticket: t}, nil
+	return Submission{Ticket: t, Joined: joined}, nil
+}
+
+// refused deletes the source of an upload whose job was not accepted. If other machines
+// may know of the job nevertheless, its source stays in the store of uploads.
+func (s *Service) refused(j job.Job, err error) {
+	s.sources.release(j.Source.SHA256, j.ID)
+	if s.config.Shared && fault.CodeOf(err) != fault.QueueFull {
+		s.uploads.forget(j.ID)
+		return
+	}
+	s.uploads.delete(j.ID)
 }
 
 // put makes the upload and its job durable, or holds both in memory.
 func (a *Admission) put(j job.Job) (Ticket, error) {
 	log := a.s.log.With(zap.String("source", a.upload.Digest()))
-	if a.upload.InMemory() && !j.Promised() {
-		a.upload.Hold()
-		log.Debug("source held in memory")
-		return a.place.Hold(job.New(j, time.Now())), nil
+	inMemory, mustSurvive := a.upload.InMemory(), a.mustSurvive(j)
+	if mustSurvive && a.s.config.Uploads != nil && (inMemory || a.s.config.Shared) {
+		if err := a.s.uploads.put(j, a.upload.Path()); err != nil {
+			return nil, err
+		}
 	}
-	if err := a.upload.Keep(); err != nil {
+	if inMemory && (!mustSurvive || a.s.config.Uploads != nil) {
+		a.upload.Hold()
+	} else if err := a.upload.Keep(); err != nil {
 		return nil, err
 	}
+	if !mustSurvive && (inMemory || a.s.config.Shared) {
+		log.Debug("source held in memory")
+		return a.place.Hold(j), nil
+	}
 	log.Debug("source stored")
-	return a.place.Put(job.New(j, time.Now()))
+	return a.place.Put(j)
+}
+
+// mustSurvive reports whether the job has to be durable before the answer: somebody
+// learns of it who cannot send the upload again, or there is no room in memory.
+func (a *Admission) mustSurvive(j job.Job) bool {
+	return j.Promised() || !a.waits || !a.place.MayHold()
 }
 
 // Announce makes a job durable, guarantees that its end will be recorded, and
@@ -81,15 +111,29 @@ func (s *Service) persist(t Ticket) error {
 		return nil
 	}
 	j := t.Job()
-	s.sources.retain(j.Source.SHA256) // the job may end meanwhile
-	defer s.sources.release(j.Source.SHA256)
-	if err := s.config.Spool.Persist(j.Source.SHA256); err != nil {
+	const reader = "persist" // the job may end meanwhile
+	s.sources.retain(j.Source.SHA256, reader+j.ID)
+	defer s.sources.release(j.Source.SHA256, reader+j.ID)
+	if err := s.persistSource(j); err != nil {
 		if t.Job().Status.Ended() {
 			return nil
 		}
 		return err
 	}
 	return t.Record()
+}
+
+// persistSource makes the source of a job that is held in memory durable.
+func (s *Service) persistSource(j job.Job) error {
+	if s.config.Uploads == nil {
+		return s.config.Spool.Persist(j.Source.SHA256)
+	}
+	src, err := s.config.Spool.Source(j.Source.SHA256)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return s.uploads.put(j, src.Name())
 }
 
 // Request accepts a job that names its source, with Input, Options and Metadata
@@ -100,16 +144,19 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
 		return nil, err
 	}
 	recipe, err := j.Options.Recipe(s.config.Ladder, s.config.Writes)
+	if err != nil && s.config.Elsewhere != nil {
+		recipe, err = j.Options.Recipe(s.config.Ladder, s.config.Elsewhere())
+	}
 	if err != nil {
 		return nil, err
 	}
 	j.Recipe = recipe
 	if id, ok := job.ImageInput(j.Input); ok {
-		if _, _, err := s.config.Sets.Original(id); err != nil {
+		if _, err := s.config.Sets.Original(id); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.config.Spool.CheckSpace(0); err != nil {
+	if err := s.ready(); err != nil {
 		return nil, err
 	}
 	defer s.claims.lock(j.Key())()
@@ -118,7 +165,7 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
 			return t, err
 		}
 	}
-	place, err := s.config.Queue.Reserve()
+	place, err := s.config.Queue.Reserve(false)
 	if err != nil {
 		return nil, err
 	}

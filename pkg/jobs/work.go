@@ -13,7 +13,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 // Run executes jobs with these numbers of workers until the queue is closed and
@@ -46,11 +46,11 @@ func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 	return group.Wait()
 }
 
-// leaseFunc waits for the next job of a stage.
+// leaseFunc waits for the next job of a phase.
 type leaseFunc func() (Lease, error)
 
-func (s *Service) lease(ctx context.Context, stage Stage) leaseFunc {
-	return func() (Lease, error) { return s.config.Queue.Lease(ctx, stage) }
+func (s *Service) lease(ctx context.Context, phase Phase) leaseFunc {
+	return func() (Lease, error) { return s.config.Queue.Lease(ctx, phase) }
 }
 
 // leaseWhileCool waits for the next job to render, and leases none while the
@@ -90,14 +90,14 @@ func (s *Service) leaseWithRest(giveUp, running context.Context) leaseFunc {
 	}
 }
 
-// stageFunc executes one stage of a job. If advanced is set, the job waits for the
-// next stage and its lease has ended; otherwise the caller must end the job.
-type stageFunc func(context.Context, Lease) (advanced bool, err error)
+// phaseFunc executes one phase of a job. If advanced is set, the job waits for the
+// next phase and its lease has ended; otherwise the caller must end the job.
+type phaseFunc func(context.Context, Lease) (advanced bool, err error)
 
 // pauseTime is how long a worker pauses when the disk is full or no codec starts.
 const pauseTime = 2 * time.Second
 
-func (s *Service) work(giveUp context.Context, next leaseFunc, do stageFunc) error {
+func (s *Service) work(giveUp context.Context, next leaseFunc, do phaseFunc) error {
 	for {
 		lease, err := next()
 		switch {
@@ -121,33 +121,98 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// do executes one stage of a job and ends the job or returns it to the queue.
+// do executes one phase of a job and ends the job or returns it to the queue.
 // pause is set if it returned because of a temporary failure of the machine.
-func (s *Service) do(giveUp context.Context, lease Lease, do stageFunc) (pause bool) {
-	err := s.config.Spool.CheckSpace(0) // a temporary failure, before anything is fetched or rendered
+func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (pause bool) {
+	err := s.ready() // a temporary failure, before anything is fetched or rendered
 	if err == nil {
-		advanced, stageErr := do(giveUp, lease)
+		advanced, phaseErr := do(giveUp, lease)
 		if advanced {
 			return false
 		}
-		err = stageErr
+		err = phaseErr
 	}
 	j := lease.Job()
 	log := s.log.With(zap.String("job_id", j.ID), zap.String("image_id", j.ImageID))
+	if err != nil && giveUp.Err() == nil {
+		ok, passErr := s.pass(lease, err)
+		if ok {
+			s.logRecordError(log, passErr)
+			return false
+		}
+		if passErr != nil {
+			err = passErr
+		}
+	}
 	switch {
 	case err != nil && giveUp.Err() != nil:
 		log.Info("job returned to the queue")
-		s.logRecordError(log, lease.Return())
+		s.logRecordError(log, s.giveBack(lease))
 		return false
 	case isTemporary(err) && lease.Announced():
 		log.Warn("job requeued after a temporary failure", zap.Error(err))
-		s.logRecordError(log, lease.Return())
+		s.logRecordError(log, s.giveBack(lease))
 		return true
 	case err != nil:
-		log.Warn("job failed", zap.Error(err))
+		logFailure(log, j, err)
 	}
 	s.logRecordError(log, s.finish(lease, err))
 	return false
+}
+
+// pass leaves a job that failed with cause to another machine that may execute it, if
+// there is one.
+func (s *Service) pass(lease Lease, cause error) (ok bool, err error) {
+	j := lease.Job()
+	ok, err = lease.Pass(cause, func() error {
+		if t, active := s.config.Queue.Ticket(j.ID); active {
+			return s.persist(t)
+		}
+		return nil
+	})
+	if ok {
+		s.unresolve(j)
+	}
+	return ok, err
+}
+
+// giveBack returns a job to the queue.
+func (s *Service) giveBack(lease Lease) error {
+	if s.config.Shared {
+		s.unresolve(lease.Job()) // before it may be leased again
+	}
+	return lease.Return()
+}
+
+// unresolve forgets the source that was found here for a job: another machine may
+// execute the job, and finds its own, or none.
+func (s *Service) unresolve(j job.Job) {
+	if j.Input != "" && j.Resolved() {
+		s.claims.unindex(imageKey(j.ImageID), j.ID)
+		s.sources.release(j.Source.SHA256, j.ID)
+	}
+}
+
+// logFailure logs that a job failed: what is said of an upload that failed, once.
+func logFailure(log *zap.Logger, j job.Job, err error) {
+	write, code := log.Warn, fault.CodeOf(err)
+	if code == fault.Internal {
+		write = log.Error
+	}
+	took := time.Duration(0)
+	if j.StartedAt != nil {
+		took = time.Since(j.StartedAt.Time)
+	}
+	write("job failed", zap.String("result", string(code)), zap.String("filename", j.Source.Filename), zap.Int64("bytes_in", j.Source.Bytes),
+		zap.Duration("took", took), zap.String("request_id", j.RequestID), zap.Error(err))
+}
+
+// ready returns a fault while the disk is full or no set can be published.
+func (s *Service) ready() error {
+	if err := s.checkSpace(0); err != nil {
+		return err
+	}
+	return s.config.Sets.Check()
 }
 
 // logRecordError logs an error that cannot be reported to a client. The next start
@@ -159,14 +224,16 @@ func (s *Service) logRecordError(log *zap.Logger, err error) {
 }
 
 // isTemporary reports whether another attempt may succeed because the machine
-// caused err, not the image: a full disk, or a codec that does not start.
+// caused err, not the image: a full disk, a codec that does not start, or an
+// object store that is out of reach.
 func isTemporary(err error) bool {
 	var down *codec.Unavailable
 	var end permanent
 	if errors.As(err, &end) {
 		return false
 	}
-	return fault.CodeOf(err) == fault.InsufficientStorage || errors.As(err, &down)
+	code := fault.CodeOf(err)
+	return code == fault.InsufficientStorage || code == fault.Unavailable || errors.As(err, &down)
 }
 
 // permanent marks an error that isTemporary must not report as temporary.
@@ -179,9 +246,12 @@ func (p permanent) Unwrap() error { return p.error }
 func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err error) {
 	j := lease.Job()
 	defer s.claims.lock(renderKey(j.ImageID))()
+	s.sources.retain(j.Source.SHA256, j.ID) // it may have been accepted by another machine
 	src, err := s.config.Spool.Source(j.Source.SHA256)
 	if err != nil && !s.config.Sets.Has(j.ImageID) { // a published set needs no source, after a power cut
-		return false, fmt.Errorf("open source: %w", err)
+		if src, err = s.uploads.fetch(ctx, j, s.config.Spool, err); err != nil {
+			return false, fmt.Errorf("open source: %w", err)
+		}
 	}
 	defer src.Close()
 	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // added after the job was accepted
@@ -200,7 +270,7 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 func (s *Service) addToQuarantine(source job.Source, cause error) {
 	err := s.config.Quarantine.Add(quarantine.Entry{
 		SHA256: source.SHA256, Filename: source.Filename, Bytes: source.Bytes,
-		Reason: cause.Error(), At: timestamp.At(time.Now()),
+		Reason: cause.Error(), At: strictjson.At(time.Now()),
 	})
 	if err != nil {
 		s.log.Error("cannot quarantine image", zap.Error(err))

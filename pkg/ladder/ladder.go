@@ -15,11 +15,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"time"
 )
 
 // EngineVersion must be increased whenever a code change alters the bytes that
 // the same settings produce, so that new bytes get new ids and URLs.
-const EngineVersion = 3
+const EngineVersion = 4
 
 // Format is an output format.
 type Format string
@@ -74,12 +75,20 @@ type RGB [3]uint8
 // String returns the color in CSS notation, "#8a7f6e".
 func (c RGB) String() string { return "#" + hex.EncodeToString(c[:]) }
 
-// Encoder is the settings of one output format.
+// Encoder is the settings of one output format, in a range of widths. A format's
+// ranges do not overlap.
 type Encoder struct {
 	Format  Format `json:"format"`
 	Quality int    `json:"quality"`
 	Effort  int    `json:"effort,omitempty"`
 	Chroma  string `json:"chroma,omitempty"`
+	From    int    `json:"from,omitempty"` // the smallest width of a rung that it encodes; 0 is no limit
+	To      int    `json:"to,omitempty"`   // the largest; 0 is no limit
+}
+
+// Encodes reports whether the encoder is for rungs of this width.
+func (e Encoder) Encodes(width int) bool {
+	return width >= e.From && (e.To == 0 || width <= e.To)
 }
 
 // Box is the box that a single variant must fit into, in pixels; 0 leaves a
@@ -131,13 +140,16 @@ var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadd
 const idLen = 26
 
 // ID returns the id of the set that the recipe makes of the source with this
-// SHA-256: 26 characters of lower-case base32 over half of SHA-256(source ‖
-// fingerprint).
-func (r Recipe) ID(source [32]byte) string {
+// SHA-256.
+func (r Recipe) ID(source [32]byte) string { return ID(source, r.Fingerprint()) }
+
+// ID returns the id of the set that the recipe with this fingerprint makes of the
+// source with this SHA-256: 26 characters of lower-case base32 over half of
+// SHA-256(source ‖ fingerprint).
+func ID(source, fingerprint [32]byte) string {
 	h := sha256.New()
-	f := r.Fingerprint()
 	h.Write(source[:])
-	h.Write(f[:])
+	h.Write(fingerprint[:])
 	return idEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
@@ -198,6 +210,9 @@ func (r Recipe) Plan(width, height int) Plan {
 	}
 	for _, e := range r.Encoders {
 		for _, g := range p.Rungs {
+			if !e.Encodes(g.Width) {
+				continue
+			}
 			if max(g.Width, g.Height) > e.Format.MaxSide() {
 				p.Omitted = append(p.Omitted, Omission{e.Format, g.Width, BeyondLimit})
 				continue
@@ -256,6 +271,23 @@ type Source struct {
 	Width  int    `json:"width"`  // pixels, as displayed: after EXIF orientation
 	Height int    `json:"height"` // of one frame
 	Frames int    `json:"frames"` // 1 for a still image
+
+	// TakenAt is when a photo says that it was taken: RFC 3339 to the second,
+	// without a zone if it names none. It is "" if unknown.
+	TakenAt string `json:"taken_at,omitempty"`
+}
+
+// LocalTime is RFC 3339 without a zone.
+const LocalTime = "2006-01-02T15:04:05"
+
+// ValidTakenAt reports whether s has the form of Source.TakenAt.
+func ValidTakenAt(s string) bool {
+	for _, layout := range []string{LocalTime, LocalTime + "-07:00"} {
+		if t, err := time.Parse(layout, s); err == nil && len(s) == len(t.Format(layout)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Summary is what is known of an image once its ladder is rendered.

@@ -106,10 +106,10 @@ func TestPlanProperties(t *testing.T) {
 // here breaks every URL that a daemon has handed out, on every machine.
 func TestIDsChangeWithTheEngineAlone(t *testing.T) {
 	recipe := ladder.DefaultConfig().Recipe()
-	if got, want := recipe.ShortFingerprint(), "7e2e6699"; got != want {
+	if got, want := recipe.ShortFingerprint(), "96b01e7a"; got != want {
 		t.Errorf("fingerprint %s, want %s", got, want)
 	}
-	if got, want := recipe.ID(sha256.Sum256([]byte("cat"))), "knvqbk446u2rlvz3jifzhkrcii"; got != want {
+	if got, want := recipe.ID(sha256.Sum256([]byte("cat"))), "vtcg6uv3omdzvab7qq2wyib4am"; got != want {
 		t.Errorf("id %s, want %s", got, want)
 	}
 }
@@ -129,6 +129,8 @@ func TestIDDependsOnWhateverChangesBytes(t *testing.T) {
 		"jpeg effort":  func(c *ladder.Config) { c.Effort.JPEG-- },
 		"chroma":       func(c *ladder.Config) { c.ChromaSubsampling = ladder.Chroma444 },
 		"background":   func(c *ladder.Config) { c.Background = "#000000" },
+		"webp range":   func(c *ladder.Config) { c.FormatWidths.WebP.To = 960 },
+		"webp steps":   func(c *ladder.Config) { c.QualityByWidth.WebP = []ladder.Step{"76@1280"} },
 	}
 	for name, change := range changes {
 		c := ladder.DefaultConfig()
@@ -147,7 +149,7 @@ func TestIDDependsOnWhateverChangesBytes(t *testing.T) {
 
 func TestSettingsOfAFormatNotMadeDoNotChangeTheID(t *testing.T) {
 	c := ladder.DefaultConfig()
-	c.Quality.AVIF, c.Effort.AVIF = 30, 7
+	c.Quality.AVIF, c.Effort.AVIF, c.FormatWidths.AVIF.From = 30, 7, 1280
 	if c.Recipe().Fingerprint() != ladder.DefaultConfig().Recipe().Fingerprint() {
 		t.Error("the AVIF settings change the fingerprint of a recipe without AVIF")
 	}
@@ -163,17 +165,23 @@ func TestValidID(t *testing.T) {
 
 func TestConfigErrorsNameTheKeyAndTheValue(t *testing.T) {
 	for want, change := range map[string]func(*ladder.Config){
-		"ladder.widths: must list at least one":                                     func(c *ladder.Config) { c.Widths = nil },
-		"ladder.widths[2]: must be greater than 640, the width before it (got 320)": func(c *ladder.Config) { c.Widths = []int{480, 640, 320} },
-		"ladder.widths[0]: must be from 1 to 16383 pixels (got 0)":                  func(c *ladder.Config) { c.Widths[0] = 0 },
-		`ladder.formats[1]: must be one of [webp jpeg avif] (got "png")`:            func(c *ladder.Config) { c.Formats[1] = "png" },
-		`ladder.formats[1]: "webp" is listed twice`:                                 func(c *ladder.Config) { c.Formats[1] = "webp" },
-		"ladder.formats: must list at least one":                                    func(c *ladder.Config) { c.Formats = nil },
-		"ladder.quality.jpeg: must be from 1 to 100 (got 101)":                      func(c *ladder.Config) { c.Quality.JPEG = 101 },
-		"ladder.effort.jpeg: must be from 0 to 1 (got 2)":                           func(c *ladder.Config) { c.Effort.JPEG = 2 },
-		"ladder.effort.avif: must be from 0 to 8 (got 9)":                           func(c *ladder.Config) { c.Effort.AVIF = 9 },
-		`ladder.chroma_subsampling: must be "4:2:0" or "4:4:4" (got "4:1:1")`:       func(c *ladder.Config) { c.ChromaSubsampling = "4:1:1" },
-		`ladder.background: must be a color like #ffffff (got "white")`:             func(c *ladder.Config) { c.Background = "white" },
+		"ladder.widths: must list at least one":                                                                      func(c *ladder.Config) { c.Widths = nil },
+		"ladder.widths[2]: must be greater than 640, the width before it (got 320)":                                  func(c *ladder.Config) { c.Widths = []int{480, 640, 320} },
+		"ladder.widths[0]: must be from 1 to 16383 pixels (got 0)":                                                   func(c *ladder.Config) { c.Widths[0] = 0 },
+		`ladder.formats[1]: must be one of [webp jpeg avif] (got "png")`:                                             func(c *ladder.Config) { c.Formats[1] = "png" },
+		`ladder.formats[1]: "webp" is listed twice`:                                                                  func(c *ladder.Config) { c.Formats[1] = "webp" },
+		"ladder.formats: must list at least one":                                                                     func(c *ladder.Config) { c.Formats = nil },
+		"ladder.quality.jpeg: must be from 1 to 100 (got 101)":                                                       func(c *ladder.Config) { c.Quality.JPEG = 101 },
+		"ladder.effort.jpeg: must be one of [0 1] (got 2)":                                                           func(c *ladder.Config) { c.Effort.JPEG = 2 },
+		"ladder.effort.avif: must be one of [0 2 3 4 5 6 7 8] (got 1)":                                               func(c *ladder.Config) { c.Effort.AVIF = 1 },
+		`ladder.chroma_subsampling: must be "4:2:0" or "4:4:4" (got "4:1:1")`:                                        func(c *ladder.Config) { c.ChromaSubsampling = "4:1:1" },
+		`ladder.profile: must be one of [default small-board small-files] (got "fast")`:                              func(c *ladder.Config) { c.Profile = "fast" },
+		"ladder.format_widths.webp.to: must be at least 1280, where the range begins (got 960)":                      func(c *ladder.Config) { c.FormatWidths.WebP = ladder.Range{From: 1280, To: 960} },
+		"ladder.format_widths.jpeg.from: must be from 0 (no limit) to 16383 pixels (got -1)":                         func(c *ladder.Config) { c.FormatWidths.JPEG.From = -1 },
+		"ladder.format_widths: one of ladder.formats must have no limits":                                            func(c *ladder.Config) { c.FormatWidths.WebP.To, c.FormatWidths.JPEG.To = 960, 1280 },
+		`ladder.quality_by_width.webp[0]: must be QUALITY@WIDTH, such as 76@1280 (got "76")`:                         func(c *ladder.Config) { c.QualityByWidth.WebP = []ladder.Step{"76"} },
+		`ladder.quality_by_width.webp[1]: must begin at a greater width than the one before it, 1280 (got "72@960")`: func(c *ladder.Config) { c.QualityByWidth.WebP = []ladder.Step{"76@1280", "72@960"} },
+		`ladder.background: must be a color like #ffffff (got "white")`:                                              func(c *ladder.Config) { c.Background = "white" },
 	} {
 		c := ladder.DefaultConfig()
 		change(&c)

@@ -4,7 +4,9 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -12,7 +14,6 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
 // Version is the version of the format.
@@ -25,8 +26,9 @@ const FileName = "manifest.json"
 type Manifest struct {
 	Version     int                      `json:"version"`
 	ID          string                   `json:"id"`
-	CreatedAt   timestamp.Time           `json:"created_at"`
-	Recipe      string                   `json:"recipe"` // first 8 hex digits of the recipe's fingerprint
+	CreatedAt   strictjson.Time          `json:"created_at"`
+	Recipe      string                   `json:"recipe"`             // first 8 hex digits of the recipe's fingerprint
+	Replaces    string                   `json:"replaces,omitempty"` // id of the set that was made before, from the same source by another recipe
 	Source      Source                   `json:"source"`
 	Width       int                      `json:"width"`  // pixels, as displayed
 	Height      int                      `json:"height"` // pixels, as displayed
@@ -46,6 +48,7 @@ type Source struct {
 	Width    int    `json:"width"`  // pixels, as displayed: after EXIF orientation
 	Height   int    `json:"height"` // of one frame
 	Frames   int    `json:"frames"`
+	TakenAt  string `json:"taken_at,omitempty"` // as in ladder.Source
 }
 
 // Placeholder is what a page shows until a variant has loaded.
@@ -137,6 +140,39 @@ func Decode(data []byte) (Manifest, error) {
 	return m.withLists(), nil
 }
 
+// HeadSize is how many bytes at the start of an encoded manifest contain its id
+// and the time of its creation.
+const HeadSize = 256
+
+// DecodeHead reads id and creation time from the first HeadSize bytes of a
+// manifest, which is cheaper than decoding all of it. It does not validate the
+// rest.
+func DecodeHead(head []byte) (id string, createdAt strictjson.Time, err error) {
+	d := json.NewDecoder(bytes.NewReader(head))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return "", createdAt, errors.Join(errors.New("decode manifest: not a JSON object"), err)
+	}
+	for id == "" || createdAt.IsZero() {
+		key, err := d.Token()
+		if err != nil {
+			return "", createdAt, fmt.Errorf("decode manifest: id or created_at is missing: %w", err)
+		}
+		switch key {
+		case "id":
+			err = d.Decode(&id)
+		case "created_at":
+			err = d.Decode(&createdAt)
+		default:
+			var other json.RawMessage
+			err = d.Decode(&other)
+		}
+		if err != nil {
+			return "", createdAt, fmt.Errorf("decode manifest: %w", err)
+		}
+	}
+	return id, createdAt, nil
+}
+
 // withLists returns the manifest with lists that are empty and never null.
 func (m Manifest) withLists() Manifest {
 	if m.Variants == nil {
@@ -159,6 +195,10 @@ func (m Manifest) validate() error {
 		return fmt.Errorf("version is %d, want %d", m.Version, Version)
 	case !ladder.ValidID(m.ID):
 		return fmt.Errorf("id is not valid")
+	case m.Replaces != "" && !ladder.ValidID(m.Replaces):
+		return fmt.Errorf("replaces is not an id")
+	case m.Source.TakenAt != "" && !ladder.ValidTakenAt(m.Source.TakenAt):
+		return fmt.Errorf("source.taken_at is no time")
 	case !ValidSHA256(m.Source.SHA256):
 		return fmt.Errorf("source.sha256 is not a digest")
 	case m.Width < 1 || m.Height < 1:
@@ -166,25 +206,37 @@ func (m Manifest) validate() error {
 	}
 	names := make(map[string]bool)
 	for i, v := range m.Variants {
-		want := ladder.Variant{Format: v.Format, Width: v.Width, Height: v.Height}
-		switch {
-		case !v.Format.Valid():
-			return fmt.Errorf("variants[%d]: unknown format %q", i, v.Format)
-		case v.Width < 1 || v.Height < 1 || v.Bytes < 1:
-			return fmt.Errorf("variants[%d]: %d × %d in %d bytes is not valid", i, v.Width, v.Height, v.Bytes)
-		case v.Key != m.ID+"/"+want.Name():
-			return fmt.Errorf("variants[%d]: key %q does not match its set, width and format", i, v.Key)
-		case names[v.Key]:
+		if err := v.validate(m.ID); err != nil {
+			return fmt.Errorf("variants[%d]: %w", i, err)
+		}
+		if names[v.Key] {
 			return fmt.Errorf("variants[%d]: duplicate key %q", i, v.Key)
-		case !ValidSHA256(v.SHA256):
-			return fmt.Errorf("variants[%d]: sha256 is not a digest", i)
 		}
 		names[v.Key] = true
 	}
+	return m.validateTimings()
+}
+
+func (m Manifest) validateTimings() error {
 	for stage, took := range m.Timings {
 		if !slices.Contains(ladder.Stages, stage) || took < 0 {
 			return fmt.Errorf("timings: %q: %v ms is not valid", stage, took)
 		}
+	}
+	return nil
+}
+
+func (v Variant) validate(id string) error {
+	want := ladder.Variant{Format: v.Format, Width: v.Width, Height: v.Height}
+	switch {
+	case !v.Format.Valid():
+		return fmt.Errorf("unknown format %q", v.Format)
+	case v.Width < 1 || v.Height < 1 || v.Bytes < 1:
+		return fmt.Errorf("%d × %d in %d bytes is not valid", v.Width, v.Height, v.Bytes)
+	case v.Key != id+"/"+want.Name():
+		return fmt.Errorf("key %q does not match its set, width and format", v.Key)
+	case !ValidSHA256(v.SHA256):
+		return fmt.Errorf("sha256 is not a digest")
 	}
 	return nil
 }

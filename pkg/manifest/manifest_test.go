@@ -72,6 +72,7 @@ func TestDecodeRefusesWhatDoesNotHoldTogether(t *testing.T) {
 		"upper-case hash": {`"sha256": "b5bb`, `"sha256": "B5BB`},
 		"unknown stage":   {`"recipe"`, `"timings": {"nap": 1}, "recipe"`},
 		"negative time":   {`"recipe"`, `"timings": {"decode": -1}, "recipe"`},
+		"bad predecessor": {`"recipe"`, `"replaces": "../etc", "recipe"`},
 		"bad id":          {`"id": "k3v5`, `"id": "K3v5`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/job"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 const (
@@ -26,11 +26,23 @@ const (
 	maxError       = 300              // length limit of a recorded error
 )
 
-// failure is a failed attempt, in words for the operator.
-type failure struct {
-	reason     string
-	retryAfter time.Duration // requested by the receiver, if at all
-	permanent  bool
+// Failure is a failed attempt, in words for the operator.
+type Failure struct {
+	Reason     string
+	RetryAfter time.Duration // requested by the receiver, if at all
+	Permanent  bool          // further attempts are pointless
+}
+
+// Sender makes single attempts to deliver webhooks, signed with every secret.
+type Sender struct {
+	deps    Deps
+	signers signers
+}
+
+// NewSender returns a sender. Without secrets every attempt fails.
+func NewSender(secrets []string, deps Deps) (*Sender, error) {
+	signers, err := newSigners(secrets)
+	return &Sender{deps, signers}, err
 }
 
 // attempt delivers a webhook once and reports whether it stays in the outbox.
@@ -42,10 +54,10 @@ func (o *Outbox) attempt(ctx context.Context, it *item) (stays bool) {
 		return false
 	case err != nil:
 		o.log.Error("cannot read webhook", zap.String("webhook_id", it.id), zap.Error(err))
-		it.next = time.Now().Add(maxWait)
+		it.next = time.Now().Add(MaxWait)
 		return true
 	}
-	r := o.send(ctx, e)
+	r := o.sender.Send(ctx, e.ID, e.job)
 	if r == nil {
 		o.delivered(e)
 		return false
@@ -67,18 +79,18 @@ func (o *Outbox) delivered(e entry) {
 	log.Debug("webhook delivered")
 }
 
-func (o *Outbox) failed(e entry, it *item, r *failure) (stays bool) {
+func (o *Outbox) failed(e entry, it *item, r *Failure) (stays bool) {
 	now := time.Now()
 	e.Attempts++
-	e.LastError = r.reason
-	e.NextAt = timestamp.At(now.Add(max(wait(e.Attempts), min(r.retryAfter, maxWait))))
-	log := o.log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.reason))...)
+	e.LastError = r.Reason
+	e.NextAt = strictjson.At(now.Add(max(Wait(e.Attempts), min(r.RetryAfter, MaxWait))))
+	log := o.log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.Reason))...)
 	o.count(func(s *Stats) { s.Failed++ })
 
 	it.failures++
 	// Attempts end after a day, but some are made in any case: the daemon may
 	// have been off, and may start before the router.
-	if r.permanent || e.NextAt.Sub(e.CreatedAt.Time) > giveUpAfter && it.failures >= minAttempts {
+	if r.Permanent || e.NextAt.Sub(e.CreatedAt.Time) > GiveUpAfter && it.failures >= MinAttempts {
 		o.count(func(s *Stats) { s.GivenUp++ })
 		log.Error("webhook given up")
 		if err := o.giveUp(e); err != nil {
@@ -106,54 +118,65 @@ func (o *Outbox) count(step func(*Stats)) {
 	step(&o.counts)
 }
 
-// send sends the request. It returns nil if the receiver accepted it.
-func (o *Outbox) send(ctx context.Context, e entry) *failure {
+// Send delivers the webhook of a job's only receiver. It returns nil if the receiver
+// accepted it.
+func (s *Sender) Send(ctx context.Context, id string, j job.Job) *Failure {
+	target := j.Webhooks[0].URL
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	if len(o.signers) == 0 {
-		return &failure{reason: "no webhook secret is configured"}
+	if len(s.signers) == 0 {
+		return &Failure{Reason: errNoSecret.Error()}
 	}
-	body, err := o.body(e.job)
+	body, err := s.body(j)
 	if err != nil {
-		return &failure{reason: oneLine("build body: "+err.Error(), e.url())}
+		return &Failure{Reason: oneLine("build body: "+err.Error(), target)}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url(), bytes.NewReader(body))
+	return s.deps.post(ctx, s.signers, id, target, body)
+}
+
+var errNoSecret = errors.New("no webhook secret is configured")
+
+// post signs a body and sends it to target.
+func (d Deps) post(ctx context.Context, signers signers, id, target string, body []byte) *Failure {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
-		return &failure{reason: reason(err, e.url()), permanent: true}
+		return &Failure{Reason: reason(err, target), Permanent: true}
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if err := o.signers.sign(req.Header, e.ID, time.Now(), body); err != nil {
-		return &failure{reason: oneLine(err.Error(), e.url())}
+	if err := signers.sign(req.Header, id, time.Now(), body); err != nil {
+		return &Failure{Reason: oneLine(err.Error(), target)}
 	}
-	resp, err := o.deps.Client.Do(req)
+	resp, err := d.Client.Do(req)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &failure{reason: fmt.Sprintf("no response within %v", attemptTimeout)}
+		return &Failure{Reason: fmt.Sprintf("no response within %v", attemptTimeout)}
 	case err != nil:
-		return &failure{reason: reason(err, e.url()), permanent: o.deps.Permanent(err)}
+		return &Failure{Reason: reason(err, target), Permanent: d.Permanent != nil && d.Permanent(err)}
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxResponse) // only the status matters
 	if resp.StatusCode/100 != 2 {
-		return &failure{
-			reason:     fmt.Sprintf("receiver answered status %d", resp.StatusCode),
-			retryAfter: egress.RetryAfter(resp.Header, time.Now()),
+		return &Failure{
+			Reason:     fmt.Sprintf("receiver answered status %d", resp.StatusCode),
+			RetryAfter: egress.RetryAfter(resp.Header, time.Now()),
 		}
 	}
 	return nil
 }
 
 // body returns the payload. Its timestamp is that of the event.
-func (o *Outbox) body(j job.Job) ([]byte, error) {
-	data, err := o.deps.Body(j)
+func (s *Sender) body(j job.Job) ([]byte, error) {
+	data, err := s.deps.Body(j)
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(struct {
-		Type      string         `json:"type"`
-		Timestamp timestamp.Time `json:"timestamp"`
-		Data      any            `json:"data"`
-	}{"job." + string(j.Status), *j.FinishedAt, data})
+	return json.Marshal(event{"job." + string(j.Status), *j.FinishedAt, data})
+}
+
+type event struct {
+	Type      string          `json:"type"`
+	Timestamp strictjson.Time `json:"timestamp"`
+	Data      any             `json:"data"`
 }
 
 // reason returns a client error without the URL that it quotes.

@@ -15,7 +15,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
 // entry is one webhook. It contains the complete job, since the queue's record
@@ -24,8 +23,8 @@ type entry struct {
 	ID        string          `json:"id"`
 	Job       json.RawMessage `json:"job"` // as encoded by package job, with this webhook only
 	Attempts  int             `json:"attempts"`
-	NextAt    timestamp.Time  `json:"next_at"`
-	CreatedAt timestamp.Time  `json:"created_at"`
+	NextAt    strictjson.Time `json:"next_at"`
+	CreatedAt strictjson.Time `json:"created_at"`
 	LastError string          `json:"last_error,omitempty"` // for the operator
 
 	job job.Job // decoded from Job
@@ -36,22 +35,26 @@ func folder(dir string) durable.Folder[entry] {
 	return durable.OpenFolder(dir, durable.Format[entry]{ValidID: validID.MatchString, Encode: entry.encode, Decode: decode})
 }
 
-var validID = regexp.MustCompile(`^msg_[0-9a-hjkmnp-tv-z]{26}(_[0-9]+)?$`)
+var validID = regexp.MustCompile(`^msg_[0-9a-hjkmnp-tv-z]{26}(_[0-9]+)?(_r[0-9]+)?$`)
 
-// webhookID returns an id that stays the same if the job is repeated after a
-// crash, so that the receiver sees one event.
-func webhookID(jobID string, target int) string {
-	id := "msg_" + strings.TrimPrefix(jobID, "job_")
+// WebhookID returns an id that stays the same if the job is repeated after a
+// crash, so that the receiver sees one event. A job that ends again, because a
+// person retried it, is another event.
+func WebhookID(j job.Job, target int) string {
+	id := "msg_" + strings.TrimPrefix(j.ID, "job_")
 	if target > 0 {
 		id += "_" + strconv.Itoa(target+1)
+	}
+	if j.Retries > 0 {
+		id += "_r" + strconv.Itoa(j.Retries)
 	}
 	return id
 }
 
 func newEntry(j job.Job, target int, now time.Time) entry {
-	id := webhookID(j.ID, target)
+	id := WebhookID(j, target)
 	j.Webhooks = j.Webhooks[target : target+1 : target+1]
-	return entry{ID: id, job: j, NextAt: timestamp.At(now), CreatedAt: timestamp.At(now)}
+	return entry{ID: id, job: j, NextAt: strictjson.At(now), CreatedAt: strictjson.At(now)}
 }
 
 func (e entry) encode() ([]byte, error) {
@@ -78,7 +81,7 @@ func decode(id string, b []byte) (e entry, err error) {
 	if !e.job.Status.Ended() || e.job.FinishedAt == nil {
 		return entry{}, fmt.Errorf("%s has not ended", e.job.ID)
 	}
-	if e.ID != id || !strings.HasPrefix(id, webhookID(e.job.ID, 0)) || len(e.job.Webhooks) != 1 {
+	if e.ID != id || !strings.HasPrefix(id, WebhookID(job.Job{ID: e.job.ID}, 0)) || len(e.job.Webhooks) != 1 {
 		return entry{}, fmt.Errorf("%.60q is not a webhook of %s", e.ID, e.job.ID)
 	}
 	return e, nil

@@ -60,11 +60,10 @@ const failedDir = "failed"
 // Outbox is the directory of webhooks and their schedule. It is safe for
 // concurrent use.
 type Outbox struct {
-	deps    Deps
 	log     *zap.Logger
 	entries durable.Folder[entry] // to be delivered
 	givenUp durable.Folder[entry]
-	signers signers
+	sender  *Sender
 
 	mu       sync.Mutex
 	held     map[string][]*item // by job, until Release
@@ -87,12 +86,12 @@ type Stats struct {
 // Open creates the directories and loads the webhooks of an earlier process.
 // All of them are held: call Recover before the first Put.
 func Open(config Config, deps Deps) (*Outbox, error) {
-	signers, err := newSigners(config.Secrets)
+	sender, err := NewSender(config.Secrets, deps)
 	if err != nil {
 		return nil, err
 	}
 	o := &Outbox{
-		deps: deps, log: deps.Log, signers: signers,
+		log: deps.Log, sender: sender,
 		entries: folder(config.Dir), givenUp: folder(filepath.Join(config.Dir, failedDir)),
 		held: make(map[string][]*item), hosts: make(map[string]*host), wake: make(chan struct{}, 1),
 	}
@@ -121,7 +120,7 @@ func (o *Outbox) load() error {
 	}
 	// A Pi's clock stops while it is off, so right after startup a recorded time
 	// may appear to be months ahead. It must not delay a webhook that long.
-	latest := time.Now().Add(maxWait)
+	latest := time.Now().Add(MaxWait)
 	for _, e := range entries {
 		it := e.item()
 		if it.next.After(latest) {

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,9 +11,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
-	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // An original is kept under the id of each set made from it, as a hard link:
@@ -53,7 +55,7 @@ func (s *Store) sweepOriginals() error {
 			s.log.Warn("not sweeping originals, the served directory is empty")
 			return nil
 		}
-		if _, err := os.Lstat(filepath.Join(s.config.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(s.config.Dir, e.Name())); !errors.Is(err, fs.ErrNotExist) || s.isAside(e.Name()) {
 			continue
 		}
 		if err := os.Remove(s.original(e.Name())); err != nil {
@@ -81,9 +83,12 @@ func tryLink(dir string) error {
 // originals are kept.
 func (s *Store) KeepOriginal(id, path string) {
 	s.moves.Lock()
-	defer s.moves.Unlock()
 	if s.Has(id) {
 		s.linkOriginal(id, path)
+	}
+	s.moves.Unlock()
+	if m, err := s.Get(id); err == nil {
+		s.Account(m)
 	}
 }
 
@@ -105,27 +110,27 @@ func (s *Store) linkOriginal(id, path string) {
 	s.log.Debug("original kept", zap.String("image_id", id))
 }
 
-// Original returns the path of the original of a published set, and its
-// manifest, or a NotFound fault.
-func (s *Store) Original(id string) (path string, m manifest.Manifest, err error) {
-	if !ladder.ValidID(id) {
-		return "", m, errNoImage
-	}
+// Original returns the manifest of a published set whose original is kept, or a
+// NotFound fault.
+func (s *Store) Original(id string) (m manifest.Manifest, err error) {
 	if m, err = s.Get(id); err != nil {
-		return "", m, err
+		return m, err
 	}
 	if s.config.Originals == "" {
-		return "", m, errNoOriginal
+		return m, catalog.ErrNoOriginal
 	}
 	if _, err := os.Stat(s.original(id)); errors.Is(err, fs.ErrNotExist) {
-		return "", m, errNoOriginal
+		return m, catalog.ErrNoOriginal
 	} else if err != nil {
-		return "", m, fmt.Errorf("stat original: %w", err)
+		return m, fmt.Errorf("stat original: %w", err)
 	}
-	return s.original(id), m, nil
+	return m, nil
 }
 
-var errNoOriginal = fault.New(fault.NotFound, "The original of this image is not kept; upload the image again, or send its URL. (The operator can set storage.keep_originals.)")
+// CopyOriginal durably adds the original of a set to the spool, as a hard link.
+func (s *Store) CopyOriginal(_ context.Context, m manifest.Manifest, to *spool.Spool) error {
+	return to.Link(s.original(m.ID), m.Source.SHA256)
+}
 
 // removeOriginal deletes an original. id must be that of a published set.
 // s.moves must be held.
@@ -139,9 +144,8 @@ func (s *Store) removeOriginal(id string) error {
 	return nil
 }
 
-// originalSize returns the size of an original. It is counted for each of its
-// sets, so deleting one of them may free less.
-func (s *Store) originalSize(id string) int64 {
+// OriginalSize returns the size of an original, 0 if none is kept.
+func (s *Store) OriginalSize(id string) int64 {
 	if s.config.Originals == "" {
 		return 0
 	}

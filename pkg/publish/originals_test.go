@@ -11,6 +11,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
 )
 
 // openKeeping opens a store that keeps originals, in dir/files and
@@ -31,7 +32,7 @@ func keep(t *testing.T, s *publish.Store, name, path string, at time.Time) {
 	t.Helper()
 	set, m := begin(t, s, name, at)
 	set.SetOriginal(path)
-	if err := set.Commit(m); err != nil {
+	if _, err := set.Commit(m); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -54,7 +55,8 @@ func TestAnOriginalComesAndGoesWithItsSet(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	kept, m, err := s.Original(id("cat"))
+	kept := filepath.Join(dir, "originals", id("cat"))
+	m, err := s.Original(id("cat"))
 	if err != nil || m.ID != id("cat") {
 		t.Fatal(m.ID, err)
 	}
@@ -67,10 +69,10 @@ func TestAnOriginalComesAndGoesWithItsSet(t *testing.T) {
 	if _, err := os.Stat(kept); !os.IsNotExist(err) {
 		t.Errorf("the original of a deleted set is still there: %v", err)
 	}
-	if _, _, err := s.Original(id("cat's other set")); err != nil {
+	if _, err := s.Original(id("cat's other set")); err != nil {
 		t.Errorf("the other set has lost its original: %v", err)
 	}
-	if _, _, err := s.Original(id("cat")); fault.CodeOf(err) != fault.NotFound {
+	if _, err := s.Original(id("cat")); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("got %v, want %s", err, fault.NotFound)
 	}
 }
@@ -96,7 +98,7 @@ func TestOriginalsOfNoSetAreSwept(t *testing.T) {
 	if err != nil || len(entries) != 2 || entries[0].Name() != id("cat") && entries[1].Name() != id("cat") {
 		t.Errorf("after a restart there are %v, %v", entries, err)
 	}
-	if _, _, err := s.Original(id("cat")); err != nil {
+	if _, err := s.Original(id("cat")); err != nil {
 		t.Error(err)
 	}
 	keep(t, s, "dog", path, epoch)
@@ -122,13 +124,16 @@ func TestDeletingReachesNothingElse(t *testing.T) {
 func TestRetentionCountsOriginals(t *testing.T) {
 	dir := t.TempDir()
 	s := openKeeping(t, dir, true)
-	path := source(t, dir, "ten bytes.")
 	var ids []string
-	for i, name := range []string{"a", "b", "c"} { // each of a set of 1 byte and an original of 10
+	for i, name := range []string{"a", "b", "c"} {
+		path := source(t, dir, "original of "+name)
 		keep(t, s, name, path, epoch.Add(time.Duration(i)*time.Minute))
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 		ids = append(ids, id(name))
 	}
-	if deleted, err := s.Prune(publish.Retention{MaxBytes: 25}, epoch.Add(time.Hour)); deleted != 1 || err != nil {
+	if deleted, err := s.Prune(catalog.Retention{MaxBytes: 3*setSize + 2*4096}, epoch.Add(time.Hour)); deleted != 1 || err != nil {
 		t.Errorf("deleted %d, %v; want the oldest", deleted, err)
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, "originals"))
@@ -166,7 +171,7 @@ func TestOriginalsSurviveAServedFolderThatIsNotMounted(t *testing.T) {
 	if err := os.Rename(away, mounted); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openKeeping(t, dir, true).Original(id("cat")); err != nil {
+	if _, err := openKeeping(t, dir, true).Original(id("cat")); err != nil {
 		t.Error(err)
 	}
 }
@@ -178,7 +183,7 @@ func TestASetIsPublishedWhenItsOriginalCannotBeKept(t *testing.T) {
 	if !s.Has(id("cat")) {
 		t.Error("it is not published")
 	}
-	if _, _, err := s.Original(id("cat")); fault.CodeOf(err) != fault.NotFound {
+	if _, err := s.Original(id("cat")); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("got %v, want %s", err, fault.NotFound)
 	}
 }

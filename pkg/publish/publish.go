@@ -6,37 +6,31 @@
 // complete or absent at any time. It is deleted the same way: renamed away
 // first, then deleted.
 //
-// The directory is the database. Only the ids with their times and a few
-// decoded manifests are in memory.
+// The directory is the database. Only what package catalog knows is in memory.
 package publish
 
 import (
-	"cmp"
-	"encoding/base64"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
-	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
 )
 
-const (
-	stagingDir = ".staging" // on the same file system as the sets
-	cacheSize  = 256        // decoded manifests, about 10 kB each
-)
+const stagingDir = ".staging" // on the same file system as the sets
 
 // Config holds the locations of the sets.
 type Config struct {
@@ -47,27 +41,22 @@ type Config struct {
 
 // Store is the served directory. It is safe for concurrent use.
 type Store struct {
+	*catalog.Catalog
+
 	config Config
 	log    *zap.Logger
 	lock   *durable.Lock // held while the store is open, against a second process
-	cache  *lru.Cache[string, manifest.Manifest]
 
 	crashed bool // the previous process did not close the store
 
 	moves sync.Mutex // held while a set is published or deleted
-
-	mu  sync.RWMutex
-	ids map[string]time.Time // creation time of each set
 }
 
 // Open creates the directory, deletes incomplete sets of an earlier process,
 // and reads the ids of the sets.
 func Open(config Config, log *zap.Logger) (*Store, error) {
-	cache, err := lru.New[string, manifest.Manifest](cacheSize)
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{config: config, log: log, cache: cache, ids: make(map[string]time.Time)}
+	s := &Store{config: config, log: log}
+	s.Catalog = catalog.New(s, func(id string) { s.dropMissing(id, manifest.FileName) }, log)
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("open served directory: %w", err)
 	}
@@ -94,87 +83,134 @@ func (s *Store) open() (err error) {
 	if err := os.Mkdir(staging, 0o755); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(s.config.Dir)
+	return s.readIDs()
+}
+
+// readers is how many manifests are read at once: a disk serves several reads
+// faster than one after another.
+const readers = 8
+
+// readIDs reads the id and the time of each set.
+func (s *Store) readIDs() error {
+	entries, err := os.ReadDir(s.config.Dir) // ordered by name
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if !ladder.ValidID(e.Name()) {
-			continue
-		}
-		info, err := os.Stat(filepath.Join(s.config.Dir, e.Name(), manifest.FileName))
-		if err != nil {
-			s.log.Warn("ignoring image set without a manifest", zap.String("image_id", e.Name()))
-			continue
-		}
-		s.ids[e.Name()] = info.ModTime()
+	index, err := s.takeIndex()
+	if err != nil {
+		return err
 	}
-	return nil
+	var group errgroup.Group
+	group.SetLimit(readers)
+	for _, e := range entries {
+		id := e.Name()
+		if !ladder.ValidID(id) {
+			continue
+		}
+		if at, ok := index.time(id); ok {
+			s.AddID(id, at)
+			continue
+		}
+		group.Go(func() error {
+			at, err := s.readTime(id)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				s.log.Warn("ignoring image set without a manifest", zap.String("image_id", id))
+			case damaged(err):
+				s.setAside(id, err)
+			case err != nil: // one set must not keep the others from being served
+				s.log.Error("ignoring image set that cannot be read", zap.String("image_id", id), zap.Error(err))
+			default:
+				s.AddID(id, at)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
-// Close deletes the staging directory and unlocks the store. The store must not
-// be used afterwards.
+// readTime returns the creation time of a set, from the start of its manifest.
+func (s *Store) readTime(id string) (time.Time, error) {
+	f, err := os.Open(s.manifestPath(id))
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Close()
+	head := make([]byte, manifest.HeadSize)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return time.Time{}, err
+	}
+	named, at, err := manifest.DecodeHead(head[:n])
+	if err == nil && named != id {
+		err = fmt.Errorf("it is the manifest of %.40q", named)
+	}
+	if err != nil {
+		return time.Time{}, &damagedError{err}
+	}
+	return at.Time, nil
+}
+
+func (s *Store) manifestPath(id string) string {
+	return filepath.Join(s.config.Dir, id, manifest.FileName)
+}
+
+// Check returns nil: what a directory lacks is space, which the spool checks.
+func (s *Store) Check() error { return nil }
+
+// Close writes the index for the next start, deletes the staging directory and
+// unlocks the store. The store must not be used afterwards.
 func (s *Store) Close() error {
-	err := os.RemoveAll(filepath.Join(s.config.Dir, stagingDir))
+	err := s.writeIndex()
+	if err == nil { // otherwise the next start reads the manifests, as after a crash
+		err = os.RemoveAll(filepath.Join(s.config.Dir, stagingDir))
+	}
 	return errors.Join(err, s.lock.Close())
 }
 
-// Len returns the number of sets.
-func (s *Store) Len() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.ids)
+// ReadManifest reads the manifest of a set. A set whose manifest is damaged is
+// set aside, and so is missing: the image can be made again.
+func (s *Store) ReadManifest(id string) (manifest.Manifest, error) {
+	b, err := os.ReadFile(s.manifestPath(id))
+	if err == nil {
+		var m manifest.Manifest
+		if m, err = manifest.Decode(b); err == nil && m.ID != id {
+			err = fmt.Errorf("it is the manifest of %s", m.ID)
+		}
+		if err == nil {
+			return m, nil
+		}
+		err = &damagedError{err}
+	}
+	if damaged(err) {
+		s.setAside(id, err)
+		return manifest.Manifest{}, fs.ErrNotExist
+	}
+	return manifest.Manifest{}, fmt.Errorf("read manifest: %w", err)
 }
 
-// Has reports whether the set is published.
-func (s *Store) Has(id string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	_, ok := s.ids[id]
-	return ok
-}
-
-var errNoImage = fault.New(fault.NotFound, "There is no image with this id.")
-
-// Get returns the manifest of a published set, or a NotFound fault.
-func (s *Store) Get(id string) (manifest.Manifest, error) {
-	if !s.Has(id) {
-		return manifest.Manifest{}, errNoImage
-	}
-	if m, ok := s.cache.Get(id); ok {
-		return m, nil
-	}
-	b, err := os.ReadFile(filepath.Join(s.config.Dir, id, manifest.FileName))
-	if errors.Is(err, fs.ErrNotExist) {
-		s.dropMissing(id) // deleted by hand
-		return manifest.Manifest{}, errNoImage
-	}
-	if err != nil {
-		return manifest.Manifest{}, fmt.Errorf("read manifest: %w", err)
-	}
-	m, err := manifest.Decode(b)
-	if err != nil {
-		return manifest.Manifest{}, err
-	}
-	s.cache.Add(id, m)
-	return m, nil
+// Present reports whether the files of a set are there: another process may have
+// moved them.
+func (s *Store) Present(id string) bool {
+	_, err := os.Lstat(s.manifestPath(id))
+	return err == nil
 }
 
 // Open opens a variant file of a published set and returns its description, or
 // a NotFound fault.
-func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
+func (s *Store) Open(_ context.Context, id, name string) (io.ReadSeekCloser, manifest.Variant, error) {
 	m, err := s.Get(id)
 	if err != nil {
 		return nil, manifest.Variant{}, err
 	}
 	v, ok := m.Variant(name)
 	if !ok {
-		return nil, manifest.Variant{}, fault.New(fault.NotFound, "The image has no file of this name.")
+		return nil, manifest.Variant{}, catalog.ErrNoFile
 	}
 	f, err := os.Open(filepath.Join(s.config.Dir, id, name)) // name is from the manifest, not from the client
 	if errors.Is(err, fs.ErrNotExist) {
-		s.dropMissing(id)
-		return nil, manifest.Variant{}, errNoImage
+		s.dropMissing(id, name)
+		return nil, manifest.Variant{}, catalog.ErrNoImage
 	}
 	if err != nil {
 		return nil, manifest.Variant{}, fmt.Errorf("open variant: %w", err)
@@ -182,172 +218,64 @@ func (s *Store) Open(id, name string) (*os.File, manifest.Variant, error) {
 	return f, v, nil
 }
 
-// Delete deletes a set; an unknown one is not an error.
+// Delete deletes a set, or what was set aside of it; an unknown one is not an
+// error.
 func (s *Store) Delete(id string) error {
-	trash, err := s.unpublish(id)
+	if ladder.ValidID(id) && !s.Has(id) && s.isAside(id) {
+		return s.deleteAside(id)
+	}
+	return s.DeleteAll([]string{id})
+}
+
+// DeleteAll deletes sets; unknown ones are not an error.
+func (s *Store) DeleteAll(ids []string) error {
+	trash, err := s.unpublish(ids...)
 	if err != nil {
-		return fmt.Errorf("delete %s: %w", id, err)
+		return fmt.Errorf("delete images: %w", err)
 	}
 	if err := os.RemoveAll(trash); err != nil {
-		return fmt.Errorf("delete %s: %w", id, err)
+		return fmt.Errorf("delete images: %w", err)
 	}
 	return nil
 }
 
-// unpublish removes a set and its original from view; trash contains what
-// remains to be deleted.
-func (s *Store) unpublish(id string) (trash string, err error) {
+// unpublish removes sets and their originals from view; trash contains what
+// remains to be deleted. Several are cheaper than one after another: the
+// directories are synced once.
+func (s *Store) unpublish(ids ...string) (trash string, err error) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
-	if !s.Has(id) {
+	ids = slices.DeleteFunc(s.withVariants(ids), func(id string) bool { return !s.Has(id) })
+	if len(ids) == 0 {
 		return "", nil
 	}
 	trash, err = os.MkdirTemp(filepath.Join(s.config.Dir, stagingDir), "trash-")
 	if err != nil {
 		return "", err
 	}
-	err = durable.Rename(filepath.Join(s.config.Dir, id), filepath.Join(trash, id))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, id := range ids {
+		err := os.Rename(filepath.Join(s.config.Dir, id), filepath.Join(trash, id))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return trash, err
+		}
+		s.Drop(id)
+	}
+	if err := errors.Join(durable.SyncDir(s.config.Dir), durable.SyncDir(trash)); err != nil {
 		return trash, err
 	}
-	s.drop(id)
-	return trash, s.removeOriginal(id)
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, s.removeOriginal(id))
+	}
+	return trash, errors.Join(errs...)
 }
 
-// dropMissing drops a set whose files are missing, so that it can be made
-// again.
-func (s *Store) dropMissing(id string) {
+// dropMissing drops a set of which a reader found a file missing, so that it can be
+// made again; unless that has happened meanwhile.
+func (s *Store) dropMissing(id, file string) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
-	s.drop(id)
-}
-
-// drop removes a set from memory. s.moves must be held.
-func (s *Store) drop(id string) {
-	s.mu.Lock()
-	delete(s.ids, id)
-	s.mu.Unlock()
-	s.cache.Remove(id)
-}
-
-// listed is a set in listing order.
-type listed struct {
-	id string
-	at time.Time
-}
-
-// newestFirst returns all sets; equal times are ordered by id.
-func (s *Store) newestFirst() []listed {
-	s.mu.RLock()
-	all := make([]listed, 0, len(s.ids))
-	for id, at := range s.ids {
-		all = append(all, listed{id, at})
+	if _, err := os.Lstat(filepath.Join(s.config.Dir, id, file)); err != nil {
+		s.Drop(id)
 	}
-	s.mu.RUnlock()
-	slices.SortFunc(all, func(a, b listed) int { return b.compare(a) })
-	return all
-}
-
-func (l listed) compare(o listed) int {
-	return cmp.Or(l.at.Compare(o.at), strings.Compare(l.id, o.id))
-}
-
-// cursor returns a position in the listing that stays valid when sets are added
-// or deleted.
-func (l listed) cursor() string {
-	return base64.RawURLEncoding.EncodeToString(strconv.AppendInt(nil, l.at.UnixNano(), 10)) + "." + l.id
-}
-
-func parseCursor(s string) (listed, bool) {
-	at, id, _ := strings.Cut(s, ".")
-	digits, err := base64.RawURLEncoding.DecodeString(at)
-	if err != nil || !ladder.ValidID(id) {
-		return listed{}, false
-	}
-	nanos, err := strconv.ParseInt(string(digits), 10, 64)
-	return listed{id, time.Unix(0, nanos)}, err == nil
-}
-
-// List returns at most limit manifests, newest first, starting at the cursor of
-// an earlier call ("" for the first), and the cursor of the next page, "" on
-// the last.
-func (s *Store) List(limit int, cursor string) (items []manifest.Manifest, next string, err error) {
-	all := s.newestFirst()
-	if cursor != "" {
-		last, ok := parseCursor(cursor)
-		if !ok {
-			return nil, "", fault.New(fault.InvalidRequest, "cursor must be next of an earlier page.")
-		}
-		i := slices.IndexFunc(all, func(l listed) bool { return l.compare(last) < 0 })
-		if i < 0 {
-			i = len(all)
-		}
-		all = all[i:]
-	}
-	items = make([]manifest.Manifest, 0, min(limit, len(all)))
-	for i, l := range all {
-		if len(items) == limit {
-			return items, all[i-1].cursor(), nil
-		}
-		m, err := s.Get(l.id)
-		if err != nil {
-			s.skip(l.id, err)
-			continue
-		}
-		items = append(items, m)
-	}
-	return items, "", nil
-}
-
-// Retention limits the served directory; zero means no limit.
-type Retention struct {
-	MaxAge   time.Duration `mapstructure:"max_age"`
-	MaxBytes int64         `mapstructure:"max_bytes"`
-}
-
-// Prune deletes sets older than allowed, then the oldest ones until the rest is
-// within the allowed size. It returns the number of deleted sets.
-func (s *Store) Prune(r Retention, now time.Time) (deleted int, err error) {
-	var total int64
-	for _, l := range s.newestFirst() {
-		tooOld := r.MaxAge > 0 && now.Sub(l.at) > r.MaxAge
-		if r.MaxBytes > 0 && !tooOld {
-			size, err := s.size(l.id)
-			if err != nil {
-				s.skip(l.id, err)
-				continue
-			}
-			total += size
-		}
-		if !tooOld && (r.MaxBytes == 0 || total <= r.MaxBytes) {
-			continue
-		}
-		if err := s.Delete(l.id); err != nil {
-			return deleted, err
-		}
-		deleted++
-	}
-	return deleted, nil
-}
-
-// skip logs an unreadable set, which must not prevent the others from being
-// listed and pruned.
-func (s *Store) skip(id string, err error) {
-	if fault.CodeOf(err) != fault.NotFound { // NotFound only means it was deleted
-		s.log.Error("skipping unreadable image set", zap.String("image_id", id), zap.Error(err))
-	}
-}
-
-// size returns the size of a set according to its manifest, including its
-// original.
-func (s *Store) size(id string) (int64, error) {
-	m, err := s.Get(id)
-	if err != nil {
-		return 0, err
-	}
-	total := s.originalSize(id)
-	for _, v := range m.Variants {
-		total += v.Bytes
-	}
-	return total, nil
 }

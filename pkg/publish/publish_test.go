@@ -19,7 +19,9 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 var epoch = time.Date(2026, 11, 21, 20, 46, 0, 0, time.UTC)
@@ -48,9 +50,9 @@ func id(name string) string {
 }
 
 // begin makes a set of one file, which holds name.
-func begin(t *testing.T, s *publish.Store, name string, at time.Time) (*publish.Set, manifest.Manifest) {
+func begin(t *testing.T, s *publish.Store, name string, at time.Time) (render.Set, manifest.Manifest) {
 	t.Helper()
-	set, err := s.Begin(id(name))
+	set, err := s.Begin(t.Context(), id(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +62,7 @@ func begin(t *testing.T, s *publish.Store, name string, at time.Time) (*publish.
 	}
 	digest := sha256.Sum256([]byte(name))
 	return set, manifest.Manifest{
-		Version: manifest.Version, ID: id(name), CreatedAt: timestamp.At(at), Width: 320, Height: 240,
+		Version: manifest.Version, ID: id(name), CreatedAt: strictjson.At(at), Width: 320, Height: 240,
 		Source:   manifest.Source{SHA256: hex.EncodeToString(digest[:])},
 		Variants: []manifest.Variant{v}, Srcset: manifest.Srcset([]manifest.Variant{v}),
 	}
@@ -69,7 +71,7 @@ func begin(t *testing.T, s *publish.Store, name string, at time.Time) (*publish.
 func publishSet(t *testing.T, s *publish.Store, name string, at time.Time) {
 	t.Helper()
 	set, m := begin(t, s, name, at)
-	if err := set.Commit(m); err != nil {
+	if _, err := set.Commit(m); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -101,7 +103,7 @@ func TestACommittedSetIsWhole(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, id("cat"))); !os.IsNotExist(err) {
 		t.Errorf("its folder is visible before its commit: %v", err)
 	}
-	if err := set.Commit(m); err != nil {
+	if _, err := set.Commit(m); err != nil {
 		t.Fatal(err)
 	}
 	set.Abort()
@@ -109,7 +111,7 @@ func TestACommittedSetIsWhole(t *testing.T) {
 	if got := files(t, dir); !slices.Equal(got, want) {
 		t.Errorf("the folder holds %v, want %v", got, want)
 	}
-	f, v, err := s.Open(id("cat"), "320.webp")
+	f, v, err := s.Open(t.Context(), id("cat"), "320.webp")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +135,7 @@ func TestAnAbortedSetLeavesNothing(t *testing.T) {
 
 func TestABodyOfAnotherLengthIsRefused(t *testing.T) {
 	s := open(t, t.TempDir())
-	set, err := s.Begin(id("cat"))
+	set, err := s.Begin(t.Context(), id("cat"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +217,7 @@ func TestASetRemovedByHandCanBeMadeAgain(t *testing.T) {
 			return err
 		},
 		"a file": func(s *publish.Store) error {
-			_, _, err := s.Open(id("cat"), "320.webp")
+			_, _, err := s.Open(t.Context(), id("cat"), "320.webp")
 			return err
 		},
 	} {
@@ -233,10 +235,27 @@ func TestASetRemovedByHandCanBeMadeAgain(t *testing.T) {
 				t.Fatal("it still counts as published")
 			}
 			publishSet(t, s, "cat", epoch)
-			if _, _, err := s.Open(id("cat"), "320.webp"); err != nil {
+			if _, _, err := s.Open(t.Context(), id("cat"), "320.webp"); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A reader that found the files of a set missing, because the set was being deleted,
+// may have to wait until an equal upload has published it again.
+func TestReaderOfADeletedSetDoesNotHideItsSuccessor(t *testing.T) {
+	s := open(t, t.TempDir())
+	publishSet(t, s, "cat", epoch)
+	if err := s.Delete(id("cat")); err != nil {
+		t.Fatal(err)
+	}
+	publishSet(t, s, "cat", epoch)
+	for _, found := range []string{manifest.FileName, "320.webp"} {
+		s.DropMissing(id("cat"), found)
+		if !s.Has(id("cat")) {
+			t.Fatalf("the set is missing, because %s was", found)
+		}
 	}
 }
 
@@ -248,12 +267,12 @@ func TestOpenGivesOnlyWhatTheManifestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"", "..", "secret", "manifest.json", "../" + id("cat") + "/320.webp", "640.webp", "320.jpg"} {
-		if _, _, err := s.Open(id("cat"), name); fault.CodeOf(err) != fault.NotFound {
+		if _, _, err := s.Open(t.Context(), id("cat"), name); fault.CodeOf(err) != fault.NotFound {
 			t.Errorf("%q: got %v", name, err)
 		}
 	}
 	for _, bad := range []string{"", ".", "..", ".staging", id("dog")} {
-		if _, _, err := s.Open(bad, "320.webp"); fault.CodeOf(err) != fault.NotFound {
+		if _, _, err := s.Open(t.Context(), bad, "320.webp"); fault.CodeOf(err) != fault.NotFound {
 			t.Errorf("set %q: got %v", bad, err)
 		}
 	}
@@ -309,6 +328,10 @@ func TestAnEmptyListing(t *testing.T) {
 	}
 }
 
+// setSize is what a set of begin takes: a directory, a manifest and one file, each
+// in a block of its own.
+const setSize = 3 * 4096
+
 func TestPruneByAgeAndBySize(t *testing.T) {
 	s := open(t, t.TempDir())
 	for i, name := range []string{"aaaa", "bbbb", "cccc"} {
@@ -316,13 +339,14 @@ func TestPruneByAgeAndBySize(t *testing.T) {
 	}
 	now := epoch.Add(3 * time.Hour)
 	steps := []struct {
-		r    publish.Retention
+		r    catalog.Retention
 		want []string
 	}{
-		{publish.Retention{}, []string{"aaaa", "bbbb", "cccc"}},
-		{publish.Retention{MaxAge: 150 * time.Minute}, []string{"bbbb", "cccc"}},
-		{publish.Retention{MaxBytes: 8}, []string{"bbbb", "cccc"}},
-		{publish.Retention{MaxBytes: 7}, []string{"cccc"}},
+		{catalog.Retention{}, []string{"aaaa", "bbbb", "cccc"}},
+		{catalog.Retention{MaxAge: 150 * time.Minute}, []string{"bbbb", "cccc"}},
+		{catalog.Retention{MaxBytes: 2 * setSize}, []string{"bbbb", "cccc"}},
+		{catalog.Retention{MaxBytes: 2*setSize - 1}, []string{"cccc"}},
+		{catalog.Retention{MaxBytes: 1}, []string{"cccc"}}, // the newest stays: its client has just been answered
 	}
 	for _, step := range steps {
 		before := s.Len()

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,27 +18,33 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/render"
 )
 
-// Set is a staged set. Its owner must call Commit or Abort; Abort after Commit
-// does nothing.
+// Set is a staged set.
 type Set struct {
-	Timings ladder.Timings // write, hash and, after Commit, sync
-
-	store *Store
-	id    string
-	dir   string
-	files []*os.File // written, but not synced yet
-	done  bool
+	store   *Store
+	id      string
+	dir     string
+	files   []*os.File // written, but not synced yet
+	done    bool
+	timings ladder.Timings // write, hash and, after Commit, sync
 
 	original string // path of the source; "" if unknown
+	parent   string // id of the image that it is a variant of; "" for none
 }
+
+// SetParent names the image that the set is a variant of.
+func (set *Set) SetParent(id string) { set.parent = id }
 
 // SetOriginal names the set's source file, to be kept if originals are.
 func (set *Set) SetOriginal(path string) { set.original = path }
 
+// Timings returns how long writing and hashing took, and, after Commit, syncing.
+func (set *Set) Timings() ladder.Timings { return set.timings }
+
 // Begin creates a staged set.
-func (s *Store) Begin(id string) (*Set, error) {
+func (s *Store) Begin(_ context.Context, id string) (render.Set, error) {
 	dir, err := os.MkdirTemp(filepath.Join(s.config.Dir, stagingDir), id+"-")
 	if err != nil {
 		return nil, fmt.Errorf("begin set: %w", err)
@@ -45,14 +52,14 @@ func (s *Store) Begin(id string) (*Set, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // MkdirTemp makes it private, but others serve it too
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
-	return &Set{Timings: make(ladder.Timings), store: s, id: id, dir: dir}, nil
+	return &Set{timings: make(ladder.Timings), store: s, id: id, dir: dir}, nil
 }
 
 // Add writes one variant file from body, which must contain exactly v.Bytes,
 // and returns its description for the manifest.
 func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
 	hash := sha256.New()
-	n, err := set.write(v.Name(), io.TeeReader(body, set.Timings.Writer(ladder.StageHash, hash)))
+	n, err := set.write(v.Name(), io.TeeReader(body, set.timings.Writer(ladder.StageHash, hash)))
 	if err != nil {
 		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
 	}
@@ -73,7 +80,7 @@ func (set *Set) write(name string, body io.Reader) (int64, error) {
 		return 0, err
 	}
 	set.files = append(set.files, f)
-	n, err := io.Copy(set.Timings.Writer(ladder.StageWrite, f), body)
+	n, err := io.Copy(set.timings.Writer(ladder.StageWrite, f), body)
 	if err == nil {
 		_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) // a hint
 	}
@@ -101,52 +108,60 @@ func (set *Set) close() error {
 }
 
 // Commit publishes the set: it writes the manifest last, syncs everything and
-// renames the directory into place. An existing set with this id has the same
-// content and is kept.
-func (set *Set) Commit(m manifest.Manifest) error {
+// renames the directory into place. An existing set with this id has the
+// same content and is kept.
+func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
 	s := set.store
+	if err := set.stage(m); err != nil {
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	s.log.Debug("set staged", zap.String("image_id", set.id))
+	s.moves.Lock()
+	defer s.moves.Unlock()
+	if err := s.recordVariant(set.parent, set.id); err != nil {
+		return m, err
+	}
+	s.linkOriginal(set.id, set.original)
+	if s.Has(set.id) && s.Present(set.id) {
+		return m, nil
+	}
+	// An unknown directory there has lost its manifest and is not a set.
+	place := filepath.Join(s.config.Dir, set.id)
+	if err := os.RemoveAll(place); err != nil {
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	began := time.Now()
+	if err := durable.Rename(set.dir, place); err != nil {
+		return m, fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
+	}
+	set.timings.Since(began, ladder.StageSync)
+	set.done = true
+	s.Add(m)
+	_ = os.RemoveAll(s.aside(set.id)) // the image is whole again
+	return m, nil
+}
+
+// stage writes the manifest, the last file of the set, and syncs everything.
+func (set *Set) stage(m manifest.Manifest) error {
 	b, err := m.Encode()
 	if err != nil {
 		return err
 	}
 	if _, err := set.write(manifest.FileName, bytes.NewReader(b)); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
+		return err
 	}
-	// The manifest's modification time is the sort key of listings, across
-	// restarts.
+	// For people who look at the directory.
 	if err := os.Chtimes(filepath.Join(set.dir, manifest.FileName), m.CreatedAt.Time, m.CreatedAt.Time); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
+		return err
 	}
 	began := time.Now()
 	if err := set.sync(); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
+		return err
 	}
 	if err := durable.SyncDir(set.dir); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
+		return err
 	}
-	set.Timings.Since(began, ladder.StageSync)
-	s.log.Debug("set staged", zap.String("image_id", set.id))
-	s.moves.Lock()
-	defer s.moves.Unlock()
-	s.linkOriginal(set.id, set.original)
-	if s.Has(set.id) {
-		return nil
-	}
-	// An unknown directory there has lost its manifest and is not a set.
-	place := filepath.Join(s.config.Dir, set.id)
-	if err := os.RemoveAll(place); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, err)
-	}
-	began = time.Now()
-	if err := durable.Rename(set.dir, place); err != nil {
-		return fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
-	}
-	set.Timings.Since(began, ladder.StageSync)
-	set.done = true
-	s.mu.Lock()
-	s.ids[set.id] = m.CreatedAt.Time
-	s.mu.Unlock()
-	s.cache.Add(set.id, m)
+	set.timings.Since(began, ladder.StageSync)
 	return nil
 }
 

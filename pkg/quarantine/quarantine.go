@@ -23,7 +23,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
 )
 
 // Folder is the name of the directory within storage.dir.
@@ -31,12 +30,12 @@ const Folder = "quarantine"
 
 // Entry is one quarantined image.
 type Entry struct {
-	SHA256   string         `json:"sha256"` // lower-case hex
-	Filename string         `json:"filename,omitempty"`
-	Bytes    int64          `json:"bytes"`
-	Reason   string         `json:"reason"` // for the operator: how the process ended
-	At       timestamp.Time `json:"at"`
-	Libvips  string         `json:"libvips"` // version that failed
+	SHA256   string          `json:"sha256"` // lower-case hex
+	Filename string          `json:"filename,omitempty"`
+	Bytes    int64           `json:"bytes"`
+	Reason   string          `json:"reason"` // for the operator: how the process ended
+	At       strictjson.Time `json:"at"`
+	Libvips  string          `json:"libvips"` // version that failed
 
 	// Unreadable is why the file of this entry cannot be read. Only SHA256 and At,
 	// the time of the file, are known then. It is never in a file.
@@ -79,6 +78,11 @@ func (s *Store) Check(sha256 string) error {
 	if err != nil || !s.Counts(e) {
 		return nil //nolint:nilerr // what cannot be read is no reason to refuse
 	}
+	return e.Refusal()
+}
+
+// Refusal returns the fault for an image of this entry.
+func (e Entry) Refusal() error {
 	return fault.Wrap(fault.ProcessingFailed, fmt.Errorf("in quarantine since %v: %s", e.At, e.Reason),
 		"This exact file crashed the codec twice on %s and is not processed again. "+
 			"Save the image with another program and send the result, or ask the operator of this server to clear the quarantine.",
@@ -118,7 +122,7 @@ func (s *Store) List() ([]Entry, error) {
 		if err != nil {
 			e = Entry{SHA256: sha256, Unreadable: err.Error()}
 			if written, err := s.entries.Modified(sha256); err == nil {
-				e.At = timestamp.At(written)
+				e.At = strictjson.At(written)
 			}
 		}
 		entries = append(entries, e)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 var (
@@ -24,7 +24,7 @@ var (
 var noon = time.Date(2026, 2, 3, 12, 0, 0, 0, time.UTC)
 
 func entry(sha256 string, at time.Time) quarantine.Entry {
-	return quarantine.Entry{SHA256: sha256, Filename: "cat.jpg", Bytes: 1234, Reason: "it ended (signal: segmentation fault)", At: timestamp.At(at)}
+	return quarantine.Entry{SHA256: sha256, Filename: "cat.jpg", Bytes: 1234, Reason: "it ended (signal: segmentation fault)", At: strictjson.At(at)}
 }
 
 func open(t *testing.T, dir, libvips string) *quarantine.Store {
@@ -192,7 +192,7 @@ func TestAnEntryMustBeWhole(t *testing.T) {
 	for name, spoil := range map[string]func(*quarantine.Entry){
 		"digest": func(e *quarantine.Entry) { e.SHA256 = "../../etc/passwd" },
 		"reason": func(e *quarantine.Entry) { e.Reason = "" },
-		"time":   func(e *quarantine.Entry) { e.At = timestamp.Time{} },
+		"time":   func(e *quarantine.Entry) { e.At = strictjson.Time{} },
 	} {
 		s := open(t, t.TempDir(), "8.14.1")
 		e := entry(a, noon)

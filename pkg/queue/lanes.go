@@ -10,30 +10,49 @@ import (
 // The lanes and their weights while all of them have waiting jobs: a single
 // variant is little work, and a client waits for it and for an upload, while
 // ladders by URL come in batches. No lane starves, and empty lanes lose nothing
-// to the others.
+// to the others; but background jobs wait until no other job is ready.
 const (
 	singles = iota
 	uploads
 	ladders
+	background
 
 	numLanes
 )
 
-var weights = [numLanes]int{singles: 4, uploads: 2, ladders: 1}
+var weights = [numLanes]int{singles: 4, uploads: 2, ladders: 1, background: 0}
+
+// laneNames are the names of the lanes for people.
+var laneNames = [numLanes]string{singles: "single variants", uploads: "uploads", ladders: "ladders by URL", background: "in the background"}
+
+// Lanes returns the number of waiting jobs in each lane, by its name.
+func (q *Queue) Lanes() map[string]int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := make(map[string]int)
+	for i, name := range laneNames {
+		for _, line := range q.lanes[i].lines {
+			waiting[name] += len(line)
+		}
+	}
+	return waiting
+}
 
 // aheadOfRender limits how many jobs of a lane may be resolved before a worker
 // renders them: their sources occupy disk space.
 const aheadOfRender = 16
 
-// lane holds the waiting jobs of each stage. Queue.mu protects it.
+// lane holds the waiting jobs of each phase. Queue.mu protects it.
 type lane struct {
-	lines     [jobs.NumStages][]*entry
-	credit    [jobs.NumStages]int
+	lines     [jobs.NumPhases][]*entry
+	credit    [jobs.NumPhases]int
 	resolving int // leased for jobs.Resolve
 }
 
 func (e *entry) lane() int {
 	switch {
+	case e.job.Background:
+		return background
 	case e.job.Recipe.Single():
 		return singles
 	case e.job.Input == "":
@@ -43,7 +62,7 @@ func (e *entry) lane() int {
 	}
 }
 
-func (e *entry) stage() jobs.Stage {
+func (e *entry) phase() jobs.Phase {
 	if e.job.Resolved() {
 		return jobs.Render
 	}
@@ -52,35 +71,47 @@ func (e *entry) stage() jobs.Stage {
 
 // push appends a job to its lane.
 func (q *Queue) push(e *entry) {
-	line := &q.lanes[e.lane()].lines[e.stage()]
+	line := &q.lanes[e.lane()].lines[e.phase()]
 	*line = append(*line, e)
 	e.waitingSince = time.Now()
 	q.waiting++
-	q.signal(e.stage())
+	q.signal(e.phase())
 }
 
 // pushFront inserts a job at the front of its lane.
 func (q *Queue) pushFront(e *entry) {
-	line := &q.lanes[e.lane()].lines[e.stage()]
+	line := &q.lanes[e.lane()].lines[e.phase()]
 	*line = slices.Insert(*line, 0, e)
 	e.waitingSince = time.Now()
 	q.waiting++
-	q.signal(e.stage())
+	q.signal(e.phase())
 }
 
-// pop removes and returns the next job of a stage, or nil if none is ready.
+// remove removes a waiting job from its lane, and reports whether it was there.
+func (q *Queue) remove(e *entry) bool {
+	line := &q.lanes[e.lane()].lines[e.phase()]
+	i := slices.Index(*line, e)
+	if i < 0 {
+		return false
+	}
+	*line = slices.Delete(*line, i, i+1)
+	q.waiting--
+	return true
+}
+
+// pop removes and returns the next job of a phase, or nil if none is ready.
 // Lanes are selected by smooth weighted round robin: each ready lane gains its
 // weight, and the one with the most credit pays the sum.
-func (q *Queue) pop(stage jobs.Stage) *entry {
+func (q *Queue) pop(phase jobs.Phase) *entry {
 	next, at, sum := -1, 0, 0
 	for i := range q.lanes {
-		place := q.ready(i, stage)
-		if place < 0 {
+		place := q.ready(i, phase)
+		if place < 0 || i == background && next >= 0 {
 			continue
 		}
-		q.lanes[i].credit[stage] += weights[i]
+		q.lanes[i].credit[phase] += weights[i]
 		sum += weights[i]
-		if next < 0 || q.lanes[i].credit[stage] > q.lanes[next].credit[stage] {
+		if next < 0 || q.lanes[i].credit[phase] > q.lanes[next].credit[phase] {
 			next, at = i, place
 		}
 	}
@@ -88,22 +119,22 @@ func (q *Queue) pop(stage jobs.Stage) *entry {
 		return nil
 	}
 	l := &q.lanes[next]
-	l.credit[stage] -= sum
-	e := l.lines[stage][at]
+	l.credit[phase] -= sum
+	e := l.lines[phase][at]
 	if at == 0 {
-		l.lines[stage][0] = nil
-		l.lines[stage] = l.lines[stage][1:]
+		l.lines[phase][0] = nil
+		l.lines[phase] = l.lines[phase][1:]
 	} else {
-		l.lines[stage] = slices.Delete(l.lines[stage], at, at+1)
+		l.lines[phase] = slices.Delete(l.lines[phase], at, at+1)
 	}
 	q.waiting--
 	return e
 }
 
 // ready returns the index of the first job in the lane that may start, or -1.
-func (q *Queue) ready(which int, stage jobs.Stage) int {
+func (q *Queue) ready(which int, phase jobs.Phase) int {
 	l := &q.lanes[which]
-	if stage == jobs.Render {
+	if phase == jobs.Render {
 		return min(len(l.lines[jobs.Render]), 1) - 1
 	}
 	if l.resolving+len(l.lines[jobs.Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
@@ -114,11 +145,11 @@ func (q *Queue) ready(which int, stage jobs.Stage) int {
 	})
 }
 
-// signal wakes one Lease of a stage; each that takes a job passes the signal
+// signal wakes one Lease of a phase; each that takes a job passes the signal
 // on.
-func (q *Queue) signal(stage jobs.Stage) {
+func (q *Queue) signal(phase jobs.Phase) {
 	select {
-	case q.wake[stage] <- struct{}{}:
+	case q.wake[phase] <- struct{}{}:
 	default:
 	}
 }

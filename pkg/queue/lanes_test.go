@@ -31,7 +31,7 @@ func openLarge(t *testing.T, dir string) *queue.Queue {
 
 func putJob(t *testing.T, q *queue.Queue, j job.Job) jobs.Ticket {
 	t.Helper()
-	place, err := q.Reserve()
+	place, err := q.Reserve(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +45,10 @@ func putJob(t *testing.T, q *queue.Queue, j job.Job) jobs.Ticket {
 	return ticket
 }
 
-// next leases a job of a stage, or returns nil if none is ready.
-func next(t *testing.T, q *queue.Queue, stage jobs.Stage) jobs.Lease {
+// next leases a job of a phase, or returns nil if none is ready.
+func next(t *testing.T, q *queue.Queue, phase jobs.Phase) jobs.Lease {
 	t.Helper()
-	l, err := q.TryLease(stage)
+	l, err := q.TryLease(phase)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestASlowHostHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-func TestNoMorePicturesAreFetchedThanRenderingNeeds(t *testing.T) {
+func TestNoMoreImagesAreFetchedThanRenderingNeeds(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	const many = 40
 	for i := range many {
@@ -167,7 +167,7 @@ func TestNoMorePicturesAreFetchedThanRenderingNeeds(t *testing.T) {
 	}
 }
 
-func TestAJobByURLGoesThroughBothStages(t *testing.T) {
+func TestAJobByURLGoesThroughBothPhases(t *testing.T) {
 	dir := t.TempDir()
 	q := openLarge(t, dir)
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
@@ -176,7 +176,7 @@ func TestAJobByURLGoesThroughBothStages(t *testing.T) {
 	}
 	resolve(t, next(t, q, jobs.Resolve))
 	if j := ticket.Job(); j.Status != job.Processing || j.Attempts != 1 || !j.Resolved() {
-		t.Errorf("between the stages it is %+v", j)
+		t.Errorf("between the phases it is %+v", j)
 	}
 	if got, want := records(t, dir), []string{"running/" + ticket.Job().ID}; !slices.Equal(got, want) {
 		t.Errorf("on disk: %v, want %v", got, want)
@@ -356,5 +356,32 @@ func TestWhatIsPutBackAtAStopIsNotLeasedAgain(t *testing.T) {
 	}
 	if pending, running := q.Depth(); pending != 1 || running != 0 {
 		t.Errorf("%d pending, %d running; want it pending", pending, running)
+	}
+}
+
+func TestABackgroundJobWaitsUntilNothingElseIsReady(t *testing.T) {
+	q := open(t, t.TempDir())
+	defer crash(t, q)
+	var want, got []string
+	for _, j := range []job.Job{{ImageID: "later", Background: true}, {ImageID: "a"}, {ImageID: "b"}} {
+		place, err := q.Reserve(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.Source, j.Recipe = job.Source{SHA256: "ab"}, ladder.DefaultConfig().Recipe()
+		if _, err := place.Put(job.New(j, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want = []string{"a", "b", "later"}
+	for range want {
+		l := lease(t, q)
+		got = append(got, l.Job().ImageID)
+		if err := end(l, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

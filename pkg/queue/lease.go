@@ -17,7 +17,7 @@ import (
 type lease struct {
 	q     *Queue
 	e     *entry
-	stage jobs.Stage
+	phase jobs.Phase
 
 	// Set at the end:
 	ended     job.Job
@@ -25,11 +25,11 @@ type lease struct {
 	announced bool    // so it is recorded
 }
 
-// Lease waits for the next job of a stage and starts it. It returns
+// Lease waits for the next job of a phase and starts it. It returns
 // jobs.ErrQueueClosed when the queue is closed, the error of ctx, or an I/O error.
-func (q *Queue) Lease(ctx context.Context, stage jobs.Stage) (jobs.Lease, error) {
+func (q *Queue) Lease(ctx context.Context, phase jobs.Phase) (jobs.Lease, error) {
 	for ctx.Err() == nil { // jobs returned during shutdown wait for the next start
-		l, err := q.tryLease(stage)
+		l, err := q.tryLease(phase)
 		if err != nil {
 			return nil, err
 		}
@@ -37,23 +37,23 @@ func (q *Queue) Lease(ctx context.Context, stage jobs.Stage) (jobs.Lease, error)
 			return l, nil
 		}
 		select {
-		case <-q.wake[stage]:
+		case <-q.wake[phase]:
 		case <-ctx.Done():
 		}
 	}
-	q.signal(stage) // pass on a signal that may have been for another worker
+	q.signal(phase) // pass on a signal that may have been for another worker
 	return nil, ctx.Err()
 }
 
 // tryLease returns nil, nil if no job is ready.
-func (q *Queue) tryLease(stage jobs.Stage) (*lease, error) {
+func (q *Queue) tryLease(phase jobs.Phase) (*lease, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		q.signal(stage) // for the next worker
+		q.signal(phase) // for the next worker
 		return nil, jobs.ErrQueueClosed
 	}
-	e := q.pop(stage)
+	e := q.pop(phase)
 	if e == nil {
 		return nil, nil
 	}
@@ -62,17 +62,42 @@ func (q *Queue) tryLease(stage jobs.Stage) (*lease, error) {
 		return nil, err
 	}
 	e.job.AddTimings(ladder.Timings{ladder.StageQueue: time.Since(e.waitingSince)})
+	l := q.hold(e, phase)
+	q.signal(phase) // there may be another job
+	q.signal(jobs.Resolve)
+	return l, nil
+}
+
+// hold counts a job as leased. q.mu must be held.
+func (q *Queue) hold(e *entry, phase jobs.Phase) *lease {
 	q.running++
-	if stage == jobs.Resolve {
+	if phase == jobs.Resolve {
 		q.hosts[e.host]++
 		q.lanes[e.lane()].resolving++
 	}
-	q.signal(stage) // there may be another job
-	q.signal(jobs.Resolve)
-	return &lease{q: q, e: e, stage: stage}, nil
+	return &lease{q: q, e: e, phase: phase}
 }
 
-// start starts a job unless an earlier stage has. q.mu must be held.
+// Take implements jobs.Queue. The job stays pending until End.
+func (q *Queue) Take(id string) (jobs.Lease, error) {
+	if _, err := q.Get(id); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e, ok := q.active[id]
+	if !ok || e.job.Status != job.Pending || !q.remove(e) {
+		return nil, fault.New(fault.Conflict, "The job has started or ended; only a waiting job can be canceled.")
+	}
+	if err := q.pendingJobs.MoveTo(q.runningJobs, id); err != nil {
+		q.pushFront(e)
+		return nil, fmt.Errorf("take %s: %w", id, err)
+	}
+	e.canceled = true
+	return q.hold(e, e.phase()), nil
+}
+
+// start starts a job unless an earlier phase has. q.mu must be held.
 func (q *Queue) start(e *entry) error {
 	if e.job.Status == job.Processing {
 		return nil
@@ -90,7 +115,7 @@ func (q *Queue) start(e *entry) error {
 func (l *lease) release() {
 	q, e := l.q, l.e
 	q.running--
-	if l.stage != jobs.Resolve {
+	if l.phase != jobs.Resolve {
 		return
 	}
 	if q.hosts[e.host]--; q.hosts[e.host] == 0 {
@@ -124,7 +149,7 @@ func (l *lease) AddTimings(t ladder.Timings) {
 	l.e.job.AddTimings(t)
 }
 
-// Advance durably ends the stage Resolve: the job waits for Render. After an
+// Advance durably ends the phase Resolve: the job waits for Render. After an
 // error the lease is still held.
 func (l *lease) Advance() error {
 	q, e := l.q, l.e
@@ -207,3 +232,6 @@ func (l *lease) Return() error {
 	}
 	return nil
 }
+
+// Pass implements jobs.Lease: there is no other machine.
+func (l *lease) Pass(error, func() error) (bool, error) { return false, nil }

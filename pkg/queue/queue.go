@@ -9,9 +9,9 @@
 //	done/     completed   } kept for a while, for clients
 //	failed/   failed      } that have the id
 //
-// A job has up to two stages: Resolve gets the source that it names, Render
+// A job has up to two phases: Resolve gets the source that it names, Render
 // makes its set. An upload brings its source and only has the second. In each
-// stage jobs wait in lanes, so that small ones need not wait for all earlier
+// phase jobs wait in lanes, so that small ones need not wait for all earlier
 // large ones; within a lane the order is first in, first out.
 //
 // A job whose id was not returned (its client waits on the connection) leaves
@@ -42,14 +42,23 @@ import (
 // Config holds the settings of the queue.
 type Config struct {
 	Dir        string        // created if missing
-	MaxPending int           // waiting jobs and uploads in progress, together
+	MaxPending int           // waiting jobs and uploads in progress, together; a quarter is for uploads alone
 	Keep       time.Duration // how long ended jobs are kept
-	Resolvers  int           // number of workers of stage Resolve, to be shared fairly
+	Resolvers  int           // number of workers of phase Resolve, to be shared fairly
 }
 
 // maxShare is the largest number of resolvers for one host, and for one lane
 // except that of single variants: slow ones must not delay the others.
 func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
+
+// places returns how many jobs may wait before one more is refused. Jobs by URL,
+// which a web site's visitors may cause, leave a quarter to uploads.
+func (c Config) places(upload bool) int {
+	if upload {
+		return c.MaxPending
+	}
+	return c.MaxPending - c.MaxPending/4
+}
 
 // The directories of the folder; a record moves from one to the next.
 const (
@@ -92,7 +101,7 @@ type Queue struct {
 	reserved int            // places reserved for jobs not put yet
 
 	closed bool
-	wake   [jobs.NumStages]chan struct{} // capacity 1: something may be waiting, or the queue is closed
+	wake   [jobs.NumPhases]chan struct{} // capacity 1: something may be waiting, or the queue is closed
 }
 
 // entry is a job that has not ended, or still has waiting clients.
@@ -104,6 +113,7 @@ type entry struct {
 	waitingSince time.Time     // start of the wait in its lane
 	announced    bool          // the id was returned to a client
 	recorded     bool          // it is, or was, on disk
+	canceled     bool          // by Take: it is about to end, so its record must not be written again
 	ended        chan struct{} // closed when job is final
 }
 
@@ -114,6 +124,10 @@ func newEntry(j job.Job, announced bool) *entry {
 	}
 	return e
 }
+
+// ending reports whether the job has ended or is being canceled. Queue.mu must be
+// held.
+func (e *entry) ending() bool { return e.canceled || e.job.Status.Ended() }
 
 // Open creates the directories, takes the lock and moves running jobs of an
 // earlier process back to pending.
@@ -133,8 +147,8 @@ func Open(config Config, log *zap.Logger) (*Queue, error) {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.lock = lock
-	for stage := range q.wake {
-		q.wake[stage] = make(chan struct{}, 1)
+	for phase := range q.wake {
+		q.wake[phase] = make(chan struct{}, 1)
 	}
 	if err := q.recover(); err != nil {
 		_ = lock.Close()
@@ -222,12 +236,12 @@ type place struct {
 	once sync.Once
 }
 
-// Reserve reserves a place. It does not block: it returns a QueueFull fault, or
+// Reserve implements jobs.Queue. It does not block: it returns a QueueFull fault, or
 // ShuttingDown if the queue is closed.
-func (q *Queue) Reserve() (jobs.Place, error) {
+func (q *Queue) Reserve(upload bool) (jobs.Place, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := q.check(); err != nil {
+	if err := q.check(upload); err != nil {
 		return nil, err
 	}
 	q.reserved++
@@ -235,11 +249,11 @@ func (q *Queue) Reserve() (jobs.Place, error) {
 }
 
 // check returns why there is no place, or nil. q.mu must be held.
-func (q *Queue) check() error {
+func (q *Queue) check(upload bool) error {
 	switch {
 	case q.closed:
 		return fault.Stopping()
-	case q.waiting+q.reserved >= q.config.MaxPending:
+	case q.waiting+q.reserved >= q.config.places(upload):
 		return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", q.waiting+q.reserved)
 	default:
 		return nil
@@ -263,8 +277,17 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	if err := q.pendingJobs.Write(j.ID, j); err != nil {
 		return nil, err
 	}
+	if j.Retries > 0 { // until this is durable, the job counts as ended
+		_, err := q.failedJobs.Remove(j.ID)
+		if err = errors.Join(err, q.failedJobs.Sync()); err != nil {
+			return nil, err
+		}
+	}
 	return p.put(newEntry(j, j.Promised())), nil
 }
+
+// MayHold implements jobs.Place.
+func (p *place) MayHold() bool { return true }
 
 // Hold makes a job available to the workers without a record: it does not
 // survive the process unless its ticket's Record is called.
@@ -323,14 +346,14 @@ func (t *ticket) Announce() job.Job {
 const maxWebhooks = 16
 
 // AddWebhook durably adds a webhook that reports the job's end; ok is false when
-// the job has ended already.
+// the job has ended already, or is being canceled.
 func (t *ticket) AddWebhook(webhook job.Webhook) (ok bool, err error) {
 	q, e := t.q, t.e
 	e.record.Lock()
 	defer e.record.Unlock()
 	q.mu.Lock() // until the record is written, so that no worker moves it
 	defer q.mu.Unlock()
-	if e.job.Status.Ended() {
+	if e.ending() {
 		return false, nil
 	}
 	if slices.Contains(e.job.Webhooks, webhook) {
@@ -363,7 +386,7 @@ func (t *ticket) Record() error {
 	defer e.record.Unlock()
 	q.mu.Lock() // until the record is written, so that no worker moves it
 	defer q.mu.Unlock()
-	if e.recorded || e.job.Status.Ended() {
+	if e.recorded || e.ending() {
 		return nil
 	}
 	if err := q.rewrite(e.job); err != nil {
@@ -397,7 +420,7 @@ func (q *Queue) Ticket(id string) (t jobs.Ticket, ok bool) {
 // Get returns a job, ended or not, or a NotFound fault.
 func (q *Queue) Get(id string) (job.Job, error) {
 	if !job.ValidID(id) {
-		return job.Job{}, errNoJob
+		return job.Job{}, jobs.ErrNoJob
 	}
 	if t, ok := q.Ticket(id); ok {
 		return t.Job(), nil
@@ -408,10 +431,8 @@ func (q *Queue) Get(id string) (job.Job, error) {
 			return j, err
 		}
 	}
-	return job.Job{}, errNoJob
+	return job.Job{}, jobs.ErrNoJob
 }
-
-var errNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jobs are deleted after a while.")
 
 // Active returns the jobs that have not ended, in no particular order.
 func (q *Queue) Active() []job.Job {
@@ -424,6 +445,12 @@ func (q *Queue) Active() []job.Job {
 	return active
 }
 
+// Unended reports whether a job has not ended.
+func (q *Queue) Unended(jobID string) bool {
+	_, ok := q.Ticket(jobID)
+	return ok
+}
+
 // Depth returns the number of waiting and running jobs.
 func (q *Queue) Depth() (pending, running int) {
 	q.mu.Lock()
@@ -431,11 +458,11 @@ func (q *Queue) Depth() (pending, running int) {
 	return q.waiting, q.running
 }
 
-// Check returns a fault if the queue accepts no jobs, or nil.
+// Check returns a fault if the queue accepts no uploads, or nil.
 func (q *Queue) Check() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.check()
+	return q.check(true)
 }
 
 // Close stops admission and leasing. Leased jobs can still end or return.
@@ -443,8 +470,8 @@ func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	for stage := range jobs.NumStages {
-		q.signal(jobs.Stage(stage))
+	for phase := range jobs.NumPhases {
+		q.signal(jobs.Phase(phase))
 	}
 }
 

@@ -42,7 +42,7 @@ func crash(t *testing.T, q *queue.Queue) {
 
 func put(t *testing.T, q *queue.Queue, image string) jobs.Ticket {
 	t.Helper()
-	place, err := q.Reserve()
+	place, err := q.Reserve(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,20 +168,51 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 	q := open(t, t.TempDir())
 	put(t, q, "a")
 	put(t, q, "b")
-	place, err := q.Reserve() // counts an upload in progress
+	place, err := q.Reserve(true) // counts an upload in progress
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Reserve(); fault.CodeOf(err) != fault.QueueFull {
+	if _, err := q.Reserve(true); fault.CodeOf(err) != fault.QueueFull {
 		t.Errorf("got %v, want %s", err, fault.QueueFull)
 	}
 	place.Release()
 	place.Release()
-	if _, err := q.Reserve(); err != nil {
+	if _, err := q.Reserve(true); err != nil {
 		t.Errorf("after a release: %v", err)
 	}
-	if _, err := q.Reserve(); fault.CodeOf(err) != fault.QueueFull {
+	if _, err := q.Reserve(true); fault.CodeOf(err) != fault.QueueFull {
 		t.Errorf("releasing twice freed two places: %v", err)
+	}
+}
+
+func TestJobsByURLLeaveAQuarterOfThePlacesToUploads(t *testing.T) {
+	for most, want := range map[int]int{1: 1, 3: 3, 4: 3, 8: 6} {
+		q, err := queue.Open(queue.Config{Dir: t.TempDir(), MaxPending: most, Keep: time.Hour}, zaptest.NewLogger(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reserve := func(upload bool) (places int) {
+			for ; ; places++ {
+				if _, err := q.Reserve(upload); err != nil {
+					if fault.CodeOf(err) != fault.QueueFull {
+						t.Error(err)
+					}
+					return places
+				}
+			}
+		}
+		if got := reserve(false); got != want {
+			t.Errorf("of %d places jobs by URL take %d, want %d", most, got, want)
+		}
+		if want < most && q.Check() != nil {
+			t.Errorf("of %d places none is left: %v", most, q.Check())
+		}
+		if got := reserve(true); got != most-want {
+			t.Errorf("of %d places uploads take %d, want %d", most, got, most-want)
+		}
+		if err := q.Unlock(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -258,7 +289,7 @@ func TestASecondOwnerIsRefused(t *testing.T) {
 
 func TestCloseReleasesEveryWorkerAndRefusesUploads(t *testing.T) {
 	q := open(t, t.TempDir())
-	place, err := q.Reserve()
+	place, err := q.Reserve(true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +304,7 @@ func TestCloseReleasesEveryWorkerAndRefusesUploads(t *testing.T) {
 	q.Close()
 	q.Close()
 	workers.Wait()
-	if _, err := q.Reserve(); fault.CodeOf(err) != fault.ShuttingDown {
+	if _, err := q.Reserve(true); fault.CodeOf(err) != fault.ShuttingDown {
 		t.Errorf("reserving gives %v", err)
 	}
 	if _, err := place.Put(job.New(job.Job{Source: job.Source{SHA256: "ab"}, ImageID: "a"}, time.Now())); err != nil {
@@ -365,7 +396,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	const jobs = 50
 	for range jobs {
 		for {
-			place, err := q.Reserve()
+			place, err := q.Reserve(true)
 			if fault.CodeOf(err) == fault.QueueFull {
 				continue // until the workers make room
 			}
@@ -392,7 +423,7 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 // hold is like put, without a record.
 func hold(t *testing.T, q *queue.Queue) jobs.Ticket {
 	t.Helper()
-	place, err := q.Reserve()
+	place, err := q.Reserve(true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,54 +17,118 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
-	"github.com/optimizerd/optimizerd/pkg/publish"
-	"github.com/optimizerd/optimizerd/pkg/timestamp"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 // Renderer turns sources into published sets.
 type Renderer struct {
 	Engine     codec.Engine
+	Background codec.Engine // for jobs that are executed while nothing else waits; nil for Engine
 	LastResort codec.Engine // for a source that was in progress when a codec process died
-	Store      *publish.Store
+	Sets       Sets
 	Limits     ladder.Limits
 	Log        *zap.Logger
 
+	// CheckSpace returns a fault if a file of so many bytes would leave too little
+	// free on the disk; nil checks nothing.
+	CheckSpace func(bytes int64) error
+
+	Crashes Crashes // nil if no other machine renders the same sources
+
+	History History // of the ladders; if empty, an upload replaces no set
+
+	// NotBefore is the earliest time that sets are dated with: when this program was
+	// built. The clock of a board may show less for a while, and retention would take
+	// what was made then for old.
+	NotBefore time.Time
+
 	KeepTimings bool // in manifests
+	KeepTakenAt bool // in manifests: when a photo was taken
 }
+
+// Crashes counts how often the codec crashed with a source, on all machines.
+type Crashes interface {
+	// Before returns the crashes with a source that are known before it is rendered.
+	Before(sha256 string) int
+	// Crashed counts one more, on record before the next attempt, and returns how many
+	// there have been.
+	Crashed(sha256, reason string) (int, error)
+	// Survived forgets those with a source that was rendered.
+	Survived(sha256 string) error
+}
+
+// MaxCrashes is the number of crashes with a source after which it fails.
+const MaxCrashes = 2
 
 // Render makes and publishes the set of a job whose source is src, unless it is
 // published already. took adds to the job's timings. Errors are faults, or those
 // of ctx and the disk.
 func (r *Renderer) Render(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
-	if r.Store.Has(j.ImageID) {
-		made, err = r.Store.Get(j.ImageID)
-		return made, nil, err
+	if r.Sets.Has(j.ImageID) {
+		made, err = r.Sets.Get(j.ImageID)
+		if deleted := fault.CodeOf(err) == fault.NotFound; !deleted || src == nil {
+			return made, nil, err
+		}
 	}
-	made, took, err = r.attempt(ctx, r.Engine, src, j)
-	var crash *codec.Crash
-	if !errors.As(err, &crash) {
-		return made, took, err
+	crashes, engine := 0, r.Engine
+	if j.Background && r.Background != nil {
+		engine = r.Background
 	}
-	r.Log.Warn("codec crashed, retrying in isolation", zap.String("image_id", j.ImageID), zap.Error(crash))
-	made, took, err = r.attempt(ctx, r.LastResort, src, j)
-	if errors.As(err, &crash) {
-		err = fault.Wrap(fault.ProcessingFailed, crash, "The image could not be processed: the codec process failed twice.")
+	if r.Crashes != nil {
+		crashes = r.Crashes.Before(j.Source.SHA256)
 	}
-	return made, took, err
+	for {
+		if crashes > 0 {
+			engine = r.LastResort
+		}
+		made, took, err = r.attempt(ctx, engine, src, j)
+		var crash *codec.Crash
+		if !errors.As(err, &crash) {
+			if err == nil && crashes > 0 {
+				r.clearCrashes(j)
+			}
+			return made, took, err
+		}
+		if crashes = r.countCrash(j, crash, crashes); crashes >= MaxCrashes {
+			return made, took, fault.Wrap(fault.ProcessingFailed, crash, "The image could not be processed: the codec process failed twice.")
+		}
+		r.Log.Warn("codec crashed, retrying in isolation", zap.String("image_id", j.ImageID), zap.Error(crash))
+	}
+}
+
+// countCrash records a crash and returns how many there have been with the source.
+func (r *Renderer) countCrash(j job.Job, crash *codec.Crash, before int) int {
+	if r.Crashes == nil {
+		return before + 1
+	}
+	n, err := r.Crashes.Crashed(j.Source.SHA256, crash.Reason)
+	if err != nil {
+		r.Log.Warn("cannot record that the codec crashed", zap.String("image_id", j.ImageID), zap.Error(err))
+	}
+	return max(n, before+1)
+}
+
+func (r *Renderer) clearCrashes(j job.Job) {
+	if r.Crashes == nil {
+		return
+	}
+	if err := r.Crashes.Survived(j.Source.SHA256); err != nil {
+		r.Log.Warn("cannot clear the record of a crash", zap.String("image_id", j.ImageID), zap.Error(err))
+	}
 }
 
 func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
-	set, err := r.Store.Begin(j.ImageID)
+	set, err := r.Sets.Begin(ctx, j.ImageID)
 	if err != nil {
 		return made, nil, err
 	}
 	defer set.Abort()
-	c := collector{set: set}
+	c := collector{set: set, checkSpace: r.CheckSpace}
 	began := time.Now()
 	summary, err := engine.Render(ctx, src, j.Recipe, r.Limits, &c)
 	if err != nil {
@@ -74,19 +138,26 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 	if j.Recipe.Single() && len(c.variants) == 0 {
 		return made, nil, tooLarge(j.Recipe.Plan(c.source.Width, c.source.Height).Rungs[0], j.Recipe.Encoders[0].Format)
 	}
-	made = c.manifest(j, summary, time.Now())
+	made = c.manifest(j, summary, r.date(time.Now()))
+	made.Replaces = r.replaced(j)
+	if r.KeepTakenAt {
+		made.Source.TakenAt = c.source.TakenAt
+	}
 	if r.KeepTimings {
-		made.Timings = j.Timings.Plus(took).Plus(set.Timings).Milliseconds()
+		made.Timings = j.Timings.Plus(took).Plus(set.Timings()).Milliseconds()
 	}
 	set.SetOriginal(src.Name())
-	if err := set.Commit(made); err != nil {
+	if parent, ok := job.ImageInput(j.Input); ok && j.Recipe.Single() && parent != j.ImageID {
+		set.SetParent(parent)
+	}
+	if made, err = set.Commit(made); err != nil {
 		return made, nil, err
 	}
-	took = took.Plus(set.Timings)
-	r.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("format", made.Source.Format),
-		zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
-		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", c.bytes),
-		zap.Duration("engine", took[ladder.StageCodec]), zap.Duration("took", time.Since(began)))
+	took = took.Plus(set.Timings())
+	r.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("result", "made"), zap.String("filename", j.Source.Filename),
+		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", c.bytes), zap.Duration("took", time.Since(began)), zap.Duration("engine", took[ladder.StageCodec]),
+		zap.String("format", made.Source.Format), zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
+		zap.String("job_id", j.ID), zap.String("request_id", j.RequestID))
 	return made, took, nil
 }
 
@@ -97,10 +168,11 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 
 // collector is a sink that fills a set.
 type collector struct {
-	set      *publish.Set
-	source   ladder.Source
-	variants []manifest.Variant
-	bytes    int64
+	set        Set
+	checkSpace func(bytes int64) error
+	source     ladder.Source
+	variants   []manifest.Variant
+	bytes      int64
 }
 
 func (c *collector) Opened(s ladder.Source) error {
@@ -109,6 +181,11 @@ func (c *collector) Opened(s ladder.Source) error {
 }
 
 func (c *collector) Variant(v ladder.Variant, body io.Reader) error {
+	if c.checkSpace != nil {
+		if err := c.checkSpace(v.Bytes); err != nil {
+			return err
+		}
+	}
 	described, err := c.set.Add(v, body)
 	c.variants = append(c.variants, described)
 	c.bytes += described.Bytes
@@ -132,7 +209,7 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 	return manifest.Manifest{
 		Version:   manifest.Version,
 		ID:        j.ImageID,
-		CreatedAt: timestamp.At(now),
+		CreatedAt: strictjson.At(now),
 		Recipe:    j.Recipe.ShortFingerprint(),
 		Source: manifest.Source{
 			SHA256: j.Source.SHA256, Filename: j.Source.Filename, Format: c.source.Format, Bytes: j.Source.Bytes,
@@ -143,6 +220,29 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 		Variants:    append([]manifest.Variant{}, c.variants...), // never null
 		Omitted:     omitted,
 		Srcset:      manifest.Srcset(c.variants),
+	}
+}
+
+// date returns the time of creation of a set that is made now.
+func (r *Renderer) date(now time.Time) time.Time {
+	if now.Before(r.NotBefore) {
+		return r.NotBefore
+	}
+	return now
+}
+
+// replaced returns the id of the set that a job replaces, "" if none: that of a
+// stored image whose ladder is made again, or the one that an earlier ladder made of
+// the same source. A single variant replaces nothing.
+func (r *Renderer) replaced(j job.Job) string {
+	id, ok := job.ImageInput(j.Input)
+	switch {
+	case j.Recipe.Single() || id == j.ImageID:
+		return ""
+	case ok:
+		return id
+	default:
+		return r.History.predecessor(j.Recipe, j.Source.SHA256, r.Sets.Has)
 	}
 }
 
@@ -172,7 +272,7 @@ func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, 
 	var digest [sha256.Size]byte
 	hash.Sum(digest[:0])
 	id := recipe.ID(digest)
-	there := r.Store.Has(id)
+	there := r.Sets.Has(id)
 	source := job.Source{SHA256: hex.EncodeToString(digest[:]), Filename: filepath.Base(path), Bytes: n}
 	set, _, err = r.Render(ctx, f, job.Job{Source: source, Recipe: recipe, ImageID: id, Timings: took})
 	return !there && err == nil, set, err

@@ -22,9 +22,9 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -34,6 +34,9 @@ type Config struct {
 	MaxBytes int64  // of one source
 	MinFree  int64  // bytes that must stay free on the disk; 0 is 5 % of it, at most 256 MiB
 	Memory   int64  // bytes of uploads that may be held in memory
+
+	Retry      string // directory, on the same file system, of sources that are kept for retries; created if missing
+	RetryBytes int64  // of them together; 0 keeps none
 }
 
 // Spool is the directory of sources. It is safe for concurrent use.
@@ -46,8 +49,14 @@ const partSuffix = ".part"
 
 // Open creates the directory and deletes partial uploads of an earlier process.
 func Open(config Config) (*Spool, error) {
-	if err := os.MkdirAll(config.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("open spool: %w", err)
+	dirs := []string{config.Dir}
+	if config.RetryBytes > 0 {
+		dirs = append(dirs, config.Retry)
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return nil, fmt.Errorf("open spool: %w", err)
+		}
 	}
 	s := &Spool{config: config, memory: memory{free: config.Memory, held: make(map[string]*heldSource)}}
 	return s, s.sweep(func(name string) bool { return !strings.HasSuffix(name, partSuffix) })
@@ -83,15 +92,24 @@ func Reserved(minFree, diskSize int64) int64 {
 	return minFree
 }
 
+// Space returns the free and the total bytes of the disk, and how many of them
+// must stay free.
+func (s *Spool) Space() (free, total, reserved int64, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
+		return 0, 0, 0, fmt.Errorf("check free space: %w", err)
+	}
+	free, total = int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
+	return free, total, Reserved(s.config.MinFree, total), nil
+}
+
 // CheckSpace returns a fault if need more bytes (0 for one more small file)
 // would leave less than the reserved free space.
 func (s *Spool) CheckSpace(need int64) error {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
-		return fmt.Errorf("check free space: %w", err)
+	free, _, floor, err := s.Space()
+	if err != nil {
+		return err
 	}
-	free, total := int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
-	floor := Reserved(s.config.MinFree, total)
 	if free-max(0, need) < floor {
 		return fault.New(fault.InsufficientStorage, "Not enough disk space: %s free, %s reserved.",
 			humanize.IBytes(uint64(max(0, free))), humanize.IBytes(uint64(floor)))

@@ -78,11 +78,8 @@ type Effort struct {
 	TooSlow    bool          `json:"too_slow"` // an image exceeded codec.timeout; higher efforts were skipped
 }
 
-// efforts lists the highest effort of each format.
-var efforts = []struct {
-	format ladder.Format
-	most   int
-}{{ladder.WebP, 6}, {ladder.JPEG, 1}, {ladder.AVIF, 8}}
+// formats are those whose efforts are measured, in this order.
+var formats = []ladder.Format{ladder.WebP, ladder.JPEG, ladder.AVIF}
 
 // bench is a running measurement.
 type bench struct {
@@ -103,9 +100,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	r.Libvips = about.Libvips
 	candidates := candidates(r.Cores, codec.Fit(r.Memory, o.Codec.Memory))
 	b.of = len(candidates)
-	for _, e := range efforts {
-		if slices.Contains(about.Outputs, e.format) {
-			b.of += e.most + 1
+	for _, f := range formats {
+		if slices.Contains(about.Outputs, f) {
+			b.of += len(ladder.Efforts(f))
 		}
 	}
 	if r.Images, err = b.probe(ctx); err != nil {
@@ -118,11 +115,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 		r.Throughput = append(r.Throughput, t)
 	}
-	for _, e := range efforts {
-		if !slices.Contains(about.Outputs, e.format) {
+	for _, f := range formats {
+		if !slices.Contains(about.Outputs, f) {
 			continue
 		}
-		rows, err := b.tryEfforts(ctx, e.format, e.most)
+		rows, err := b.tryEfforts(ctx, f)
 		if err != nil {
 			return r, err
 		}
@@ -261,23 +258,24 @@ const maxCostFactor = 10
 
 // tryEfforts measures the efforts of a format in ascending order, until one
 // exceeds codec.timeout.
-func (b *bench) tryEfforts(ctx context.Context, f ladder.Format, most int) (rows []Effort, err error) {
+func (b *bench) tryEfforts(ctx context.Context, f ladder.Format) (rows []Effort, err error) {
 	l := b.Ladder
-	l.Formats = []ladder.Format{f}
-	for effort := range most + 1 {
+	l.Formats, l.FormatWidths = []ladder.Format{f}, ladder.FormatWidths{}
+	efforts := ladder.Efforts(f)
+	for i, effort := range efforts {
 		l.Effort = ladder.Effort{WebP: effort, JPEG: effort, AVIF: effort}
 		c, err := b.measure(ctx, setup{1, runtime.GOMAXPROCS(0)}, l.Recipe(), 1)
 		var late *codec.Crash
 		switch {
 		case errors.As(err, &late):
-			b.of -= most - effort
+			b.of -= len(efforts) - 1 - i
 			return append(rows, Effort{Format: f, Effort: effort, TooSlow: true}), nil
 		case err != nil:
 			return nil, err
 		}
 		rows = append(rows, Effort{Format: f, Effort: effort, CPUSeconds: c.cpu.Seconds(), Bytes: c.bytes})
 		if !b.All && c.cpu.Seconds() > maxCostFactor*rows[0].CPUSeconds {
-			b.of -= most - effort
+			b.of -= len(efforts) - 1 - i
 			return rows, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package tune
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -21,30 +22,38 @@ const (
 // Photo generates a JPEG, in memory, that costs about as much as a photo. It
 // uses the dead leaves model, overlapping discs of all sizes, which has the
 // edges and the spectrum of photos, plus a wave and grain. The image is always
-// the same. The file can be opened again by its name within this process.
-func Photo() (*os.File, error) {
+// the same. The file can be opened again by its name within this process. It
+// takes some seconds; after the end of ctx it returns its error.
+func Photo(ctx context.Context) (*os.File, error) {
+	img, err := paint(ctx)
+	if err != nil {
+		return nil, err
+	}
 	file, err := spool.MemoryFile()
 	if err != nil {
 		return nil, fmt.Errorf("make test image: %w", err)
 	}
-	if err := jpeg.Encode(file, paint(), &jpeg.Options{Quality: 92}); err != nil {
+	if err := jpeg.Encode(file, img, &jpeg.Options{Quality: 92}); err != nil {
 		return nil, fmt.Errorf("make test image: %w", errors.Join(err, file.Close()))
 	}
 	return file, nil
 }
 
-func paint() image.Image {
+func paint(ctx context.Context) (image.Image, error) {
 	random := rand.New(rand.NewPCG(1, 1))
 	img := image.NewYCbCr(image.Rect(0, 0, photoWidth, photoHeight), image.YCbCrSubsampleRatio420)
 	paintLeaf(img, leaf{photoWidth / 2, photoHeight / 2, photoWidth, 110, 120, 130, 0.01, 0.01})
 	for range leaves {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		paintLeaf(img, randomLeaf(random))
 	}
 	for i := range img.Y {
 		grain := random.Uint64()
 		img.Y[i] += uint8(grain&grainMask) + uint8(grain>>8&grainMask)
 	}
-	return img
+	return img, nil
 }
 
 const (

@@ -16,8 +16,8 @@ func write(t *testing.T, file, text string) {
 }
 
 // Phones' photos of this size have 2 to 5 MB.
-func TestTheGeneratedPictureIsLikeAPhoto(t *testing.T) {
-	photo, err := tune.Photo()
+func TestTheGeneratedImageIsLikeAPhoto(t *testing.T) {
+	photo, err := tune.Photo(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

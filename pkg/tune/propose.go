@@ -88,9 +88,9 @@ func (p Proposal) YAML() string {
 		return b.String()
 	}
 	b.WriteString("ladder:\n  effort:\n")
-	for _, e := range efforts {
-		if effort, ok := p.Effort[e.format]; ok {
-			fmt.Fprintf(&b, "    %s: %d\n", e.format, effort)
+	for _, f := range formats {
+		if effort, ok := p.Effort[f]; ok {
+			fmt.Fprintf(&b, "    %s: %d\n", f, effort)
 		}
 	}
 	return b.String()

@@ -60,7 +60,7 @@ func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
 			{Format: ladder.WebP, Effort: 4, CPUSeconds: 1.24, Bytes: 1_029_442},
 			{Format: ladder.WebP, Effort: 6, CPUSeconds: 2.08, Bytes: 999_766},
 			{Format: ladder.AVIF, Effort: 0, CPUSeconds: 0.95, Bytes: 861_861},
-			{Format: ladder.AVIF, Effort: 1, TooSlow: true},
+			{Format: ladder.AVIF, Effort: 2, TooSlow: true},
 		},
 	}, tune.Reserved{})
 	if p.Effort[ladder.WebP] != 2 || p.Effort[ladder.AVIF] != 0 {
@@ -69,12 +69,12 @@ func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
 }
 
 func TestTheProposalIsAPieceOfTheConfiguration(t *testing.T) {
-	p := tune.Proposal{Processes: 2, Threads: 4, MaxMemory: 384 << 20, Effort: map[ladder.Format]int{ladder.WebP: 3, ladder.JPEG: 0, ladder.AVIF: 1}}
+	p := tune.Proposal{Processes: 2, Threads: 4, MaxMemory: 384 << 20, Effort: map[ladder.Format]int{ladder.WebP: 3, ladder.JPEG: 0, ladder.AVIF: 2}}
 	c, err := load(t, p.YAML())
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, p.YAML())
 	}
-	if c.Codec.Processes != 2 || c.Codec.Threads != 4 || c.Limits.MaxMemory != 384<<20 || c.Ladder.Effort != (ladder.Effort{WebP: 3, AVIF: 1}) {
+	if c.Codec.Processes != 2 || c.Codec.Threads != 4 || c.Limits.MaxMemory != 384<<20 || c.Ladder.Effort != (ladder.Effort{WebP: 3, AVIF: 2}) {
 		t.Errorf("got %+v", c)
 	}
 	if unknown := (tune.Proposal{Processes: 1, Threads: 1}).YAML(); strings.Contains(unknown, "limits") || strings.Contains(unknown, "ladder") {

@@ -63,7 +63,7 @@ const localConfiguration = `{"ingress":[{"service":"optimizerd"}],"warp-routing"
 // when the tunnel stops.
 func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	defer close(l.unregistered)
-	stream := &rpcStream{r: r.Body, w: w, ended: make(chan struct{})}
+	stream := &rpcStream{r: newFrames(r.Body), w: w, ended: make(chan struct{})}
 	defer stream.Close()
 	client := tunnelrpc.NewRegistrationClient(r.Context(), stream, rpcTime)
 	defer client.Close()

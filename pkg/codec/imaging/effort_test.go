@@ -8,7 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Effort 0 shows the same picture, still progressively, in fewer scans.
+// Effort 0 shows the same image, still progressively, in fewer scans.
 func TestJPEGEffortChangesNoPixel(t *testing.T) {
 	grey := filepath.Join(t.TempDir(), "grey.png")
 	vips(t, "extract_band", sample(t, "northern_cardinal_bird.jpg"), grey, "0")

@@ -11,7 +11,7 @@
 package imaging
 
 /*
-#cgo pkg-config: vips libwebp libjpeg libheif
+#cgo pkg-config: vips libwebp libjpeg libheif gmodule-no-export-2.0
 #cgo CFLAGS: -O3
 #cgo LDFLAGS: -lm
 #include "kernel.h"
@@ -40,6 +40,7 @@ type Config struct {
 type Engine struct {
 	encoders chan struct{} // one slot per running encoder
 	versions Versions
+	heap     heap
 }
 
 // setUp configures libvips once per process.

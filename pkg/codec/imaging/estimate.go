@@ -78,8 +78,22 @@ func decoderBytes(h header, shrink int) int64 {
 		return area*4 + shrunk*4 + shrunk*int64(h.bands)*int64(h.frames)
 	case "gif":
 		return area * 4 * 2 // the canvas and, for some disposal methods, the previous one
-	case "heic", "avif":
-		return area * int64(max(3, h.bands)) * sample * 3 // the planes, full chroma, and interleaved
+	case "heic":
+		if sample == 1 && !h.alpha {
+			return area * 7 // the planes, interleaved, and what is in progress: docs/formats.md
+		}
+		return area * int64(max(3, h.bands)) * sample * 3
+	case "avif":
+		// dav1d's planes and libheif's, the latter once more in full chroma, and
+		// interleaved; a little more with alpha, which is an image of its own.
+		perPixel := int64(9)
+		switch {
+		case h.fullChroma:
+			perPixel = 16
+		case h.alpha:
+			perPixel = 14
+		}
+		return area * perPixel * sample
 	case "tiff":
 		return pixels(h.width, h.rowsHeld) * int64(h.bands) * sample * 2
 	default:
@@ -100,6 +114,9 @@ func encodingBytes(h header, sizes []ladder.Rung, encoders []ladder.Encoder, thr
 	var files []int64
 	for _, size := range sizes {
 		for _, e := range encoders {
+			if !e.Encodes(size.Width) {
+				continue
+			}
 			file := encoderPixel[e.Format] * pixels(size.Width, size.Height)
 			if h.frames > 1 && e.Format == ladder.WebP {
 				// libwebp's canvases, the files of the frames, and where there is

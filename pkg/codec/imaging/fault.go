@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // All faults about images are created here, so that the texts that clients read
@@ -16,8 +16,10 @@ func unknownFormat() error {
 	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
 }
 
-func unsupportedKind(kind *imagefile.Unsupported, cause error) error {
-	return fault.Wrap(fault.UnsupportedFormat, cause, "%s is not supported.", kind.Kind)
+// unsupportedKind returns the fault of a sound file of a kind that is not
+// rendered; cause is what the decoder said, nil if it was not asked.
+func unsupportedKind(kind string, cause error) error {
+	return fault.Wrap(fault.UnsupportedFormat, cause, "%s is not supported.", kind)
 }
 
 func noDecoder(format string) error {
@@ -57,7 +59,7 @@ func tooManyPixels(h header, limit int64) error {
 }
 
 func tooMuchMemory(h header, estimate, limit int64) error {
-	return fault.New(fault.TooManyPixels, "Decoding this %s image would take about %d MB of memory; the limit is %d MB.",
+	return fault.New(fault.TooManyPixels, "Decoding this %s image would take about %d MB of memory; the limit (limits.max_memory) is %d MB.",
 		displayName(h.format), megabytes(estimate), megabytes(limit))
 }
 
@@ -70,6 +72,13 @@ func createFault(what string, cause error) error {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Creating the %s exceeded the memory limit.", what)
 	}
 	return fault.Wrap(fault.Internal, cause, "The %s could not be created.", what)
+}
+
+// wrongFile is the fault of a file that does not show what was encoded. The
+// encoder or the memory of this process is broken, and another may succeed.
+func wrongFile(f ladder.Format, size ladder.Rung, cause error) error {
+	return fault.Wrap(fault.ProcessingFailed, cause, "The %s image of %d × %d pixels was not encoded correctly.",
+		displayName(string(f)), size.Width, size.Height)
 }
 
 // displayName returns the usual spelling of a format.

@@ -11,13 +11,17 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/codec/imaging/gifanim"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // GIFs are decoded in Go: libvips paints their background, which no browser
 // shows.
+
+// webpPlays is the most plays that a WebP can say. A GIF can say one more, which
+// libwebp would write as endless.
+const webpPlays = 1<<16 - 1
 
 func probeGIF(src *os.File, size int64) (header, error) {
 	a, err := gifanim.Open(src, size)
@@ -69,7 +73,7 @@ func decodeGIF(h header, top ladder.Rung, took ladder.Timings) (*vipsImage, erro
 	}
 	rung := new(vipsImage)
 	if err := try(func() C.int {
-		return C.frames_finish(frames.image, C.int(top.Height), &delays[0], C.int(h.gif.Plays), &rung.image)
+		return C.frames_finish(frames.image, C.int(top.Height), &delays[0], C.int(min(h.gif.Plays, webpPlays)), &rung.image)
 	}); err != nil {
 		return nil, createFault("frames", err)
 	}

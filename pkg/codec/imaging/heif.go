@@ -9,8 +9,6 @@ import "C"
 import (
 	"os"
 	"runtime"
-
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 )
 
 // decoderFault is the fault of a file that libvips could not open or decode.
@@ -29,7 +27,7 @@ func decoderFault(src *os.File, l loader, cause error) error {
 	case C.memory_refusals() != before:
 		return badPixels(l.name, &kernelError{status: outOfMemory, text: cause.Error()})
 	case unsupported:
-		return unsupportedKind(&imagefile.Unsupported{Kind: "This kind of " + displayName(l.name)}, cause)
+		return unsupportedKind("This kind of "+displayName(l.name), cause)
 	}
 	return badPixels(l.name, cause)
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -146,6 +146,9 @@ func (p *vipsImage) header(l loader) header {
 	}
 	if c.profile != nil {
 		h.profile = C.GoBytes(c.profile, C.int(c.profile_length))
+	}
+	if c.exif != nil {
+		h.takenAt = imagefile.TakenAt(C.GoBytes(c.exif, C.int(c.exif_length)))
 	}
 	return h
 }

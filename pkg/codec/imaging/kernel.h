@@ -48,6 +48,8 @@ typedef struct {
 	gboolean hevc;        /* HEIF: HEIC */
 	const void *profile;  /* ICC profile, or NULL */
 	size_t profile_length;
+	const void *exif; /* EXIF block, or NULL */
+	size_t exif_length;
 } KernelHeader;
 
 typedef struct {

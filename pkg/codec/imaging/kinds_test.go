@@ -3,6 +3,7 @@ package imaging
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -200,6 +201,7 @@ func TestDamagedPNGs(t *testing.T) {
 		"with half of its end":      whole[:len(whole)-6],
 		"with a text that is wrong": afterHeader(whole, string(badText)),
 		"with a gamma":              afterHeader(whole, pngChunk("gAMA", "\x00\x01\x86\xa0")),
+		"with other primaries":      afterHeader(whole, pngChunk("cHRM", string(binary.BigEndian.AppendUint64(make([]byte, 24), 1<<32|1)))),
 	} {
 		c, _, err := tryRender(t, file(t, "a.png", b), recipe(defaultFormats, tiffSide), generous)
 		if err != nil {
@@ -215,4 +217,86 @@ func TestDamagedPNGs(t *testing.T) {
 		t.Errorf("with a wrong checksum of its pixels: %v", err)
 	}
 	wantFault(t, file(t, "c.png", whole[:at+20]), generous, fault.CorruptImage)
+}
+
+func TestHDRIsRefusedByName(t *testing.T) {
+	const pq = "\x09\x10\x00\x01" // BT.2020, PQ, RGB, full range
+	hdr := file(t, "hdr.png", afterHeader(quartersPNG(t), pngChunk("cICP", pq)))
+	wantFault(t, hdr, generous, fault.UnsupportedFormat)
+	_, _, err := tryRender(t, hdr, recipe(defaultFormats, tiffSide), generous)
+	if n := strings.Count(fmt.Sprint(err), "HDR (PQ) is not supported"); n != 1 {
+		t.Errorf("the log says %d times what is not supported: %v", n, err)
+	}
+}
+
+// HEIC and AVIF are turned by their own properties. Their EXIF may say how the
+// image was before that. The file says 6, and has no irot; it was written by
+// libvips 8.14, since 8.16 turns the one into the other.
+func TestEXIFOrientationOfHEIFIsIgnored(t *testing.T) {
+	c, _ := render(t, "testdata/exif-orientation-6.avif", recipe(defaultFormats, 40))
+	if c.opened.Width != 48 || c.opened.Height != 64 {
+		t.Errorf("%d × %d, want 48 × 64", c.opened.Width, c.opened.Height)
+	}
+}
+
+// libavif, which browsers and Squoosh use, turns the colors of an AVIF and says
+// nothing of its alpha, which turns with them.
+func TestAlphaOfAnAVIFIsTurnedWithItsColors(t *testing.T) {
+	corners := fourColors
+	for i := range corners {
+		corners[i].A = []byte{255, 128, 255, 0}[i]
+	}
+	path := filepath.Join(t.TempDir(), "a.avif")
+	painted := file(t, "a.png", encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, quarters(tiffSide, corners)) }))
+	vips(t, "heifsave", painted, path, "--compression", "av1", "--Q", "95")
+	avif := read(t, path)
+	bits := []byte("pixi\x00\x00\x00\x00\x03\x08\x08\x08") // of the colors, nothing that decoders need
+	if bytes.Count(avif, bits) != 1 {
+		t.Fatal("libheif writes other properties")
+	}
+	for transform, from := range map[string][4]int{ // which corner is seen at each
+		"irot\x01": {1, 3, 0, 2},
+		"irot\x02": {3, 2, 1, 0},
+		"irot\x03": {2, 0, 3, 1},
+		"imir\x00": {2, 3, 0, 1},
+		"imir\x01": {1, 0, 3, 2},
+	} {
+		b := bytes.Replace(avif, bits, append([]byte(transform), make([]byte, len(bits)-len(transform))...), 1)
+		c, _ := render(t, file(t, "b.avif", b), recipe(defaultFormats, tiffSide))
+		m := pixelsOf(t, "40.webp", c.files["40.webp"])
+		for i, at := range from {
+			x, y := 8+24*(i%2), 8+24*(i/2)
+			if got := m.NRGBAAt(x, y); corners[at].A == 0 {
+				if got.A != 0 {
+					t.Errorf("%q: %v at corner %d, want it transparent", transform, got, i)
+				}
+			} else {
+				wantColor(t, m, x, y, corners[at], 14)
+			}
+		}
+	}
+}
+
+// takenEXIF is an EXIF block without a prefix that says when a photo was taken.
+const takenEXIF = "MM\x00\x2A\x00\x00\x00\x08" +
+	"\x00\x01\x87\x69\x00\x04\x00\x00\x00\x01\x00\x00\x00\x1a\x00\x00\x00\x00" +
+	"\x00\x02\x90\x03\x00\x02\x00\x00\x00\x14\x00\x00\x00\x38\x90\x11\x00\x02\x00\x00\x00\x07\x00\x00\x00\x4c\x00\x00\x00\x00" +
+	"2026:11:28 14:03:59\x00+01:00\x00"
+
+func TestTimeOfAPhotoIsReadInEachFormat(t *testing.T) {
+	dir := t.TempDir()
+	jpg := file(t, "a.jpg", withSegments(quartersJPEG(t), segment(1, "Exif\x00\x00", takenEXIF)))
+	heif, webp := filepath.Join(dir, "a.avif"), filepath.Join(dir, "a.webp")
+	vips(t, "heifsave", jpg, heif, "--compression", "av1")
+	vips(t, "webpsave", jpg, webp)
+	png := file(t, "a.png", afterHeader(quartersPNG(t), pngChunk("eXIf", takenEXIF)))
+	for _, path := range []string{jpg, heif, webp, png} {
+		c, _ := render(t, path, recipe(defaultFormats, tiffSide))
+		if c.opened.TakenAt != "2026-11-28T14:03:59+01:00" {
+			t.Errorf("%s: taken at %q", filepath.Base(path), c.opened.TakenAt)
+		}
+	}
+	if c, _ := render(t, file(t, "plain.png", quartersPNG(t)), recipe(defaultFormats, tiffSide)); c.opened.TakenAt != "" {
+		t.Errorf("without EXIF: taken at %q", c.opened.TakenAt)
+	}
 }

@@ -259,7 +259,7 @@ func TestPeakMemory(t *testing.T) {
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestPeakMemory$")
-	cmd.Env = append(os.Environ(), inChild+"=1", "MALLOC_ARENA_MAX=2")
+	cmd.Env = append(os.Environ(), inChild+"=1", "MALLOC_ARENA_MAX=1")
 	// The kernel's account of an ended child begins with its parent's memory, so
 	// the child tells its own.
 	out, err := cmd.CombinedOutput()

@@ -6,7 +6,7 @@ package imaging
 import "C"
 
 import (
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 )
 
 // loader is a decoder of libvips.

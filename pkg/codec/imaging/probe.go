@@ -6,9 +6,9 @@ import (
 	"os"
 	"slices"
 
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/codec/imaging/gifanim"
 	"github.com/optimizerd/optimizerd/pkg/fault"
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -27,12 +27,14 @@ type header struct {
 	progressive bool // multi-scan JPEG
 	subsampled  bool // JPEG with subsampled chroma
 	interlaced  bool // interlaced PNG
+	fullChroma  bool // AVIF with chroma that is not 4:2:0
 	rowsHeld    int  // TIFF: rows that the decoder holds at once
 	opaque      bool // TIFF: the bands besides the colors are not alpha
 	noEnd       bool // JPEG without an end marker
 	edit        *imagefile.Edit
 	gif         *gifanim.Animation
 	profile     []byte // ICC profile; nil for none
+	takenAt     string // as in ladder.Source
 }
 
 // probe reads the header of a file.
@@ -76,7 +78,7 @@ func (e *Engine) probe(src *os.File, limits ladder.Limits) (loader, header, erro
 	defer p.free()
 	h := p.header(l)
 	h.bytes = stat.Size()
-	h.orientation, h.rowsHeld, h.opaque = info.Orientation, info.RowsHeld, info.Opaque
+	h.orientation, h.rowsHeld, h.opaque, h.fullChroma = info.Orientation, info.RowsHeld, info.Opaque, info.FullChroma
 	h.noEnd, h.edit = info.NoEnd, info.Edit
 	if !slices.Contains(e.versions.Inputs, h.format) {
 		return loader{}, header{}, noDecoder(h.format)
@@ -93,7 +95,7 @@ func inspect(src *os.File, size int64, format string) (imagefile.Info, error) {
 	var unsupported *imagefile.Unsupported
 	switch {
 	case errors.As(err, &unsupported):
-		return info, unsupportedKind(unsupported, err)
+		return info, unsupportedKind(unsupported.Kind, nil)
 	case err != nil:
 		return info, badHeader(format, err)
 	}
@@ -103,7 +105,7 @@ func inspect(src *os.File, size int64, format string) (imagefile.Info, error) {
 // source returns the header as package ladder defines it.
 func (h header) source() ladder.Source {
 	w, ht := h.upright(h.width, h.height)
-	return ladder.Source{Format: h.format, Width: w, Height: ht, Frames: h.frames}
+	return ladder.Source{Format: h.format, Width: w, Height: ht, Frames: h.frames, TakenAt: h.takenAt}
 }
 
 // upright converts a size between stored and displayed orientation:

@@ -39,7 +39,7 @@ func wantFault(t *testing.T, path string, limits ladder.Limits, want fault.Code)
 	return c
 }
 
-func TestDamagedPictures(t *testing.T) {
+func TestDamagedImages(t *testing.T) {
 	dir := t.TempDir()
 	paths := map[string]string{
 		"jpg":  sample(t, "test.jpg"),
@@ -149,7 +149,7 @@ func TestLimits(t *testing.T) {
 			progressive,
 			ladder.Limits{MaxPixels: 1e9, MaxFrames: 1, MaxMemory: 40 << 20},
 			fault.TooManyPixels,
-			" MB of memory; the limit is 40 MB.",
+			" MB of memory; the limit (limits.max_memory) is 40 MB.",
 		},
 	} {
 		wantFault(t, test.path, test.limits, test.want)
@@ -162,7 +162,7 @@ func TestLimits(t *testing.T) {
 	if _, _, err := tryRender(t, animation, recipe(defaultFormats, 50), exactly); err != nil {
 		t.Errorf("at the limits: %v", err)
 	}
-	// The same picture in one scan streams.
+	// The same image in one scan streams.
 	small := ladder.Limits{MaxPixels: 1e9, MaxFrames: 1, MaxMemory: 40 << 20}
 	if _, _, err := tryRender(t, sample(t, "test_exif.jpg"), recipe(defaultFormats, 50), small); err != nil {
 		t.Errorf("baseline: %v", err)

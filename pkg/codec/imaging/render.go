@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -21,6 +21,8 @@ var white = ladder.RGB{255, 255, 255}
 // between steps: a running decoder or encoder cannot be stopped. When Render
 // returns, all its work has ended and src may be closed.
 func (e *Engine) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (summary ladder.Summary, err error) {
+	e.heap.take()
+	defer e.heap.release()
 	onThread(func() { summary, err = e.render(ctx, src, recipe, limits, sink) })
 	return summary, err
 }
@@ -46,9 +48,11 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	plan := recipe.Plan(source.Width, source.Height)
 	rungs := wantedRungs(plan)
 	shrink := h.decoderShrink(h.upright(rungs[0].Width, rungs[0].Height))
-	if need := estimate(h, shrink, rungs, recipe.Encoders, cap(e.encoders)); need > limits.MaxMemory {
+	need := estimate(h, shrink, rungs, recipe.Encoders, cap(e.encoders))
+	if need > limits.MaxMemory {
 		return ladder.Summary{}, tooMuchMemory(h, need, limits.MaxMemory)
 	}
+	e.heap.reserve(need)
 	if err := sink.Opened(source); err != nil {
 		return ladder.Summary{}, err
 	}

@@ -396,24 +396,56 @@ run(Resize *r)
 	return 0;
 }
 
+/* Copies the metadata that still hold for an image of another size. */
+static void
+copy_metadata(VipsImage *in, VipsImage *out)
+{
+	static const char *const names[] = { VIPS_META_ICC_NAME, "delay", "loop" };
+	size_t i;
+
+	for (i = 0; i < G_N_ELEMENTS(names); i++) {
+		GValue value = G_VALUE_INIT;
+
+		if (!vips_image_get_typeof(in, names[i]) || vips_image_get(in, names[i], &value))
+			continue;
+		vips_image_set(out, names[i], &value);
+		g_value_unset(&value);
+	}
+}
+
+/* Makes an image in memory with the header of another, but not linked to it:
+ * libvips visits the images upstream of one that it saves, and crashes if
+ * another thread is just freeing one of them.
+ */
+static int
+like(VipsImage *in, int width, int height, VipsImage **out)
+{
+	VipsImage *memory = vips_image_new_memory();
+
+	vips_image_init_fields(memory, width, height, in->Bands,
+		in->BandFmt, in->Coding, in->Type, in->Xres, in->Yres);
+	if (vips_image_pipelinev(memory, VIPS_DEMAND_STYLE_THINSTRIP, NULL) ||
+		vips_image_write_prepare(memory)) {
+		g_object_unref(memory);
+		return -1;
+	}
+	copy_metadata(in, memory);
+	*out = memory;
+
+	return 0;
+}
+
 int
 resize(VipsImage *in, int width, int height, VipsImage **out)
 {
 	int frame_height = vips_image_get_page_height(in);
-	VipsImage *memory = vips_image_new_memory();
-	Resize r = { .in = in, .out = memory };
+	VipsImage *memory;
+	Resize r = { .in = in };
 	int result;
 
-	if (vips_image_pipelinev(memory, VIPS_DEMAND_STYLE_THINSTRIP, in, NULL)) {
-		g_object_unref(memory);
+	if (like(in, width, in->Ysize / frame_height * height, &memory))
 		return -1;
-	}
-	memory->Xsize = width;
-	memory->Ysize = in->Ysize / frame_height * height;
-	if (vips_image_write_prepare(memory)) {
-		g_object_unref(memory);
-		return -1;
-	}
+	r.out = memory;
 
 	axis_init(&r.along, in->Xsize, width);
 	axis_init(&r.down, frame_height, height);

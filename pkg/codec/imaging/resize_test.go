@@ -10,7 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// noise is a picture in which no pixel tells of its neighbours.
+// noise is an image in which no pixel tells of its neighbours.
 func noise() func(x, y int) color.Color {
 	random := rand.New(rand.NewPCG(1, 2))
 	return func(int, int) color.Color {
@@ -19,15 +19,14 @@ func noise() func(x, y int) color.Color {
 	}
 }
 
-// decodedAt is a picture as its rung of that size, RGBA.
-func decodedAt(t *testing.T, path string, width, height int) []byte {
+// withRung calls use with the top rung, of the given size, of an image.
+func withRung(t *testing.T, path string, width, height int, use func(*vipsImage)) {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var pixels []byte
 	onThread(func() {
 		engine, err := Start(Config{Threads: 1})
 		if err != nil {
@@ -42,6 +41,16 @@ func decodedAt(t *testing.T, path string, width, height int) []byte {
 			t.Fatal(err)
 		}
 		defer rung.free()
+		use(rung)
+	})
+}
+
+// decodedAt returns the RGBA pixels of an image's rung of that size.
+func decodedAt(t *testing.T, path string, width, height int) []byte {
+	t.Helper()
+	var pixels []byte
+	withRung(t, path, width, height, func(rung *vipsImage) {
+		var err error
 		if pixels, err = rung.rgba(width, height); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +95,7 @@ func weigh(samples, weights []float64) (sum float64) {
 	return sum
 }
 
-// lanczosRGBA is what a picture of opaque RGBA pixels should be at that size.
+// lanczosRGBA is what an image of opaque RGBA pixels should be at that size.
 func lanczosRGBA(pixels []byte, w, h, width, height int) []byte {
 	out := make([]byte, 4*width*height)
 	across, down := lanczos(w, width), lanczos(h, height)
@@ -151,9 +160,9 @@ func TestEvenColorStaysExactly(t *testing.T) {
 	}
 }
 
-// Where a picture becomes smaller by far, blocks are averaged first: that is
-// another filter, but the same picture.
-func TestFarSmallerIsTheSamePicture(t *testing.T) {
+// Where an image becomes smaller by far, blocks are averaged first: that is
+// another filter, but the same image.
+func TestFarSmallerIsTheSameImage(t *testing.T) {
 	const w, h, width, height = 320, 240, 20, 15
 	smooth := func(x, y int) color.Color {
 		return color.NRGBA{uint8(x * 255 / w), uint8(y * 255 / h), uint8((x + y) * 255 / (w + h)), 255}
@@ -183,4 +192,27 @@ func TestTransparentPixelsWeighNothing(t *testing.T) {
 			t.Fatalf("pixel %d is %v", i/4, pixels[i:i+4])
 		}
 	}
+}
+
+// A rung that libvips knows to come from another one makes it crash, now and
+// then, when one thread saves the rung while another frees the other one.
+func TestRungsAreNotLinkedToTheirSources(t *testing.T) {
+	path := pngOf(t, 96, 64, noise())
+	withRung(t, path, 48, 32, func(top *vipsImage) {
+		smaller, err := top.shrink(ladder.Rung{Width: 24, Height: 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer smaller.free()
+		same, err := top.shrink(ladder.Rung{Width: 48, Height: 32})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer same.free()
+		for name, rung := range map[string]*vipsImage{"top": top, "smaller": smaller, "same size": same} {
+			if rung.image.upstream != nil {
+				t.Errorf("%s: linked to the image it was made from", name)
+			}
+		}
+	})
 }

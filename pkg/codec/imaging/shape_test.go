@@ -75,7 +75,7 @@ func TestRungsAreExactlyAsPlanned(t *testing.T) {
 	}
 }
 
-func TestRungsShowTheSamePicture(t *testing.T) {
+func TestRungsShowTheSameImage(t *testing.T) {
 	photo := sample(t, "test_exif.jpg") // 3264 wide: the small ladder is shrunk by the decoder, too
 	references := make(map[int]*image.NRGBA)
 	for _, widths := range [][]int{{400, 500, 800}, {400}} {
@@ -181,7 +181,7 @@ func TestBeyondTheFormat(t *testing.T) {
 	}
 }
 
-func TestNothingHoldsThePicture(t *testing.T) {
+func TestNothingHoldsTheImage(t *testing.T) {
 	tall := pngOf(t, 4, 17000, func(x, y int) color.Color { return color.White })
 	c, s := render(t, tall, recipe([]ladder.Format{ladder.WebP}, 4))
 	if len(c.files) != 0 || len(s.ThumbHash) == 0 || s.Color != (ladder.RGB{255, 255, 255}) {

@@ -9,7 +9,7 @@ import (
 	"os"
 	"runtime"
 
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 )
 
 func editOf(e *imagefile.Edit) C.Edit {

@@ -236,9 +236,17 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 		{136. / 255, 80. / 255, 67. / 255}, // a and b have signs
 	}
 	labColors := [4]color.NRGBA{{255, 255, 255, 255}, {0, 0, 0, 255}, {128, 128, 128, 255}, {255, 2, 2, 255}}
-	var labAlphas [4][]float64
+	// The four colors in Lab relative to D50, by lcms.
+	labFour := [4][]float64{
+		{125. / 255, 69. / 255, 52. / 255},
+		{163. / 255, 200. / 255, 50. / 255},
+		{84. / 255, 39. / 255, 173. / 255},
+		{218. / 255, 252. / 255, 79. / 255},
+	}
+	var labAlphas, labFourAlphas [4][]float64
 	for i := range labs {
 		labAlphas[i] = append(append([]float64{}, labs[i]...), 1)
+		labFourAlphas[i] = append(append([]float64{}, labFour[i]...), 1)
 	}
 	bilevel := [4]color.NRGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, {255, 255, 255, 255}, {0, 0, 0, 255}}
 	steps := [4]color.NRGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, {170, 170, 170, 255}, {85, 85, 85, 255}}
@@ -264,37 +272,43 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 		want [4]color.NRGBA
 	}
 	kinds := map[string]kind{
-		"RGB 8":                      {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, rgb)}, fourColors},
-		"RGB 16":                     {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, rgb)}, fourColors},
-		"RGB 8, separate":            {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, rgb), separate: true}, fourColors},
-		"RGB 16, separate":           {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, rgb), separate: true}, fourColors},
-		"RGBA 8":                     {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []int{2}}, half},
-		"RGBA 16":                    {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []int{2}}, half},
-		"RGBA 8, opaque":             {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, opaque), extra: []int{2}}, fourColors},
-		"RGBA 8, associated":         {tiffFile{photometric: 2, bits: 8, quarters: channels(half, associated), extra: []int{1}}, half},
-		"RGBA 16, associated":        {tiffFile{photometric: 2, bits: 16, quarters: channels(half, associated), extra: []int{1}}, half},
-		"RGBA 8, separate":           {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []int{2}, separate: true}, half},
-		"RGBA 16, separate":          {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []int{2}, separate: true}, half},
-		"RGB 8 and a spare":          {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, spare), extra: []int{0}}, fourColors},
-		"RGB 16 and a spare":         {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, spare), extra: []int{0}}, fourColors},
-		"grey 8":                     {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, grey)}, fourGreys},
-		"grey 16":                    {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, grey)}, fourGreys},
-		"grey 8, white is 0":         {tiffFile{photometric: 0, bits: 8, quarters: channels(fourGreys, inverse)}, fourGreys},
-		"grey 16, white is 0":        {tiffFile{photometric: 0, bits: 16, quarters: channels(fourGreys, inverse)}, fourGreys},
-		"grey alpha 8":               {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []int{2}}, halfGreys},
-		"grey alpha 16":              {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []int{2}}, halfGreys},
-		"grey alpha 8, separate":     {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []int{2}, separate: true}, halfGreys},
-		"grey alpha 16, separate":    {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []int{2}, separate: true}, halfGreys},
-		"grey opaque 8, separate":    {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, greyAlpha), extra: []int{2}, separate: true}, fourGreys},
-		"grey opaque 16, separate":   {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, greyAlpha), extra: []int{2}, separate: true}, fourGreys},
-		"bilevel":                    {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, grey)}, bilevel},
-		"bilevel, white is 0":        {tiffFile{photometric: 0, bits: 1, quarters: channels(bilevel, inverse)}, bilevel},
-		"grey 2":                     {tiffFile{photometric: 1, bits: 2, quarters: channels(steps, grey)}, steps},
-		"grey 2, white is 0":         {tiffFile{photometric: 0, bits: 2, quarters: channels(steps, inverse)}, steps},
-		"grey 4":                     {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, grey)}, steps},
-		"grey 4, white is 0":         {tiffFile{photometric: 0, bits: 4, quarters: channels(steps, inverse)}, steps},
-		"Lab 8":                      {tiffFile{photometric: 8, bits: 8, quarters: labs}, labColors},
-		"Lab 8 with an opaque alpha": {tiffFile{photometric: 8, bits: 8, quarters: labAlphas, extra: []int{2}}, labColors},
+		"RGB 8":                        {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, rgb)}, fourColors},
+		"RGB 16":                       {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, rgb)}, fourColors},
+		"RGB 8, separate":              {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, rgb), separate: true}, fourColors},
+		"RGB 16, separate":             {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, rgb), separate: true}, fourColors},
+		"RGBA 8":                       {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []int{2}}, half},
+		"RGBA 16":                      {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []int{2}}, half},
+		"RGBA 8, opaque":               {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, opaque), extra: []int{2}}, fourColors},
+		"RGBA 8, associated":           {tiffFile{photometric: 2, bits: 8, quarters: channels(half, associated), extra: []int{1}}, half},
+		"RGBA 16, associated":          {tiffFile{photometric: 2, bits: 16, quarters: channels(half, associated), extra: []int{1}}, half},
+		"RGBA 8, separate":             {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []int{2}, separate: true}, half},
+		"RGBA 16, separate":            {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []int{2}, separate: true}, half},
+		"RGB 8 and a spare":            {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, spare), extra: []int{0}}, fourColors},
+		"RGB 16 and a spare":           {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, spare), extra: []int{0}}, fourColors},
+		"grey 8":                       {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, grey)}, fourGreys},
+		"grey 16":                      {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, grey)}, fourGreys},
+		"grey 8, white is 0":           {tiffFile{photometric: 0, bits: 8, quarters: channels(fourGreys, inverse)}, fourGreys},
+		"grey 16, white is 0":          {tiffFile{photometric: 0, bits: 16, quarters: channels(fourGreys, inverse)}, fourGreys},
+		"grey alpha 8":                 {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []int{2}}, halfGreys},
+		"grey alpha 16":                {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []int{2}}, halfGreys},
+		"grey alpha 8, separate":       {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []int{2}, separate: true}, halfGreys},
+		"grey alpha 16, separate":      {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []int{2}, separate: true}, halfGreys},
+		"grey opaque 8, separate":      {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, greyAlpha), extra: []int{2}, separate: true}, fourGreys},
+		"grey opaque 16, separate":     {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, greyAlpha), extra: []int{2}, separate: true}, fourGreys},
+		"bilevel, separate":            {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, grey), separate: true}, bilevel},
+		"grey 4, separate":             {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, grey), separate: true}, steps},
+		"grey 8, separate":             {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, grey), separate: true}, fourGreys},
+		"grey 2, white is 0, separate": {tiffFile{photometric: 0, bits: 2, quarters: channels(steps, inverse), separate: true}, steps},
+		"bilevel":                      {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, grey)}, bilevel},
+		"bilevel, white is 0":          {tiffFile{photometric: 0, bits: 1, quarters: channels(bilevel, inverse)}, bilevel},
+		"grey 2":                       {tiffFile{photometric: 1, bits: 2, quarters: channels(steps, grey)}, steps},
+		"grey 2, white is 0":           {tiffFile{photometric: 0, bits: 2, quarters: channels(steps, inverse)}, steps},
+		"grey 4":                       {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, grey)}, steps},
+		"grey 4, white is 0":           {tiffFile{photometric: 0, bits: 4, quarters: channels(steps, inverse)}, steps},
+		"Lab 8":                        {tiffFile{photometric: 8, bits: 8, quarters: labs}, labColors},
+		"Lab 8 of saturated colors":    {tiffFile{photometric: 8, bits: 8, quarters: labFour}, fourColors},
+		"Lab 8 of saturated colors with an alpha": {tiffFile{photometric: 8, bits: 8, quarters: labFourAlphas, extra: []int{2}}, fourColors},
+		"Lab 8 with an opaque alpha":              {tiffFile{photometric: 8, bits: 8, quarters: labAlphas, extra: []int{2}}, labColors},
 	}
 	for _, bits := range []int{1, 2, 4, 8} {
 		quarters, palette := index(bits)
@@ -302,7 +316,10 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 		if bits == 1 {
 			want = twoColors
 		}
-		kinds[fmt.Sprintf("palette %d", bits)] = kind{tiffFile{photometric: 3, bits: bits, quarters: quarters, palette: palette}, want}
+		for _, separate := range []bool{false, true} {
+			f := tiffFile{photometric: 3, bits: bits, quarters: quarters, palette: palette, separate: separate}
+			kinds[fmt.Sprintf("palette %d, separate %v", bits, separate)] = kind{f, want}
+		}
 	}
 	for name, k := range kinds {
 		t.Run(name, func(t *testing.T) {
@@ -382,23 +399,26 @@ func TestTIFFCompressionsAreRenderedRight(t *testing.T) {
 func TestTIFFKindsThatAreNotProvenAreRefusedByName(t *testing.T) {
 	three := [4][]float64{{0.9, 0.1, 0.1}, {0.1, 0.7, 0.2}, {0.1, 0.2, 0.8}, {0.9, 0.8, 0.1}}
 	one := [4][]float64{{0.1}, {0.8}, {0.6}, {0.3}}
+	two := [4][]float64{{0.1, 0.5}, {0.4, 0.5}, {0.3, 0.5}, {0.2, 0.5}}
 	four := [4][]float64{{0, 1, 1, 0}, {1, 0, 1, 0}, {1, 1, 0, 0}, {0, 0, 0, 0}}
 	for want, f := range map[string]tiffFile{
-		"YCbCr, 8 bits":        {photometric: 6, bits: 8, quarters: three},
-		"separate planes":      {photometric: 6, bits: 8, quarters: three, separate: true},
-		"RGB, 32 bits":         {photometric: 2, bits: 32, quarters: three},
-		"grayscale, 32 bits":   {photometric: 1, bits: 32, quarters: one},
-		"grayscale, 12 bits":   {photometric: 1, bits: 12, quarters: one},
-		"RGB, 4 bits":          {photometric: 2, bits: 4, quarters: three},
-		"signed":               {photometric: 2, bits: 8, quarters: three, format: 2},
-		"floating-point":       {photometric: 2, bits: 32, quarters: three, format: 3},
-		"CMYK, 32 bits":        {photometric: 5, bits: 32, quarters: four},
-		"inks other than":      {photometric: 5, bits: 8, quarters: four, more: map[int]uint32{332: 2}},
-		"CIE Lab, 16 bits":     {photometric: 8, bits: 16, quarters: three},
-		"interpretation 32844": {photometric: 32844, bits: 16, quarters: one},
-		"old style":            {photometric: 6, bits: 8, quarters: three, compression: 6},
-		"compression 34661":    {photometric: 1, bits: 1, quarters: one, compression: 34661},
-		"Camera raw":           {photometric: 2, bits: 8, quarters: three, more: map[int]uint32{50706: 0x01040000}},
+		"YCbCr, 8 bits":      {photometric: 6, bits: 8, quarters: three},
+		"separate planes":    {photometric: 6, bits: 8, quarters: three, separate: true},
+		"RGB, 32 bits":       {photometric: 2, bits: 32, quarters: three},
+		"grayscale, 32 bits": {photometric: 1, bits: 32, quarters: one},
+		"grayscale, 12 bits": {photometric: 1, bits: 12, quarters: one},
+		"RGB, 4 bits":        {photometric: 2, bits: 4, quarters: three},
+		"signed":             {photometric: 2, bits: 8, quarters: three, format: 2},
+		"floating-point":     {photometric: 2, bits: 32, quarters: three, format: 3},
+		"CMYK, 32 bits":      {photometric: 5, bits: 32, quarters: four},
+		"inks other than":    {photometric: 5, bits: 8, quarters: four, more: map[int]uint32{332: 2}},
+		"CIE Lab, 16 bits":   {photometric: 8, bits: 16, quarters: three},
+		"grayscale, 8 bits a sample, 1+2 samples, compression 1, separate planes": {photometric: 1, bits: 8, quarters: three, extra: []int{2, 0}, separate: true},
+		"grayscale with associated alpha":                                         {photometric: 1, bits: 16, quarters: two, extra: []int{1}, separate: true},
+		"interpretation 32844":                                                    {photometric: 32844, bits: 16, quarters: one},
+		"old style":                                                               {photometric: 6, bits: 8, quarters: three, compression: 6},
+		"compression 34661":                                                       {photometric: 1, bits: 1, quarters: one, compression: 34661},
+		"Camera raw":                                                              {photometric: 2, bits: 8, quarters: three, more: map[int]uint32{50706: 0x01040000}},
 	} {
 		for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
 			f.order = order

@@ -11,7 +11,7 @@ import (
 
 	"github.com/h2non/bimg"
 
-	"github.com/optimizerd/optimizerd/pkg/imagefile"
+	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 

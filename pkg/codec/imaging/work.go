@@ -42,6 +42,9 @@ type batch struct {
 	mu      sync.Mutex
 	files   map[ladder.Format]*encoding
 	pending int
+
+	skipped    []ladder.Format // not encoded, because they would be no smaller
+	notSmaller []ladder.Format // of files; set by the delivery
 }
 
 // add stores a file and reports whether it was the last one.
@@ -53,6 +56,15 @@ func (b *batch) add(f ladder.Format, file *encoding) bool {
 	return b.pending == 0
 }
 
+// skip notes that a file is not made, and reports whether it was the last one.
+func (b *batch) skip(f ladder.Format) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.skipped = append(b.skipped, f)
+	b.pending--
+	return b.pending == 0
+}
+
 func (b *batch) free() {
 	for _, file := range b.files {
 		file.free()
@@ -60,10 +72,20 @@ func (b *batch) free() {
 	clear(b.files)
 }
 
+// slowest orders the formats by the time that they take.
+var slowest = []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
+
+// costliest orders tasks, the most expensive first.
+func costliest(a, b *task) int {
+	return cmp.Or(
+		cmp.Compare(b.rung.size.Width, a.rung.size.Width),
+		cmp.Compare(slices.Index(slowest, a.encoder.Format), slices.Index(slowest, b.encoder.Format)),
+	)
+}
+
 // tasks returns the tasks, the most expensive first, so that none is left for
-// the end.
+// the end, and a batch for each rung, the largest first.
 func (w *work) tasks() ([]*task, []*batch) {
-	slowest := []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
 	var tasks []*task
 	var batches []*batch
 	for _, r := range w.cascade.rungs {
@@ -71,24 +93,39 @@ func (w *work) tasks() ([]*task, []*batch) {
 		batches = append(batches, b)
 		for _, f := range slowest {
 			if slices.Contains(r.formats, f) {
-				tasks = append(tasks, &task{rung: r, encoder: w.encoder(f), batch: b})
+				tasks = append(tasks, &task{rung: r, encoder: w.encoder(f, r.size.Width), batch: b})
 			}
 		}
 	}
 	return tasks, batches
 }
 
-func (w *work) encoder(f ladder.Format) ladder.Encoder {
-	i := slices.IndexFunc(w.encoders, func(e ladder.Encoder) bool { return e.Format == f })
+func (w *work) encoder(f ladder.Format, width int) ladder.Encoder {
+	i := slices.IndexFunc(w.encoders, func(e ladder.Encoder) bool { return e.Format == f && e.Encodes(width) })
 	return w.encoders[i]
 }
 
 // run runs all tasks. The first error stops the work; run returns when every
 // goroutine has ended.
 func (w *work) run(ctx context.Context) error {
+	tasks, batches := w.tasks()
+	err := w.runPhases(ctx, w.phases(tasks, batches))
+	for _, b := range batches {
+		b.free() // those not delivered
+	}
+	for _, r := range w.cascade.rungs {
+		w.took[ladder.StageResize] += r.took
+	}
+	for _, t := range tasks {
+		w.took[ladder.EncodeStage(t.encoder.Format)] += t.took
+	}
+	return err
+}
+
+// runTasks runs tasks in their order with all workers.
+func (w *work) runTasks(ctx context.Context, tasks []*task) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	tasks, batches := w.tasks()
 	queue := make(chan *task, len(tasks))
 	for _, t := range tasks {
 		queue <- t
@@ -106,15 +143,6 @@ func (w *work) run(ctx context.Context) error {
 		})
 	}
 	workers.Wait()
-	for _, b := range batches {
-		b.free() // those not delivered
-	}
-	for _, r := range w.cascade.rungs {
-		w.took[ladder.StageResize] += r.took
-	}
-	for _, t := range tasks {
-		w.took[ladder.EncodeStage(t.encoder.Format)] += t.took
-	}
 	return context.Cause(ctx)
 }
 
@@ -161,6 +189,10 @@ func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
 	if err != nil {
 		return nil, createFault(displayName(string(t.encoder.Format))+" image", err)
 	}
+	if err := p.look(t.encoder.Format, w.background, file.bytes()); err != nil {
+		file.free()
+		return nil, wrongFile(t.encoder.Format, t.rung.size, err)
+	}
 	return file, nil
 }
 
@@ -170,14 +202,18 @@ func (w *work) deliver(ctx context.Context, b *batch) error {
 	w.delivery.Lock()
 	defer w.delivery.Unlock()
 	defer b.free()
-	for _, f := range append(notSmaller(b.sizes(), w.animated, w.cascade.alpha), w.larger(b.sizes())...) {
+	for _, f := range b.skipped {
+		w.omitted = append(w.omitted, ladder.Omission{Format: f, Width: b.rung.size.Width, Reason: ladder.NotSmaller})
+	}
+	b.notSmaller = notSmaller(b.sizes(), w.animated, w.cascade.alpha)
+	for _, f := range slices.Concat(b.notSmaller, w.larger(b.sizes())) {
 		w.omitted = append(w.omitted, ladder.Omission{Format: f, Width: b.rung.size.Width, Reason: ladder.NotSmaller})
 		b.files[f].free()
 		delete(b.files, f)
 	}
 	for _, e := range w.encoders {
 		file, ok := b.files[e.Format]
-		if !ok {
+		if !ok || !e.Encodes(b.rung.size.Width) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -204,7 +240,7 @@ func (b *batch) sizes() map[ladder.Format]int64 {
 func (w *work) omissions() []ladder.Omission {
 	place := make(map[ladder.Format]int)
 	for i, e := range w.encoders {
-		place[e.Format] = i
+		place[e.Format] = i // of several encoders of a format, any will do
 	}
 	slices.SortFunc(w.omitted, func(a, b ladder.Omission) int {
 		return cmp.Or(cmp.Compare(place[a.Format], place[b.Format]), cmp.Compare(a.Width, b.Width))

@@ -37,6 +37,9 @@ func Enter(memory int64) (r Report, err error) {
 	if err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
 		return r, err
 	}
+	if err := dropCapabilities(); err != nil { // before the threads: some lift that limit
+		return r, err
+	}
 	if err := limitThreads(); err != nil {
 		return r, err
 	}
@@ -45,9 +48,6 @@ func Enter(memory int64) (r Report, err error) {
 		if r.Memory, err = limitMemory(memory); err != nil {
 			return r, err
 		}
-	}
-	if err := dropCapabilities(); err != nil {
-		return r, err
 	}
 	if r.Landlock, err = restrictFiles(); err != nil {
 		return r, err

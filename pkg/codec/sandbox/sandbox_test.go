@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,6 +30,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// workers is how many threads a process starts; their stacks count as memory.
+const workers = 8
 
 // memory is the memory limit of the process, in bytes.
 const memory = 128 << 20
@@ -126,13 +130,18 @@ var tasks = map[string]func() error{
 		return err
 	},
 	"work": func() error {
-		done := make(chan int)
-		for range 8 { // threads, memory, descriptors that are open already
-			go func() { done <- len(make([]byte, 1<<20)) }()
+		done, all := make(chan int), make(chan struct{})
+		for range workers { // memory, descriptors that are open already
+			go func() {
+				runtime.LockOSThread() // a thread of its own
+				done <- len(make([]byte, 1<<20))
+				<-all
+			}()
 		}
-		for range 8 {
+		for range workers {
 			<-done
 		}
+		close(all)
 		var s unix.Stat_t
 		return unix.Fstat(1, &s)
 	},

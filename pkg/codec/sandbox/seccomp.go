@@ -78,7 +78,8 @@ func filterSyscalls() (on bool, err error) {
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_GETFL}},
 		{"fcntl", 1, seccomp.CompareEqual, []uint64{unix.F_SETFL}},
 		// For open descriptors. The filter cannot inspect the path, so the call
-		// reveals whether a file exists, but not its content.
+		// reveals whether a file exists, its size, mode, owner and times, but not its
+		// content.
 		{"newfstatat", 3, seccomp.CompareMaskedEqual, []uint64{unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH}},
 	} {
 		condition, err := seccomp.MakeCondition(c.arg, c.op, c.want...)

@@ -155,10 +155,13 @@ func (c *Contract) checkProblem(r *http.Request, res *http.Response, body []byte
 }
 
 // checkOperation looks up route, status, headers and content. A route that is
-// not in the document may only be answered 404, and a method 405.
+// not in the document may only be answered 404, and a method 405, or 401 to clients
+// without a token.
 func (c *Contract) checkOperation(r *http.Request, res *http.Response, body []byte) error {
 	route := c.Find(r.Method, SentPath(r.URL))
 	switch {
+	case route.Operation == nil && res.StatusCode == http.StatusUnauthorized:
+		return checkHeaders(res, c.Doc.Components.Responses["Unauthorized"].Value)
 	case route.Path == "" && res.StatusCode != http.StatusNotFound:
 		return fmt.Errorf("the path is not in the document, so the status should be 404")
 	case route.Path != "" && route.Operation == nil && res.StatusCode != http.StatusMethodNotAllowed:

@@ -50,6 +50,7 @@ func (c *Client) CheckManifest(got manifest.Manifest, e Expected) {
 		Source: manifest.Source{
 			SHA256: hex.EncodeToString(digest[:]), Filename: e.Filename, Format: e.Format, Bytes: int64(len(e.Source)),
 			Width: e.Width, Height: e.Height, Frames: e.Frames,
+			TakenAt: got.Source.TakenAt, // not known here
 		},
 		Width: e.Width, Height: e.Height,
 		Variants: c.variants(got),

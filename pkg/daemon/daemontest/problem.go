@@ -43,9 +43,9 @@ type problem struct {
 var StatusOf = map[string]int{
 	"invalid_request": 400, "digest_mismatch": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "method_not_allowed": 405,
 	"upload_timeout": 408, "too_large": 413, "unsupported_format": 415, "unsupported_encoding": 415, "misdirected_request": 421, "range_not_satisfiable": 416,
-	"precondition_failed": 412,
-	"corrupt_image":       422, "too_many_pixels": 422, "too_many_frames": 422, "processing_failed": 422, "invalid_options": 422,
-	"queue_full": 429, "internal": 500, "shutting_down": 503, "insufficient_storage": 507,
+	"precondition_failed": 412, "conflict": 409,
+	"corrupt_image": 422, "too_many_pixels": 422, "too_many_frames": 422, "processing_failed": 422, "invalid_options": 422,
+	"queue_full": 429, "internal": 500, "shutting_down": 503, "unavailable": 503, "insufficient_storage": 507,
 }
 
 // CheckProblem fails the test unless the answer is the problem of this code. It returns

@@ -162,6 +162,14 @@ func (p *Process) Interrupt() {
 	}
 }
 
+// Kill ends the daemon as a power cut would; Ended is closed soon after.
+func (p *Process) Kill() {
+	p.stopped = true
+	if err := p.Cmd.Process.Kill(); err != nil {
+		p.T.Error(err)
+	}
+}
+
 // Quarantined is what the daemon remembers of sources that kill.
 func (p *Process) Quarantined() map[string]quarantine.Entry {
 	p.T.Helper()

@@ -35,26 +35,34 @@ func (c *Client) CheckSet(a Answer, source []byte) (manifest.Manifest, error) {
 		return m, fmt.Errorf("%d variants and %d left out for %d × %d, want %d in all", len(m.Variants), len(m.Omitted), m.Width, m.Height, planned)
 	}
 	for _, v := range m.Variants {
-		file, err := c.Try(http.MethodGet, "/files/"+v.Key, nil)
-		if err != nil {
-			return m, err
-		}
-		digest := sha256.Sum256(file.Body)
-		if file.StatusCode != http.StatusOK || int64(len(file.Body)) != v.Bytes || hex.EncodeToString(digest[:]) != v.SHA256 {
-			return m, fmt.Errorf("%s: got %s, %d bytes with SHA-256 %x; want %d with %s", v.Key, file.Status, len(file.Body), digest, v.Bytes, v.SHA256)
-		}
-		if err := CheckFormat(v.Format, file.Body, v.Width, v.Height); err != nil {
+		if err := c.checkFile(v); err != nil {
 			return m, fmt.Errorf("%s: %w", v.Key, err)
 		}
-		if err := checkSize(v.Format, file.Body, v.Width, v.Height); err != nil {
-			return m, fmt.Errorf("%s: %w", v.Key, err)
-		}
+	}
+	if c.Config.Storage.S3.Enabled() {
+		return m, nil // there is no directory
 	}
 	entries, err := os.ReadDir(c.Path("files", m.ID))
 	if err != nil || len(entries) != len(m.Variants)+1 {
 		return m, fmt.Errorf("the served directory has %v, %w; want %d files and the manifest", entries, err, len(m.Variants))
 	}
 	return m, nil
+}
+
+// checkFile reports what is wrong with the file of a variant as it is served.
+func (c *Client) checkFile(v manifest.Variant) error {
+	file, err := c.Try(http.MethodGet, "/files/"+v.Key, nil)
+	if err != nil {
+		return err
+	}
+	digest := sha256.Sum256(file.Body)
+	if file.StatusCode != http.StatusOK || int64(len(file.Body)) != v.Bytes || hex.EncodeToString(digest[:]) != v.SHA256 {
+		return fmt.Errorf("got %s, %d bytes with SHA-256 %x; want %d with %s", file.Status, len(file.Body), digest, v.Bytes, v.SHA256)
+	}
+	if err := CheckFormat(v.Format, file.Body, v.Width, v.Height); err != nil {
+		return err
+	}
+	return checkSize(v.Format, file.Body, v.Width, v.Height)
 }
 
 // checkSize reports whether the header of a WebP or AVIF tells this size.

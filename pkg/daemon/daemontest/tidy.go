@@ -20,7 +20,13 @@ func (c *Client) Delete(id string) error {
 func (c *Client) leftovers() []string {
 	c.T.Helper()
 	var left []string
-	for _, dir := range []string{"spool", "queue/pending", "queue/running", "queue/done", "queue/failed", "files", "files/.staging"} {
+	dirs := []string{"spool", "queue/pending", "queue/running", "queue/done", "queue/failed"}
+	if c.Config.Storage.S3.Enabled() {
+		dirs = append(dirs, "index/deleting")
+	} else {
+		dirs = append(dirs, "files", "files/.staging")
+	}
+	for _, dir := range dirs {
 		for _, name := range c.Names(dir) {
 			if name != ".staging" {
 				left = append(left, dir+"/"+name)

@@ -29,7 +29,7 @@ type team struct {
 	fetched atomic.Int64
 }
 
-func newTeam(t *testing.T) *team {
+func newTeam(t testing.TB) *team {
 	t.Helper()
 	s := new(team)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -47,7 +47,7 @@ func newTeam(t *testing.T) *team {
 }
 
 // shows publishes a new key in place of the others, and returns it.
-func (s *team) shows(t *testing.T, id string) *rsa.PrivateKey {
+func (s *team) shows(t testing.TB, id string) *rsa.PrivateKey {
 	t.Helper()
 	key := newKey(t)
 	s.mu.Lock()
@@ -56,7 +56,7 @@ func (s *team) shows(t *testing.T, id string) *rsa.PrivateKey {
 	return key
 }
 
-func newKey(t *testing.T) *rsa.PrivateKey {
+func newKey(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -78,7 +78,7 @@ func (c claims) with(name string, value any) claims {
 	return other
 }
 
-func (c claims) signed(t *testing.T, algorithm jose.SignatureAlgorithm, key any, id string) string {
+func (c claims) signed(t testing.TB, algorithm jose.SignatureAlgorithm, key any, id string) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: jose.JSONWebKey{Key: key, KeyID: id}}, nil)
 	if err != nil {
@@ -107,7 +107,7 @@ func check(v *access.Verifier, token string) error {
 	return v.Check(r)
 }
 
-func newVerifier(t *testing.T, domain string) *access.Verifier {
+func newVerifier(t testing.TB, domain string) *access.Verifier {
 	t.Helper()
 	c := access.Config{TeamDomain: domain, Audiences: []string{"app-1", "app-2"}}
 	if err := c.Validate(); err != nil {

@@ -248,11 +248,12 @@ func (e *Edge) Unregistered() int {
 	return e.ended
 }
 
-// Drop closes every connection.
+// Drop closes every connection. The edge no longer uses them.
 func (e *Edge) Drop() {
 	for _, g := range e.gates() {
 		_ = g.Close()
 	}
+	e.change(func() { e.links = nil })
 }
 
 // Silence makes every connection stall: no more data is transferred either way,

@@ -167,10 +167,7 @@ func (w *walk) extension() error {
 		}
 		switch {
 		case label[0] == 0xF9 && first && len(b) >= 4:
-			w.delay, w.disposal, w.transparent = word(b[1:]), b[0]>>2&7, -1
-			if b[0]&1 != 0 {
-				w.transparent = int(b[3])
-			}
+			w.control(b)
 		case label[0] == 0xFF && first:
 			netscape = string(b) == "NETSCAPE2.0" || string(b) == "ANIMEXTS1.0"
 		case netscape && len(b) >= 3 && b[0] == 1:
@@ -179,6 +176,14 @@ func (w *walk) extension() error {
 			}
 		}
 		first = false
+	}
+}
+
+// control reads what a Graphic Control Extension says of the next frame.
+func (w *walk) control(b []byte) {
+	w.delay, w.disposal, w.transparent = word(b[1:]), b[0]>>2&7, -1
+	if b[0]&1 != 0 {
+		w.transparent = int(b[3])
 	}
 }
 

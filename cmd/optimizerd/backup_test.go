@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/optimizerd/optimizerd/pkg/backup"
+)
+
+func backupOf(t *testing.T, args ...string) (totals backup.Totals) {
+	t.Helper()
+	stdout, stderr, status := run(t, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(stdout), &totals); err != nil || status != 0 {
+		t.Fatalf("%v: status %d, %v: %s%s", args, status, err, stdout, stderr)
+	}
+	return totals
+}
+
+// sendAsync begins to upload photos, three at a time, and counts those that were
+// accepted. What it returns waits for all, and returns their jobs.
+func (s *server) sendAsync(t *testing.T, photos int, sent *atomic.Int32) (jobs func() []string) {
+	t.Helper()
+	ids := make([]string, photos)
+	var load errgroup.Group
+	load.SetLimit(3)
+	go func() {
+		for i := range photos {
+			load.Go(func() error {
+				var j jobAnswer
+				s.do(t, http.MethodPost, "/v1/images", smallPhoto(t, i), map[string]string{"Prefer": "respond-async"}, &j)
+				ids[i] = j.ID
+				sent.Add(1)
+				return nil
+			})
+		}
+	}()
+	return func() []string {
+		t.Helper()
+		await(t, "all photos are in", func() bool { return int(sent.Load()) == photos })
+		return ids
+	}
+}
+
+// The folder is destroyed while photos arrive. What had been accepted before the
+// last backup is there afterwards: published, or a job that is executed.
+func TestARestoreAfterTheFolderWasDestroyedUnderLoad(t *testing.T) {
+	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	settings := []string{"storage.keep_originals=true", "ladder.widths=32", "codec.processes=1", "storage.upload_memory=0"}
+	s := serve(t, data, settings...)
+	const photos = 60
+	var sent atomic.Int32
+	accepted := s.sendAsync(t, photos, &sent)
+	await(t, "some photos are in", func() bool { return sent.Load() > 5 })
+	first := backupOf(t, "backup", to, "--set", "storage.dir="+data)
+	jobs := accepted()
+	s.stopCodecs(t) // some jobs have not ended, unless it was very fast
+	second := backupOf(t, "backup", to, "--set", "storage.dir="+data)
+	if second.Sets < first.Sets || second.Snapshot <= first.Snapshot || second.Sets+second.Sources < photos {
+		t.Errorf("first %+v, then %+v", first, second)
+	}
+	key, _ := os.ReadFile(filepath.Join(data, "url-key")) // only with tokens there is one
+	s.kill(t)
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+
+	restored := backupOf(t, "restore", to, "--set", "storage.dir="+data)
+	if restored.Sets != second.Sets || restored.Records != second.Records || restored.Sources != second.Sources || restored.Originals != second.Originals {
+		t.Errorf("restored %+v of %+v", restored, second)
+	}
+	if b, _ := os.ReadFile(filepath.Join(data, "url-key")); !slices.Equal(b, key) {
+		t.Error("the key that signs URLs is another one")
+	}
+	if stdout, stderr, status := run(t, "verify", "--set", "storage.dir="+data); status != 0 {
+		t.Errorf("verify: status %d\n%s%s", status, stdout, stderr)
+	}
+	s = serve(t, data, settings...)
+	s.completes(t, data, jobs)
+	stdout, stderr, status := run(t, "verify", "--set", "storage.dir="+data)
+	if status != 0 || !strings.Contains(stdout, "60 sets, ") || !strings.Contains(stdout, "60 originals") {
+		t.Errorf("verify after all: status %d\n%s%s", status, stdout, stderr)
+	}
+	third := backupOf(t, "backup", to, "--keep", "1", "--set", "storage.dir="+data)
+	if third.Sets != photos || third.Deleted != 2 {
+		t.Errorf("the third backup: %+v", third)
+	}
+	if fourth := backupOf(t, "backup", to, "--set", "storage.dir="+data); fourth.Copied != 0 || fourth.Sets != photos {
+		t.Errorf("a backup of what has not changed: %+v", fourth)
+	}
+}
+
+func TestABackupGoesOnAfterCtrlCAndSaysWhatIsDamaged(t *testing.T) {
+	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	s := serve(t, data, "ladder.widths=32")
+	m := s.optimize(t, smallPhoto(t, 1))
+	other := s.optimize(t, smallPhoto(t, 2))
+	cmd := exec.Command(filepath.Join(bin, "optimizerd"), "backup", to, "--set", "storage.dir="+data)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Process.Signal(os.Interrupt) // it may have ended
+	_ = cmd.Wait()
+	backupOf(t, "backup", to, "--set", "storage.dir="+data)
+
+	// One more, whose file is damaged before it is copied: it is left out.
+	damaged := s.optimize(t, smallPhoto(t, 3))
+	file := filepath.Join(data, "files", damaged.Variants[0].Key)
+	flipped := read(t, file)
+	flipped[len(flipped)/2] ^= 1
+	if err := os.WriteFile(file, flipped, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, status := run(t, "backup", to, "--set", "storage.dir="+data)
+	if status != 1 || !strings.Contains(stderr, damaged.ID) || !strings.Contains(stdout, "2 sets") || !strings.Contains(stdout, "1 damaged") {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
+	}
+	// A file of the backup is damaged: the rest is restored.
+	blob := m.Variants[0].SHA256
+	put(t, filepath.Join(to, "blobs", blob[:2], blob), []byte("x"))
+	into := filepath.Join(t.TempDir(), "data")
+	stdout, stderr, status = run(t, "restore", to, "--set", "storage.dir="+into)
+	if status != 1 || !strings.Contains(stderr, m.Variants[0].Name()) || !strings.Contains(stdout, "1 sets") {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
+	}
+	checkFiles(t, filepath.Join(into, "files"), other)
+	if stdout, _, status := run(t, "restore", "--list", to, "--set", "storage.dir="+into); status != 0 || strings.Count(stdout, "\n") < 2 {
+		t.Errorf("the list: status %d: %s", status, stdout)
+	}
+	for _, refused := range []struct{ command, dir, data, because string }{
+		{"restore", to, into, "is not empty"},
+		{"restore", to, data, "in use by another optimizerd"},
+		{"backup", filepath.Join(data, "backup"), data, "lost with it"},
+	} {
+		if _, stderr, status := run(t, refused.command, refused.dir, "--set", "storage.dir="+refused.data); status != 1 || !strings.Contains(stderr, refused.because) {
+			t.Errorf("%+v: status %d: %s", refused, status, stderr)
+		}
+	}
+}

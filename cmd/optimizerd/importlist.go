@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/optimizerd/optimizerd/pkg/client"
+)
+
+// importList has the daemon fetch the URLs of a file and reports each.
+func (u *uploader) importList(cmd *cobra.Command, file string, d destination) error {
+	in := cmd.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return fmt.Errorf("--from-list: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	urls, err := readList(in)
+	if err != nil {
+		return fmt.Errorf("--from-list: %w", err)
+	}
+	name := func(url string) string { return url }
+	return reportAll(cmd.Context(), d.report(len(urls)), batch[string]{urls, "URLs", d.parallel, name, func(ctx context.Context, url string) (outcome, bool) {
+		o, err := u.fetch(ctx, url)
+		return outcomeOf(ctx, url, o, err)
+	}})
+}
+
+// readList returns the URLs of a list, each once.
+func readList(in io.Reader) (urls []string, err error) {
+	seen := make(map[string]bool)
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 64<<10)
+	for lines.Scan() {
+		url := strings.TrimSpace(lines.Text())
+		if url == "" || url[0] == '#' || seen[url] {
+			continue
+		}
+		seen[url] = true
+		urls = append(urls, url)
+	}
+	return urls, lines.Err()
+}
+
+// fetch has the daemon fetch one URL, unless it has the image already.
+func (u *uploader) fetch(ctx context.Context, url string) (o outcome, err error) {
+	o = outcome{File: url, Status: "there"}
+	if known, ok := u.journal.Named(url); ok && known.ID != "" {
+		if there, err := u.client.Has(ctx, known.ID); err != nil || there {
+			o.ID = known.ID
+			return o, err
+		}
+	}
+	image, err := u.client.Request(ctx, url)
+	if err != nil {
+		return o, err
+	}
+	o.Status, o.ID, o.Variants = "made", image.ID, len(image.Variants)
+	for _, v := range image.Variants {
+		o.BytesOut += v.Bytes
+	}
+	u.remember(client.Entry{Name: url, ID: image.ID})
+	return o, nil
+}

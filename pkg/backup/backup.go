@@ -1,0 +1,383 @@
+// Package backup copies a data folder while its daemon runs, and restores it.
+//
+// A backup is a store of blobs, named by their digest, and of snapshots. A
+// snapshot lists the files of the data folder at one time: small records with
+// their content, manifests and sources by their digest. The variants and the
+// original of a set are those that its manifest names. A file that is in the store
+// is not read again, so each backup after the first copies only what is new. The
+// snapshot is written last; without it, blobs are only kept for the next attempt.
+//
+// It is consistent without a lock because it reads in the reverse order of a job's
+// life: what a record relies on was written before it, and is read after it.
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+)
+
+// Store is where backups are kept.
+type Store interface {
+	// Blobs returns the size of each blob, by its digest.
+	Blobs(ctx context.Context) (map[string]int64, error)
+	// Put durably stores a blob whose content is the file.
+	Put(ctx context.Context, digest string, bytes int64, f *os.File) error
+	// Get opens a blob.
+	Get(ctx context.Context, digest string) (io.ReadCloser, error)
+	Delete(ctx context.Context, digest string) error
+
+	// Snapshots returns the names of the snapshots, oldest first.
+	Snapshots(ctx context.Context) ([]string, error)
+	PutSnapshot(ctx context.Context, name string, data []byte) error
+	GetSnapshot(ctx context.Context, name string) ([]byte, error)
+	DeleteSnapshot(ctx context.Context, name string) error
+	Close() error
+}
+
+// Totals are the result of a backup or a restore.
+type Totals struct {
+	Snapshot  string `json:"snapshot"`
+	Sets      int    `json:"sets"`
+	Originals int    `json:"originals"`
+	Records   int    `json:"records"` // of the queue, outbox and quarantine, keys
+	Sources   int    `json:"sources"` // of jobs that have not ended
+	Copied    int    `json:"copied"`  // blobs
+	Bytes     int64  `json:"bytes"`   // copied
+	Damaged   int    `json:"damaged"` // files that differ from their digest
+	Deleted   int    `json:"deleted"` // snapshots
+}
+
+// Config describes one backup.
+type Config struct {
+	Dir     string // storage.dir
+	Version string // of this program
+	Keep    int    // number of snapshots to keep; 0 keeps all
+	// Damaged is called for a file that differs from its digest or is missing; the
+	// set is not in the backup.
+	Damaged func(file string, err error)
+}
+
+// records are the directories of small files, in the order in which they are
+// read: a webhook is written before its job's end.
+var records = []string{"queue/pending", "queue/running", "queue/pending", "queue/done", "queue/failed", "outbox", "outbox/failed", "quarantine", "index", "index/deleting", "."}
+
+// single are the small files that are not in a directory of their own.
+var single = []string{"url-key", "clock", "recipes"}
+
+type backup struct {
+	Config
+	store  Store
+	blobs  map[string]int64
+	listed map[string]bool // paths in the snapshot
+	found  []entry
+	totals Totals
+}
+
+// Run makes a backup.
+func Run(ctx context.Context, c Config, store Store) (Totals, error) {
+	if _, err := os.Stat(filepath.Join(c.Dir, "queue")); err != nil {
+		return Totals{}, fmt.Errorf("%s is not the data folder of a daemon: %w", c.Dir, err)
+	}
+	b := &backup{Config: c, store: store, listed: make(map[string]bool)}
+	var err error
+	if b.blobs, err = store.Blobs(ctx); err != nil {
+		return b.totals, err
+	}
+	began := time.Now().UTC()
+	for _, dir := range records {
+		if err := b.records(ctx, dir); err != nil {
+			return b.totals, err
+		}
+	}
+	if err := b.sets(ctx); err != nil {
+		return b.totals, err
+	}
+	name, err := newName(ctx, store, began)
+	if err != nil {
+		return b.totals, err
+	}
+	data, err := encode(header{Version: formatVersion, CreatedAt: began, Optimizerd: c.Version}, b.found)
+	if err != nil {
+		return b.totals, err
+	}
+	if err := store.PutSnapshot(ctx, name, data); err != nil {
+		return b.totals, err
+	}
+	b.totals.Snapshot = name
+	if c.Keep > 0 {
+		b.totals.Deleted, err = prune(ctx, store, c.Keep)
+	}
+	return b.totals, err
+}
+
+// newName returns the name of a snapshot, which sorts by time.
+func newName(ctx context.Context, store Store, at time.Time) (string, error) {
+	names, err := store.Snapshots(ctx)
+	if err != nil {
+		return "", err
+	}
+	name := at.Format("20060102T150405.000Z")
+	if len(names) > 0 && name <= names[len(names)-1] {
+		return "", fmt.Errorf("the newest snapshot is %s, which is not before now: another backup runs, or this machine's clock is wrong", names[len(names)-1])
+	}
+	return name, nil
+}
+
+// records adds the records of a directory.
+func (b *backup) records(ctx context.Context, dir string) error {
+	names := single
+	if dir != "." {
+		entries, err := os.ReadDir(filepath.Join(b.Dir, filepath.FromSlash(dir)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		names = nil
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".json") && !strings.HasPrefix(e.Name(), ".") {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := b.record(ctx, path.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record adds one record, with the source of a job that has not ended.
+func (b *backup) record(ctx context.Context, name string) error {
+	if b.listed[name] {
+		return nil
+	}
+	id := strings.TrimSuffix(path.Base(name), ".json")
+	unended := strings.HasPrefix(name, "queue/pending/") || strings.HasPrefix(name, "queue/running/")
+	content, err := os.ReadFile(filepath.Join(b.Dir, filepath.FromSlash(name)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it has moved to a directory that is read later, or its work is done
+	}
+	if err != nil {
+		return err
+	}
+	if unended {
+		j, err := job.Decode(content)
+		if err != nil {
+			return nil //nolint:nilerr // the daemon sets it aside
+		}
+		if ok, err := b.source(ctx, j); err != nil || !ok {
+			return err
+		}
+		if b.listed["queue/pending/"+id+".json"] {
+			return nil
+		}
+	}
+	if strings.HasPrefix(name, "queue/failed/") {
+		if err := b.retry(ctx, id, content); err != nil {
+			return err
+		}
+	}
+	b.listed[name] = true
+	b.found = append(b.found, entry{Path: name, Content: content})
+	b.totals.Records++
+	return nil
+}
+
+// retry adds the source of a failed upload, if it is kept for a retry.
+func (b *backup) retry(ctx context.Context, jobID string, record []byte) error {
+	j, err := job.Decode(record)
+	if err != nil || j.Input != "" {
+		return nil //nolint:nilerr // the daemon sets it aside
+	}
+	name := "retry/" + jobID
+	bytes, err := b.blob(ctx, name, j.Source.SHA256)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // the job cannot be retried any more
+	case errors.Is(err, errDamaged):
+		b.damaged(name, err)
+		return nil
+	case err != nil:
+		return err
+	}
+	b.found = append(b.found, entry{Path: name, SHA256: j.Source.SHA256, Bytes: bytes})
+	b.totals.Sources++
+	return nil
+}
+
+// source adds the source of a job that has not ended. ok is false if the job has
+// ended meanwhile: then its record is elsewhere.
+func (b *backup) source(ctx context.Context, j job.Job) (ok bool, err error) {
+	name := "spool/" + j.Source.SHA256
+	if !j.Resolved() || b.listed[name] {
+		return true, nil
+	}
+	bytes, err := b.blob(ctx, name, j.Source.SHA256)
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, dir := range []string{"pending", "running"} {
+			if _, err := os.Stat(filepath.Join(b.Dir, "queue", dir, j.ID+".json")); err == nil {
+				return true, nil // its set is published, or its source is in a bucket
+			}
+		}
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	b.listed[name] = true
+	b.found = append(b.found, entry{Path: name, SHA256: j.Source.SHA256, Bytes: bytes})
+	b.totals.Sources++
+	return true, nil
+}
+
+// sets adds the published sets.
+func (b *backup) sets(ctx context.Context) error {
+	sets, err := os.ReadDir(filepath.Join(b.Dir, "files"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, s := range sets {
+		if !ladder.ValidID(s.Name()) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := b.set(ctx, s.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *backup) set(ctx context.Context, id string) error {
+	name := path.Join("files", id, manifest.FileName)
+	content, err := os.ReadFile(filepath.Join(b.Dir, filepath.FromSlash(name)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	m, err := manifest.Decode(content)
+	if err != nil {
+		b.damaged(name, err)
+		return nil
+	}
+	for _, v := range m.Variants {
+		if _, err := b.blob(ctx, "files/"+v.Key, v.SHA256); err != nil {
+			return b.setFailed(id, "files/"+v.Key, err)
+		}
+	}
+	e := entry{Path: name, SHA256: digestOf(content), Bytes: int64(len(content))}
+	_, err = b.blob(ctx, "originals/"+id, m.Source.SHA256)
+	switch {
+	case err == nil:
+		e.Original = true
+		b.totals.Originals++
+	case !errors.Is(err, fs.ErrNotExist):
+		return b.setFailed(id, "originals/"+id, err)
+	}
+	if _, err := b.blob(ctx, name, e.SHA256); err != nil {
+		return b.setFailed(id, name, err)
+	}
+	b.found = append(b.found, e)
+	b.totals.Sets++
+	return b.variants(id)
+}
+
+// variants adds the records of what was made on demand from an image. They are empty
+// files: their names say all.
+func (b *backup) variants(id string) error {
+	dir := path.Join("files", id, catalog.VariantsDir)
+	entries, err := os.ReadDir(filepath.Join(b.Dir, filepath.FromSlash(dir)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if ladder.ValidID(e.Name()) {
+			b.found = append(b.found, entry{Path: path.Join(dir, e.Name())})
+			b.totals.Records++
+		}
+	}
+	return nil
+}
+
+// errDamaged means that a file differs from its digest.
+var errDamaged = errors.New("it differs from its digest; 'optimizerd verify --repair' sets the set aside")
+
+// setFailed leaves a set out that was deleted meanwhile or is damaged, and returns
+// other errors.
+func (b *backup) setFailed(id, name string, err error) error {
+	_, statErr := os.Stat(filepath.Join(b.Dir, "files", id, manifest.FileName))
+	switch {
+	case errors.Is(statErr, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, errDamaged), errors.Is(err, fs.ErrNotExist):
+		b.damaged(name, err)
+		return nil
+	default:
+		return err
+	}
+}
+
+func (b *backup) damaged(name string, err error) {
+	b.totals.Damaged++
+	if b.Damaged != nil {
+		b.Damaged(name, err)
+	}
+}
+
+// blob stores a file under its digest, unless the store has it. The file is not
+// read then, but it must exist.
+func (b *backup) blob(ctx context.Context, name, digest string) (bytes int64, err error) {
+	f, err := os.Open(filepath.Join(b.Dir, filepath.FromSlash(name)))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if stored, ok := b.blobs[digest]; ok && stored == info.Size() {
+		return stored, nil
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return 0, err
+	}
+	if hex.EncodeToString(hash.Sum(nil)) != digest {
+		return 0, errDamaged
+	}
+	if err := b.store.Put(ctx, digest, info.Size(), f); err != nil {
+		return 0, fmt.Errorf("store %s: %w", name, err)
+	}
+	b.blobs[digest] = info.Size()
+	b.totals.Copied++
+	b.totals.Bytes += info.Size()
+	return info.Size(), nil
+}
+
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,95 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/s3"
+)
+
+// bucket is a Store in the bucket of an object store, below a prefix.
+type bucket struct {
+	objects *s3.Bucket
+	prefix  string // "" or with a slash at the end
+}
+
+// OpenBucket returns the store in a bucket, below a prefix.
+func OpenBucket(objects *s3.Bucket, prefix string) Store {
+	if prefix = strings.Trim(prefix, "/"); prefix != "" {
+		prefix += "/"
+	}
+	return &bucket{objects, prefix}
+}
+
+func (b *bucket) Close() error {
+	b.objects.Close()
+	return nil
+}
+
+func (b *bucket) blob(digest string) string { return b.prefix + blobsDir + "/" + digest }
+
+func (b *bucket) Blobs(ctx context.Context) (map[string]int64, error) {
+	blobs := make(map[string]int64)
+	for o, err := range b.objects.List(ctx, b.prefix+blobsDir+"/") {
+		if err != nil {
+			return nil, err
+		}
+		if digest := path.Base(o.Key); manifest.ValidSHA256(digest) {
+			blobs[digest] = o.Bytes
+		}
+	}
+	return blobs, nil
+}
+
+func (b *bucket) Put(ctx context.Context, digest string, bytes int64, f *os.File) error {
+	_, err := b.objects.PutNew(ctx, s3.Object{Key: b.blob(digest), Bytes: bytes, SHA256: digest}, f)
+	return err
+}
+
+func (b *bucket) Get(ctx context.Context, digest string) (io.ReadCloser, error) {
+	r, _, err := b.objects.Get(ctx, b.blob(digest), 0, -1)
+	return r, err
+}
+
+func (b *bucket) Delete(ctx context.Context, digest string) error {
+	return b.objects.Delete(ctx, b.blob(digest))
+}
+
+func (b *bucket) snapshot(name string) string {
+	return b.prefix + snapshotsDir + "/" + name + snapshotExt
+}
+
+func (b *bucket) Snapshots(ctx context.Context) (names []string, err error) {
+	for o, err := range b.objects.List(ctx, b.prefix+snapshotsDir+"/") {
+		if err != nil {
+			return nil, err
+		}
+		if name, ok := strings.CutSuffix(path.Base(o.Key), snapshotExt); ok {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func (b *bucket) PutSnapshot(ctx context.Context, name string, data []byte) error {
+	_, err := b.objects.PutNew(ctx, s3.Object{Key: b.snapshot(name), Bytes: int64(len(data)), SHA256: digestOf(data), ContentType: "application/gzip"}, bytes.NewReader(data))
+	return err
+}
+
+func (b *bucket) GetSnapshot(ctx context.Context, name string) ([]byte, error) {
+	r, _, err := b.objects.Get(ctx, b.snapshot(name), 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+func (b *bucket) DeleteSnapshot(ctx context.Context, name string) error {
+	return b.objects.Delete(ctx, b.snapshot(name))
+}

@@ -1,0 +1,127 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+const (
+	blobsDir     = "blobs"     // <first two digits>/<digest>
+	snapshotsDir = "snapshots" // <name>.jsonl.gz
+	snapshotExt  = ".jsonl.gz"
+)
+
+// folder is a Store in a directory.
+type folder struct {
+	dir  string
+	lock *durable.Lock
+}
+
+// OpenFolder returns the store in a directory. It is created if create is set.
+func OpenFolder(dir string, create bool) (Store, error) {
+	if create {
+		if err := os.MkdirAll(filepath.Join(dir, snapshotsDir), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, snapshotsDir)); err != nil {
+		return nil, fmt.Errorf("%s is not a backup: %w", dir, err)
+	}
+	lock, err := durable.LockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &folder{dir, lock}, nil
+}
+
+func (f *folder) Close() error { return f.lock.Close() }
+
+func (f *folder) path(digest string) string {
+	return filepath.Join(f.dir, blobsDir, digest[:2], digest)
+}
+
+func (f *folder) Blobs(ctx context.Context) (map[string]int64, error) {
+	blobs := make(map[string]int64)
+	err := filepath.WalkDir(filepath.Join(f.dir, blobsDir), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !manifest.ValidSHA256(d.Name()) {
+			return errors.Join(err, ctx.Err())
+		}
+		info, err := d.Info()
+		if err == nil {
+			blobs[d.Name()] = info.Size()
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return blobs, err
+}
+
+func (f *folder) Put(_ context.Context, digest string, bytes int64, from *os.File) error {
+	to := f.path(digest)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	pending, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pending.Cleanup() }() // does nothing once it was renamed
+	if _, err := io.Copy(pending, io.NewSectionReader(from, 0, bytes)); err != nil {
+		return err
+	}
+	if err := pending.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(to))
+}
+
+func (f *folder) Get(_ context.Context, digest string) (io.ReadCloser, error) {
+	if !manifest.ValidSHA256(digest) {
+		return nil, fmt.Errorf("%.70q is not a digest", digest)
+	}
+	return os.Open(f.path(digest))
+}
+
+func (f *folder) Delete(_ context.Context, digest string) error { return os.Remove(f.path(digest)) }
+
+func (f *folder) snapshot(name string) string {
+	return filepath.Join(f.dir, snapshotsDir, name+snapshotExt)
+}
+
+func (f *folder) Snapshots(context.Context) (names []string, err error) {
+	files, err := os.ReadDir(filepath.Join(f.dir, snapshotsDir))
+	for _, file := range files {
+		if name, ok := strings.CutSuffix(file.Name(), snapshotExt); ok && !strings.HasPrefix(name, ".") {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+func (f *folder) PutSnapshot(_ context.Context, name string, data []byte) error {
+	if err := durable.SyncDir(filepath.Join(f.dir)); err != nil {
+		return err
+	}
+	return durable.WritePrivate(f.snapshot(name), data)
+}
+
+func (f *folder) GetSnapshot(_ context.Context, name string) ([]byte, error) {
+	return os.ReadFile(f.snapshot(name))
+}
+
+func (f *folder) DeleteSnapshot(_ context.Context, name string) error {
+	return os.Remove(f.snapshot(name))
+}

@@ -1,0 +1,174 @@
+package backup
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+// formatVersion is the version of the format of snapshots.
+const formatVersion = 1
+
+// header is the first line of a snapshot; each other line is an entry.
+type header struct {
+	Version    int       `json:"version"`
+	CreatedAt  time.Time `json:"created_at"`
+	Optimizerd string    `json:"optimizerd"` // version of the program that made it
+}
+
+// entry is one file of the data folder: with its content, or the digest of a
+// blob. The manifest of a set stands for its files.
+type entry struct {
+	Path     string `json:"path"` // relative, with slashes
+	Content  []byte `json:"content,omitempty"`
+	SHA256   string `json:"sha256,omitempty"`
+	Bytes    int64  `json:"bytes,omitempty"`
+	Original bool   `json:"original,omitempty"` // the original of this set is in the backup
+}
+
+// isSet reports whether the entry is the manifest of a set.
+func (e entry) isSet() bool { return path.Base(e.Path) == manifest.FileName }
+
+// valid reports whether a path stays within the data folder.
+func (e entry) valid() bool {
+	return filepath.IsLocal(filepath.FromSlash(e.Path)) && !strings.Contains(e.Path, `\`)
+}
+
+func encode(h header, entries []entry) ([]byte, error) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	lines := json.NewEncoder(z)
+	err := lines.Encode(h)
+	for _, e := range entries {
+		err = errors.Join(err, lines.Encode(e))
+	}
+	err = errors.Join(err, z.Close()) // writes the rest
+	return b.Bytes(), err
+}
+
+func decode(data []byte) (entries []entry, err error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	lines := json.NewDecoder(bufio.NewReader(z))
+	var h header
+	if err := lines.Decode(&h); err != nil {
+		return nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	if h.Version != formatVersion {
+		return nil, fmt.Errorf("the snapshot has version %d of the format, and this program knows %d: restore it with optimizerd %s or newer", h.Version, formatVersion, h.Optimizerd)
+	}
+	for {
+		var e entry
+		err := lines.Decode(&e)
+		if errors.Is(err, io.EOF) {
+			return entries, nil
+		}
+		if err == nil && !e.valid() {
+			err = fmt.Errorf("%.100q is not a path in a data folder", e.Path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read snapshot: %w", err)
+		}
+		entries = append(entries, e)
+	}
+}
+
+// readManifest returns the manifest that an entry names.
+func readManifest(ctx context.Context, store Store, e entry) (content []byte, m manifest.Manifest, err error) {
+	r, err := store.Get(ctx, e.SHA256)
+	if err != nil {
+		return nil, m, err
+	}
+	content, err = io.ReadAll(r)
+	err = errors.Join(err, r.Close())
+	if err == nil && digestOf(content) != e.SHA256 {
+		err = errors.New("it differs from its digest")
+	}
+	if err == nil {
+		m, err = manifest.Decode(content)
+	}
+	if err != nil {
+		return nil, m, fmt.Errorf("%s: %w", e.Path, err)
+	}
+	return content, m, nil
+}
+
+// prune deletes the snapshots before the newest keep ones, and then the blobs that
+// no snapshot needs.
+func prune(ctx context.Context, store Store, keep int) (deleted int, err error) {
+	names, err := store.Snapshots(ctx)
+	if err != nil || len(names) <= keep {
+		return 0, err
+	}
+	old := names[:len(names)-keep]
+	needed := make(map[string]bool)
+	for _, name := range names[len(old):] {
+		data, err := store.GetSnapshot(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		entries, err := decode(data)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range entries {
+			if err := need(ctx, store, e, needed); err != nil {
+				return 0, err
+			}
+		}
+	}
+	blobs, err := store.Blobs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range old { // first: a snapshot without its blobs could not be restored
+		if err := store.DeleteSnapshot(ctx, name); err != nil {
+			return deleted, err
+		}
+		deleted++
+	}
+	for digest := range blobs {
+		if needed[digest] {
+			continue
+		}
+		if err := store.Delete(ctx, digest); err != nil {
+			return deleted, err
+		}
+	}
+	return deleted, nil
+}
+
+// need adds the blobs of an entry.
+func need(ctx context.Context, store Store, e entry, needed map[string]bool) error {
+	if e.SHA256 == "" || needed[e.SHA256] && !e.Original {
+		return nil
+	}
+	needed[e.SHA256] = true
+	if !e.isSet() {
+		return nil
+	}
+	_, m, err := readManifest(ctx, store, e)
+	if err != nil {
+		return err
+	}
+	for _, v := range m.Variants {
+		needed[v.SHA256] = true
+	}
+	if e.Original {
+		needed[m.Source.SHA256] = true
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package imagefile
+
+import (
+	"encoding/binary"
+	"io"
+	"iter"
+)
+
+// maxMeta bounds how much of a HEIF's metadata is read.
+const maxMeta = 4 << 20
+
+// Transfer characteristics of HDR, by ITU-T H.273.
+var hdrTransfers = map[uint16]string{16: "PQ", 18: "HLG"}
+
+// inspectHEIF refuses HDR and turned cells, and turns alpha with its colors. What else is wrong with
+// a file its decoder says.
+func inspectHEIF(r io.ReaderAt, size int64, info *Info) error {
+	meta, at := topBox(r, size, "meta")
+	if len(meta) < 4 {
+		return nil
+	}
+	meta, at = meta[4:], at+4
+	if transfer := hdrTransfers[heifTransfer(meta)]; transfer != "" {
+		return &Unsupported{"HDR (" + transfer + ")"}
+	}
+	if hasTurnedCells(meta) {
+		return &Unsupported{"HEIF with grid cells that are turned or cropped"}
+	}
+	info.FullChroma = hasFullChroma(meta)
+	return turnAlpha(meta, at, size, info)
+}
+
+// hasFullChroma reports whether any item is AV1 with color that is not subsampled in
+// both directions. The primary image may be a grid of others, so all are looked at.
+// Source: AV1 Codec ISO Media File Format Binding, section 2.3.3.
+func hasFullChroma(meta []byte) bool {
+	const monochrome, subsampled = 1 << 4, 1<<3 | 1<<2
+	container := box(box(meta, "iprp"), "ipco")
+	for {
+		name, body, rest, ok := next(container)
+		if !ok {
+			return false
+		}
+		if name == "av1C" && len(body) >= 4 && body[2]&monochrome == 0 && body[2]&subsampled != subsampled {
+			return true
+		}
+		container = rest
+	}
+}
+
+// heifTransfer returns the transfer characteristics that the primary image is
+// said to have; 0 if nothing is said.
+func heifTransfer(meta []byte) uint16 {
+	primary := primaryItem(box(meta, "pitm"))
+	container := box(meta, "iprp")
+	all := properties(box(container, "ipco"))
+	for _, a := range associations(box(container, "ipma"), primary) {
+		if p := a.of(all); p.name == "colr" && len(p.body) >= 8 && string(p.body[:4]) == "nclx" {
+			return binary.BigEndian.Uint16(p.body[6:])
+		}
+	}
+	return 0
+}
+
+// topBox reads the body of the first box of a name at the top of a file; nil if it
+// is not there or too large. start is where it begins.
+func topBox(r io.ReaderAt, size int64, name string) (body []byte, start int64) {
+	head := make([]byte, 16)
+	at := int64(0)
+	for range maxChunks {
+		n, _ := r.ReadAt(head, at)
+		if n < 8 {
+			return nil, 0
+		}
+		length, header := int64(binary.BigEndian.Uint32(head)), int64(8)
+		if length == 1 && n == 16 {
+			length, header = int64(binary.BigEndian.Uint64(head[8:])), 16
+		}
+		if length == 0 {
+			length = size - at
+		}
+		if length < header || length > size-at { // or the file ends here
+			return nil, 0
+		}
+		if string(head[4:8]) == name {
+			if length-header > maxMeta {
+				return nil, 0
+			}
+			b := make([]byte, length-header)
+			if _, err := r.ReadAt(b, at+header); err != nil {
+				return nil, 0
+			}
+			return b, at + header
+		}
+		at += length
+	}
+	return nil, 0
+}
+
+// next cuts the first box off b; ok is false if there is none.
+func next(b []byte) (name string, body, rest []byte, ok bool) {
+	if len(b) < 8 {
+		return "", nil, nil, false
+	}
+	size := uint64(binary.BigEndian.Uint32(b))
+	if size == 0 {
+		size = uint64(len(b))
+	}
+	if size < 8 || size > uint64(len(b)) {
+		return "", nil, nil, false
+	}
+	return string(b[4:8]), b[8:size], b[size:], true
+}
+
+// box is the body of the first box of a name in b; nil for none.
+func box(b []byte, name string) []byte {
+	body, _ := boxAt(b, name)
+	return body
+}
+
+// boxAt is box, and where in b the body begins.
+func boxAt(b []byte, name string) (body []byte, start int) {
+	for rest := b; ; {
+		n, body, after, ok := next(rest)
+		if !ok {
+			return nil, 0
+		}
+		if n == name {
+			return body, len(b) - len(after) - len(body)
+		}
+		rest = after
+	}
+}
+
+// property is one that items of the file may have: a box in its ipco box.
+type property struct {
+	name string
+	body []byte
+}
+
+// properties are the boxes in an ipco box, as far as an association can name them.
+func properties(container []byte) (all []property) {
+	const most = 1<<15 - 1
+	for len(all) < most {
+		name, body, rest, ok := next(container)
+		if !ok {
+			break
+		}
+		all, container = append(all, property{name, body}), rest
+	}
+	return all
+}
+
+// primaryItem is the item that a pitm box names.
+func primaryItem(b []byte) uint32 {
+	switch {
+	case len(b) >= 8 && b[0] > 0:
+		return binary.BigEndian.Uint32(b[4:])
+	case len(b) >= 6:
+		return uint32(binary.BigEndian.Uint16(b[4:]))
+	}
+	return 0
+}
+
+// association is a property that an item has.
+type association struct {
+	place    int // of the property in the ipco box, counted from 1; 0 for none
+	at, size int // of these bytes in the body of the ipma box
+}
+
+// of is the property; an empty one for none.
+func (a association) of(all []property) property {
+	if a.place < 1 || a.place > len(all) {
+		return property{}
+	}
+	return all[a.place-1]
+}
+
+// associations are the properties of an item by an ipma box.
+func associations(table []byte, item uint32) []association {
+	for _, found := range allAssociations(table, func(id uint32) bool { return id == item }) {
+		return found
+	}
+	return nil
+}
+
+// allAssociations iterates over the wanted items of an ipma box and their properties.
+func allAssociations(table []byte, wanted func(item uint32) bool) iter.Seq2[uint32, []association] {
+	return func(yield func(uint32, []association) bool) {
+		if len(table) < 8 {
+			return
+		}
+		idSize, size := itemIDSize(table), 1
+		if table[3]&1 != 0 {
+			size = 2
+		}
+		for at := 8; len(table)-at >= idSize+1; {
+			id, count := itemID(table[at:], idSize), int(table[at+idSize])
+			at += idSize + 1
+			if len(table)-at < count*size {
+				return
+			}
+			if wanted(id) && !yield(id, associationsAt(table, at, count, size)) {
+				return
+			}
+			at += count * size
+		}
+	}
+}
+
+// associationsAt parses count associations of size bytes each.
+func associationsAt(table []byte, at, count, size int) (found []association) {
+	for range count {
+		place := int(table[at] & 0x7F)
+		if size == 2 {
+			place = place<<8 | int(table[at+1])
+		}
+		found = append(found, association{place, at, size})
+		at += size
+	}
+	return found
+}

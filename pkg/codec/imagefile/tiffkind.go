@@ -1,0 +1,285 @@
+package imagefile
+
+import (
+	"fmt"
+	"io"
+	"slices"
+)
+
+// The tags of a TIFF that say what its samples are.
+const (
+	tagNewSubfileType   = 254
+	tagSubfileType      = 255
+	tagHeight           = 257
+	tagBitsPerSample    = 258
+	tagCompression      = 259
+	tagPhotometric      = 262
+	tagSamplesPerPixel  = 277
+	tagRowsPerStrip     = 278
+	tagPlanar           = 284
+	tagTileLength       = 323
+	tagSubIFDs          = 330
+	tagInkSet           = 332
+	tagExtraSamples     = 338
+	tagSampleFormat     = 339
+	tagDNGVersion       = 50706
+	newSubfileThumbnail = 1
+	subfileThumbnail    = 2
+	extraUnknown        = 0
+	extraAssociated     = 1
+	planarTogether      = 1
+	planarSeparate      = 2
+)
+
+// Photometric interpretations.
+const (
+	whiteIsZero = 0
+	blackIsZero = 1
+	rgb         = 2
+	palette     = 3
+	cmyk        = 5
+	ycbcr       = 6
+	cielab      = 8
+	cfa         = 32803 // a camera's raw samples
+	linearRaw   = 34892
+)
+
+// Compressions.
+const (
+	compressionNone     = 1
+	compressionJPEG     = 7
+	compressionOldJPEG  = 6
+	compressionPackBits = 32773
+)
+
+var (
+	// faxes are the compressions of images of one bit.
+	faxes = []uint64{2, 3, 4}
+	// lossless compressions: none, LZW, Deflate by its two numbers, PackBits
+	// and Zstandard.
+	lossless = []uint64{compressionNone, 5, 8, 32946, compressionPackBits, 50000}
+)
+
+// tiffKind is how the samples of a TIFF are stored.
+type tiffKind struct {
+	photometric, compression uint64
+	bits                     uint64 // of a sample
+	colors                   int    // samples that are colors
+	extra                    []uint64
+	separate                 bool // a plane for each sample
+	tiled                    bool
+}
+
+// inspectTIFF reads the first directory, which is the image.
+func inspectTIFF(r io.ReaderAt, size int64, info *Info) error {
+	t, at, err := openTIFF(r, size)
+	if err != nil {
+		return err
+	}
+	d, next, err := t.directory(at)
+	if err != nil {
+		return err
+	}
+	if t.isRaw(d, at, next) {
+		return &Unsupported{"Camera raw"}
+	}
+	if d.first(tagNewSubfileType, 0)&newSubfileThumbnail != 0 || d.first(tagSubfileType, 0) == subfileThumbnail {
+		return &Unsupported{"TIFF that begins with a thumbnail"}
+	}
+	if o := d.first(tagOrientation, 1); o >= 1 && o <= 8 {
+		info.Orientation = int(o)
+	}
+	height := d.first(tagHeight, 0)
+	rows := max(d.first(tagTileLength, 0), d.first(tagRowsPerStrip, 0))
+	if rows == 0 || rows > height {
+		rows = height
+	}
+	info.RowsHeld = int(min(rows, 1<<30))
+	kind, err := kindOf(d)
+	if err != nil {
+		return err
+	}
+	switch {
+	case kind.isSeparateGray():
+		info.Edit = t.asSeparateRGB(at)
+	case d.first(tagPlanar, planarTogether) == planarSeparate && !kind.separate:
+		info.Edit = t.asOnePlane(at)
+	}
+	extra := d[tagExtraSamples]
+	info.Opaque = len(extra) > 0 && extra[0] == extraUnknown
+	return kind.check()
+}
+
+func (k tiffKind) isSeparateGray() bool {
+	return k.separate && k.photometric == blackIsZero && k.colors == 1
+}
+
+// asSeparateRGB is the edit that makes libvips read grayscale with alpha in
+// separate planes: called RGB, its samples are put side by side as they are.
+// Under its own name libvips (8.14 to 8.18) mistakes the length of its lines.
+func (t *tiffReader) asSeparateRGB(at uint64) *Edit { return t.rewritten(at, tagPhotometric, rgb) }
+
+// asOnePlane is the edit for an image of one sample that is said to be in
+// separate planes, which means nothing. libvips takes its samples for bytes.
+func (t *tiffReader) asOnePlane(at uint64) *Edit { return t.rewritten(at, tagPlanar, planarTogether) }
+
+// rewritten is the edit that gives a field of the directory at an offset another
+// value; nil if there is no such field of 16 bits.
+func (t *tiffReader) rewritten(at uint64, tag, value uint16) *Edit {
+	countSize, entrySize := t.layout()
+	count, err := t.bytes(at, countSize)
+	if err != nil {
+		return nil
+	}
+	for i := range t.number(count, countSize) {
+		entry := at + countSize + i*entrySize
+		if b, err := t.bytes(entry, 4); err == nil && t.order.Uint16(b) == tag && t.order.Uint16(b[2:]) == typeShort {
+			e := &Edit{At: int64(entry + 4 + t.word()), Size: t.size}
+			t.order.PutUint16(e.Bytes[:], value)
+			return e
+		}
+	}
+	return nil
+}
+
+// isRaw reports whether any directory says that it holds a camera's raw
+// samples. Its first one may well be a thumbnail that any TIFF reader shows.
+func (t *tiffReader) isRaw(first directory, at, next uint64) bool {
+	if b, err := t.bytes(8, 2); err == nil && string(b) == "CR" && !t.big && at >= 16 {
+		return true // Canon's CR2
+	}
+	seen := []uint64{at}
+	wait := append([]uint64{next}, first[tagSubIFDs]...)
+	for d := first; ; {
+		if p := d.first(tagPhotometric, 0); p == cfa || p == linearRaw || d[tagDNGVersion] != nil {
+			return true
+		}
+		for len(wait) > 0 && (wait[0] == 0 || slices.Contains(seen, wait[0])) {
+			wait = wait[1:]
+		}
+		if len(wait) == 0 || len(seen) == maxDirectories {
+			return false
+		}
+		at, wait = wait[0], wait[1:]
+		seen = append(seen, at)
+		var err error
+		if d, next, err = t.directory(at); err != nil {
+			d = directory{}
+			continue
+		}
+		wait = append(wait, next)
+		wait = append(wait, d[tagSubIFDs]...)
+	}
+}
+
+// kindOf reads the kind of a directory. What no allowed kind has is refused
+// here: samples of different sizes, or that are no unsigned integers.
+func kindOf(d directory) (tiffKind, error) {
+	samples := int(min(d.first(tagSamplesPerPixel, 1), 1<<16))
+	k := tiffKind{
+		photometric: d.first(tagPhotometric, blackIsZero),
+		compression: d.first(tagCompression, compressionNone),
+		bits:        d.first(tagBitsPerSample, 1),
+		separate:    d.first(tagPlanar, planarTogether) == planarSeparate && samples > 1,
+		tiled:       d[tagTileLength] != nil,
+		extra:       d[tagExtraSamples],
+	}
+	k.colors = samples - len(k.extra)
+	if n, known := colorsOf[k.photometric]; known && k.extra == nil && samples > n {
+		k.colors, k.extra = n, make([]uint64, samples-n) // a tag that is often left out
+	}
+	for _, bits := range d[tagBitsPerSample] {
+		if bits != k.bits {
+			return k, &Unsupported{"TIFF with samples of different sizes"}
+		}
+	}
+	for _, format := range d[tagSampleFormat] {
+		switch format {
+		case 1:
+		case 2:
+			return k, &Unsupported{"TIFF with signed samples"}
+		case 3:
+			return k, &Unsupported{"TIFF with floating-point samples"}
+		default:
+			return k, &Unsupported{"TIFF with samples of an unknown or complex type"}
+		}
+	}
+	if k.photometric == cmyk && d.first(tagInkSet, 1) != 1 {
+		return k, &Unsupported{"TIFF with inks other than CMYK"}
+	}
+	return k, nil
+}
+
+// colorsOf is how many colors there are in each photometric interpretation.
+var colorsOf = map[uint64]int{whiteIsZero: 1, blackIsZero: 1, rgb: 3, palette: 1, cmyk: 4, ycbcr: 3, cielab: 3}
+
+// proven are the kinds that are rendered right, held against independent
+// decoders by the tests of package imaging. Whatever is not here is refused.
+var proven = []struct {
+	photometric uint64
+	name        string
+	colors      int
+	bits        []uint64
+	extra       int // samples beside the colors, at most
+	separate    bool
+	jpeg        bool
+}{
+	{whiteIsZero, "grayscale", 1, []uint64{1, 2, 4, 8, 16}, 0, false, false},
+	{blackIsZero, "grayscale", 1, []uint64{1, 2, 4}, 0, false, false},
+	{blackIsZero, "grayscale", 1, []uint64{8, 16}, 2, false, true},
+	{blackIsZero, "grayscale", 1, []uint64{8, 16}, 1, true, false},
+	{rgb, "RGB", 3, []uint64{8, 16}, 2, true, true},
+	{palette, "palette", 1, []uint64{1, 2, 4, 8}, 0, false, false},
+	{cmyk, "CMYK", 4, []uint64{8, 16}, 0, true, false},
+	{ycbcr, "YCbCr", 3, []uint64{8}, 0, false, true},
+	{cielab, "CIE Lab", 3, []uint64{8}, 1, false, false},
+}
+
+// check returns an *Unsupported for a kind that is not proven.
+func (k tiffKind) check() error {
+	if k.compression == compressionOldJPEG {
+		return &Unsupported{"TIFF with JPEG of the old style"}
+	}
+	if k.isSeparateGray() && k.bits == 16 && slices.Contains(k.extra, extraAssociated) {
+		return &Unsupported{"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)"}
+	}
+	name := ""
+	for _, p := range proven {
+		if p.photometric != k.photometric {
+			continue
+		}
+		name = p.name
+		if k.colors == p.colors && slices.Contains(p.bits, k.bits) && len(k.extra) <= p.extra &&
+			(!k.separate || p.separate && !k.tiled) && k.compressed(p.jpeg) {
+			return nil
+		}
+	}
+	if name == "" {
+		return &Unsupported{fmt.Sprintf("TIFF of photometric interpretation %d", k.photometric)}
+	}
+	return &Unsupported{k.describe(name)}
+}
+
+// compressed reports whether the compression is one for such samples.
+func (k tiffKind) compressed(jpeg bool) bool {
+	switch {
+	case k.compression == compressionJPEG:
+		return jpeg && k.bits == 8 && !k.separate && len(k.extra) == 0
+	case slices.Contains(faxes, k.compression):
+		return k.bits == 1 && k.colors == 1 && (k.photometric == whiteIsZero || k.photometric == blackIsZero)
+	default:
+		return slices.Contains(lossless, k.compression) && k.photometric != ycbcr
+	}
+}
+
+// describe is a kind in words, for the sentence of a refusal.
+func (k tiffKind) describe(name string) string {
+	text := fmt.Sprintf("TIFF (%s, %d bits a sample, %d+%d samples, compression %d", name, k.bits, k.colors, len(k.extra), k.compression)
+	if k.separate {
+		text += ", separate planes"
+	}
+	if k.tiled {
+		text += ", tiles"
+	}
+	return text + ")"
+}

@@ -1,0 +1,91 @@
+package codec
+
+import (
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+)
+
+// sentences are those of package imaging about an image. A child that was taken
+// over could say anything to a client, so only these are passed on. NUMBER, FORMAT
+// and KIND stand for any.
+var sentences = []string{
+	"The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.",
+	"KIND is not supported.",
+	"This server cannot read FORMAT images.",
+	"This server cannot write FORMAT images.",
+	"The FORMAT image is damaged: its header cannot be read.",
+	"The FORMAT image is damaged or truncated: its pixels cannot be decoded.",
+	"Decoding this FORMAT image exceeded the memory limit.",
+	"Decoding this FORMAT image would take about NUMBER MB of memory; the limit (limits.max_memory) is NUMBER MB.",
+	"The animation has NUMBER frames; the limit is NUMBER.",
+	"The image has NUMBER pixels (NUMBER × NUMBER); the limit is NUMBER.",
+	"The image has NUMBER pixels (NUMBER × NUMBER in NUMBER frames); the limit is NUMBER.",
+	"The frames of the image have NUMBER pixels; the limit is NUMBER.",
+	"The stored image could not be read.",
+	"The MADE could not be created.",
+	"Creating the MADE exceeded the memory limit.",
+	"The FORMAT image of NUMBER × NUMBER pixels was not encoded correctly.",
+}
+
+// kinds are what an imagefile.Unsupported names.
+var kinds = []string{
+	"HDR (PQ)", "HDR (HLG)", "This kind of FORMAT", "Camera raw",
+	"HEIF whose alpha is not turned and cropped like its colors", "HEIF with premultiplied alpha",
+	"HEIF with grid cells that are turned or cropped",
+	"Lossless JPEG", "Hierarchical JPEG", "JPEG-LS", "JPEG of NUMBER bits a sample", "JPEG of NUMBER components",
+	"JPEG that gives its height after its first scan",
+	"TIFF that begins with a thumbnail", "TIFF with JPEG of the old style", "TIFF with inks other than CMYK",
+	"TIFF with samples of different sizes", "TIFF with samples of an unknown or complex type",
+	"TIFF with signed samples", "TIFF with floating-point samples", "TIFF of photometric interpretation NUMBER",
+	"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)",
+	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER)",
+	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, separate planes)",
+	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, tiles)",
+	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, separate planes, tiles)",
+}
+
+// general are what a client reads in place of any other sentence.
+var general = map[fault.Code]string{
+	fault.UnsupportedFormat: "This kind of image is not supported.",
+	fault.CorruptImage:      "The image is damaged or truncated.",
+	fault.TooManyPixels:     "The image has too many pixels.",
+	fault.TooManyFrames:     "The animation has too many frames.",
+	fault.ProcessingFailed:  "Processing the image exceeded the memory limit.",
+	fault.Internal:          "Internal error. See the server log for this request id.",
+}
+
+// maxSentence is the length of the longest text that is compared with them, in
+// bytes.
+const maxSentence = 400
+
+// known is compiled when the first image fails: it takes a tenth of a megabyte.
+var known = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("^(?:" + strings.NewReplacer(
+		"KIND", "(?:"+pattern(kinds)+")",
+		"MADE", "(?:"+pattern([]string{"frames", "animation", "resized image", "preview of the image", "FORMAT image"})+")",
+	).Replace(pattern(sentences)) + ")$")
+})
+
+// pattern returns a regular expression for any of the texts.
+func pattern(texts []string) string {
+	var quoted []string
+	for _, text := range texts {
+		quoted = append(quoted, strings.NewReplacer(
+			"NUMBER", "[0-9]+",
+			"FORMAT", "(?:JPEG|PNG|WebP|GIF|HEIC|AVIF|TIFF)",
+			"COLORS", "(?:grayscale|RGB|palette|CMYK|YCbCr|CIE Lab)",
+		).Replace(regexp.QuoteMeta(text)))
+	}
+	return strings.Join(quoted, "|")
+}
+
+// sentence returns what a client reads of a failure.
+func sentence(f failure) string {
+	if len(f.Detail) <= maxSentence && known().MatchString(f.Detail) {
+		return f.Detail
+	}
+	return general[f.Code]
+}

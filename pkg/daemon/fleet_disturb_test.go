@@ -1,0 +1,431 @@
+//go:build fleet
+
+package daemon_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+// Single disturbances of a fleet.
+
+var rounds = flag.Int("storm.rounds", 12, "rounds of a set that is deleted and made at once")
+
+// async requests an image by upload at a node, and returns the job's id.
+func (s *arena) async(m *member, name string) (id string) {
+	s.t.Helper()
+	a, err := s.try(http.MethodPost, m.serving()+"/v1/images", s.source(name), daemontest.Header("Prefer", "respond-async"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a.Job(s.t, http.StatusAccepted).ID
+}
+
+// made uploads an image that is new, and returns its manifest.
+func (s *arena) made(m *member, name string) manifest.Manifest {
+	s.t.Helper()
+	a, err := s.try(http.MethodPost, m.serving()+"/v1/images", s.source(name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a.Manifest(s.t, http.StatusCreated)
+}
+
+// completes waits until all jobs have ended, and checks their sets. jobs maps ids to
+// names of images.
+func (s *arena) completes(jobs map[string]string) {
+	s.t.Helper()
+	for id, name := range jobs {
+		if again, err := s.follow(rand.New(rand.NewPCG(1, 1)), id, name); err != nil || again {
+			s.t.Errorf("job %s (%s): %v, given up: %v", id, name, err, again)
+		}
+	}
+}
+
+func (s *arena) job(m *member, id string) (j jobNews) {
+	s.t.Helper()
+	a, err := s.try(http.MethodGet, m.serving()+"/jobs/"+id, nil)
+	if err == nil {
+		err = json.Unmarshal(a.Body, &j)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return j
+}
+
+func TestFleetMessagesThatAreLostComeAgain(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	first, second := s.join(), s.join()
+	awaitServing(t, first, second)
+	jobs := make(map[string]string)
+	for i := range 40 {
+		name := fmt.Sprintf("image-%d sleep:20ms", i)
+		jobs[s.async(s.members[i%2], name)] = name
+	}
+	s.servers.Purge(t, fleettest.Work)
+	second.signal(syscall.SIGKILL) // a node that starts does a round of the housekeeping
+	daemontest.Eventually(t, "it is started again", func() bool { return second.serving() != "" })
+	s.completes(jobs)
+}
+
+func TestFleetANodeThatStopsReturnsItsJobs(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	const untilTheEnd = "fleet.lease=5m" // longer than this test waits for anything
+	stops := s.join(untilTheEnd)
+	awaitServing(t, stops)
+	jobs := make(map[string]string)
+	for i := range 6 { // one is executed, others wait in the node's line
+		name := fmt.Sprintf("image-%d", i)
+		if i == 0 {
+			name += " sleep:3s"
+		}
+		a, err := s.try(http.MethodPost, stops.serving()+"/jobs", fmt.Appendf(nil, `{"input":%q}`, s.origin.URL+"/"+strings.ReplaceAll(name, " ", "%20")), daemontest.JSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs[a.Job(t, http.StatusAccepted).ID] = name
+		if i == 0 {
+			daemontest.Eventually(t, "it is in work", func() bool { return stops.logged(t, "job resolved") == 1 })
+		}
+	}
+	daemontest.Eventually(t, "others are in line", func() bool { return stops.logged(t, "job resolved") > 1 })
+	heir := s.join(untilTheEnd)
+	awaitServing(t, heir)
+	stops.stop(syscall.SIGTERM)
+	s.members = []*member{heir}
+	s.completes(jobs)
+	for id := range jobs {
+		if j := s.job(heir, id); j.Attempts > 2 {
+			t.Errorf("job %s is completed at attempt %d", id, j.Attempts)
+		}
+	}
+}
+
+func TestFleetAKilledNodesJobStartsElsewhere(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	victim := s.join()
+	awaitServing(t, victim)
+	const name = "image sleep:3s"
+	id := s.async(victim, name)
+	daemontest.Eventually(t, "it is in work", func() bool { return victim.logged(t, "job started") == 1 })
+	heir := s.join()
+	awaitServing(t, heir)
+	victim.stop(syscall.SIGKILL)
+	killed := time.Now()
+	s.members = []*member{heir}
+	daemontest.Eventually(t, "it is redelivered", func() bool { return heir.logged(t, "job started") == 1 })
+	figure(t, "a killed node's job starts again (fleet.lease=10s)", "%.1f s after the kill", time.Since(killed).Seconds())
+	s.completes(map[string]string{id: name})
+	if j := s.job(heir, id); j.Attempts != 2 {
+		t.Errorf("it is completed at attempt %d, want 2", j.Attempts)
+	}
+}
+
+func TestFleetAZombieChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	zombie := s.join()
+	awaitServing(t, zombie)
+	other := s.join("codec.path=" + standin(t, twin))
+	awaitServing(t, other)
+	other.signal(syscall.SIGSTOP)
+	const name = "image"
+	var once sync.Once
+	stopped := make(chan struct{})
+	s.proxy.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".jpg") {
+			once.Do(func() { // this file is still stored
+				zombie.signal(syscall.SIGSTOP)
+				close(stopped)
+			})
+		}
+		return false
+	})
+	id := s.async(zombie, name)
+	<-stopped
+	other.signal(syscall.SIGCONT)
+	s.members = []*member{other}
+	s.completes(map[string]string{id: name})
+	zombie.signal(syscall.SIGCONT)
+	daemontest.Eventually(t, "the zombie has done its job, too", func() bool { return zombie.logged(t, "job ended") > 0 })
+	s.members = []*member{zombie, other}
+	s.completes(map[string]string{id: name})
+	if j := s.job(zombie, id); j.Attempts != 2 {
+		t.Errorf("it is completed at attempt %d, want 2", j.Attempts)
+	}
+	if over := s.proxy.Overwritten(); len(over) > 0 {
+		t.Errorf("overwritten: %v", over)
+	}
+}
+
+func TestFleetASetThatIsDeletedAndMadeAtOnceIsCompleteOrGone(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	nodes := []*member{s.join(), s.join("codec.path=" + standin(t, twin)), s.join()}
+	awaitServing(t, nodes...)
+	random := rand.New(rand.NewPCG(daemontest.Seed(t), 0))
+	var whole, gone int
+	id := s.made(nodes[0], "image").ID
+	for round := range *rounds {
+		var requests sync.WaitGroup
+		for i, m := range nodes {
+			wait := time.Duration(random.IntN(15)) * time.Millisecond
+			deletes := round%3 == i || round%2 == 0 && (round+1)%3 == i
+			requests.Go(func() {
+				time.Sleep(wait) // so that all orders come
+				var a daemontest.Answer
+				var err error
+				if deletes {
+					a, err = s.try(http.MethodDelete, m.serving()+"/v1/images/"+id, nil)
+				} else {
+					a, err = s.try(http.MethodPost, m.serving()+"/v1/images", s.source("image"))
+				}
+				if err != nil || a.StatusCode/100 != 2 {
+					t.Errorf("round %d at %s, delete %v: %v %s %s", round, m.name, deletes, err, a.Status, a.Body)
+				}
+			})
+		}
+		requests.Wait()
+		published := 0
+		daemontest.Eventually(t, "all nodes know the same", func() bool {
+			published = 0
+			for _, m := range nodes {
+				a, err := s.try(http.MethodGet, m.serving()+"/v1/images/"+id, nil)
+				if err == nil && a.StatusCode == http.StatusOK {
+					published++
+				}
+			}
+			return published == 0 || published == len(nodes)
+		})
+		if published == 0 {
+			gone++
+			continue
+		}
+		whole++
+		if err := setOnDisk(s.store, id); err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+	}
+	figure(t, "deleted and made at once", "%d rounds: %d times complete, %d times gone", *rounds, whole, gone)
+}
+
+func TestFleetANodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	link := fleettest.NewLink(t, s.servers.Servers[0])
+	cut := s.join("fleet.servers=" + link.URL)
+	awaitServing(t, cut)
+	other := s.join()
+	awaitServing(t, other)
+	m := s.made(cut, "first")
+	refuses := func(what string) {
+		t.Helper()
+		daemontest.Eventually(t, "uploads are refused without "+what, func() bool {
+			a, err := s.try(http.MethodPost, cut.serving()+"/v1/images", s.source("refused"))
+			return err == nil && a.StatusCode == http.StatusServiceUnavailable && a.Code() == string(fault.Unavailable) && a.Header.Get("Retry-After") != ""
+		})
+		daemontest.Eventually(t, "it is not ready", func() bool { return s.ready(cut) == http.StatusServiceUnavailable })
+	}
+	comesBack := func(name string) {
+		t.Helper()
+		daemontest.Eventually(t, "it is ready again", func() bool { return s.ready(cut) == http.StatusOK })
+		a, err := s.try(http.MethodPost, cut.serving()+"/v1/images", s.source(name))
+		if err != nil || a.StatusCode != http.StatusCreated {
+			t.Errorf("an upload afterwards: %v, %s %s", err, a.Status, a.Body)
+		}
+	}
+	serves := func(m manifest.Manifest) {
+		t.Helper()
+		a, err := s.try(http.MethodGet, cut.serving()+"/files/"+m.Variants[0].Key, nil)
+		if err != nil || a.StatusCode != http.StatusOK {
+			t.Errorf("a file: %v, %s", err, a.Status)
+		}
+	}
+
+	link.Cut()
+	refuses("NATS")
+	serves(m)
+	if a, err := s.try(http.MethodPost, other.serving()+"/v1/images", s.source("meanwhile")); err != nil || a.StatusCode != http.StatusCreated {
+		t.Errorf("at the other node: %v, %s", err, a.Status)
+	}
+	unknown := "/v1/images/" + strings.Repeat("a", 26) // it may be of another node
+	for _, path := range []string{unknown, "/files/" + strings.Repeat("a", 26) + "/320.webp", "/jobs", "/jobs/job_" + strings.Repeat("0", 26)} {
+		a, err := s.try(http.MethodGet, cut.serving()+path, nil)
+		if err != nil || a.StatusCode != http.StatusServiceUnavailable || a.Code() != string(fault.Unavailable) || a.Header.Get("Retry-After") == "" {
+			t.Errorf("GET %s without NATS: %v, %s %s", path, err, a.Status, a.Body)
+		}
+	}
+	link.Restore()
+	comesBack("second")
+
+	s.proxy.Intercept(func(http.ResponseWriter, *http.Request) bool {
+		panic(http.ErrAbortHandler) // as s3test.HangUp
+	})
+	refuses("the store")
+	s.proxy.Intercept(nil)
+	comesBack("third")
+}
+
+func (s *arena) ready(m *member) int {
+	a, err := s.try(http.MethodGet, m.serving()+"/readyz", nil)
+	if err != nil {
+		return 0
+	}
+	return a.StatusCode
+}
+
+func TestFleetAnImageThatKillsCodecsIsRefusedEverywhere(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	first, second := s.join(), s.join()
+	awaitServing(t, first, second)
+	const name = "image crash"
+	a, err := s.try(http.MethodPost, first.serving()+"/v1/images", s.source(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.CheckProblem(t, string(fault.ProcessingFailed))
+	before := s.crashes()
+	for _, m := range s.members {
+		a, err := s.try(http.MethodPost, m.serving()+"/v1/images", s.source(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.CheckProblem(t, string(fault.ProcessingFailed))
+	}
+	if now := s.crashes(); before != 2 || now != 2 {
+		t.Errorf("%d, then %d codecs died, want 2", before, now)
+	}
+}
+
+// crashes counts the codecs of all nodes that died.
+func (s *arena) crashes() (n int) {
+	for _, m := range s.members {
+		n += m.logged(s.t, "codec crashed")
+	}
+	return n
+}
+
+func TestFleetCrashesOfAnImageAreCountedAcrossNodes(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	victim := s.join()
+	awaitServing(t, victim)
+	const name = "image sleep:4s.crash"
+	id := s.async(victim, name)
+	daemontest.Eventually(t, "the first codec has died", func() bool { return victim.logged(t, "codec crashed, retrying in isolation") > 0 })
+	victim.stop(syscall.SIGKILL) // while the second one works
+	heir := s.join()
+	awaitServing(t, heir)
+	if j := s.ended(heir, id); j.Status != "failed" || j.Error.Code != string(fault.ProcessingFailed) || j.Attempts != 2 {
+		t.Errorf("%s with %q at attempt %d", j.Status, j.Error.Code, j.Attempts)
+	}
+	if n := heir.logged(t, "codec crashed"); n != 1 || s.crashes() != 2 {
+		t.Errorf("%d codecs died at the second node, %d in the fleet; want 1 and 2", n, s.crashes())
+	}
+	a, err := s.try(http.MethodPost, heir.serving()+"/v1/images", s.source(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.CheckProblem(t, string(fault.ProcessingFailed))
+	if s.crashes() != 2 {
+		t.Errorf("%d codecs died after the image was refused", s.crashes())
+	}
+}
+
+func TestFleetAQueueThatIsFullRefusesTheRest(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	const places = 8
+	full := fmt.Sprintf("queue.max_pending=%d", places)
+	first, second := s.join(full), s.join(full)
+	awaitServing(t, first, second)
+	var mu sync.Mutex
+	jobs := make(map[string]string)
+	refused := 0
+	var clients sync.WaitGroup
+	for i := range 10 * places {
+		name := fmt.Sprintf("image-%d sleep:500ms", i)
+		clients.Go(func() {
+			a, err := s.try(http.MethodPost, s.members[i%2].serving()+"/v1/images", s.source(name), daemontest.Header("Prefer", "respond-async"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case a.StatusCode == http.StatusAccepted:
+				jobs[strings.TrimPrefix(a.Header.Get("Location"), "/jobs/")] = name
+			case a.StatusCode == http.StatusTooManyRequests && a.Code() == string(fault.QueueFull) && a.Header.Get("Retry-After") != "":
+				refused++
+			default:
+				t.Errorf("got %s %s", a.Status, a.Body)
+			}
+			if n := len(s.servers.Subjects(t, fleettest.Work)); n > places {
+				t.Errorf("%d messages in the stream, want at most %d", n, places)
+			}
+		})
+	}
+	clients.Wait()
+	if refused == 0 || len(jobs) < places {
+		t.Errorf("%d jobs were accepted and %d refused", len(jobs), refused)
+	}
+	s.completes(jobs)
+	figure(t, "queue.max_pending=8, 80 uploads at once", "%d accepted, %d refused", len(jobs), refused)
+}
+
+func TestFleetASingleVariantDoesNotWaitForLadders(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	m := s.join("fetch.concurrency=1")
+	awaitServing(t, m)
+	order := func(name, options string) string {
+		a, err := s.try(http.MethodPost, m.serving()+"/jobs", fmt.Appendf(nil, `{"input":"%s/%s","options":%s}`, s.origin.URL, strings.ReplaceAll(name, " ", "%20"), options), daemontest.JSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Job(t, http.StatusAccepted).ID
+	}
+	jobs := make(map[string]string)
+	for i := range 40 {
+		name := fmt.Sprintf("ladder-%d sleep:100ms", i)
+		jobs[order(name, "{}")] = name
+	}
+	started := func() []string { return m.jobs(t, "job started") }
+	before := len(started())
+	single := order("single", `{"width":20,"format":"jpeg"}`)
+	var after []string
+	daemontest.Eventually(t, "the single variant starts", func() bool {
+		after = started()
+		return strings.Contains(strings.Join(after, " "), single)
+	})
+	ahead := 0
+	for _, id := range after[before:] {
+		if id == single {
+			break
+		}
+		ahead++
+	}
+	if ahead > 4 || len(after) > len(jobs) {
+		t.Errorf("%d of the ladders that waited started before the single variant, want at most 4", ahead)
+	}
+	figure(t, "ladders started before a single variant, 40 wait", "%d", ahead)
+}

@@ -1,0 +1,123 @@
+package daemon_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// takenOver has the daemon use a codec that does what its sources say.
+func takenOver(t *testing.T) func(*config.Config) {
+	t.Helper()
+	path, err := daemontest.Hostile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *config.Config) {
+		c.Codec.Path, c.Codec.Processes = path, 1
+		c.Ladder.Formats = []ladder.Format{ladder.JPEG}
+	}
+}
+
+// ordering is an image with an order for such a codec behind it.
+func ordering(t *testing.T, name string) []byte {
+	return append(daemontest.SmallJPEG(t, 7), "attack:"+name...)
+}
+
+func TestACodecThatWasTakenOverGetsNoMoreThanItsShare(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, takenOver(t))
+	for _, name := range []string{"memory", "stack", "page tables"} {
+		if a := s.Upload(ordering(t, name)); a.StatusCode != http.StatusCreated {
+			t.Errorf("%s: got %s %s, want 201: the attack is refused, and the codec goes on", name, a.Status, a.Body)
+		}
+	}
+	s.Upload(ordering(t, "threads"))
+	if a := s.Upload(ordering(t, "")); a.StatusCode != http.StatusCreated {
+		t.Errorf("after the threads: got %s %s, want 201", a.Status, a.Body)
+	}
+}
+
+func TestWhatACodecCannotHonestlySayIsACrash(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, takenOver(t))
+	for i, name := range []string{"disk", "size", "markup"} {
+		a := s.Upload(ordering(t, name))
+		a.CheckProblem(t, "processing_failed")
+		if got := len(s.Names("quarantine")); got != i+1 {
+			t.Errorf("%s: %d images are in quarantine, want %d", name, got, i+1)
+		}
+		if left := s.Names("files", ".staging"); len(left) > 0 {
+			t.Errorf("%s: left behind are %v", name, left)
+		}
+	}
+	if got := s.Logged("codec crashed"); got != 6 {
+		t.Errorf("%d crashes were counted, want two for each image", got)
+	}
+	s.Upload(ordering(t, "")).Manifest(t, http.StatusCreated)
+}
+
+func TestAClientReadsNothingThatACodecMadeUp(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, takenOver(t))
+	a := s.Upload(ordering(t, "words"))
+	if p := a.CheckProblem(t, "corrupt_image"); p.Detail != "The image is damaged or truncated." {
+		t.Errorf("a client reads %.200q", p.Detail)
+	}
+}
+
+// What it cannot do any longer is answer later clients with it.
+func TestACodecKeepsNoImageOnceADecoderFailedOrWithOneJobEach(t *testing.T) {
+	t.Parallel()
+	secret := []byte("PRIVATE")
+	for name, test := range map[string]struct {
+		jobs  int
+		first string
+		leaks bool
+	}{
+		"many jobs":                 {500, "", true},
+		"one job":                   {1, "", false},
+		"after a decoder's failure": {500, "decoder", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := daemontest.Start(t, takenOver(t), func(c *config.Config) { c.Codec.MaxJobs = test.jobs })
+			victim := append(append(daemontest.SmallJPEG(t, 8), secret...), "attack:"+test.first...)
+			s.Upload(victim)
+			m := s.Upload(ordering(t, "leak")).Manifest(t, http.StatusCreated)
+			file := daemontest.ReadFile(t, filepath.Join(s.Path("files"), m.Variants[0].Key))
+			if got := bytes.Contains(file, secret); got != test.leaks {
+				t.Errorf("the victim's image in another's: %v, want %v", got, test.leaks)
+			}
+		})
+	}
+}
+
+// A decoder that is not in the process cannot be attacked.
+func TestACodecLoadsNoDecoderThatItDoesNotUse(t *testing.T) {
+	t.Parallel()
+	p := daemontest.StartProcess(t)
+	for _, pid := range p.Children() {
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(maps, []byte("/libvips.so")) {
+			t.Errorf("child %d has no libvips: is it a codec?", pid)
+		}
+		for _, module := range []string{"vips-jxl", "vips-magick", "vips-openslide", "vips-poppler"} {
+			if bytes.Contains(maps, []byte(module)) {
+				t.Errorf("a codec has loaded %s", module)
+			}
+		}
+	}
+	if len(p.Children()) == 0 {
+		t.Error("there is no codec to look at")
+	}
+}

@@ -1,0 +1,140 @@
+package daemon_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/verify"
+)
+
+// The jobs and the image of testdata/data-1, which the first version of the
+// formats wrote, and whose daemon was killed.
+const (
+	doneJob, failedJob, runningJob = "job_01m8h6ny55a1w9z2zkat86amm5", "job_01m8h6ny8skb9d419aq8a8djkd", "job_01m8h6pd5ws96z8nxff9mwektz"
+	firstImage                     = "s2khrcmwfltwylpavyun4pil2e"
+)
+
+// firstData prepares a daemon over a copy of testdata/data-1.
+func firstData(t *testing.T) *daemontest.Server {
+	t.Helper()
+	s := daemontest.Prepare(t, func(c *config.Config) {
+		c.Ladder.Widths = []int{16}
+		c.Storage.KeepOriginals = true
+		c.Jobs.Keep = 100 * 365 * 24 * time.Hour // its jobs ended in 2026
+		c.Webhook.Secrets = []config.Secret{"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="}
+	})
+	if err := os.CopyFS(s.Config.Storage.Dir, os.DirFS("testdata/data-1")); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestTheFirstFormatsAreReadByThisVersion(t *testing.T) {
+	t.Parallel()
+	s := firstData(t)
+	if err := s.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	m := s.Get("/v1/images/"+firstImage).Manifest(t, http.StatusOK)
+	for _, v := range m.Variants {
+		s.CheckFile(v)
+	}
+	if j := s.Get("/jobs/"+doneJob).Job(t, http.StatusOK); j.Status != "completed" || j.Output == nil || j.Output.Manifest.ID != firstImage {
+		t.Errorf("the completed job is %+v", j)
+	}
+	if j := s.Get("/jobs/"+failedJob).Job(t, http.StatusOK); j.Status != "failed" || j.Error.Code != "input_unavailable" {
+		t.Errorf("the failed job is %+v", j)
+	}
+	if j := s.AwaitJob(runningJob); j.Status != "completed" {
+		t.Errorf("the job that was running is %+v", j)
+	}
+	if j := s.AwaitJob(s.PostJob(`{"input": "image:`+firstImage+`", "options": {"quality": "low"}}`).Job(t, http.StatusAccepted).ID); j.Status != "completed" {
+		t.Errorf("a ladder of the kept original is %+v", j)
+	}
+	if names := s.Names("outbox"); len(names) != 2 { // failed/ and the webhook, whose receiver is away
+		t.Errorf("the outbox has %v", names)
+	}
+	if n := s.Logged("unreadable job record set aside") + s.Logged("unreadable webhook set aside"); n > 0 {
+		t.Errorf("%d records were set aside", n)
+	}
+	s.Stop()
+	totals, err := verify.Run(t.Context(), verify.Config{Files: s.Path("files"), Originals: s.Path("originals"), Report: func(p verify.Problem) { t.Errorf("%+v", p) }})
+	if err != nil || totals.Sets < 3 {
+		t.Errorf("verify: %+v, %v", totals, err)
+	}
+}
+
+// What a newer version has written is set aside, never deleted, and the rest is
+// served: a downgrade is safe.
+func TestWhatANewerVersionWroteIsSetAside(t *testing.T) {
+	t.Parallel()
+	s := firstData(t)
+	edit := func(name, old, with string) {
+		t.Helper()
+		path := s.Path(filepath.FromSlash(name))
+		b := string(daemontest.ReadFile(t, path))
+		if !strings.Contains(b, old) {
+			t.Fatalf("%s has no %s", name, old)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(b, old, with, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit("queue/running/"+runningJob+".json", `"attempts"`, `"from_the_future":1,"attempts"`)
+	edit("outbox/msg_"+strings.TrimPrefix(doneJob, "job_")+".json", `"attempts"`, `"from_the_future":1,"attempts"`)
+	edit("files/"+firstImage+"/manifest.json", `"version": 1`, `"version": 2`)
+	if err := s.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	s.Get("/v1/images/"+firstImage).CheckProblem(t, "not_found")
+	s.Get("/jobs/"+runningJob).CheckProblem(t, "not_found")
+	for _, kept := range []string{
+		"queue/running/" + runningJob + ".json.unreadable", "outbox/msg_" + strings.TrimPrefix(doneJob, "job_") + ".json.unreadable",
+		"files/.damaged/" + firstImage + "/manifest.json", "originals/" + firstImage,
+	} {
+		if _, err := os.Stat(s.Path(filepath.FromSlash(kept))); err != nil {
+			t.Error(err)
+		}
+	}
+	s.CheckMakes(daemontest.SmallJPEG(t, 90))
+}
+
+// An id does not depend on the version of libvips, only on the source and the
+// recipe.
+func TestTheIDOfAnImageIsThatOfTheFirstVersion(t *testing.T) {
+	record, err := job.Decode(daemontest.ReadFile(t, "testdata/data-1/queue/done/"+doneJob+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ladder.DefaultConfig()
+	want.Widths = []int{16}
+	if got := want.Recipe(); got.Engine == record.Recipe.Engine && got.Fingerprint() != record.Recipe.Fingerprint() {
+		t.Errorf("the same ladder has another recipe than in the first version, without a new ladder.EngineVersion:\n%+v\n%+v", got, record.Recipe)
+	}
+}
+
+func TestUploadAfterAChangeOfTheLadderReplacesTheSetBefore(t *testing.T) {
+	t.Parallel()
+	widths := func(w int) func(*config.Config) {
+		return func(c *config.Config) { c.Ladder.Widths = []int{w} }
+	}
+	s := daemontest.Start(t, widths(16))
+	photo := daemontest.SmallJPEG(t, 71)
+	first := s.Upload(photo).Manifest(t, http.StatusCreated)
+	s.Stop()
+	s = daemontest.Start(t, s.SameDir, widths(24))
+	if second := s.Upload(photo).Manifest(t, http.StatusCreated); second.ID == first.ID || second.Replaces != first.ID {
+		t.Errorf("the set of the new ladder is %s and replaces %q, want %s", second.ID, second.Replaces, first.ID)
+	}
+	if other := s.Upload(daemontest.SmallJPEG(t, 72)).Manifest(t, http.StatusCreated); other.Replaces != "" {
+		t.Errorf("the set of another image replaces %s", other.Replaces)
+	}
+}

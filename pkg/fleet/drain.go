@@ -1,0 +1,48 @@
+package fleet
+
+// count returns the number of jobs here for which is returns true. q.mu must be held.
+func (q *Queue) count(is func(*entry) bool) (n int) {
+	for _, e := range q.known {
+		if e.here && is(e) {
+			n++
+		}
+	}
+	return n
+}
+
+// state returns the number of jobs that have not ended here, and whether no more are
+// taken.
+func (q *Queue) state() (leases int, draining bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.count(func(e *entry) bool { return !e.job.Status.Ended() }), q.draining
+}
+
+// DrainPath is the route of the admin listener that calls Drain.
+const DrainPath = "/fleet/drain"
+
+// DrainState is its answer.
+type DrainState struct {
+	Leases int `json:"leases"` // jobs that this node still has
+}
+
+// Drain has this node take no more jobs, or take jobs again, and returns the number
+// of those that it still has. It may be called again.
+func (q *Queue) Drain(drain bool) (leases int) {
+	q.mu.Lock()
+	changed := q.draining != drain
+	q.draining = drain
+	q.mu.Unlock()
+	if changed {
+		if drain {
+			q.log.Info("draining: this node takes no more jobs")
+		} else {
+			q.log.Info("draining ended: this node takes jobs again")
+		}
+		q.f.renew()
+		q.f.remember()
+		q.signalAll()
+	}
+	leases, _ = q.state()
+	return leases
+}

@@ -1,0 +1,194 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Node is what a node says of itself.
+type Node struct {
+	Name      string     `json:"name"`
+	Identity  string     `json:"identity"` // of its data directory
+	Instance  string     `json:"instance"` // of its process
+	Version   string     `json:"version"`
+	Level     int        `json:"level"` // the newest format of records that it can do
+	Work      bool       `json:"work"`  // it executes jobs
+	Draining  bool       `json:"draining,omitempty"`
+	Leases    int        `json:"leases"`              // jobs that it executes or holds
+	Started   time.Time  `json:"started,omitzero"`    // of its process
+	Said      time.Time  `json:"said,omitzero"`       // when it said this, by its own clock
+	Seen      time.Time  `json:"seen,omitzero"`       // the same by the servers' clock; set by the reader
+	Abilities *Abilities `json:"abilities,omitempty"` // nil of a node that starts
+}
+
+// StoreName is the value of Abilities.Store for a bucket.
+func StoreName(endpoint, bucket string) string {
+	return strings.TrimRight(endpoint, "/") + "/" + bucket
+}
+
+// works reports whether the node takes jobs.
+func (n Node) works() bool { return n.Work && !n.Draining }
+
+// State describes for people whether the node takes jobs.
+func (n Node) State() string {
+	switch {
+	case !n.Work:
+		return "serves only"
+	case n.Draining && n.Leases == 0:
+		return "drained"
+	case n.Draining:
+		return "draining"
+	default:
+		return "works"
+	}
+}
+
+// Times of the register of nodes.
+const (
+	nodeTTL       = 30 * time.Second
+	heartbeatTime = 10 * time.Second
+)
+
+const nodePrefix = "node."
+
+func (f *Fleet) self() []byte {
+	n := Node{
+		Name: f.node, Identity: f.config.Identity, Instance: f.instance, Version: version(), Level: level, Work: f.config.Work,
+		Started: f.started, Said: time.Now(), Abilities: f.about.Load(),
+	}
+	if q := f.queue.Load(); q != nil {
+		n.Leases, n.Draining = q.state()
+	}
+	b, err := json.Marshal(n)
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	return b
+}
+
+// Describe says what this node can do.
+func (f *Fleet) Describe(a Abilities) {
+	f.about.Store(&a)
+	f.renew()
+	f.remember()
+	f.compare()
+}
+
+// register writes this node's key, unless a live node has the name. A process that
+// was killed may have left it: it had the same data directory.
+func (f *Fleet) register() error {
+	v, err := f.state.get(nodePrefix + f.node)
+	if err != nil {
+		return err
+	}
+	var other Node
+	if v.data != nil && json.Unmarshal(v.data, &other) == nil && other.Identity != f.config.Identity {
+		return fmt.Errorf("fleet.node: %s is taken by a node that was seen %v ago; names must differ", f.node, time.Since(v.at).Round(time.Second))
+	}
+	err = f.state.put(nodePrefix+f.node, f.self(), v.revision, nodeTTL)
+	if errors.Is(err, errChanged) {
+		return fmt.Errorf("fleet.node: %s is taken by a node that starts at this moment; names must differ", f.node)
+	}
+	f.registered = err == nil
+	return err
+}
+
+func (f *Fleet) unregister() error {
+	f.house.leave(f)
+	v, err := f.state.get(nodePrefix + f.node)
+	if err != nil || v.data == nil {
+		return err
+	}
+	return f.state.remove(nodePrefix+f.node, v.revision)
+}
+
+// heartbeat renews this node's key until Close.
+func (f *Fleet) heartbeat() {
+	ticker := time.NewTicker(heartbeatTime)
+	defer ticker.Stop()
+	compared := time.Now()
+	for {
+		select {
+		case <-ticker.C:
+		case <-f.ctx.Done():
+			return
+		}
+		f.renew()
+		if time.Since(compared) > compareTime {
+			f.remember()
+			f.compare()
+			compared = time.Now()
+		}
+	}
+}
+
+func (f *Fleet) renew() {
+	if err := f.state.set(nodePrefix+f.node, f.self(), nodeTTL); err != nil {
+		f.log.Warn("cannot renew the registration of this node", zap.Error(err))
+	}
+}
+
+// alive reports whether the process of a node is registered.
+func (f *Fleet) alive(instance string) (bool, error) {
+	nodes, err := f.Nodes()
+	return slices.ContainsFunc(nodes, func(n Node) bool { return n.Instance == instance }), err
+}
+
+// Nodes returns the live nodes, by name.
+func (f *Fleet) Nodes() (nodes []Node, err error) {
+	err = f.state.few(nodePrefix, func(v value) {
+		var n Node
+		if json.Unmarshal(v.data, &n) == nil {
+			n.Seen = v.at
+			nodes = append(nodes, n)
+		}
+	})
+	slices.SortFunc(nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	return nodes, err
+}
+
+// houseKeeper knows whether this node does the housekeeping of the fleet.
+type houseKeeper struct{ mine atomic.Bool }
+
+// houseTTL is how long the housekeeping of a node that died is left undone. It is
+// longer than the interval of the daemon's housekeeping.
+const houseTTL = 12 * time.Minute
+
+// Elected reports whether this node does the housekeeping. It takes over from a node
+// that has died.
+func (f *Fleet) Elected() bool {
+	f.house.mine.Store(f.elect())
+	return f.house.mine.Load()
+}
+
+func (f *Fleet) elect() bool {
+	v, err := f.state.get("house")
+	if err != nil {
+		return false
+	}
+	if other := string(v.data); v.data != nil && other != f.instance {
+		if alive, err := f.alive(other); alive || err != nil {
+			return false
+		}
+	}
+	return f.state.put("house", []byte(f.instance), v.revision, houseTTL) == nil
+}
+
+// leave lets another node do the housekeeping.
+func (h *houseKeeper) leave(f *Fleet) {
+	if !h.mine.Load() {
+		return
+	}
+	if v, err := f.state.get("house"); err == nil && string(v.data) == f.instance {
+		if err := f.state.remove("house", v.revision); err != nil {
+			f.log.Debug("cannot leave the housekeeping", zap.Error(err))
+		}
+	}
+}

@@ -1,0 +1,591 @@
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+)
+
+// Queue holds the jobs of all nodes. It implements jobs.Queue.
+type Queue struct {
+	f     *Fleet
+	log   *zap.Logger
+	onEnd atomic.Pointer[func(job.Job)]
+	lanes map[string]jetstream.Consumer
+	ended *nats.Subscription
+	woken *nats.Subscription
+
+	mu        sync.Mutex
+	known     map[string]*entry // jobs that this node executes or waits for, and that have not ended
+	line      []*entry          // resolved or held here, to be rendered
+	running   int               // leased here
+	resolving int
+	reserved  int  // places reserved for jobs not put yet
+	idle      int  // workers that wait for a job to render
+	draining  bool // takes no more jobs from the fleet
+	closed    bool
+	wake      [jobs.NumPhases]chan struct{} // capacity 1: something may be waiting, or the queue is closed
+
+	pruned   atomic.Bool // once at least
+	polls    [jobs.NumPhases]poll
+	messages messageCount
+	counts   counts
+}
+
+// Counts are events since the start.
+type Counts struct {
+	Redelivered int64
+	Newer       int64 // messages of jobs whose records are of a newer level, left to other nodes
+	Unable      int64 // messages of jobs that this node cannot execute, left to other nodes
+}
+
+type counts struct{ redelivered, newer, unable atomic.Int64 }
+
+// entry is a job that this node executes, or whose end it waits for.
+type entry struct {
+	record sync.Mutex // held while the record is written; acquired before Queue.mu
+
+	job      job.Job
+	here     bool          // executed or held by this node
+	recorded bool          // there is a record
+	msg      jetstream.Msg // nil unless this node has it
+	began    time.Time     // of the lease
+	ended    chan struct{} // closed when job is final
+}
+
+// pollTime is the longest time until a worker that waits asks for messages.
+const pollTime = 2 * time.Second
+
+// refreshTime is the time between two looks at the jobs that others execute.
+const refreshTime = 30 * time.Second
+
+// NewQueue returns the queue of the fleet.
+func (f *Fleet) NewQueue(ctx context.Context) (*Queue, error) {
+	q := &Queue{f: f, log: f.log, known: make(map[string]*entry), lanes: make(map[string]jetstream.Consumer)}
+	for phase := range q.wake {
+		q.wake[phase] = make(chan struct{}, 1)
+	}
+	for _, name := range lanes {
+		c, err := f.work.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+			Durable: name, FilterSubject: f.subject + "work." + name + ".>", AckPolicy: jetstream.AckExplicitPolicy,
+			AckWait: f.config.Lease, MaxDeliver: -1, MaxAckPending: -1,
+		})
+		if err != nil {
+			return nil, f.explain(err)
+		}
+		q.lanes[name] = c
+	}
+	var err error
+	q.ended, err = f.nc.Subscribe(f.subject+"ended.*", func(msg *nats.Msg) {
+		id := strings.TrimPrefix(msg.Subject, f.subject+"ended.")
+		if e := q.waitedFor(id); e != nil {
+			go q.refresh(e)
+		}
+	})
+	if err == nil {
+		q.woken, err = f.nc.Subscribe(f.subject+"wake", func(msg *nats.Msg) { q.wokenBy(msg.Data) })
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	f.queue.Store(q)
+	f.background.Go(q.prolong)
+	f.background.Go(q.refreshAll)
+	return q, nil
+}
+
+// OnEnd sets what is called with jobs that ended at another node. It must be called
+// before the first job is put.
+func (q *Queue) OnEnd(ended func(job.Job)) { q.onEnd.Store(&ended) }
+
+// Counts returns the counts.
+func (q *Queue) Counts() Counts {
+	return Counts{q.counts.redelivered.Load(), q.counts.newer.Load(), q.counts.unable.Load()}
+}
+
+// messageCount is the number of messages in the stream of work, as it was last read,
+// or why it could not be.
+type messageCount struct {
+	mu  sync.Mutex
+	n   int
+	err error
+	at  time.Time
+}
+
+// get returns the count, at most a second old. Those who wait while it is being read do
+// not read it again, one after another, if that fails.
+func (c *messageCount) get(read func() (int, error)) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) >= time.Second {
+		c.n, c.err = read()
+		c.at = time.Now()
+	}
+	return c.n, c.err
+}
+
+// unended returns the number of jobs of the fleet that have not ended, at most a
+// second old.
+func (q *Queue) unended() (int, error) { return q.messages.get(q.readUnended) }
+
+func (q *Queue) readUnended() (int, error) {
+	if err := q.f.Connected(); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(q.f.ctx, operationTime)
+	defer cancel()
+	var info *jetstream.StreamInfo
+	err := insist(ctx, readTime, func(ctx context.Context) (err error) {
+		info, err = q.f.work.Info(ctx)
+		return err
+	})
+	if err != nil {
+		return 0, unavailable(err)
+	}
+	return int(info.State.Msgs), nil
+}
+
+// Depth returns the number of jobs that wait in the fleet, and that run here.
+func (q *Queue) Depth() (pending, running int) {
+	all, err := q.unended()
+	if err != nil {
+		all = 0
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return max(0, all-q.running), q.running
+}
+
+// Lanes returns the number of waiting jobs in each lane of the fleet.
+func (q *Queue) Lanes() map[string]int {
+	waiting := make(map[string]int)
+	ctx, cancel := context.WithTimeout(q.f.ctx, operationTime)
+	defer cancel()
+	for name, c := range q.lanes {
+		if info, err := c.Info(ctx); err == nil {
+			waiting[name] = int(info.NumPending)
+		}
+	}
+	return waiting
+}
+
+// Check returns a fault if the queue accepts no uploads, or nil.
+func (q *Queue) Check() error { return q.check(true) }
+
+func (q *Queue) check(upload bool) error {
+	n, err := q.unended()
+	if err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	places := q.f.config.MaxPending
+	if !upload {
+		places -= places / 4
+	}
+	held := q.count(func(e *entry) bool { return !e.recorded })
+	switch {
+	case q.closed:
+		return fault.Stopping()
+	case n+held+q.reserved >= places:
+		return errFull(n + held + q.reserved)
+	default:
+		return nil
+	}
+}
+
+func errFull(n int) error {
+	return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", n)
+}
+
+// Reserve implements jobs.Queue.
+func (q *Queue) Reserve(upload bool) (jobs.Place, error) {
+	if err := q.check(upload); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reserved++
+	return &place{q: q}, nil
+}
+
+// place implements jobs.Place.
+type place struct {
+	q    *Queue
+	once sync.Once
+}
+
+// Release implements jobs.Place.
+func (p *place) Release() {
+	p.once.Do(func() {
+		p.q.mu.Lock()
+		p.q.reserved--
+		p.q.mu.Unlock()
+	})
+}
+
+// MayHold implements jobs.Place: a worker of this node must be free, or the job is
+// better put for all nodes.
+func (p *place) MayHold() bool {
+	p.q.mu.Lock()
+	defer p.q.mu.Unlock()
+	return p.q.idle > len(p.q.line) && !p.q.draining
+}
+
+// Hold implements jobs.Place.
+func (p *place) Hold(j job.Job) jobs.Ticket {
+	q := p.q
+	q.log.Debug("job accepted", zap.String("job_id", j.ID))
+	e := &entry{job: j, here: true, ended: make(chan struct{})}
+	q.mu.Lock()
+	q.known[j.ID] = e
+	q.line = append(q.line, e)
+	q.mu.Unlock()
+	q.signal(jobs.Render)
+	p.Release()
+	return &ticket{q, e}
+}
+
+// Put implements jobs.Place: claim, record, message.
+func (p *place) Put(j job.Job) (jobs.Ticket, error) {
+	q := p.q
+	other, err := q.claim(j)
+	if other != nil || err != nil {
+		return other, err
+	}
+	q.log.Debug("work claimed", zap.String("job_id", j.ID))
+	if err := q.create(record{Level: level, job: j}); err != nil {
+		return nil, err
+	}
+	q.log.Debug("job recorded", zap.String("job_id", j.ID))
+	if err := q.post(j); err != nil {
+		if fault.CodeOf(err) == fault.QueueFull { // nobody knows of the job
+			q.undo(j)
+		}
+		return nil, err
+	}
+	q.log.Debug("job accepted", zap.String("job_id", j.ID))
+	e := q.watch(j)
+	p.Release()
+	q.announceWork()
+	return &ticket{q, e}, nil
+}
+
+// undo removes the record and the claim of a job that has no place.
+func (q *Queue) undo(j job.Job) {
+	if v, err := q.f.jobs.get(j.ID); err == nil && v.data != nil {
+		err = q.f.jobs.remove(j.ID, v.revision)
+		q.logError("cannot remove the record of a refused job", j.ID, err)
+	}
+	q.unclaim(j)
+}
+
+func (q *Queue) logError(what, jobID string, err error) {
+	if err != nil {
+		q.log.Warn(what, zap.String("job_id", jobID), zap.Error(err))
+	}
+}
+
+// create writes the record of a new job, or of one that is retried.
+func (q *Queue) create(r record) error {
+	b, err := r.encode()
+	if err != nil {
+		return err
+	}
+	if err := q.f.jobs.put(r.job.ID, b, 0, 0); !errors.Is(err, errChanged) {
+		return err
+	}
+	there, v, err := q.read(r.job.ID)
+	if err != nil || there != nil && there.job.Retries >= r.job.Retries {
+		return err // it was written by an attempt whose answer was lost: ids are unique
+	}
+	return q.f.jobs.put(r.job.ID, b, v.revision, 0)
+}
+
+// codeRefused is the code of a message that the stream of work or webhooks does not
+// take: it is full, or has a message of this subject.
+const codeRefused = jetstream.ErrorCode(10077)
+
+// post publishes the message of a job, unless there is one. It returns a QueueFull
+// fault if the stream is full.
+func (q *Queue) post(j job.Job) error {
+	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
+	defer cancel()
+	subject := q.f.subject + "work." + lane(j) + "." + j.ID
+	for {
+		_, err := q.f.js.Publish(ctx, subject, []byte(j.ID))
+		if !hasCode(err, codeRefused) {
+			if err != nil {
+				return unavailable(err)
+			}
+			return nil
+		}
+		if _, err := q.f.work.GetLastMsgForSubject(ctx, subject); err == nil {
+			return nil // it is there
+		}
+		info, err := q.f.work.Info(ctx)
+		if err != nil {
+			return unavailable(err)
+		}
+		if int64(info.State.Msgs) >= info.Config.MaxMsgs {
+			return errFull(int(info.State.Msgs))
+		}
+	}
+}
+
+// announceWork wakes idle workers of all nodes.
+func (q *Queue) announceWork() { q.wakeWorkers(nil) }
+
+// wakeWorkers wakes the idle workers of these processes, or of all processes if none
+// is given.
+func (q *Queue) wakeWorkers(of []string) {
+	if err := q.f.nc.Publish(q.f.subject+"wake", []byte(strings.Join(of, " "))); err != nil {
+		q.log.Debug("cannot wake workers; they ask soon", zap.Error(err))
+	}
+}
+
+// claimTime is the time after which an abandoned claim expires. Equal work may be
+// done twice then.
+const claimTime = 24 * time.Hour
+
+const claimPrefix = "claim."
+
+func claimKey(j job.Job) string {
+	key := j.Key()
+	if j.Input == "" {
+		key = "image " + j.ImageID
+	}
+	sum := sha256.Sum256([]byte(key))
+	return claimPrefix + hex.EncodeToString(sum[:])
+}
+
+// claim claims the work of a job, or joins the equal job that has it.
+func (q *Queue) claim(j job.Job) (jobs.Ticket, error) {
+	key := claimKey(j)
+	err := q.f.state.put(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
+	for errors.Is(err, errChanged) {
+		v, readErr := q.f.state.get(key)
+		if readErr != nil {
+			return nil, readErr
+		}
+		if v.data != nil {
+			t, err := q.join(string(v.data), j.Webhooks)
+			if t != nil || err != nil {
+				return t, err
+			}
+		}
+		err = q.f.state.put(key, []byte(j.ID), v.revision, claimTime)
+	}
+	return nil, err
+}
+
+// unclaim removes the claim of a job, if it has one.
+func (q *Queue) unclaim(j job.Job) {
+	v, err := q.f.state.get(claimKey(j))
+	if err == nil && string(v.data) == j.ID {
+		if err = q.f.state.remove(claimKey(j), v.revision); errors.Is(err, errChanged) {
+			err = nil
+		}
+	}
+	q.logError("cannot remove claim; equal work takes it over", j.ID, err)
+}
+
+// join returns a ticket for a job with webhooks added, or nil if the job has ended.
+// It posts the job again, in case that failed when it was put.
+func (q *Queue) join(id string, webhooks []job.Webhook) (jobs.Ticket, error) {
+	r, _, err := q.read(id)
+	if err != nil || r == nil || r.job.Status.Ended() || r.Level > level {
+		return nil, err
+	}
+	t := &ticket{q, q.watch(r.job)}
+	for _, w := range webhooks {
+		if ok, err := t.AddWebhook(w); !ok || err != nil {
+			return nil, err
+		}
+	}
+	if r.job.Status == job.Pending {
+		if err := q.post(r.job); err != nil {
+			return nil, err
+		}
+		q.announceWork()
+	}
+	return t, nil
+}
+
+// pruneClaims removes claims whose job has ended or was never recorded. It spares
+// those of the last minute: the record is written right after the claim.
+func (q *Queue) pruneClaims(now time.Time) error {
+	old := make(map[string]value)
+	err := q.f.state.each(q.f.ctx, claimPrefix, func(key string, v value) error {
+		if now.Sub(v.at) > time.Minute {
+			old[key] = v
+		}
+		return nil
+	})
+	errs := []error{err}
+	for key, v := range old {
+		r, _, err := q.read(string(v.data))
+		if err == nil && (r == nil || r.job.Status.Ended()) {
+			if err = q.f.state.remove(key, v.revision); errors.Is(err, errChanged) {
+				err = nil
+			}
+		}
+		if errs = append(errs, err); fault.CodeOf(err) == fault.Unavailable {
+			break // the others will not fare better
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// read returns the record of a job, nil if there is none.
+func (q *Queue) read(id string) (*record, value, error) {
+	if !job.ValidID(id) {
+		return nil, value{}, nil // no key of a bucket may come from elsewhere
+	}
+	v, err := q.f.jobs.get(id)
+	if err != nil || v.data == nil {
+		return nil, v, err
+	}
+	r, err := decodeRecord(id, v.data)
+	return &r, v, err
+}
+
+// update changes the record of a job by compare-and-swap. change returns false to
+// leave it as it is. The result is nil if there is no record.
+func (q *Queue) update(id string, change func(*record) bool) (*record, error) {
+	for {
+		r, v, err := q.read(id)
+		if err != nil || r == nil || r.Level > level || !change(r) {
+			return r, err
+		}
+		b, err := r.encode()
+		if err != nil {
+			return nil, err
+		}
+		ttl := time.Duration(0)
+		if r.job.Status.Ended() {
+			ttl = q.keep(r.job)
+		}
+		if err := q.f.jobs.put(id, b, v.revision, ttl); !errors.Is(err, errChanged) {
+			return r, err
+		}
+	}
+}
+
+// keep is how long the record of an ended job is kept: webhooks need it for a day.
+func (q *Queue) keep(j job.Job) time.Duration {
+	if len(j.Webhooks) > 0 {
+		return max(q.f.config.Keep, 25*time.Hour)
+	}
+	return q.f.config.Keep
+}
+
+// Get implements jobs.Queue.
+func (q *Queue) Get(id string) (job.Job, error) {
+	if !job.ValidID(id) {
+		return job.Job{}, jobs.ErrNoJob
+	}
+	q.mu.Lock()
+	if e, ok := q.known[id]; ok && e.here {
+		defer q.mu.Unlock()
+		return e.job, nil
+	}
+	q.mu.Unlock()
+	r, _, err := q.read(id)
+	switch {
+	case err != nil:
+		return job.Job{}, err
+	case r == nil || r.Level > level:
+		return job.Job{}, jobs.ErrNoJob
+	default:
+		return r.job, nil
+	}
+}
+
+// Active implements jobs.Queue: the jobs that are executed or held by this node.
+func (q *Queue) Active() (active []job.Job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range q.known {
+		if e.here {
+			active = append(active, e.job)
+		}
+	}
+	return active
+}
+
+// Close stops admission and leasing. Leased jobs can still end or return; those that
+// wait in this node's line return to the fleet.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	q.closed = true
+	var waiting []*entry
+	q.line = slices.DeleteFunc(q.line, func(e *entry) bool {
+		if e.recorded {
+			waiting = append(waiting, e)
+		}
+		return e.recorded
+	})
+	q.running += len(waiting)
+	q.mu.Unlock()
+	q.signalAll()
+	for _, e := range waiting {
+		q.logError("cannot return job; its message is delivered after the lease", e.job.ID, (&lease{q: q, e: e, phase: jobs.Render}).Return())
+	}
+}
+
+// Unlock disconnects from the fleet. The queue must not be used afterwards.
+func (q *Queue) Unlock() error {
+	_ = q.ended.Unsubscribe() // the connection is closed next
+	_ = q.woken.Unsubscribe()
+	return q.f.Close()
+}
+
+// Unended reports whether a job has a record and has not ended, as far as that can
+// be read.
+func (q *Queue) Unended(jobID string) bool {
+	r, _, err := q.read(jobID)
+	return err != nil || r != nil && !r.job.Status.Ended()
+}
+
+// Prune implements the housekeeping of the fleet, by one node and once by each that
+// starts: jobs that have lost their message get one again, and claims that a killed
+// node has left are removed. Ended jobs expire by themselves.
+func (q *Queue) Prune(now time.Time) error {
+	if again := q.pruned.Swap(true); !q.f.Elected() && again {
+		return nil
+	}
+	var waiting []job.Job
+	err := q.f.jobs.each(q.f.ctx, "", func(id string, v value) error {
+		if r, err := decodeRecord(id, v.data); err != nil {
+			q.log.Error("unreadable job record", zap.String("job_id", id), zap.Error(err))
+		} else if r.Level <= level && !r.job.Status.Ended() {
+			waiting = append(waiting, r.job)
+		}
+		return nil
+	})
+	slices.SortFunc(waiting, func(a, b job.Job) int { return strings.Compare(a.ID, b.ID) })
+	errs := []error{err, q.pruneClaims(now)}
+	for _, j := range waiting {
+		err := q.post(j)
+		if errs = append(errs, err); fault.CodeOf(err) == fault.Unavailable {
+			break // the others will not fare better, and a stop waits for this
+		}
+	}
+	q.announceWork()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,110 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+// level is the version of the format of records. A node does not touch records of a
+// higher level than its own. A field that older nodes may ignore, and drop when they
+// write the record, needs no new level.
+const level = 1
+
+// maxStarts is how often a job may start without an end.
+const maxStarts = 3
+
+// record is what the fleet knows of a job.
+type record struct {
+	Level  int             `json:"level"`
+	Node   string          `json:"node,omitempty"`   // that started it last
+	Holder string          `json:"holder,omitempty"` // process that executes it without having its message
+	Starts int             `json:"starts"`           // without an end
+	Passed *passed         `json:"passed,omitempty"` // nodes that cannot execute it
+	Job    json.RawMessage `json:"job"`
+
+	job job.Job
+}
+
+func (r record) encode() ([]byte, error) {
+	b, err := r.job.Encode()
+	if err != nil {
+		return nil, err
+	}
+	r.Job = b
+	return json.Marshal(r)
+}
+
+// decodeRecord parses a record. Only the level of one above ours is known.
+func decodeRecord(id string, data []byte) (r record, err error) {
+	var head struct {
+		Level int `json:"level"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return r, fmt.Errorf("decode record of %s: %w", id, err)
+	}
+	if head.Level > level {
+		return record{Level: head.Level}, nil
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, fmt.Errorf("decode record of %s: %w", id, err)
+	}
+	if r.job, err = job.DecodeShared(r.Job); err != nil {
+		return r, err
+	}
+	if r.job.ID != id {
+		return r, fmt.Errorf("decode record of %s: it is that of %s", id, r.job.ID)
+	}
+	if err := checkJob(r.job); err != nil {
+		return r, fmt.Errorf("decode record of %s: %w", id, err)
+	}
+	return r, nil
+}
+
+// checkJob reports what cannot be in a record: other nodes, whatever they are, write
+// it, and its digest and id become names of files.
+func checkJob(j job.Job) error {
+	_, known := job.ParseStatus(string(j.Status))
+	switch {
+	case !known:
+		return fmt.Errorf("%.20q is no status", j.Status)
+	case j.Resolved() && (!manifest.ValidSHA256(j.Source.SHA256) || !ladder.ValidID(j.ImageID) || j.Source.Bytes < 0):
+		return errors.New("its source is not valid")
+	case !j.Resolved() && j.ImageID != "":
+		return errors.New("it has an image without a source")
+	case len(j.Webhooks) > maxWebhooks:
+		return fmt.Errorf("%d webhooks", len(j.Webhooks))
+	case j.Attempts < 0 || j.Retries < 0:
+		return errors.New("its attempts are negative")
+	default:
+		return nil
+	}
+}
+
+// lane returns the lane of a job: its part of the subject, and the consumer.
+func lane(j job.Job) string {
+	switch {
+	case j.Background && j.Input != "":
+		return laneBackground
+	case j.Recipe.Single():
+		return laneSingles
+	case j.Input == "":
+		return laneUploads
+	default:
+		return laneLadders
+	}
+}
+
+// The lanes. Jobs in them name their source, except uploads, which have one.
+const (
+	laneSingles    = "singles"
+	laneUploads    = "uploads"
+	laneLadders    = "ladders"
+	laneBackground = "background" // only while the others are empty
+)
+
+var lanes = []string{laneSingles, laneUploads, laneLadders, laneBackground}

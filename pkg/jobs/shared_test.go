@@ -1,0 +1,116 @@
+package jobs_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+	"github.com/optimizerd/optimizerd/pkg/queue"
+	"github.com/optimizerd/optimizerd/pkg/spool"
+)
+
+// sharedQueue is a queue whose jobs are ended by another machine when they return to it.
+type sharedQueue struct {
+	*queue.Queue
+	endedElsewhere func(job.Job)
+}
+
+func (q *sharedQueue) Lease(ctx context.Context, phase jobs.Phase) (jobs.Lease, error) {
+	l, err := q.Queue.Lease(ctx, phase)
+	if err != nil {
+		return nil, err
+	}
+	return sharedLease{l, q}, nil
+}
+
+type sharedLease struct {
+	jobs.Lease
+	q *sharedQueue
+}
+
+// Return has the other machine fail to get the source of the job.
+func (l sharedLease) Return() error {
+	j, err := l.End(fault.New(fault.InputRefused, "The origin answered 404."))
+	if err == nil {
+		err = l.Record()
+	}
+	j.Source, j.ImageID = job.Source{}, ""
+	l.q.endedElsewhere(j)
+	l.Wake()
+	return err
+}
+
+// An upload must not be answered by a job of the same image that was resolved here,
+// returned, and failed elsewhere because its URL has no image any more.
+func TestAJobThatFailsElsewhereLeavesNothingHere(t *testing.T) {
+	shared := new(sharedQueue)
+	before := func(_ context.Context, run int64) error {
+		if run == 1 {
+			return &codec.Unavailable{Cause: errors.New("fork: resource temporarily unavailable")}
+		}
+		return nil
+	}
+	h := newHouse(t, t.TempDir(), before, func(d *jobs.Config) {
+		shared.Queue = d.Queue.(*queue.Queue)
+		d.Queue, d.Shared, d.Fetcher = shared, true, &origin{spool: d.Spool}
+	})
+	shared.endedElsewhere = h.EndedElsewhere
+	if j := h.request(t, "https://example.com/cat.gif", job.Options{}).Wait(t.Context()); j.Status != job.Failed {
+		t.Fatalf("the job is %s", j.Status)
+	}
+	if n := h.spooled(t); n != 0 {
+		t.Errorf("%d sources are left", n)
+	}
+	s, err := h.try(gif, job.Webhook{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := s.Ticket.Wait(t.Context()); s.Joined || j.Status != job.Completed {
+		t.Errorf("an upload of the image joined: %v, and is %s, %+v", s.Joined, j.Status, j.Error)
+	}
+}
+
+// fullQueue refuses each job when it is put, as the server of a fleet may.
+type fullQueue struct{ *queue.Queue }
+
+func (q fullQueue) Reserve(upload bool) (jobs.Place, error) {
+	p, err := q.Queue.Reserve(upload)
+	return fullPlace{p}, err
+}
+
+type fullPlace struct{ jobs.Place }
+
+func (fullPlace) Put(job.Job) (jobs.Ticket, error) {
+	return nil, fault.New(fault.QueueFull, "The queue is full.")
+}
+
+// remote is a store of uploads.
+type remote map[string]bool
+
+func (r remote) Put(jobID, _, _ string) error {
+	r[jobID] = true
+	return nil
+}
+
+func (r remote) Get(context.Context, job.Job, *spool.Spool) error { return fs.ErrNotExist }
+func (r remote) Delete(jobID string)                              { delete(r, jobID) }
+
+func TestAnUploadThatIsRefusedAtLastLeavesNothingInTheStore(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		dir, store := t.TempDir(), make(remote)
+		h := newHouse(t, dir, nil, inMemory(t, dir), func(d *jobs.Config) {
+			d.Queue, d.Uploads, d.Shared = fullQueue{d.Queue.(*queue.Queue)}, store, shared
+		})
+		if _, err := h.try(gif, job.Webhook{URL: "https://example.com", Base: "http://x"}, true); fault.CodeOf(err) != fault.QueueFull {
+			t.Errorf("shared %v: got %v", shared, err)
+		}
+		if len(store) != 0 || h.spooled(t) != 0 {
+			t.Errorf("shared %v: %d sources are left in the store, %d in the spool", shared, len(store), h.spooled(t))
+		}
+	}
+}

@@ -1,0 +1,417 @@
+// Package bucket publishes sets in a bucket of an S3 store: {id}/640.webp and so
+// on, {id}/manifest.json, and originals/{id} if originals are kept.
+//
+// An object is written once. Its second writer takes what is there: the digest
+// and size of that are what the manifest says. So two processes that make one set
+// at the same time, with different versions of libvips, still end with a manifest
+// that is true. The manifest is written last; without it nothing under an id
+// counts.
+//
+// Listing and retention are served from an Index, by default a directory with one
+// file per set, which Rebuild makes from the bucket. A set is deleted by a mark
+// there first, then by deleting its objects; a crash in between is finished by the
+// next start.
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/s3"
+	"github.com/optimizerd/optimizerd/pkg/spool"
+)
+
+// Folder is the name of the index in storage.dir.
+const Folder = "index"
+
+// atOnce is the number of objects of a set that are written or deleted at once.
+const atOnce = 4
+
+// Originals is the prefix of the keys of originals.
+const Originals = "originals/"
+
+// cacheControl of published files: a key always has the same content.
+const cacheControl = "public, max-age=31536000, immutable"
+
+// maxUploaded is how many sources in the bucket are known by their digest.
+const maxUploaded = 256
+
+// Config holds the settings of a Store.
+type Config struct {
+	Dir           string // of the index; created if missing, unless there is Index
+	Index         Index  // instead of the directory; closed with the store
+	KeepOriginals bool   // keep the originals of new sets
+}
+
+// Store is the published sets in a bucket. It is safe for concurrent use.
+type Store struct {
+	*catalog.Catalog
+
+	config Config
+	bucket *s3.Bucket
+	spool  *spool.Spool
+	index  Index
+	log    *zap.Logger
+	locks  locks // of sets, held while one is published or deleted
+	health health
+
+	uploaded   *lru.Cache[string, string] // digest of a source to the key of an object that has it
+	background sync.WaitGroup
+
+	ctx    context.Context // ends with the store, for work that no caller's context bounds
+	cancel context.CancelFunc
+
+	last       context.Context // ends lastTime later, for deletions of uploads
+	cancelLast context.CancelFunc
+}
+
+// Open opens the index. It sends no request to the store: see Probe.
+func Open(config Config, bucket *s3.Bucket, staging *spool.Spool, log *zap.Logger) (*Store, error) {
+	x := config.Index
+	if x == nil {
+		local, err := openFolder(config.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("open index: %w", err)
+		}
+		x = local
+	}
+	s := &Store{config: config, bucket: bucket, spool: staging, index: x, log: log, locks: locks{held: make(map[string]*sync.Mutex), refs: make(map[string]int)}}
+	s.last, s.cancelLast = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancel(s.last)
+	uploaded, err := lru.New[string, string](maxUploaded)
+	if err != nil {
+		return nil, errors.Join(err, x.Close())
+	}
+	s.uploaded = uploaded
+	s.Catalog = catalog.New(s, s.dropMissing, log)
+	s.health.store = s
+	if err := x.Load(s.AddID, s.Drop); err != nil {
+		return nil, errors.Join(fmt.Errorf("open index: %w", err), x.Close())
+	}
+	return s, nil
+}
+
+// lastTime is how long Close waits for deletions of uploads in progress. They are
+// people's photos: they stay no day longer because the daemon stops.
+const lastTime = 5 * time.Second
+
+// Close ends the work in progress and closes the index. The store must not be
+// used afterwards.
+func (s *Store) Close() error {
+	s.cancel()
+	defer s.cancelLast()
+	defer time.AfterFunc(lastTime, s.cancelLast).Stop()
+	s.health.wait()
+	s.background.Wait()
+	s.bucket.Close()
+	return s.index.Close()
+}
+
+// ReadManifest reads the manifest of a set from the index, or from the bucket if
+// the index has none. The error of a set without entry is fs.ErrNotExist.
+func (s *Store) ReadManifest(id string) (m manifest.Manifest, err error) {
+	e, _, err := s.index.Look(id)
+	switch {
+	case err != nil:
+		return m, err
+	case !e.Published:
+		return m, fmt.Errorf("read manifest: %w", fs.ErrNotExist)
+	case e.Manifest != nil:
+		return manifest.Decode(e.Manifest)
+	}
+	m, err = FetchManifest(s.ctx, s.bucket, id)
+	if s3.Is(err, s3.NotFound) {
+		return m, fmt.Errorf("read manifest: %w", fs.ErrNotExist)
+	}
+	if err != nil {
+		return m, s.fault(err)
+	}
+	return m, nil
+}
+
+// Get returns the manifest of a published set, or a NotFound fault. A set that
+// another node has just published counts, so it returns an Unavailable fault if
+// that cannot be known.
+func (s *Store) Get(id string) (manifest.Manifest, error) {
+	if !s.Has(id) && ladder.ValidID(id) {
+		switch m, err := s.ReadManifest(id); {
+		case err == nil:
+			s.AddID(id, m.CreatedAt.Time)
+			return m, nil
+		case fault.CodeOf(err) == fault.Unavailable:
+			return m, err
+		}
+	}
+	return s.Catalog.Get(id)
+}
+
+// OriginalSize returns the size of an original, 0 if none is kept.
+func (s *Store) OriginalSize(id string) int64 {
+	e, _, err := s.index.Look(id)
+	if err != nil {
+		return 0 // reported by whatever reads the manifest
+	}
+	return e.Original
+}
+
+// dropMissing drops a set that has lost its entry or files, so that it can be made
+// again.
+func (s *Store) dropMissing(id string) {
+	defer s.locks.lock(id)()
+	e, at, err := s.index.Look(id)
+	if err == nil && e.Published {
+		if !s.lost(id) {
+			return // it was deleted and made again meanwhile, or nobody can tell
+		}
+		err = s.index.Remove(id, at)
+	}
+	if err != nil && !errors.Is(err, ErrChanged) { // changed: what was missing may be there
+		s.log.Error("cannot remove index entry", zap.String("image_id", id), zap.Error(err))
+	}
+	s.Drop(id)
+}
+
+// lost reports whether the manifest of a set or a file is missing, or the manifest is
+// damaged.
+func (s *Store) lost(id string) bool {
+	m, err := FetchManifest(s.ctx, s.bucket, id)
+	for _, v := range m.Variants {
+		if err == nil {
+			_, err = s.bucket.Head(s.ctx, v.Key)
+		}
+	}
+	return s3.Is(err, s3.NotFound) || errors.Is(err, ErrDamaged)
+}
+
+// Delete deletes a set; an unknown one is not an error. If the store cannot be
+// reached, the set is gone from listings nevertheless, and FinishDeletions deletes
+// its objects later.
+func (s *Store) Delete(id string) error {
+	if !ladder.ValidID(id) {
+		return nil
+	}
+	defer s.locks.lock(id)()
+	for {
+		e, at, err := s.index.Look(id)
+		if err != nil {
+			return fmt.Errorf("delete %s: %w", id, err)
+		}
+		if e.Deleting && time.Since(e.Since) < takeOverTime {
+			s.Drop(id)
+			return nil // another process deletes the objects
+		}
+		if e.Deleting || !e.Published && !s.Has(id) {
+			return s.takeOver(id)
+		}
+		err = s.index.Mark(id, at)
+		if errors.Is(err, ErrChanged) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("delete %s: %w", id, err)
+		}
+		s.Drop(id)
+		s.log.Debug("set marked for deletion", zap.String("image_id", id))
+		return s.finishDeletion(id)
+	}
+}
+
+// takeOver finishes the deletion of a marked set that another process has begun. Its
+// own mark keeps others from doing so, too: they could delete the objects of a set
+// that is made after this.
+func (s *Store) takeOver(id string) error {
+	e, at, err := s.index.Look(id)
+	if err != nil || !e.Deleting {
+		return err
+	}
+	if !e.Since.IsZero() {
+		if err := s.index.Mark(id, at); err != nil {
+			if errors.Is(err, ErrChanged) {
+				return nil // another process was faster
+			}
+			return fmt.Errorf("delete %s: %w", id, err)
+		}
+	}
+	return s.finishDeletion(id)
+}
+
+// finishDeletion deletes the objects of a set that is marked, the manifest first:
+// without it the others do not count. The set must be locked.
+func (s *Store) finishDeletion(id string) error {
+	e, at, err := s.index.Look(id)
+	if err != nil || !e.Deleting {
+		return err
+	}
+	if err := s.deleteObjects(id); err != nil {
+		return fmt.Errorf("delete %s: %w", id, s.fault(err))
+	}
+	if err := s.index.Unmark(id, at); !errors.Is(err, ErrChanged) {
+		return err
+	}
+	return nil // another process has finished it
+}
+
+// deletionTime bounds the deletion of a set's objects. Nobody else takes it over,
+// or makes the set again, for longer than that.
+const deletionTime = 45 * time.Second
+
+// takeOverTime is the age of a mark after which another process finishes its
+// deletion.
+const takeOverTime = time.Minute
+
+func (s *Store) deleteObjects(id string) error {
+	ctx, cancel := context.WithTimeout(s.ctx, deletionTime)
+	defer cancel()
+	if err := s.bucket.Delete(ctx, id+"/"+manifest.FileName); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for o, err := range s.bucket.List(ctx, id+"/") {
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		group.Go(func() error {
+			if variant, ok := variantOf(id, o.Key); ok {
+				if err := s.Delete(variant); err != nil {
+					return err
+				}
+			}
+			return s.bucket.Delete(ctx, o.Key)
+		})
+	}
+	group.Go(func() error { return s.bucket.Delete(ctx, Originals+id) })
+	return group.Wait()
+}
+
+// FinishDeletions deletes the objects of sets that are marked: an earlier process
+// ended, or the store could not be reached.
+func (s *Store) FinishDeletions() error {
+	ids, err := s.index.Marked()
+	errs := []error{err}
+	for _, id := range ids {
+		unlock := s.locks.lock(id)
+		err := s.takeOver(id)
+		unlock()
+		if err != nil {
+			errs = append(errs, err)
+			break // the others will not fare better
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Open opens a variant file of a published set and returns its description, or a
+// NotFound fault. Its first Read, or Prepare, sends a request to the store.
+func (s *Store) Open(ctx context.Context, id, name string) (io.ReadSeekCloser, manifest.Variant, error) {
+	m, err := s.Get(id)
+	if err != nil {
+		return nil, manifest.Variant{}, err
+	}
+	v, ok := m.Variant(name)
+	if !ok {
+		return nil, manifest.Variant{}, catalog.ErrNoFile
+	}
+	return &content{ctx: ctx, store: s, id: id, key: v.Key, size: v.Bytes}, v, nil
+}
+
+// errBrokenOff is the error of a body that ended before its time.
+var errBrokenOff = errors.New("the body broke off")
+
+// fault returns an error of the store as a fault for clients: also one of a response
+// that broke off, or that took too long for all that had to be done.
+func (s *Store) fault(err error) error {
+	var e *s3.Error
+	switch {
+	case errors.As(err, &e):
+		s.health.observe(e)
+	case !errors.Is(err, errBrokenOff) && !errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	switch {
+	case s3.Is(err, s3.NotFound):
+		return fault.Wrap(fault.NotFound, err, "There is no image with this id.")
+	case s3.Is(err, s3.Full):
+		return fault.Wrap(fault.InsufficientStorage, err, "The object store is full.")
+	default:
+		return fault.Wrap(fault.Unavailable, err, "The object store is out of reach for the moment; try again later.")
+	}
+}
+
+// locks locks sets by id.
+type locks struct {
+	mu   sync.Mutex
+	held map[string]*sync.Mutex
+	refs map[string]int
+}
+
+func (l *locks) lock(id string) (unlock func()) {
+	l.mu.Lock()
+	if l.held[id] == nil {
+		l.held[id] = new(sync.Mutex)
+	}
+	held := l.held[id]
+	l.refs[id]++
+	l.mu.Unlock()
+	held.Lock()
+	return func() {
+		held.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.refs[id]--; l.refs[id] == 0 {
+			delete(l.refs, id)
+			delete(l.held, id)
+		}
+	}
+}
+
+// Probe checks that the store has all that is needed, then finishes deletions. If
+// the store cannot be reached, it keeps trying in the background, and Check
+// returns a fault until it has succeeded; any other error means that the store or
+// the settings must be changed.
+func (s *Store) Probe(ctx context.Context) error {
+	err := s.bucket.Probe(ctx, s.config.KeepOriginals)
+	if s3.Is(err, s3.Unavailable) {
+		s.health.begin(err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.FinishDeletions(); err != nil {
+		s.log.Warn("cannot finish deletions", zap.Error(err))
+	}
+	return nil
+}
+
+// Check returns a fault while the store cannot be reached.
+func (s *Store) Check() error { return s.health.check() }
+
+// probeInterval is the time between two attempts to reach a store that could not be
+// reached.
+const probeInterval = 2 * time.Second
+
+// Present returns true: nobody else deletes from the bucket.
+func (s *Store) Present(string) bool { return true }
+
+// DeleteAll deletes sets; unknown ones are not an error.
+func (s *Store) DeleteAll(ids []string) error {
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, s.Delete(id))
+	}
+	return errors.Join(errs...)
+}

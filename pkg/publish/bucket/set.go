@@ -1,0 +1,331 @@
+package bucket
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/s3"
+	"github.com/optimizerd/optimizerd/pkg/spool"
+)
+
+// Set is a set that waits in the spool for its Commit. Nothing of an image that
+// fails while it is rendered reaches the store.
+type Set struct {
+	ctx      context.Context
+	store    *Store
+	id       string
+	files    map[string]*spool.Scratch // by name
+	original string                    // path of the source; "" if unknown
+	parent   string                    // id of the image that it is a variant of; "" for none
+	timings  ladder.Timings            // hash, write and, after Commit, sync
+}
+
+// Begin creates a set. ctx bounds its Commit.
+func (s *Store) Begin(ctx context.Context, id string) (render.Set, error) {
+	return &Set{ctx: ctx, store: s, id: id, files: make(map[string]*spool.Scratch), timings: make(ladder.Timings)}, nil
+}
+
+// SetOriginal names the set's source file, to be kept if originals are.
+func (set *Set) SetOriginal(path string) { set.original = path }
+
+// SetParent names the image that the set is a variant of.
+func (set *Set) SetParent(id string) { set.parent = id }
+
+// Timings returns how long writing and hashing took, and, after Commit, storing.
+func (set *Set) Timings() ladder.Timings { return set.timings }
+
+// Add stages one variant from body, which must contain exactly v.Bytes, and
+// returns its description.
+func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
+	hash := sha256.New()
+	began := time.Now()
+	hashed := set.timings.Writer(ladder.StageHash, hash)
+	file, err := set.store.spool.Scratch(io.TeeReader(body, hashed), v.Bytes)
+	if err != nil {
+		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
+	}
+	set.timings.Since(began, ladder.StageWrite)
+	set.files[v.Name()] = file
+	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
+	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
+}
+
+// Abort deletes what was staged.
+func (set *Set) Abort() {
+	for _, f := range set.files {
+		f.Close()
+	}
+	set.files = nil
+}
+
+// Commit stores the files, several at once, then the manifest, and then the entry
+// in the index. It returns the manifest that is stored.
+func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
+	if err := set.recordVariant(); err != nil {
+		return m, err
+	}
+	stored, err := set.commit(m)
+	if err != nil || set.parent == "" {
+		return stored, err
+	}
+	// Whoever deleted the image meanwhile may have looked for variants before.
+	if err := set.checkParent(); err != nil {
+		return stored, errors.Join(err, set.store.Delete(set.id))
+	}
+	return stored, nil
+}
+
+func (set *Set) commit(m manifest.Manifest) (manifest.Manifest, error) {
+	s := set.store
+	defer s.locks.lock(set.id)()
+	began := time.Now()
+	for {
+		published, at, err := set.revision()
+		if err != nil {
+			return m, fmt.Errorf("publish %s: %w", set.id, err)
+		}
+		if published {
+			stored, err := s.ReadManifest(set.id)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return stored, err
+			}
+			// It is being deleted, or its objects were deleted by hand.
+			if err := s.index.Remove(set.id, at); err != nil && !errors.Is(err, ErrChanged) {
+				return m, fmt.Errorf("publish %s: %w", set.id, err)
+			}
+			continue
+		}
+		stored, err := set.storeAll(m, at)
+		if errors.Is(err, ErrChanged) {
+			continue // deleted, or published by another process
+		}
+		set.timings.Since(began, ladder.StageSync)
+		return stored, err
+	}
+}
+
+// revision returns the revision at which the set may be committed, once no deletion
+// of it is in progress.
+func (set *Set) revision() (published bool, at Revision, err error) {
+	s := set.store
+	for {
+		e, at, err := s.index.Look(set.id)
+		switch {
+		case err != nil || e.Published || !e.Deleting:
+			return e.Published, at, err
+		case time.Since(e.Since) > takeOverTime:
+			if err := s.takeOver(set.id); err != nil {
+				return false, 0, err
+			}
+		default: // another process deletes the objects
+			select {
+			case <-time.After(deletionPoll):
+			case <-set.ctx.Done():
+				return false, 0, set.ctx.Err()
+			}
+		}
+	}
+}
+
+// deletionPoll is the time between two looks at a deletion by another process.
+const deletionPoll = 100 * time.Millisecond
+
+// storeAll stores the objects of the set, the manifest last, and commits it.
+func (set *Set) storeAll(m manifest.Manifest, at Revision) (manifest.Manifest, error) {
+	s := set.store
+	m, err := set.storeFiles(m)
+	if err == nil {
+		m, err = s.storeManifest(set.ctx, m)
+	}
+	if err != nil {
+		if set.ctx.Err() != nil {
+			return m, set.ctx.Err()
+		}
+		return m, fmt.Errorf("publish %s: %w", set.id, s.fault(err))
+	}
+	kept := s.storeOriginal(set.ctx, m, set.original)
+	if err := s.index.Commit(m, kept, at); err != nil {
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	s.log.Debug("published", zap.String("image_id", m.ID))
+	s.Add(m)
+	return m, nil
+}
+
+// storeFiles stores the variants. It returns the manifest with the digests and
+// sizes of what is stored.
+func (set *Set) storeFiles(m manifest.Manifest) (manifest.Manifest, error) {
+	m.Variants = slices.Clone(m.Variants)
+	group, ctx := errgroup.WithContext(set.ctx)
+	group.SetLimit(atOnce)
+	for i := range m.Variants {
+		v := &m.Variants[i]
+		file, ok := set.files[v.Name()]
+		if !ok {
+			return m, errors.Join(fmt.Errorf("%s was not staged", v.Name()), group.Wait())
+		}
+		group.Go(func() error {
+			o, err := set.store.putOrAdopt(ctx, s3.Object{
+				Key: v.Key, Bytes: v.Bytes, ContentType: v.ContentType, CacheControl: cacheControl, SHA256: v.SHA256,
+			}, file)
+			if err != nil {
+				return err
+			}
+			v.Bytes, v.SHA256 = o.Bytes, o.SHA256
+			set.store.log.Debug("variant stored", zap.String("image_id", set.id), zap.String("file", v.Name()))
+			return nil
+		})
+	}
+	return m, group.Wait()
+}
+
+// putOrAdopt stores an object, unless there is one already, and describes the
+// stored one.
+func (s *Store) putOrAdopt(ctx context.Context, o s3.Object, body io.ReaderAt) (s3.Object, error) {
+	there, created, err := s.putOrFind(ctx, o, body)
+	if created || err != nil {
+		return o, err
+	}
+	if there.SHA256 == "" { // written by somebody else: the Worker's pull
+		if there.SHA256, err = s.hash(ctx, o.Key, there.Bytes); err != nil {
+			return o, err
+		}
+	}
+	if there.SHA256 != o.SHA256 {
+		s.log.Info("kept the object that another process stored", zap.String("key", o.Key))
+	}
+	return there, nil
+}
+
+// putOrFind stores an object, or describes the one that is there. What another
+// process is just writing may be in the way of a new object without being visible
+// yet, and may have been deleted since, so it tries again.
+func (s *Store) putOrFind(ctx context.Context, o s3.Object, body io.ReaderAt) (there s3.Object, created bool, err error) {
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		if created, err = s.bucket.PutNew(ctx, o, body); created || err != nil {
+			return o, created, err
+		}
+		there, err = s.bucket.Head(ctx, o.Key)
+		if !s3.Is(err, s3.NotFound) || pause > maxPause {
+			return there, false, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return o, false, ctx.Err()
+		}
+	}
+}
+
+// maxPause is the longest pause of putOrFind.
+const maxPause = time.Second
+
+// hash returns the digest of an object of n bytes.
+func (s *Store) hash(ctx context.Context, key string, n int64) (string, error) {
+	hash := sha256.New()
+	c := content{ctx: ctx, store: s, key: key, size: n}
+	defer c.Close()
+	if _, err := io.Copy(hash, &c); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// storeManifest stores the manifest, which publishes the set. If another process
+// has stored one, that counts.
+func (s *Store) storeManifest(ctx context.Context, m manifest.Manifest) (manifest.Manifest, error) {
+	b, err := m.Encode()
+	if err != nil {
+		return m, err
+	}
+	sum := sha256.Sum256(b)
+	_, created, err := s.putOrFind(ctx, s3.Object{
+		Key: m.ID + "/" + manifest.FileName, Bytes: int64(len(b)), ContentType: "application/json",
+		CacheControl: cacheControl, SHA256: hex.EncodeToString(sum[:]),
+	}, bytes.NewReader(b))
+	if created {
+		s.log.Debug("manifest stored", zap.String("image_id", m.ID))
+	}
+	if created || err != nil {
+		return m, err
+	}
+	return FetchManifest(ctx, s.bucket, m.ID)
+}
+
+// maxManifest bounds a manifest, bytes.
+const maxManifest = 1 << 20
+
+// ErrDamaged is the error of a manifest that was read and is none of its set.
+var ErrDamaged = errors.New("damaged manifest")
+
+// FetchManifest reads the manifest of a set in a bucket. Its error is ErrDamaged, or one
+// of the store: an *s3.Error, or why reading broke off.
+func FetchManifest(ctx context.Context, objects *s3.Bucket, id string) (m manifest.Manifest, err error) {
+	body, _, err := objects.Get(ctx, id+"/"+manifest.FileName, 0, -1)
+	if err != nil {
+		return m, err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(io.LimitReader(body, maxManifest))
+	if err != nil {
+		return m, fmt.Errorf("%w: %w", errBrokenOff, err)
+	}
+	if m, err = manifest.Decode(b); err != nil {
+		return m, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if m.ID != id {
+		return m, fmt.Errorf("%w: it is that of %s", ErrDamaged, m.ID)
+	}
+	return m, nil
+}
+
+// storeOriginal stores the source at path as the original of a set and returns its
+// size, 0 if originals are not kept. Failures are only logged: the set is useful
+// without its original.
+func (s *Store) storeOriginal(ctx context.Context, m manifest.Manifest, path string) int64 {
+	if !s.config.KeepOriginals || path == "" {
+		return 0
+	}
+	size, err := s.putOriginal(ctx, m, path)
+	if err != nil {
+		s.log.Error("cannot keep original", zap.String("image_id", m.ID), zap.Error(err))
+		return 0
+	}
+	s.log.Debug("original kept", zap.String("image_id", m.ID))
+	return size
+}
+
+func (s *Store) putOriginal(ctx context.Context, m manifest.Manifest, path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if key, ok := s.uploaded.Get(m.Source.SHA256); ok { // it need not be sent again
+		if err := s.bucket.Copy(ctx, key, Originals+m.ID); err == nil {
+			return info.Size(), nil
+		}
+		s.uploaded.Remove(m.Source.SHA256) // deleted meanwhile
+	}
+	_, err = s.bucket.PutNew(ctx, s3.Object{Key: Originals + m.ID, Bytes: info.Size(), SHA256: m.Source.SHA256}, f)
+	return info.Size(), err
+}

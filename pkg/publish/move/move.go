@@ -1,0 +1,173 @@
+// Package move copies published sets from one store to another, set by set, and
+// verifies each file against its manifest.
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/render"
+	"github.com/optimizerd/optimizerd/pkg/spool"
+)
+
+// Store is a store of published sets.
+type Store interface {
+	render.Sets
+	IDs() []string
+	Open(ctx context.Context, id, name string) (io.ReadSeekCloser, manifest.Variant, error)
+	Original(id string) (manifest.Manifest, error)
+	CopyOriginal(ctx context.Context, m manifest.Manifest, to *spool.Spool) error
+	Delete(id string) error
+	// Variants returns the ids of what was made on demand from an image.
+	Variants(ctx context.Context, id string) ([]string, error)
+	// RecordVariant durably records that a set was made on demand from an image.
+	RecordVariant(ctx context.Context, image, variant string) error
+}
+
+// Move is one move of all sets.
+type Move struct {
+	From, To Store
+	Spool    *spool.Spool // for originals on their way
+	Delete   bool         // delete each set that is in To from From
+	// Report is called for each set: err is nil if it is in To now, and copied tells
+	// whether it was not before.
+	Report func(id string, copied bool, err error)
+}
+
+// Run copies the sets, newest first, until ctx ends. A set that fails does not stop
+// the others; it is not deleted. Run can be repeated: what is in To is not copied
+// again.
+func (m *Move) Run(ctx context.Context) error {
+	for _, id := range m.From.IDs() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		copied, err := m.set(ctx, id)
+		if err == nil {
+			err = m.variants(ctx, id)
+		}
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil && m.Delete {
+			err = m.From.Delete(id)
+		}
+		m.Report(id, copied, err)
+	}
+	return nil
+}
+
+// set copies one set, with its original if that is kept.
+func (m *Move) set(ctx context.Context, id string) (copied bool, err error) {
+	if m.To.Has(id) {
+		return false, m.checkOriginal(id)
+	}
+	from, err := m.From.Get(id)
+	if err != nil {
+		return false, err
+	}
+	set, err := m.To.Begin(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	defer set.Abort()
+	for _, v := range from.Variants {
+		if err := m.file(ctx, set, id, v); err != nil {
+			return false, err
+		}
+	}
+	kept, err := m.keepsOriginal(id)
+	if err != nil {
+		return false, err
+	}
+	if kept {
+		done, err := m.original(ctx, set, from)
+		if err != nil {
+			return false, err
+		}
+		defer done()
+	}
+	if _, err := set.Commit(from); err != nil {
+		return false, err
+	}
+	return true, m.checkOriginal(id)
+}
+
+// variants records in To what was made on demand from an image, and copies what is
+// not there yet: it is deleted with the image.
+func (m *Move) variants(ctx context.Context, id string) error {
+	ids, err := m.From.Variants(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, variant := range ids {
+		if m.From.Has(variant) && !m.To.Has(variant) {
+			if _, err := m.set(ctx, variant); err != nil {
+				return err
+			}
+		}
+		if err := m.To.RecordVariant(ctx, id, variant); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// file copies one file and checks its digest.
+func (m *Move) file(ctx context.Context, set render.Set, id string, v manifest.Variant) error {
+	content, _, err := m.From.Open(ctx, id, v.Name())
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	got, err := set.Add(ladder.Variant{Format: v.Format, Width: v.Width, Height: v.Height, Bytes: v.Bytes}, content)
+	if err != nil {
+		return err
+	}
+	if got.SHA256 != v.SHA256 {
+		return fmt.Errorf("%s is damaged: its SHA-256 is %s, the manifest says %s", v.Key, got.SHA256, v.SHA256)
+	}
+	return nil
+}
+
+// original brings the original of a set into the spool, for its commit. done
+// removes it again.
+func (m *Move) original(ctx context.Context, set render.Set, from manifest.Manifest) (done func(), err error) {
+	if err := m.From.CopyOriginal(ctx, from, m.Spool); err != nil {
+		return nil, err
+	}
+	f, err := m.Spool.Source(from.Source.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	set.SetOriginal(f.Name())
+	return func() {
+		_ = f.Close()                          // it was only read
+		_ = m.Spool.Remove(from.Source.SHA256) // otherwise swept by the next move
+	}, nil
+}
+
+// keepsOriginal reports whether From has the original of a set.
+func (m *Move) keepsOriginal(id string) (bool, error) {
+	_, err := m.From.Original(id)
+	if fault.CodeOf(err) == fault.NotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// checkOriginal returns an error if To lacks an original that From has.
+func (m *Move) checkOriginal(id string) error {
+	if kept, err := m.keepsOriginal(id); !kept || err != nil {
+		return err
+	}
+	if _, err := m.To.Original(id); err != nil {
+		return errors.New("the original was not stored; see the log, and move again after deleting the copy of this set")
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+package render
+
+import (
+	"context"
+	"io"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+)
+
+// Sets are where sets are published. Package publish implements it with a
+// directory.
+type Sets interface {
+	Has(id string) bool
+	// Get returns a set's manifest, or a NotFound fault.
+	Get(id string) (manifest.Manifest, error)
+	// Begin stages a set. ctx ends its work.
+	Begin(ctx context.Context, id string) (Set, error)
+}
+
+// Set is a set that is not published yet. Its owner must call Commit or Abort;
+// Abort after Commit does nothing.
+type Set interface {
+	// Add stages one variant from body, which must contain exactly v.Bytes, and
+	// returns its description for the manifest.
+	Add(v ladder.Variant, body io.Reader) (manifest.Variant, error)
+	// SetOriginal names the set's source file, to be kept if originals are.
+	SetOriginal(path string)
+	// SetParent names the image that the set is a variant of: it is deleted with
+	// that image, and Commit returns a NotFound fault if that is gone.
+	SetParent(id string)
+	// Commit publishes the set, all of it at once, and returns its manifest. What
+	// was stored first stays: if another process has stored the set or some of its
+	// files in the meantime, the manifest describes those.
+	Commit(m manifest.Manifest) (manifest.Manifest, error)
+	// Timings returns how long writing took so far.
+	Timings() ladder.Timings
+	Abort()
+}

@@ -1,0 +1,163 @@
+package render_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/render"
+)
+
+// thousands makes files of 1000 bytes.
+type thousands struct{}
+
+func (thousands) Render(_ context.Context, _ *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
+	if err := sink.Opened(ladder.Source{Format: "png", Width: 64, Height: 64, Frames: 1}); err != nil {
+		return ladder.Summary{}, err
+	}
+	for _, v := range recipe.Plan(64, 64).Variants {
+		v.Bytes = 1000
+		if err := sink.Variant(v, bytes.NewReader(make([]byte, 1000))); err != nil {
+			return ladder.Summary{}, err
+		}
+	}
+	return ladder.Summary{}, nil
+}
+
+// open returns a store in dir and an empty source, until the end of the test.
+func open(t *testing.T, dir string) (*publish.Store, *os.File) {
+	t.Helper()
+	store, err := publish.Open(publish.Config{Dir: dir}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() }) // it is deleted next
+	src, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = src.Close() }) // nothing was written
+	return store, src
+}
+
+func TestOutputLeavesTheReservedSpaceFree(t *testing.T) {
+	dir := t.TempDir()
+	store, src := open(t, dir)
+	recipe := ladder.DefaultConfig().Recipe()
+	for free, code := range map[int64]fault.Code{2000: "", 1999: fault.InsufficientStorage, 999: fault.InsufficientStorage} {
+		left := free
+		r := render.Renderer{Engine: thousands{}, Sets: store, Log: zap.NewNop(), CheckSpace: func(bytes int64) error {
+			if left < bytes {
+				return fault.New(fault.InsufficientStorage, "Not enough disk space.")
+			}
+			left -= bytes
+			return nil
+		}}
+		id := strings.Repeat("a", 25) + string(rune('a'+free%3))
+		if _, _, err := r.Render(t.Context(), src, job.Job{Recipe: recipe, ImageID: id}); fault.CodeOf(err) != code {
+			t.Errorf("with %d bytes free: %v, want %q", free, err, code)
+		}
+		if store.Has(id) != (code == "") {
+			t.Errorf("with %d bytes free the set is there: %v", free, store.Has(id))
+		}
+		if staged, err := os.ReadDir(filepath.Join(dir, ".staging")); err != nil || len(staged) > 0 {
+			t.Errorf("with %d bytes free, staged are %v (%v)", free, staged, err)
+		}
+	}
+}
+
+// fatal is an engine that crashes the codec.
+type fatal struct{ runs int }
+
+func (f *fatal) Render(context.Context, *os.File, ladder.Recipe, ladder.Limits, ladder.Sink) (ladder.Summary, error) {
+	f.runs++
+	return ladder.Summary{}, &codec.Crash{Reason: "killed"}
+}
+
+// tally is a count of crashes that other machines have, too.
+type tally struct {
+	n        int
+	err      error
+	survived bool
+}
+
+func (t *tally) Before(string) int { return t.n }
+
+func (t *tally) Crashed(string, string) (int, error) {
+	t.n++
+	return t.n, t.err
+}
+
+func (t *tally) Survived(string) error {
+	t.survived = true
+	return t.err
+}
+
+func TestCrashesOnOtherMachinesCount(t *testing.T) {
+	store, src := open(t, t.TempDir())
+	j := job.Job{Recipe: ladder.DefaultConfig().Recipe(), ImageID: strings.Repeat("a", 26)}
+	for name, c := range map[string]struct {
+		crashes     render.Crashes
+		both, alone int // runs of the engine, and in isolation
+	}{
+		"a machine alone":         {nil, 1, 1},
+		"the first in the fleet":  {new(tally), 1, 1},
+		"one elsewhere before":    {&tally{n: 1}, 0, 1},
+		"one elsewhere meanwhile": {&meanwhile{}, 1, 0},
+		"they cannot be recorded": {&tally{err: os.ErrDeadlineExceeded}, 1, 1},
+	} {
+		first, second := new(fatal), new(fatal)
+		r := render.Renderer{Engine: first, LastResort: second, Sets: store, Log: zap.NewNop(), Crashes: c.crashes}
+		if _, _, err := r.Render(t.Context(), src, j); fault.CodeOf(err) != fault.ProcessingFailed || first.runs != c.both || second.runs != c.alone {
+			t.Errorf("%s: %v after %d runs, and %d in isolation; want %d and %d", name, err, first.runs, second.runs, c.both, c.alone)
+		}
+	}
+	once := &tally{n: 1}
+	r := render.Renderer{Engine: new(fatal), LastResort: thousands{}, Sets: store, Log: zap.NewNop(), Crashes: once}
+	if _, _, err := r.Render(t.Context(), src, j); err != nil || !once.survived {
+		t.Errorf("in isolation: %v, its crash is forgotten: %v", err, once.survived)
+	}
+}
+
+func TestAJobInTheBackgroundHasItsOwnEngine(t *testing.T) {
+	store, src := open(t, t.TempDir())
+	for _, background := range []bool{false, true} {
+		ordinary, yielding := new(fatal), new(fatal)
+		r := render.Renderer{Engine: ordinary, Background: yielding, LastResort: new(fatal), Sets: store, Log: zap.NewNop()}
+		j := job.Job{Recipe: ladder.DefaultConfig().Recipe(), ImageID: strings.Repeat("a", 26), Background: background}
+		if _, _, err := r.Render(t.Context(), src, j); fault.CodeOf(err) != fault.ProcessingFailed {
+			t.Fatal(err)
+		}
+		if (yielding.runs == 1) != background || ordinary.runs+yielding.runs != 1 {
+			t.Errorf("background %v: %d runs of the ordinary engine, %d of the one that yields", background, ordinary.runs, yielding.runs)
+		}
+	}
+}
+
+// meanwhile counts a crash on another machine during each one here.
+type meanwhile struct{ tally }
+
+func (m *meanwhile) Crashed(sha256, reason string) (int, error) {
+	m.n++
+	return m.tally.Crashed(sha256, reason)
+}
+
+func TestASetIsNeverDatedBeforeTheProgram(t *testing.T) {
+	w := newWorld(t)
+	built := time.Now().Add(time.Hour).Truncate(time.Millisecond) // as if the clock were behind
+	w.notBefore = built
+	if m := w.upload(ladderOf(16), job.Job{}); !m.CreatedAt.Equal(built) {
+		t.Errorf("it is dated %v, want %v", m.CreatedAt, built)
+	}
+}

@@ -1,0 +1,159 @@
+package verify_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
+	"github.com/optimizerd/optimizerd/pkg/verify"
+)
+
+func id(name string) string {
+	return ladder.DefaultConfig().Recipe().ID(sha256.Sum256([]byte(name)))
+}
+
+// data makes a data folder with a set, and its original, for each name.
+func data(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := publish.Open(publish.Config{Dir: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), KeepOriginals: true}, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		source := filepath.Join(dir, "source")
+		if err := os.WriteFile(source, []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		set, err := s.Begin(t.Context(), id(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := set.Add(ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: int64(len(name))}, strings.NewReader(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest := sha256.Sum256([]byte(name))
+		set.SetOriginal(source)
+		_, err = set.Commit(manifest.Manifest{
+			Version: manifest.Version, ID: id(name), CreatedAt: strictjson.At(time.Now()), Width: 320, Height: 240,
+			Source:   manifest.Source{SHA256: hex.EncodeToString(digest[:]), Bytes: int64(len(name))},
+			Variants: []manifest.Variant{v},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(source); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func run(t *testing.T, dir string, quick, repair bool) (found []string, totals verify.Totals) {
+	t.Helper()
+	totals, err := verify.Run(t.Context(), verify.Config{
+		Files: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), Quick: quick, Repair: repair,
+		Report: func(p verify.Problem) { found = append(found, string(p.Kind)+" "+p.ID) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	return found, totals
+}
+
+func TestWhatIsSoundHasNoProblems(t *testing.T) {
+	dir := data(t, "cat", "dog")
+	for _, quick := range []bool{true, false} {
+		found, totals := run(t, dir, quick, false)
+		if len(found) > 0 || totals.Sets != 2 || totals.Files != 2 || totals.Originals != 2 || (totals.Bytes == 12) == quick {
+			t.Errorf("quick %v: %v, %+v", quick, found, totals)
+		}
+	}
+}
+
+func TestEveryDamageIsFoundAndSetAside(t *testing.T) {
+	names := []string{"sound", "cut manifest", "no manifest", "changed file", "missing file", "short file", "changed original", "extra file"}
+	dir := data(t, names...)
+	file := func(name string, elem ...string) string {
+		return filepath.Join(append([]string{dir, "files", id(name)}, elem...)...)
+	}
+	change := func(path, content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove := func(path string) {
+		t.Helper()
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(file("cut manifest", manifest.FileName), `{"version": 1`)
+	remove(file("no manifest", manifest.FileName))
+	change(file("changed file", "320.webp"), "Changed file")
+	remove(file("missing file", "320.webp"))
+	change(file("short file", "320.webp"), "short")
+	change(filepath.Join(dir, "originals", id("changed original")), "Changed original")
+	change(file("extra file", "notes.txt"), "mine")
+	if err := os.Mkdir(file("extra file", catalog.VariantsDir), 0o700); err != nil { // belongs there
+		t.Fatal(err)
+	}
+	change(filepath.Join(dir, "originals", id("no set")), "orphan")
+
+	quick := []string{
+		"damaged_file " + id("short file"), "damaged_manifest " + id("cut manifest"), "missing_file " + id("missing file"),
+		"no_manifest " + id("no manifest"), "orphaned_original " + id("no set"), "unknown_file " + id("extra file"),
+	}
+	thorough := append([]string{"damaged_file " + id("changed file"), "damaged_original " + id("changed original")}, quick...)
+	slices.Sort(quick)
+	slices.Sort(thorough)
+	if found, _ := run(t, dir, true, false); !slices.Equal(found, quick) {
+		t.Errorf("quick: %v, want %v", found, quick)
+	}
+	for _, repair := range []bool{false, true} { // the first changes nothing
+		found, totals := run(t, dir, false, repair)
+		if !slices.Equal(found, thorough) || totals.Problems != 6 || totals.Harmless != 2 || totals.Repaired != map[bool]int{true: 6}[repair] {
+			t.Errorf("repair %v: %v, %+v, want %v", repair, found, totals, thorough)
+		}
+	}
+	found, _ := run(t, dir, false, false)
+	aside := 0
+	for _, f := range found {
+		if strings.HasPrefix(f, "set_aside") {
+			aside++
+		}
+	}
+	if aside != 5 || len(found) != 7 {
+		t.Errorf("after the repair: %v, want the five sets aside, and what is harmless", found)
+	}
+
+	s, err := publish.Open(publish.Config{Dir: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), KeepOriginals: true}, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Len() != 3 || !s.Has(id("sound")) || !s.Has(id("changed original")) || !s.Has(id("extra file")) {
+		t.Errorf("the store has %d sets after the repair, want the 3 sound ones", s.Len())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "originals", id("changed file"))); err != nil {
+		t.Errorf("the original of a damaged set is lost at the next start: %v", err)
+	}
+}
