@@ -23,17 +23,15 @@ func (s *Service) Retry(ctx context.Context, id string) (Ticket, error) {
 	if err := s.running(); err != nil {
 		return nil, err
 	}
-	defer s.claims.lock("retry " + id)()
+	if t, active := s.config.Queue.Ticket(id); active && t.Job().Status == job.Failed {
+		t.Wait(ctx) // its end is being recorded
+	}
+	defer s.claims.lock(endKey(id))()
 	j, err := s.Get(id)
 	if err != nil {
 		return nil, err
 	}
-	t, active := s.config.Queue.Ticket(id)
-	if active && j.Status == job.Failed { // its end is being recorded
-		t.Wait(ctx)
-		_, active = s.config.Queue.Ticket(id)
-	}
-	if active || j.Status != job.Failed {
+	if _, active := s.config.Queue.Ticket(id); active || j.Status != job.Failed {
 		return nil, fault.New(fault.Conflict, "The job has not failed; only a failed job can be retried.")
 	}
 	if err := s.ready(); err != nil {
@@ -47,7 +45,7 @@ func (s *Service) Retry(ctx context.Context, id string) (Ticket, error) {
 	if err := j.Retry(); err != nil {
 		return nil, err
 	}
-	t, err = s.putAgain(place, j)
+	t, err := s.putAgain(place, j)
 	if err != nil {
 		return nil, err
 	}

@@ -19,9 +19,12 @@ type claim struct {
 
 func newClaims() *claims { return &claims{byKey: make(map[string]*claim)} }
 
-// The keys of an image and of rendering it. The key of a request is job.Job.Key.
+// The keys of an image, of rendering it, and of the end of a job, which also keeps a
+// retry from beginning before what belongs to the end is done. The key of a request is
+// job.Job.Key.
 func imageKey(id string) string  { return "image " + id }
 func renderKey(id string) string { return "render " + id }
+func endKey(jobID string) string { return "end " + jobID }
 
 // lock locks a key. The caller must call unlock.
 func (c *claims) lock(key string) (unlock func()) {

@@ -18,6 +18,7 @@ import (
 // still woken, and Settle records it later. After an earlier restart the job is
 // executed again.
 func (s *Service) finish(lease Lease, cause error) error {
+	defer s.claims.lock(endKey(lease.Job().ID))()
 	j, err := lease.End(cause) // final in memory; clients still wait
 	if err != nil {
 		return err
@@ -95,7 +96,10 @@ func (s *Service) Settle() error {
 	s.mu.Unlock()
 	var errs []error
 	for _, e := range late {
-		if err := s.settle(e); err != nil {
+		unlock := s.claims.lock(endKey(e.job.ID))
+		err := s.settle(e)
+		unlock()
+		if err != nil {
 			errs = append(errs, err)
 			s.mu.Lock()
 			s.unsettled = append(s.unsettled, e)

@@ -91,7 +91,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	}
 	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour}, log)
 	must(err)
-	sources, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
+	sources, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Retry: filepath.Join(dir, "retry"), RetryBytes: 1 << 20})
 	must(err)
 	store, err := publish.Open(publish.Config{
 		Dir: filepath.Join(dir, "files"), Originals: filepath.Join(dir, "originals"), KeepOriginals: true,

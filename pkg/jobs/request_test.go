@@ -416,3 +416,60 @@ func TestARetryWaitsUntilTheFailureIsRecorded(t *testing.T) {
 		t.Errorf("retried, it is %s: %v", j.Status, j.Error)
 	}
 }
+
+// slowEnds is a queue that calls recorded whenever it has recorded an end.
+type slowEnds struct {
+	jobs.Queue
+	recorded func(job.Job)
+}
+
+func (q slowEnds) Lease(ctx context.Context, p jobs.Phase) (jobs.Lease, error) {
+	l, err := q.Queue.Lease(ctx, p)
+	return slowEnd{l, q.recorded}, err
+}
+
+type slowEnd struct {
+	jobs.Lease
+	recorded func(job.Job)
+}
+
+func (l slowEnd) Record() error {
+	err := l.Lease.Record()
+	l.recorded(l.Job())
+	return err
+}
+
+// An upload that is retried as soon as its failure is on record has its source: what
+// deletes that of an ended job has run before.
+func TestARetryWaitsUntilTheSourceOfTheFailureIsReleased(t *testing.T) {
+	failures, retried := make(chan job.Job, 1), make(chan struct{})
+	recorded := func(j job.Job) {
+		if j.Status != job.Failed {
+			return
+		}
+		failures <- j
+		select { // long enough for a retry that does not wait
+		case <-retried:
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+		if run == 1 {
+			return fault.New(fault.CorruptImage, "The image is damaged.")
+		}
+		return nil
+	}, func(c *jobs.Config) {
+		c.Outbox, c.Queue = &outbox{webhooks: make(map[string]job.Job)}, slowEnds{c.Queue, recorded}
+	})
+	if _, err := h.try(gif, job.Webhook{URL: "https://example.com/hook"}, false); err != nil {
+		t.Fatal(err)
+	}
+	again, err := h.Retry(t.Context(), (<-failures).ID)
+	close(retried)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := again.Wait(t.Context()); j.Status != job.Completed {
+		t.Errorf("retried, it is %s: %v", j.Status, j.Error)
+	}
+}
