@@ -25,7 +25,7 @@ func TestS3ImportBringsWhatIsBelowAPrefixOnce(t *testing.T) {
 	} {
 		digest := sha256.Sum256(content)
 		o := s3.Object{Key: key, Bytes: int64(len(content)), SHA256: hex.EncodeToString(digest[:])}
-		if _, err := bucket.PutNew(t.Context(), o, bytes.NewReader(content)); err != nil {
+		if _, _, err := bucket.PutNew(t.Context(), o, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 	}

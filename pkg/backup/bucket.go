@@ -47,7 +47,7 @@ func (b *bucket) Blobs(ctx context.Context) (map[string]int64, error) {
 }
 
 func (b *bucket) Put(ctx context.Context, digest string, bytes int64, f *os.File) error {
-	_, err := b.objects.PutNew(ctx, s3.Object{Key: b.blob(digest), Bytes: bytes, SHA256: digest}, f)
+	_, _, err := b.objects.PutNew(ctx, s3.Object{Key: b.blob(digest), Bytes: bytes, SHA256: digest}, f)
 	return err
 }
 
@@ -77,7 +77,7 @@ func (b *bucket) Snapshots(ctx context.Context) (names []string, err error) {
 }
 
 func (b *bucket) PutSnapshot(ctx context.Context, name string, data []byte) error {
-	_, err := b.objects.PutNew(ctx, s3.Object{Key: b.snapshot(name), Bytes: int64(len(data)), SHA256: digestOf(data), ContentType: "application/gzip"}, bytes.NewReader(data))
+	_, _, err := b.objects.PutNew(ctx, s3.Object{Key: b.snapshot(name), Bytes: int64(len(data)), SHA256: digestOf(data), ContentType: "application/gzip"}, bytes.NewReader(data))
 	return err
 }
 

@@ -89,7 +89,7 @@ func TestATemporaryFailureIsRetriedWithTheSameBody(t *testing.T) {
 			s3test.HangUp()
 		}
 	})
-	created, err := b.PutNew(t.Context(), object("a", "content"), strings.NewReader("content"))
+	_, created, err := b.PutNew(t.Context(), object("a", "content"), strings.NewReader("content"))
 	if err != nil || !created {
 		t.Fatal(created, err)
 	}

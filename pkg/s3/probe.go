@@ -25,11 +25,11 @@ func (b *Bucket) Probe(ctx context.Context, copies bool) (err error) {
 		Key: probePrefix + rand.Text(), Bytes: int64(len(content)), ContentType: "text/plain",
 		CacheControl: "no-store", SHA256: hex.EncodeToString(sum[:]),
 	}
-	if _, err := b.PutNew(ctx, o, strings.NewReader(content)); err != nil {
+	if _, _, err := b.PutNew(ctx, o, strings.NewReader(content)); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Delete(context.WithoutCancel(ctx), o.Key)) }()
-	if created, err := b.PutNew(ctx, o, strings.NewReader(content)); err != nil {
+	if _, created, err := b.PutNew(ctx, o, strings.NewReader(content)); err != nil {
 		return err
 	} else if created {
 		return unsupported("put", "storage.s3.endpoint: this store overwrites an object that must be written once (If-None-Match: *); R2, AWS S3 and versitygw do not")

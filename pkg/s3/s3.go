@@ -217,15 +217,38 @@ func escapePath(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// PutNew stores an object unless there is one of its key; created tells which. Its
-// content is body, of o.Bytes and o.SHA256.
-func (b *Bucket) PutNew(ctx context.Context, o Object, body io.ReaderAt) (created bool, err error) {
-	err = b.put(ctx, o, body, http.Header{"If-None-Match": {"*"}})
-	if Is(err, Exists) {
-		return false, nil
+// PutNew stores an object unless there is one of its key, and describes what is stored;
+// created tells which. Its content is body, of o.Bytes and o.SHA256.
+//
+// What another process is just writing may take the key without being visible yet, and
+// may have been deleted since, so PutNew tries again. A store that was killed in the
+// middle of a put may even keep the key taken for good, with nothing under it
+// (versitygw with --sidecar): after maxPause this is overwritten.
+func (b *Bucket) PutNew(ctx context.Context, o Object, body io.ReaderAt) (stored Object, created bool, err error) {
+	for pause := firstPause; ; pause *= 2 {
+		if err = b.put(ctx, o, body, http.Header{"If-None-Match": {"*"}}); !Is(err, Exists) {
+			return o, err == nil, err
+		}
+		if stored, err = b.Head(ctx, o.Key); !Is(err, NotFound) {
+			return stored, false, err
+		}
+		if pause > maxPause {
+			err = b.put(ctx, o, body, http.Header{})
+			return o, err == nil, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return o, false, ctx.Err()
+		}
 	}
-	return err == nil, err
 }
+
+// The first and the longest pause of PutNew.
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = time.Second
+)
 
 func (b *Bucket) put(ctx context.Context, o Object, body io.ReaderAt, header http.Header) error {
 	header.Set(metadata, o.SHA256)

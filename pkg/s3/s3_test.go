@@ -21,7 +21,7 @@ import (
 
 func put(t *testing.T, b *s3.Bucket, key, content string) {
 	t.Helper()
-	if created, err := b.PutNew(t.Context(), object(key, content), strings.NewReader(content)); err != nil || !created {
+	if _, created, err := b.PutNew(t.Context(), object(key, content), strings.NewReader(content)); err != nil || !created {
 		t.Fatalf("put %s: %v, %v", key, created, err)
 	}
 }
@@ -29,7 +29,7 @@ func put(t *testing.T, b *s3.Bucket, key, content string) {
 func TestAnObjectIsWrittenOnce(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	put(t, b, "a/320.webp", "first")
-	created, err := b.PutNew(t.Context(), object("a/320.webp", "second!"), strings.NewReader("second!"))
+	_, created, err := b.PutNew(t.Context(), object("a/320.webp", "second!"), strings.NewReader("second!"))
 	if err != nil || created {
 		t.Fatalf("the second put: %v, %v", created, err)
 	}
@@ -41,6 +41,22 @@ func TestAnObjectIsWrittenOnce(t *testing.T) {
 	}
 }
 
+func TestAKeyThatIsTakenWithNothingUnderItIsWritten(t *testing.T) {
+	server := s3test.Start(t)
+	b := open(t, server.URL, s3test.Key())
+	server.TakeKey("a")
+	if _, err := b.Head(t.Context(), "a"); !s3.Is(err, s3.NotFound) {
+		t.Fatalf("got %v, want no object", err)
+	}
+	put(t, b, "a", "first")
+	if o, err := b.Head(t.Context(), "a"); err != nil || o.SHA256 != object("a", "first").SHA256 {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if _, created, err := b.PutNew(t.Context(), object("a", "second!"), strings.NewReader("second!")); err != nil || created {
+		t.Errorf("the second put: %v, %v", created, err)
+	}
+}
+
 func TestOfManyWritersOneWins(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	for i := range 25 {
@@ -49,7 +65,7 @@ func TestOfManyWritersOneWins(t *testing.T) {
 		for w := range 4 {
 			writers.Go(func() {
 				content := fmt.Sprint("writer ", w)
-				created, err := b.PutNew(t.Context(), object(fmt.Sprint(i), content), strings.NewReader(content))
+				_, created, err := b.PutNew(t.Context(), object(fmt.Sprint(i), content), strings.NewReader(content))
 				if err != nil {
 					t.Error(err)
 				}
@@ -139,7 +155,7 @@ func TestCopyAndDelete(t *testing.T) {
 func TestTheServerChecksTheDigest(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	o := object("a", "content")
-	if _, err := b.PutNew(t.Context(), o, strings.NewReader("CONTENT")); err == nil {
+	if _, _, err := b.PutNew(t.Context(), o, strings.NewReader("CONTENT")); err == nil {
 		t.Error("other bytes than announced were stored")
 	}
 	if _, err := b.Head(t.Context(), "a"); !s3.Is(err, s3.NotFound) {
@@ -189,7 +205,7 @@ func TestALargeObject(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<19) // 8 MiB
 	sum := sha256.Sum256(content)
 	o := s3.Object{Key: "a", Bytes: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
-	if _, err := b.PutNew(t.Context(), o, bytes.NewReader(content)); err != nil {
+	if _, _, err := b.PutNew(t.Context(), o, bytes.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
 	body, _, err := b.Get(t.Context(), "a", 0, -1)

@@ -250,7 +250,7 @@ func TestAnObjectWithoutADigestIsAdopted(t *testing.T) {
 	defer objects.Close()
 	key, sum := id("cat")+"/640.webp", sha256.Sum256([]byte("pulled"))
 	pulled := s3.Object{Key: key, Bytes: 6, SHA256: hex.EncodeToString(sum[:])}
-	if _, err := objects.PutNew(t.Context(), pulled, strings.NewReader("pulled")); err != nil {
+	if _, _, err := objects.PutNew(t.Context(), pulled, strings.NewReader("pulled")); err != nil {
 		t.Fatal(err)
 	}
 	server.ForgetMetadata(key)

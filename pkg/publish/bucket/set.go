@@ -197,7 +197,7 @@ func (set *Set) storeFiles(m manifest.Manifest) (manifest.Manifest, error) {
 // putOrAdopt stores an object, unless there is one already, and describes the
 // stored one.
 func (s *Store) putOrAdopt(ctx context.Context, o s3.Object, body io.ReaderAt) (s3.Object, error) {
-	there, created, err := s.putOrFind(ctx, o, body)
+	there, created, err := s.bucket.PutNew(ctx, o, body)
 	if created || err != nil {
 		return o, err
 	}
@@ -211,29 +211,6 @@ func (s *Store) putOrAdopt(ctx context.Context, o s3.Object, body io.ReaderAt) (
 	}
 	return there, nil
 }
-
-// putOrFind stores an object, or describes the one that is there. What another
-// process is just writing may be in the way of a new object without being visible
-// yet, and may have been deleted since, so it tries again.
-func (s *Store) putOrFind(ctx context.Context, o s3.Object, body io.ReaderAt) (there s3.Object, created bool, err error) {
-	for pause := 50 * time.Millisecond; ; pause *= 2 {
-		if created, err = s.bucket.PutNew(ctx, o, body); created || err != nil {
-			return o, created, err
-		}
-		there, err = s.bucket.Head(ctx, o.Key)
-		if !s3.Is(err, s3.NotFound) || pause > maxPause {
-			return there, false, err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return o, false, ctx.Err()
-		}
-	}
-}
-
-// maxPause is the longest pause of putOrFind.
-const maxPause = time.Second
 
 // hash returns the digest of an object of n bytes.
 func (s *Store) hash(ctx context.Context, key string, n int64) (string, error) {
@@ -254,7 +231,7 @@ func (s *Store) storeManifest(ctx context.Context, m manifest.Manifest) (manifes
 		return m, err
 	}
 	sum := sha256.Sum256(b)
-	_, created, err := s.putOrFind(ctx, s3.Object{
+	_, created, err := s.bucket.PutNew(ctx, s3.Object{
 		Key: m.ID + "/" + manifest.FileName, Bytes: int64(len(b)), ContentType: "application/json",
 		CacheControl: cacheControl, SHA256: hex.EncodeToString(sum[:]),
 	}, bytes.NewReader(b))
@@ -326,6 +303,6 @@ func (s *Store) putOriginal(ctx context.Context, m manifest.Manifest, path strin
 		}
 		s.uploaded.Remove(m.Source.SHA256) // deleted meanwhile
 	}
-	_, err = s.bucket.PutNew(ctx, s3.Object{Key: Originals + m.ID, Bytes: info.Size(), SHA256: m.Source.SHA256}, f)
+	_, _, err = s.bucket.PutNew(ctx, s3.Object{Key: Originals + m.ID, Bytes: info.Size(), SHA256: m.Source.SHA256}, f)
 	return info.Size(), err
 }

@@ -39,7 +39,7 @@ func (u Uploads) Put(jobID, digest, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := u.bucket.PutNew(u.ctx, s3.Object{Key: sources + jobID, Bytes: info.Size(), SHA256: digest}, f); err != nil {
+	if _, _, err := u.bucket.PutNew(u.ctx, s3.Object{Key: sources + jobID, Bytes: info.Size(), SHA256: digest}, f); err != nil {
 		return fmt.Errorf("store upload: %w", u.fault(err))
 	}
 	u.uploaded.Add(digest, sources+jobID)

@@ -57,6 +57,19 @@ func (s *Server) ForgetMetadata(key string) {
 	}
 }
 
+// TakeKey leaves what a server does that is killed in the middle of a put: the key is
+// taken, and there is no object.
+func (s *Server) TakeKey(key string) {
+	s.t.Helper()
+	dir := filepath.Join(s.sidecar, BucketName, key, "meta")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "etag"), []byte("0123456789abcdef0123456789abcdef"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // Config returns the settings of the bucket, at a URL that leads to the server.
 func Config(url string) s3.Config {
 	return s3.Config{Endpoint: url, Bucket: BucketName, Region: "us-east-1"}
