@@ -248,17 +248,23 @@ func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 	})
 	t.Run("between two files", func(t *testing.T) {
 		s := daemontest.Prepare(t, daemontest.OneCodec, func(c *config.Config) {
-			c.Ladder.Widths = []int{64, 500}
-			c.Ladder.Formats, c.Ladder.Effort.AVIF, c.Codec.Threads = []ladder.Format{ladder.AVIF}, 4, 1 // far more work than the first file
+			// No two of these files fit between the processes, so the codec is still
+			// sending the second one while the daemon has just stored the first.
+			c.Ladder.Widths, c.Ladder.Formats = []int{1399, 1400}, []ladder.Format{ladder.JPEG}
 		})
 		kill := sync.OnceFunc(func() { s.SignalCodec(s.Codecs()[0], syscall.SIGKILL) })
 		s.Hooks = map[string]func(){"variant staged": kill}
 		if err := s.Launch(); err != nil {
 			t.Fatal(err)
 		}
-		source := daemontest.JPEG(t, daemontest.Noise(59, 500, 400), 90)
+		source := daemontest.JPEG(t, daemontest.Noise(59, 1400, 1000), 90)
 		m := s.Upload(source).Manifest(t, http.StatusCreated)
-		s.CheckManifest(m, daemontest.Expected{Source: source, Format: "jpeg", Width: 500, Height: 400, Frames: 1})
+		s.CheckManifest(m, daemontest.Expected{Source: source, Format: "jpeg", Width: 1400, Height: 1000, Frames: 1})
+		for _, v := range m.Variants {
+			if v.Bytes < 600_000 {
+				t.Errorf("%s has %d bytes, too few for this test", v.Key, v.Bytes)
+			}
+		}
 		crashedOnce(s)
 	})
 	t.Run("while it has nothing to do", func(t *testing.T) {
