@@ -36,6 +36,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fetch"
+	"github.com/optimizerd/optimizerd/pkg/filepages"
 	"github.com/optimizerd/optimizerd/pkg/fleet"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -566,4 +567,5 @@ func (d *Daemon) prune() {
 	d.finishDeletions()
 	d.sweepUploads(time.Now())
 	d.retain()
+	filepages.Drop() // after the start, and after whatever came since
 }
