@@ -129,6 +129,26 @@ func TestALongPollEndsWithTheJob(t *testing.T) {
 	}
 }
 
+func TestALongPollWaitsUntilTheEndIsRecorded(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Prepare(t)
+	ids, answers := make(chan string, 1), make(chan daemontest.Answer, 1)
+	s.Hooks = map[string]func(){"source kept for a retry": func() { // after the end, and before it is recorded
+		a, err := s.Try(http.MethodGet, "/jobs/"+<-ids, nil, daemontest.Header("Prefer", "wait=1"))
+		if err != nil {
+			t.Errorf("long poll: %v", err)
+		}
+		answers <- a
+	}}
+	if err := s.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	ids <- s.Submit(damaged(t)).ID
+	if a := <-answers; a.Header.Get("Preference-Applied") != "wait=1" {
+		t.Errorf("it does not wait: %s", a.Body)
+	}
+}
+
 func TestAFailedJobSaysWhy(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)

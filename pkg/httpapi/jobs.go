@@ -206,8 +206,12 @@ func (a *api) getJob(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if prefer := parsePreference(r, 0, a.SyncWait); prefer.wait > 0 && !j.Status.Ended() {
-		if t, ok := a.Jobs.Ticket(id); ok {
+	if prefer := parsePreference(r, 0, a.SyncWait); prefer.wait > 0 {
+		t, active := a.Jobs.Ticket(id)
+		if j.Status.Ended() && !(active && t.Job().Status.Ended()) {
+			return a.answerJob(w, r, http.StatusOK, j)
+		}
+		if active { // also while its end is being recorded
 			a.wait(r.Context(), t, prefer.wait)
 		}
 		if j, err = a.Jobs.Get(id); err != nil {

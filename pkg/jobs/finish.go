@@ -23,12 +23,12 @@ func (s *Service) finish(lease Lease, cause error) error {
 	if err != nil {
 		return err
 	}
+	s.config.Ended(j) // before anybody learns of the end, and asks what was done
 	e := ending{lease, j}
 	err = s.settle(e)
 	s.claims.unindex(j.Key(), j.ID)
 	s.claims.unindex(imageKey(j.ImageID), j.ID)
 	lease.Wake() // last
-	s.config.Ended(j)
 	if err != nil {
 		s.mu.Lock()
 		s.unsettled = append(s.unsettled, e)

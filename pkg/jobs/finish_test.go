@@ -34,6 +34,28 @@ func (o *brokenOutbox) Release(string) {
 	o.calls = append(o.calls, "release")
 }
 
+// Whoever has learned of an end finds it in the figures.
+func TestEndIsCountedBeforeItIsKnown(t *testing.T) {
+	out := new(brokenOutbox)
+	h := newHouse(t, t.TempDir(), nil, func(c *jobs.Config) {
+		c.Outbox = out
+		c.Ended = func(j job.Job) {
+			out.mu.Lock()
+			defer out.mu.Unlock()
+			out.calls = append(out.calls, "count "+string(j.Status))
+		}
+	})
+	s, err := h.try(gif, job.Webhook{URL: "https://receiver.example.com"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Ticket.Wait(t.Context())
+	h.stop()
+	if want := []string{"count completed", "put completed", "release"}; !slices.Equal(out.calls, want) {
+		t.Errorf("in this order: %v, want %v", out.calls, want)
+	}
+}
+
 func TestJobWhoseEndCannotBeRecordedIsSettledLater(t *testing.T) {
 	dir := t.TempDir()
 	out := &brokenOutbox{err: errors.New("the disk is full")}
