@@ -42,7 +42,7 @@ export function invitesDialog(signedOut: () => void): () => void {
     rows.replaceChildren(...invites.map(row));
   };
   const row = ({ id, name, expires_at }: Invite) => {
-    const shown = name || "Without a name";
+    const shown = name || "Unnamed";
     const button = make("button", { type: "button", className: "quiet small", textContent: "Revoke" });
     button.setAttribute("aria-label", `Revoke: ${shown}`);
     button.addEventListener("click", () => {

@@ -40,7 +40,7 @@ export class SelectMode {
 
   #show(): void {
     const { length } = this.gallery.picked;
-    find("select-count").textContent = `${length} chosen`;
+    find("select-count").textContent = `${length} selected`;
     this.#delete.disabled = length === 0;
   }
 }

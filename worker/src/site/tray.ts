@@ -144,7 +144,7 @@ function textOf({ size: bytes, state }: Upload): string {
     case "failed":
       return state.reason;
     case "cancelled":
-      return "Cancelled";
+      return "Canceled";
   }
 }
 

@@ -5,18 +5,18 @@ import { titleOf } from "../embed";
 
 export const unreachable = "The gallery could not be reached. Check the connection and try again.";
 export const cutOff = "The connection was lost during the upload. Try again.";
-export const offline = "You are offline. It goes on by itself.";
+export const offline = "You are offline. The upload continues when you are back online.";
 export const saved = "Saved. It will be processed when the optimizer is back.";
-export const late = "This takes longer than it should. It will appear in the gallery when it is done.";
+export const late = "This is taking longer than usual. The image will appear in the gallery when it is ready.";
 export const signedOut = "You are signed out. Sign in to continue.";
 
 export const locked = "This gallery is private. Sign in to see it.";
 export const copied = "Link copied.";
 export const notCopied = "This browser does not allow copying.";
-export const toShare = "Sign in to add what you have shared.";
-export const notShared = "What you have shared did not arrive, or not all of it. Share it again.";
-export const invited = "You can add images here now.";
-export const linkCopied = "Link copied. Whoever has it sees this image, for 30 days.";
+export const toShare = "Sign in to add what you shared.";
+export const notShared = "Some or all of what you shared did not arrive. Share it again.";
+export const invited = "You can now add images here.";
+export const linkCopied = "Link copied. Anyone who has it can see this image for 30 days.";
 
 /** For responses without an explanation. */
 export function broken(status: number): string {

@@ -44,7 +44,7 @@ test("the owner invites a phone; it adds, and cannot delete; revoked, it is a st
 
   const guest = await openPage(browser, phone, /401/);
   await guest.page.goto(link);
-  await guest.page.getByText("You can add images here now.").waitFor();
+  await guest.page.getByText("You can now add images here.").waitFor();
   expect(guest.page.url()).toBe(`${site.url}/`);
   await settle(guest.page);
   await guest.page.locator("#files").setInputFiles(photo("test.webp"));

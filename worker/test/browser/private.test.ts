@@ -42,7 +42,7 @@ test("a stranger sees nothing; the owner signs in and sends a link; it opens one
   await settle(page);
   await page.goto(`${site.url}/p/${cat.id}`);
   await page.getByRole("button", { name: "Copy link" }).click();
-  await page.getByText("Link copied. Whoever has it sees this image, for 30 days.").waitFor();
+  await page.getByText("Link copied. Anyone who has it can see this image for 30 days.").waitFor();
   const link = await page.evaluate(() => navigator.clipboard.readText());
   expect(complaints).toEqual([]);
   await page.context().close();

@@ -121,7 +121,7 @@ test("without a session a shared photo waits until its owner has signed in", asy
   const { page, complaints } = await installed({}, /401/);
   await page.context().clearCookies();
   await share(page, [await image("later.jpg")]);
-  await page.getByText("Sign in to add what you have shared.").waitFor();
+  await page.getByText("Sign in to add what you shared.").waitFor();
   await row(page, "later.jpg").waitFor();
   await page.getByRole("button", { name: "Cancel", exact: true }).click();
   // Nor is it lost when the app is closed.
@@ -142,7 +142,7 @@ for (const colorScheme of ["light", "dark"] as const) {
       const storage = await page.context().newCDPSession(page);
       await storage.send("Storage.overrideQuotaForOrigin", { origin: site.url, quotaSize: 1 });
       await share(page, [await image("lost.jpg")]);
-      await page.getByText("What you have shared did not arrive, or not all of it. Share it again.").waitFor();
+      await page.getByText("Some or all of what you shared did not arrive. Share it again.").waitFor();
       await settle(page);
       await screenshot(page, `not-shared-${width}-${colorScheme}`);
       await expectAccessible(page);
@@ -159,7 +159,7 @@ test("a browser that has lost the service worker says so, and has it again", asy
     for (const registration of await navigator.serviceWorker.getRegistrations()) await registration.unregister();
   });
   await share(page, [await image("lost.jpg")]);
-  await page.getByText("What you have shared did not arrive, or not all of it. Share it again.").waitFor();
+  await page.getByText("Some or all of what you shared did not arrive. Share it again.").waitFor();
   await expect.poll(() => registrations(page)).toEqual([`activated ${site.url}/share`]);
   await share(page, [await image("found.jpg")]);
   await row(page, "found.jpg").getByText("Added").waitFor();

@@ -50,13 +50,13 @@ test("chosen by keyboard, deleted together, taken back, and restored a while lat
   await choose(page, "Select images");
   expect(await page.evaluate(() => document.activeElement?.getAttribute("aria-label"))).toBe(`Choose ${names[0]}`);
   await page.keyboard.press("Space");
-  await page.getByText("1 chosen").waitFor();
+  await page.getByText("1 selected").waitFor();
   // With Shift all between are chosen, too.
   await page
     .getByRole("checkbox")
     .nth(2)
     .click({ modifiers: ["Shift"] });
-  await page.getByText("3 chosen").waitFor();
+  await page.getByText("3 selected").waitFor();
   await page.keyboard.press("Delete");
   await page.getByText("Delete 3 images?").waitFor();
   await page.locator("#confirm-delete").click();
@@ -91,7 +91,7 @@ test("chosen by keyboard, deleted together, taken back, and restored a while lat
   expect(await shown(page)).toEqual(names.slice(1));
   await choose(page, "Deleted images");
   await page.getByRole("button", { name: `Restore: ${names[0]}` }).click();
-  await page.getByText("There are none.").waitFor();
+  await page.getByText("There are no deleted images.").waitFor();
   await page.getByRole("button", { name: "Close" }).click();
   expect(await shown(page)).toEqual(names);
   expect(await focused(page)).toBe("menu-open");
@@ -157,6 +157,6 @@ test("deleted for good it is not in the trash", async () => {
   await page.keyboard.press("Escape");
   await page.waitForURL(`${site.url}/`);
   await choose(page, "Deleted images");
-  await page.getByText("There are none.").waitFor();
+  await page.getByText("There are no deleted images.").waitFor();
   await page.context().close();
 });

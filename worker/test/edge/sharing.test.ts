@@ -55,7 +55,7 @@ test.each([`/p/${"a".repeat(26)}`, "/p/nonsense"])(
     const response = await worker.fetch(path);
     expect([response.status, response.headers.get("Cache-Control")]).toEqual([404, "no-store"]);
     const html = await response.text();
-    expect(html).toMatch(/<p class="notice" id="gone" role="status"\s*>This image is no longer here/);
+    expect(html).toMatch(/<p class="notice" id="gone" role="status"\s*>This image no longer exists/);
     expect(html).not.toContain("<script");
     expect(html).not.toContain("og:");
   },
