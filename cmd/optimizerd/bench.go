@@ -19,8 +19,8 @@ func benchCommand(o *options) *cobra.Command {
 		Use:   "bench [FILES…]",
 		Short: "Measure this machine and propose settings",
 		Long: `Measure how many ladders this machine makes per minute with different numbers of
-processes and threads, how much memory a codec process takes, and what each
-effort of WebP and AVIF costs in processor time and saves in bytes. Then propose
+processes and threads, how much memory a codec process takes, and how much processor
+time each effort of each format costs and how many bytes it saves. Then propose
 settings.
 
 Name one or two typical images. Without any, bench generates one that takes about as

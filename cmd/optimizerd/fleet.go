@@ -243,7 +243,7 @@ The command asks the admin listener, with a token of the configuration if there 
 		},
 	}
 	c.Flags().BoolVar(&end, "end", false, "have the node take jobs again")
-	c.Flags().StringVar(&address, "address", "", "HOST:PORT of the admin listener, instead of what the configuration says")
+	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of what the configuration says")
 	return c
 }
 

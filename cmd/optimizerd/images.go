@@ -136,7 +136,7 @@ func imagesListCommand(r *remote) *cobra.Command {
 			return r.printImages(cmd, func(client.Set) bool { return true }, limit, asJSON)
 		},
 	}
-	c.Flags().IntVar(&limit, "limit", 50, "how many images to list at most")
+	c.Flags().IntVar(&limit, "limit", 50, "list at most this `number` of images")
 	c.Flags().BoolVar(&asJSON, "json", false, "print a manifest on each line")
 	return c
 }

@@ -63,7 +63,7 @@ func jobsListCommand(r *remote) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&status, "status", "", "only jobs with this `status`: pending, processing, completed or failed")
-	c.Flags().IntVar(&limit, "limit", 50, "how many jobs to list at most")
+	c.Flags().IntVar(&limit, "limit", 50, "list at most this `number` of jobs")
 	c.Flags().BoolVar(&asJSON, "json", false, "print a line of JSON for each job, as GET /jobs/{id} returns it")
 	completeValues(c, "status", "pending", "processing", "completed", "failed")
 	return c

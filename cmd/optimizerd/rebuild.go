@@ -21,8 +21,7 @@ are complete there: the manifest and every file that it names. Use it after
 storage.dir was lost, or on a new machine.
 
 The daemon must be stopped. A fleet has its index in NATS: see optimizerd fleet
-rebuild. Nothing in the bucket is changed, except that deletions
-are finished.`,
+rebuild. Nothing in the bucket is changed, except that deletions are finished.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, log, err := o.loadWithLog(cmd)

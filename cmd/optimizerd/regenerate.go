@@ -83,7 +83,7 @@ both ids.
 	flags.BoolVar(&prune, "prune", false, "delete each old set once its successor is complete")
 	flags.BoolVar(&dryRun, "dry-run", false, "only estimate")
 	flags.BoolVar(&asJSON, "json", false, "print lines of JSON even on a terminal")
-	flags.IntVarP(&parallel, "parallel", "j", 1, "how many to make at once")
+	flags.IntVarP(&parallel, "parallel", "j", 1, "`number` of images to make at once")
 	return c
 }
 
@@ -226,7 +226,7 @@ func estimateTime(ctx context.Context, d *client.Client, sets []client.Set) (str
 		rates = append(rates, j.FinishedAt.Sub(*j.StartedAt).Seconds()/(float64(source.Width)*float64(source.Height)))
 	}
 	if len(rates) == 0 {
-		return text + "; there is no recent job of a ladder to estimate the time from, so the progress bar does", nil
+		return text + "; the time cannot be estimated: there is no recent job of a ladder", nil
 	}
 	slices.Sort(rates)
 	took := time.Duration(pixels * rates[len(rates)/2] * float64(time.Second))

@@ -57,7 +57,7 @@ or a part of it is not ready.`,
 			return watchStatus(cmd.Context(), cmd.OutOrStdout(), asJSON, show)
 		},
 	}
-	c.Flags().StringVar(&address, "address", "", "HOST:PORT of the admin listener, instead of what the configuration says")
+	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of what the configuration says")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&watch, "watch", false, "repeat every two seconds until Ctrl-C; with --json, one line each time")
 	return c

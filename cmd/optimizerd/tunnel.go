@@ -37,7 +37,7 @@ var ingress = template.Must(template.New("config.yml").Parse(`# /etc/cloudflared
 # 'cloudflared tunnel create NAME' prints the values of the next two lines.
 tunnel: {{.Tunnel}}
 credentials-file: /etc/cloudflared/{{.Tunnel}}.json
-# Costs a small processor less than quic.
+# Takes less processor time than quic, which counts on a small board.
 protocol: http2
 ingress:
   - hostname: {{.Hostname}}

@@ -34,7 +34,7 @@ func (d *destination) addFlags(c *cobra.Command) {
 	flags.StringVar(&d.to, "to", "http://127.0.0.1:8080", "`URL` of the daemon")
 	flags.StringVar(&d.tokenFile, "token-file", "", "`file` with the token of the daemon on its first line")
 	flags.StringVar(&d.journal, "journal", "", "`file` that remembers what has arrived (default: one for each URL, in $XDG_STATE_HOME/optimizerd)")
-	flags.IntVarP(&d.parallel, "parallel", "j", 4, "how many to send at once")
+	flags.IntVarP(&d.parallel, "parallel", "j", 4, "`number` of images to send at once")
 	flags.BoolVar(&d.asJSON, "json", false, "print lines of JSON even on a terminal")
 }
 

@@ -25,10 +25,10 @@ original with its digest. The exit status is 1 if anything is damaged or missing
 It can run beside the daemon, reads with the lowest priority, and changes nothing
 without --repair. --quick compares names and sizes and reads no image.
 
---repair moves each damaged set to files/.damaged, where it is no longer served; to
-the daemon, which notices at once, the image is absent. Upload the image to make the set
-again; if its original is kept, the path of that file is shown. A damaged original is moved
-to originals/.damaged. Nothing is deleted: delete .damaged when you no longer need it.
+--repair moves each damaged set to files/.damaged, where it is no longer served; the
+daemon notices at once that the image is absent. Upload the image to make the set again;
+if its original is kept, the path of that file is shown. A damaged original is moved to
+originals/.damaged. Nothing is deleted: delete .damaged when you no longer need it.
 
 With storage.s3 it reads the bucket instead, where it repairs nothing: delete a
 damaged image with 'optimizerd images delete' and upload it again. Without --quick

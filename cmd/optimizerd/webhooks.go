@@ -158,7 +158,7 @@ admin listener, with a token of the configuration if there is one.`,
 		},
 	}
 	c.Flags().BoolVar(&givenUp, "given-up", false, "every webhook that was given up")
-	c.Flags().StringVar(&address, "address", "", "HOST:PORT of the admin listener, instead of what the configuration says")
+	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of what the configuration says")
 	return c
 }
 
