@@ -223,7 +223,7 @@ async function take(files: File[]): Promise<void> {
   for (const upload of queue.add(files)) tray.add(upload);
   await whoIsKnown;
   if (mayAdd()) queue.resume();
-  else askToSignIn("Only the owner of this gallery can add to it.");
+  else askToSignIn("Only the owner and invited guests can add images. Sign in, or open your invite again.");
 }
 
 fileInput.addEventListener("change", () => {

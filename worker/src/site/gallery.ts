@@ -105,7 +105,7 @@ export class Gallery {
   #addBox(card: Card): void {
     if (card.box) return;
     const box = make("input", { type: "checkbox", className: "pick" });
-    box.setAttribute("aria-label", `Choose ${nameOf(card.image)}`);
+    box.setAttribute("aria-label", `Select ${nameOf(card.image)}`);
     box.addEventListener("click", ({ shiftKey }) => this.#pick(card, box.checked, shiftKey));
     card.box = box;
     card.link.inert = true;

@@ -447,7 +447,9 @@ describe("with pictures of many shapes", () => {
     await page.getByRole("button", { name: "Sign in" }).waitFor();
     await drop(page, "dropped.txt", "text/plain");
     await row(page, "dropped.txt").getByText("This is not an image.").waitFor();
-    await page.getByText("Only the owner of this gallery can add to it.").waitFor();
+    await page
+      .getByText("Only the owner and invited guests can add images. Sign in, or open your invite again.")
+      .waitFor();
     await page.getByLabel("Token").fill(ownerToken);
     await page.keyboard.press("Enter");
     await page.locator("#sign-in").waitFor({ state: "hidden" });

@@ -48,7 +48,7 @@ const focused = (page: Page) => page.evaluate(() => document.activeElement?.id);
 test("chosen by keyboard, deleted together, taken back, and restored a while later", async () => {
   const { page, complaints } = await open({ viewport: { width: 1280, height: 800 } });
   await choose(page, "Select images");
-  expect(await page.evaluate(() => document.activeElement?.getAttribute("aria-label"))).toBe(`Choose ${names[0]}`);
+  expect(await page.evaluate(() => document.activeElement?.getAttribute("aria-label"))).toBe(`Select ${names[0]}`);
   await page.keyboard.press("Space");
   await page.getByText("1 selected").waitFor();
   // With Shift all between are chosen, too.
