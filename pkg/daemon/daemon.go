@@ -328,9 +328,9 @@ func (d *Daemon) openOutbox(ctx context.Context, views httpapi.Views, rules egre
 		return fmt.Errorf("storage.dir: %w", err)
 	}
 	d.outbox = local
-	return local.Recover(func(jobID string) bool {
-		_, active := d.queue.Ticket(jobID)
-		return !active
+	return local.Recover(func(jobID string, retries int) bool {
+		t, active := d.queue.Ticket(jobID)
+		return !active || retries < t.Job().Retries
 	})
 }
 

@@ -84,13 +84,14 @@ func (o *Outbox) failed(e entry, it *item, r *Failure) (stays bool) {
 	e.Attempts++
 	e.LastError = r.Reason
 	e.NextAt = strictjson.At(now.Add(max(Wait(e.Attempts), min(r.RetryAfter, MaxWait))))
+	it.next = now.Add(e.NextAt.Sub(now))
 	log := o.log.With(append(e.fields(), zap.Int("attempts", e.Attempts), zap.String("last_error", r.Reason))...)
 	o.count(func(s *Stats) { s.Failed++ })
 
 	it.failures++
 	// Attempts end after a day, but some are made in any case: the daemon may
 	// have been off, and may start before the router.
-	if r.Permanent || e.NextAt.Sub(e.CreatedAt.Time) > GiveUpAfter && it.failures >= MinAttempts {
+	if r.Permanent || it.next.Sub(it.created) > GiveUpAfter && it.failures >= MinAttempts {
 		o.count(func(s *Stats) { s.GivenUp++ })
 		log.Error("webhook given up")
 		if err := o.giveUp(e); err != nil {
@@ -103,7 +104,6 @@ func (o *Outbox) failed(e entry, it *item, r *Failure) (stays bool) {
 		level = zap.WarnLevel // later ones add nothing new
 	}
 	log.Log(level, "webhook delivery failed, will retry", zap.Stringer("next_at", e.NextAt))
-	it.next = e.NextAt.Time
 	if err := o.entries.Write(e.ID, e); err != nil {
 		log.Error("cannot record attempt", zap.Error(err))
 		return true

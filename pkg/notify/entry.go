@@ -89,7 +89,15 @@ func decode(id string, b []byte) (e entry, err error) {
 
 func (e entry) url() string { return e.job.Webhooks[0].URL }
 
-func (e entry) item() *item { return &item{id: e.ID, host: hostOf(e.url()), next: e.NextAt.Time} }
+// item returns what scheduling needs of an entry. From now on its times are those of
+// the monotonic clock: the time of day of a machine without a clock may jump by
+// years. For the same reason what the entry says of the past and the future is
+// believed only in part.
+func (e entry) item(now time.Time) *item {
+	wait := min(max(e.NextAt.Sub(now), 0), MaxWait)
+	age := min(max(now.Sub(e.CreatedAt.Time), 0), GiveUpAfter)
+	return &item{id: e.ID, retries: e.job.Retries, host: hostOf(e.url()), next: now.Add(wait), created: now.Add(-age)}
+}
 
 func (e entry) fields() []zap.Field {
 	return []zap.Field{zap.String("webhook_id", e.ID), zap.String("job_id", e.job.ID)}

@@ -76,6 +76,8 @@ func (e entry) webhook(givenUp bool) Webhook {
 // before it, or one that waits for its next attempt. It returns a NotFound fault
 // if there is none, and a Conflict fault while it is being sent.
 func (o *Outbox) Retry(id string) error {
+	o.moving.Lock()
+	defer o.moving.Unlock()
 	e, err := o.givenUp.Read(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return o.hasten(id)
@@ -83,22 +85,19 @@ func (o *Outbox) Retry(id string) error {
 	if err != nil {
 		return fmt.Errorf("retry webhook: %w", err)
 	}
-	now := strictjson.At(time.Now())
-	e.Attempts, e.CreatedAt, e.NextAt = 0, now, now
+	now := time.Now()
+	at := strictjson.At(now)
+	e.Attempts, e.CreatedAt, e.NextAt = 0, at, at
 	if err := o.entries.Write(id, e); err != nil {
 		return fmt.Errorf("retry webhook: %w", err)
 	}
-	removed, err := o.givenUp.Remove(id)
-	if err != nil {
+	if _, err := o.givenUp.Remove(id); err != nil {
 		return fmt.Errorf("retry webhook: %w", err)
-	}
-	if !removed { // an equal call at the same time has scheduled it
-		return nil
 	}
 	o.log.Info("webhook retried", e.fields()...)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.add([]*item{e.item()})
+	o.add([]*item{e.item(now)})
 	return nil
 }
 

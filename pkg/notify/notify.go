@@ -64,6 +64,7 @@ type Outbox struct {
 	entries durable.Folder[entry] // to be delivered
 	givenUp durable.Folder[entry]
 	sender  *Sender
+	moving  sync.Mutex // held while an entry is moved to failed/ or back; acquired before mu
 
 	mu       sync.Mutex
 	held     map[string][]*item // by job, until Release
@@ -118,32 +119,27 @@ func (o *Outbox) load() error {
 	if err != nil {
 		return err
 	}
-	// A Pi's clock stops while it is off, so right after startup a recorded time
-	// may appear to be months ahead. It must not delay a webhook that long.
-	latest := time.Now().Add(MaxWait)
+	now := time.Now()
 	for _, e := range entries {
-		it := e.item()
-		if it.next.After(latest) {
-			it.next = latest
-		}
-		o.held[e.job.ID] = append(o.held[e.job.ID], it)
+		o.held[e.job.ID] = append(o.held[e.job.ID], e.item(now))
 	}
 	return nil
 }
 
 // Recover makes the entries of ended jobs due and deletes the others: their
-// jobs will be repeated and put them again.
-func (o *Outbox) Recover(ended func(jobID string) bool) error {
+// jobs will be repeated and put them again. ended reports whether a job has ended
+// after this number of retries; it may have been retried since.
+func (o *Outbox) Recover(ended func(jobID string, retries int) bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	dropped := 0
 	for jobID, items := range o.held {
 		delete(o.held, jobID)
-		if ended(jobID) {
-			o.add(items)
-			continue
-		}
 		for _, it := range items {
+			if ended(jobID, it.retries) {
+				o.add([]*item{it})
+				continue
+			}
 			if _, err := o.entries.Remove(it.id); err != nil {
 				return fmt.Errorf("recover outbox: %w", err)
 			}
@@ -169,12 +165,13 @@ func (o *Outbox) Put(j job.Job) error {
 	var items []*item
 	var errs []error
 	for target := range j.Webhooks {
-		e := newEntry(j, target, time.Now())
+		now := time.Now()
+		e := newEntry(j, target, now)
 		if err := o.entries.Write(e.ID, e); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		items = append(items, e.item())
+		items = append(items, e.item(now))
 		o.log.Debug("webhook stored", e.fields()...)
 	}
 	o.mu.Lock()
@@ -237,6 +234,8 @@ func (o *Outbox) Prune(now time.Time, keep time.Duration) error {
 // giveUp moves an entry to failed/. This is not atomic: after a crash in
 // between, the webhook is attempted once more and given up again.
 func (o *Outbox) giveUp(e entry) error {
+	o.moving.Lock()
+	defer o.moving.Unlock()
 	if err := o.givenUp.Write(e.ID, e); err != nil {
 		return err
 	}

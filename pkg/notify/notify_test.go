@@ -180,7 +180,7 @@ func reopen(t *testing.T, dir string, network http.RoundTripper) *notify.Outbox 
 
 func recoverAll(t *testing.T, o *notify.Outbox, ended bool) {
 	t.Helper()
-	if err := o.Recover(func(string) bool { return ended }); err != nil {
+	if err := o.Recover(func(string, int) bool { return ended }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -124,7 +124,7 @@ func TestNothingIsSentBeforeTheEndIsOnRecord(t *testing.T) {
 		if got := r.ids(); len(got) > 0 {
 			t.Fatalf("sent before Recover: %v", got)
 		}
-		if err := o.Recover(func(id string) bool { return id == other.ID }); err != nil {
+		if err := o.Recover(func(id string, _ int) bool { return id == other.ID }); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

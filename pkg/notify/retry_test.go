@@ -1,6 +1,7 @@
 package notify_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -409,4 +410,42 @@ func TestTwoThousandWebhooksAreSentOnceEach(t *testing.T) {
 		}
 		wantFiles(t, dir)
 	})
+}
+
+// A machine without a battery for its clock begins years in the past and then jumps.
+// What was written before a jump is on record with a time that was wrong.
+func TestAClockThatJumpsNeitherHastensNorEndsAttempts(t *testing.T) {
+	for name, recorded := range map[string]string{"years ahead": "1990-", "years back": "2010-"} { // synctest's clock begins at 2000
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				r := &receiver{t: t, statuses: []int{503}}
+				o := open(t, dir, answer(r))
+				run(t, o)
+				j := ended(t, "https://a.example")
+				put(t, o, j)
+				path := filepath.Join(dir, msg(j)+".json")
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, field := range []string{"created_at", "next_at"} {
+					b = bytes.ReplaceAll(b, []byte(`"`+field+`":"2000-`), []byte(`"`+field+`":"`+recorded))
+				}
+				if err := os.WriteFile(path, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				o.Release(j.ID)
+				time.Sleep(20 * time.Hour)
+				synctest.Wait()
+				if len(r.got) < 15 {
+					t.Errorf("%d tries in 20 h", len(r.got))
+				}
+				wantFiles(t, dir, msg(j)+".json")
+				time.Sleep(6 * time.Hour)
+				synctest.Wait()
+				wantFiles(t, dir, "failed/"+msg(j)+".json")
+			})
+		})
+	}
 }

@@ -17,8 +17,10 @@ const (
 // item is the in-memory part of an entry: what scheduling needs.
 type item struct {
 	id       string
+	retries  int // of the job, before this end
 	host     string
-	next     time.Time
+	next     time.Time // with a monotonic reading, as the next one
+	created  time.Time
 	failures int // failed attempts since startup
 	seq      int // order among items due at the same time; 0 until scheduled
 }
