@@ -56,8 +56,8 @@ export interface Env {
 
 /** Messages of the queue. */
 export type Work =
-  /** Moves uploads of the inbox on, beginning after this one. */
-  | { kind: "inbox"; after: string }
+  /** Moves uploads of the inbox on, beginning after this one. idle: messages without effect before it. */
+  | { kind: "inbox"; run: string; after: string; idle: number }
   /** Pulls some files of an image, starting with this one. */
   | { kind: "pull"; image: string; run: string; from: number }
   /** Does the next step of the remaking of all images. */

@@ -9,23 +9,33 @@ import { deleteStaleCopy, hasLeftovers, purgeAgain } from "./leftovers";
 import { OptimizerError, getJob, isReachable, postImage } from "./optimizer";
 import { begin } from "./pull";
 import { resumeRemake, waitingRemake } from "./remake";
-import { type UploadState, changeUpload, inboxKey, readUpload } from "./state";
+import { type UploadState, type WalkState, changeUpload, changeWalk, inboxKey, readUpload } from "./state";
 import { hasExpired } from "./trash";
 
 /** An attempt that has not ended by then has died, ms. */
 const attemptTime = 6 * 60_000;
-/** Waits after failed attempts: doubled from the first to the longest, ms. */
+/** Waits after failed attempts: doubled from the first to the longest, which is over at the next trigger, ms. */
 const firstWait = 5_000;
-const longestWait = 5 * 60_000;
+const longestWait = 4 * 60_000;
 /** How long the daemon may be out of reach, ms. After that the bytes are still kept. */
 const patience = 14 * 24 * 60 * 60_000;
 /** A request that has just brought an upload hands it over itself, ms. */
 const fresh = 60_000;
-/** Uploads per message: at most 20 requests of an invocation. */
-const chunk = 2;
+/** A walk through the inbox that has not moved on for so long has ended, ms. */
+const walkTime = 10 * 60_000;
+/** Messages in a row without effect, after which a walk waits for the next trigger. */
+const idleMessages = 2;
+/** The requests that a visit makes, by its effect. A message begins none after so many: it makes 20 in all. */
+const enough = 8;
+const costs = { handed: 7, ended: 8, asked: 2, full: enough, failed: enough, waiting: 1 };
+/** The most uploads that a message visits. */
+const longestLook = enough;
 
 /** Statuses of refusals that another attempt cannot change. */
 const permanentStatuses = [400, 413, 415, 422];
+
+/** Codes of refusals that have nothing to do with the image. */
+const fullCodes = ["insufficient_storage", "queue_full", "shutting_down", "unavailable"];
 
 /** How the id of an upload begins: by time, so that the oldest is the first of a listing. */
 export function idPrefix(ms: number): string {
@@ -124,7 +134,7 @@ async function followJob(env: Env, id: string, state: UploadState, job: string):
   try {
     const now = await getJob(env, job);
     if (now.status !== "completed" && now.status !== "failed") return state;
-    return await jobEnded(env, now, id);
+    return await applyEnd(env, now, id, state);
   } catch (error) {
     if (!(error instanceof OptimizerError)) throw error;
     if (error.code !== "not_found") return state;
@@ -138,7 +148,15 @@ async function followJob(env: Env, id: string, state: UploadState, job: string):
  * the daemon by another client, for example) is stored as well.
  */
 export async function jobEnded(env: Env, job: Job, upload: string | null): Promise<UploadState | null> {
-  const known = upload === null ? null : await readUpload(env, upload);
+  return applyEnd(env, job, upload, upload === null ? null : await readUpload(env, upload));
+}
+
+async function applyEnd(
+  env: Env,
+  job: Job,
+  upload: string | null,
+  known: UploadState | null,
+): Promise<UploadState | null> {
   const failed = (code: string, message: string) => (upload === null ? null : fail(env, upload, code, message));
   if (known !== null && !isOpen(known)) return known;
   if (job.status === "failed") {
@@ -180,37 +198,104 @@ export async function tick(env: Env): Promise<void> {
   const hasOthers = await hasLeftovers(env);
   const remake = await waitingRemake(env);
   if (!(hasUploads || hasOthers || remake) || !(await isReachable(env))) return;
-  if (hasUploads) await env.WORK.send({ kind: "inbox", after: "" });
+  if (hasUploads) await startWalk(env);
   if (hasOthers) await env.WORK.send({ kind: "leftovers", after: "" });
   if (remake) await resumeRemake(env, remake);
 }
 
-/** Moves the next uploads of the inbox on, and enqueues the ones after them. */
-export async function workInbox(env: Env, after: string): Promise<void> {
-  const uploads = await waiting(env, after);
-  const last = uploads.at(-1);
-  // First: if one of these fails for good, the others must not wait for it.
-  if (last !== undefined && uploads.length === chunk) await env.WORK.send({ kind: "inbox", after: last });
-  for (const id of uploads) {
-    let state = await readUpload(env, id);
-    if (state !== null && state.multipart !== null) {
-      // All parts are here, but the request that completed them has died before it recorded that.
-      state = await changeUpload(env, id, (before) => ({ ...before, multipart: null }));
-    }
-    if (state !== null && isOpen(state)) await moveOn(env, id, state);
-    // It has ended; or its request has died before it answered, and the client will send it again.
-    else await env.IMAGES.delete(inboxKey(id));
+/** Begins a walk through the inbox where the last one has stopped, unless that is still under way. */
+async function startWalk(env: Env): Promise<void> {
+  const run = crypto.randomUUID();
+  const walk = await changeWalk(env, (before) => {
+    if (before !== null && Date.now() < before.resume_at) return before;
+    return { run, after: before?.after ?? "", resume_at: Date.now() + walkTime };
+  });
+  if (walk.run === run) await env.WORK.send({ kind: "inbox", run, after: walk.after, idle: 0 });
+}
+
+/**
+ * Visits the next uploads of the inbox. As long as that has an effect, those after them follow
+ * at once; otherwise the next trigger goes on from there. So an inbox of any size costs few
+ * messages per trigger, and each upload is visited in its turn.
+ */
+export async function workInbox(env: Env, run: string, after: string, idle: number): Promise<void> {
+  let uploads = await waiting(env, after);
+  if (uploads.length === 0) {
+    after = "";
+    uploads = await waiting(env, after);
   }
+  const [first = ""] = uploads;
+  let mine = false;
+  // Now: if this upload ends the whole invocation each time, the others must not wait for it.
+  await changeWalk(env, (before): WalkState | null => {
+    mine = before?.run === run;
+    return mine ? { run, after: first, resume_at: Date.now() + walkTime } : before;
+  });
+  if (!mine) return; // it took so long that another walk has begun
+  const { visited, moved, full } = await visitAll(env, uploads);
+  const last = uploads[visited - 1] ?? after;
+  const isEnd = visited === uploads.length && visited < longestLook;
+  const idleNow = moved ? 0 : idle + 1;
+  if (isEnd || full || idleNow >= idleMessages) {
+    const next = { run: "", after: isEnd ? "" : last, resume_at: 0 };
+    await changeWalk(env, (before) => (before?.run === run ? next : before));
+  } else {
+    await env.WORK.send({ kind: "inbox", run, after: last, idle: idleNow });
+  }
+}
+
+/** Visits as many of these as a message may. The next walk begins with the one for which the daemon has no room. */
+async function visitAll(
+  env: Env,
+  uploads: readonly string[],
+): Promise<{ visited: number; moved: boolean; full: boolean }> {
+  let visited = 0;
+  let moved = false;
+  for (let cost = 0; visited < uploads.length && cost < enough; visited++) {
+    const effect = await visit(env, uploads[visited] ?? "").catch(asWaiting);
+    if (effect === "full") return { visited, moved, full: true };
+    moved ||= effect === "handed" || effect === "ended";
+    cost += costs[effect];
+  }
+  return { visited, moved, full: false };
+}
+
+/** What a visit has done. asked: the daemon still works on it. full: it has no room, for this and for others. */
+type Effect = keyof typeof costs;
+
+async function visit(env: Env, id: string): Promise<Effect> {
+  let state = await readUpload(env, id);
+  if (state !== null && state.multipart !== null) {
+    // All parts are here, but the request that completed them has died before it recorded that.
+    state = await changeUpload(env, id, (before) => ({ ...before, multipart: null }));
+  }
+  if (state === null || !isOpen(state)) {
+    // It has ended; or its request has died before it answered, and the client will send it again.
+    await env.IMAGES.delete(inboxKey(id));
+    return "ended";
+  }
+  const now = await moveOn(env, id, state);
+  if (now === null || !isOpen(now)) return "ended";
+  if (now.job !== state.job) return "handed";
+  if (now.job !== null) return "asked";
+  if (now.attempts === state.attempts) return "waiting";
+  return fullCodes.includes(now.reason?.code ?? "") ? "full" : "failed";
+}
+
+/** An upload that fails must not keep a walk from the others. */
+function asWaiting(error: unknown): Effect {
+  console.error(error);
+  return "waiting";
 }
 
 /** The ids of the oldest uploads in the inbox after this one, except those that have just arrived or have expired. */
 async function waiting(env: Env, after: string): Promise<string[]> {
   const prefix = inboxKey("");
   // A listing has a thousand keys: those that have expired must not fill it.
-  const startAfter = prefix + (after || idPrefix(Date.now() - patience));
-  const { objects } = await env.IMAGES.list({ prefix, startAfter });
+  const oldest = idPrefix(Date.now() - patience);
+  const { objects } = await env.IMAGES.list({ prefix, startAfter: prefix + (after > oldest ? after : oldest) });
   return objects
     .filter(({ uploaded }) => Date.now() - uploaded.getTime() > fresh)
     .map(({ key }) => key.slice(prefix.length))
-    .slice(0, chunk);
+    .slice(0, longestLook);
 }

@@ -44,7 +44,7 @@ async function handle(env: Env, message: Work): Promise<void> {
     case "pull":
       return pull(env, message.image, message.run, message.from);
     case "inbox":
-      return workInbox(env, message.after);
+      return workInbox(env, message.run, message.after, message.idle);
     case "remake":
       return workRemake(env, message.run);
     case "leftovers":

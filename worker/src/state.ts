@@ -5,6 +5,7 @@
 //   state/uploads/<upload>.json  an upload, and its image
 //   state/images/<id>.json       an image, from its manifest to its deletion
 //   state/trash/<time>-<id>      empty: an image that can be restored
+//   state/inbox.json             how far the inbox has been worked through
 //   state/remake.json            the remaking of all images
 
 import type { Manifest, Words } from "./api";
@@ -75,11 +76,22 @@ export interface RemakeState {
   failed: Record<string, string>;
 }
 
+/** A walk through the inbox, by a chain of messages. */
+export interface WalkState {
+  /** Of the messages that belong to it; "" if none is under way. */
+  run: string;
+  /** The upload after which the next walk begins. */
+  after: string;
+  /** Not before that does another one begin, ms since 1970. */
+  resume_at: number;
+}
+
 /** Where the bytes of an upload are. */
 export const inboxKey = (upload: string) => `inbox/${upload}`;
 const uploadKey = (id: string) => `state/uploads/${id}.json`;
 const imageKey = (id: string) => `state/images/${id}.json`;
 const remakeKey = "state/remake.json";
+const walkKey = "state/inbox.json";
 export const trashPrefix = "state/trash/";
 const asJSON = { contentType: "application/json" };
 
@@ -128,6 +140,10 @@ export function changeRemake<S extends RemakeState | null>(
   step: (state: RemakeState | null) => S,
 ): Promise<S> {
   return change(env, remakeKey, step);
+}
+
+export function changeWalk<S extends WalkState | null>(env: Env, step: (state: WalkState | null) => S): Promise<S> {
+  return change(env, walkKey, step);
 }
 
 /** Creates the state of an image; false if it has one. */

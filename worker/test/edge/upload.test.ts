@@ -2,8 +2,10 @@
 
 import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { Manifest, ProblemBody, Upload, UploadAccepted, UploadParts } from "../../src/api";
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Job, Manifest, ProblemBody, Upload, UploadAccepted, UploadParts } from "../../src/api";
+import { idPrefix, newUpload } from "../../src/inbox";
+import { createUpload } from "../../src/state";
 import {
   Worker,
   daemon,
@@ -122,6 +124,7 @@ test("a page that follows its upload needs neither webhook nor tick", async () =
 });
 
 test("a daemon that is off is asked less and less often", async () => {
+  pass(0);
   await faults({ match: "POST /v1/images", action: "down" });
   const { upload } = await worker.upload(await photo("test_square.jpg"));
   await seen();
@@ -136,6 +139,7 @@ test("a daemon that is off is asked less and less often", async () => {
 });
 
 test("a busy daemon is given the time that it asks for", async () => {
+  pass(0); // and no time passes by itself
   const real = worker.env.OPTIMIZER as Fetcher;
   worker.env.OPTIMIZER = {
     fetch: (...args: Parameters<Fetcher["fetch"]>) =>
@@ -207,6 +211,124 @@ test("a thousand uploads that nobody waits for any more hide no later one", asyn
   await work();
   expect((await stateOf(upload)).job).not.toBeNull();
   expect(await env.IMAGES.head(`inbox/${expired[0]}`)).not.toBeNull();
+});
+
+describe("many uploads wait", () => {
+  /** Puts uploads into the inbox; withDaemon: that it has. */
+  async function fill(count: number, withDaemon = false): Promise<string[]> {
+    const ids = Array.from({ length: count }, (_, n) => `${idPrefix(Date.now())}${String(n).padStart(16, "0")}`);
+    const state = newUpload({ filename: "a.jpg", bytes: 1, sha256: null, site: "https://x", multipart: null });
+    for (const id of ids) {
+      await env.IMAGES.put(`inbox/${id}`, "x");
+      await createUpload(worker.env, id, { ...state, job: withDaemon ? `job_${id}` : null });
+    }
+    return ids;
+  }
+
+  /** A daemon that takes so many uploads and refuses the others, and never ends a job. Returns what it was asked. */
+  function stub(room: number): { asked: string[]; setRoom: (uploads: number) => void } {
+    const asked: string[] = [];
+    const job = { ...template, status: "processing", output: null, finished_at: null };
+    worker.env.OPTIMIZER = {
+      fetch: (url: string, init: RequestInit) => {
+        const path = new URL(url).pathname;
+        asked.push(`${init.method ?? "GET"} ${path}`);
+        if (path !== "/v1/images") return Promise.resolve(Response.json(job));
+        if (room-- > 0) return Promise.resolve(Response.json(job, { status: 202 }));
+        return Promise.resolve(Response.json({ code: "queue_full", detail: "Full." }, { status: 429 }));
+      },
+    } as unknown as Fetcher;
+    return { asked, setRoom: (uploads) => (room = uploads) };
+  }
+
+  let template: Job;
+  beforeAll(async () => {
+    const { upload } = await new Worker().upload(await photo("test_square.jpg", crypto.randomUUID()));
+    template = await finished(upload);
+    await reset();
+  });
+
+  /** One trigger and its messages; returns how many of them there were. */
+  async function trigger(): Promise<number> {
+    pass(5 * minute);
+    const before = worker.invocations.length;
+    await worker.tick();
+    await worker.drain("inbox");
+    const messages = worker.invocations.slice(before).filter(({ what }) => what.includes('"inbox"'));
+    for (const { external, internal } of messages) expect(external + internal).toBeLessThanOrEqual(20);
+    return messages.length;
+  }
+
+  test("those that the daemon works on cost two messages per trigger, and are all asked after in turn", async () => {
+    const ids = await fill(100, true);
+    const { asked } = stub(0);
+    const counts: number[] = [];
+    for (let n = 0; n < 13; n++) counts.push(await trigger());
+    expect(Math.max(...counts)).toBe(2);
+    const jobs = asked.filter((line) => line.startsWith("GET /jobs/")).map((line) => line.slice("GET /jobs/".length));
+    expect(new Set(jobs)).toEqual(new Set(ids.map((id) => `job_${id}`)));
+  });
+
+  test("a daemon that takes them has them all after one trigger, each once", async () => {
+    const ids = await fill(50);
+    const { asked } = stub(ids.length);
+    expect(await trigger()).toBeLessThanOrEqual(ids.length / 2 + 2);
+    expect(asked.filter((line) => line.startsWith("POST"))).toHaveLength(ids.length);
+  });
+
+  test("a daemon that has no room is asked once per trigger, and gets the others when it has", async () => {
+    const ids = await fill(30);
+    const { asked, setRoom } = stub(10);
+    await trigger();
+    for (let n = 0; n < 8; n++) {
+      asked.length = 0;
+      expect(await trigger()).toBe(1);
+      expect(asked.filter((line) => line.startsWith("POST"))).toHaveLength(1);
+    }
+    setRoom(100);
+    await trigger();
+    for (const id of ids) expect((await stateOf(id)).job).not.toBeNull();
+  });
+
+  test("a walk that is under way is not begun again, and one that has died is", async () => {
+    const ids = await fill(30);
+    stub(ids.length);
+    pass(5 * minute);
+    await worker.tick();
+    await worker.tick();
+    expect(worker.queue).toHaveLength(1);
+    const [lost] = worker.queue.splice(0);
+    pass(11 * minute);
+    await worker.tick();
+    if (lost) await worker.handle(lost);
+    expect(worker.queue).toHaveLength(1);
+    await worker.drain("inbox");
+    for (const id of ids) expect((await stateOf(id)).job).not.toBeNull();
+  });
+
+  test("what the daemon cannot take keeps nothing else from it", async () => {
+    const ids = await fill(30);
+    stub(100);
+    const { OPTIMIZER: real } = worker.env;
+    const large = new Set(ids.slice(0, 5));
+    worker.env.OPTIMIZER = {
+      fetch: (url: string, init: RequestInit) =>
+        large.has(/upload=(\w+)/.exec(decodeURIComponent(url))?.[1] ?? "")
+          ? Promise.reject(new Error("Network connection lost."))
+          : real?.fetch(url, init),
+    } as unknown as Fetcher;
+    for (let n = 0; n < 3; n++) await trigger();
+    for (const id of ids) expect([id, (await stateOf(id)).job === null]).toEqual([id, large.has(id)]);
+  });
+
+  test("one that cannot even be read keeps no other from the daemon", async () => {
+    const [broken = "", ...others] = await fill(10);
+    await env.IMAGES.put(`state/uploads/${broken}.json`, "{");
+    stub(others.length);
+    await trigger();
+    for (const id of others) expect((await stateOf(id)).job).not.toBeNull();
+    expect(await env.IMAGES.head(`inbox/${broken}`)).not.toBeNull();
+  });
 });
 
 test("bytes that could not be deleted at the end are deleted later", async () => {
