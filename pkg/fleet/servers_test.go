@@ -3,15 +3,19 @@
 package fleet
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
+	"github.com/optimizerd/optimizerd/pkg/notify"
 )
 
 // join returns the queue of a node of the fleet on these servers.
@@ -72,5 +76,55 @@ func TestFleetAJobThatItsNodeReturnedInVainIsTakenAgain(t *testing.T) {
 	second.Wake()
 	if j, err := q.Get(ticket.Job().ID); err != nil || j.Status != job.Completed {
 		t.Errorf("the job is %s, %v", j.Status, err)
+	}
+}
+
+// ending is a stream in which something happens just before a message is deleted.
+type ending struct {
+	jetstream.Stream
+	before func()
+}
+
+func (e ending) DeleteMsg(ctx context.Context, seq uint64) error {
+	e.before()
+	return e.Stream.DeleteMsg(ctx, seq)
+}
+
+// A node may deliver a webhook, or give it up, at the moment somebody retries it.
+func TestFleetAWebhookThatEndsWhileItIsRetried(t *testing.T) {
+	f := join(t, fleettest.Start(t, 1).Servers[0].URL).f
+	o, j, tell := &Outbox{f: f}, newRecord(t).job, f.tell
+	id := notify.WebhookID(j, 0)
+	end := func() {
+		msg, err := tell.GetLastMsgForSubject(t.Context(), f.subject+"tell."+id)
+		if err == nil {
+			err = tell.DeleteMsg(t.Context(), msg.Sequence)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	f.tell = ending{tell, end}
+	if err := f.postWebhook(j, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Retry(id); fault.CodeOf(err) != fault.NotFound {
+		t.Errorf("it was delivered meanwhile: %v", err)
+	}
+	f.tell = ending{tell, func() {
+		record := fmt.Sprintf(`{"id":%q,"job_id":%q,"target":0,"attempts":3,"reason":"away"}`, id, j.ID)
+		if err := f.state.set(givenUpPrefix+id, []byte(record), time.Hour); err != nil {
+			t.Error(err)
+		}
+		end()
+	}}
+	if err := f.postWebhook(j, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Retry(id); err != nil {
+		t.Errorf("it was given up meanwhile: %v", err)
+	}
+	if all, err := f.Webhooks(t.Context()); err != nil || len(all) != 1 || all[0].GivenUp {
+		t.Errorf("after the retry: %+v, %v", all, err)
 	}
 }

@@ -55,13 +55,16 @@ func (o *Outbox) Retry(id string) error {
 	defer cancel()
 	subject := o.f.subject + "tell." + id
 	msg, err := o.f.tell.GetLastMsgForSubject(ctx, subject)
-	switch {
-	case err == nil: // what is being sent at this moment is sent twice, under one id
-		if err := o.f.tell.DeleteMsg(ctx, msg.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-			return unavailable(err)
+	if err == nil { // what is being sent at this moment is sent twice, under one id
+		failure := o.f.tell.DeleteMsg(ctx, msg.Sequence)
+		if failure == nil {
+			return o.resend(ctx, subject, msg.Data)
 		}
-		return o.resend(ctx, subject, msg.Data)
-	case !errors.Is(err, jetstream.ErrMsgNotFound):
+		if _, err = o.f.tell.GetLastMsgForSubject(ctx, subject); err == nil {
+			return unavailable(failure)
+		}
+	}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) { // it was never there, or has just ended
 		return unavailable(err)
 	}
 	v, err := o.f.state.get(givenUpPrefix + id)
