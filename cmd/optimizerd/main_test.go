@@ -150,7 +150,7 @@ func serve(t *testing.T, dir string, sets ...string) *server {
 		t.Fatalf("the daemon did not say where it listens: %v", err)
 	}
 	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
-	if !ok || !strings.HasPrefix(url, "http://127.0.0.1:") {
+	if !ok || !strings.HasPrefix(url, "http://127.") {
 		t.Fatalf("its first line is %q", line)
 	}
 	s.url = url
@@ -292,10 +292,13 @@ func (s *server) completes(t *testing.T, dir string, ids []string) {
 		}
 		checkFiles(t, dir+"/files", j.Output.Manifest)
 	}
-	left, err := os.ReadDir(dir + "/spool")
-	if err != nil || len(left) != 0 {
-		t.Errorf("left in the spool: %v, %v", left, err)
-	}
+	await(t, "nothing is left in the spool", func() bool { // sources are deleted after the end
+		left, err := os.ReadDir(dir + "/spool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(left) == 0
+	})
 }
 
 func TestOptimizeTellsOfEachFile(t *testing.T) {

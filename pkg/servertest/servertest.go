@@ -4,6 +4,7 @@ package servertest
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -51,7 +52,9 @@ func (p *Process) Start() {
 // AwaitReady returns when the server serves.
 func (p *Process) AwaitReady() {
 	p.t.Helper()
-	for range 1200 { // it has no other sign of being ready than an answer
+	// It has no other sign of being ready than an answer. The limit only keeps a failure
+	// from hanging.
+	for limit := time.Now().Add(3 * time.Minute); time.Now().Before(limit); {
 		res, err := http.Get(p.health)
 		if err == nil {
 			_ = res.Body.Close()
@@ -95,10 +98,13 @@ func moduleRoot(t testing.TB) string {
 	return filepath.Dir(strings.TrimSpace(string(out)))
 }
 
-// FreeAddress returns a loopback address that nothing listens on.
+// FreeAddress returns a loopback address that nothing listens on. Its host is one that
+// nobody else uses, so that nothing is given its port before its user listens there, or
+// while that is started again.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := net.IPv4(127, byte(1+rand.N(254)), byte(rand.N(256)), byte(1+rand.N(254)))
+	l, err := net.Listen("tcp", net.JoinHostPort(host.String(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
