@@ -23,13 +23,14 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/leaktest"
 )
 
 // The test binary is its own child: started under the codec's name it serves
 // puppet, an engine that does what its source tells it to.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "optimizerd-codec" {
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(leaktest.Settle(m))
 	}
 	off := os.Args[len(os.Args)-1]
 	if err := codec.Serve(startPuppet, strings.Split(off, ",")); err != nil {

@@ -18,10 +18,11 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/leaktest"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leaktest.Settle(m)) }
 
 func open(t *testing.T, dir string) *queue.Queue {
 	t.Helper()

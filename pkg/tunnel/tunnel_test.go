@@ -17,11 +17,14 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/leaktest"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, edgetest.Leftover()) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(leaktest.Settle(m, edgetest.Leftover()), edgetest.Leftover())
+}
 
 // patience only keeps a failure from hanging.
 const patience = 5 * time.Minute

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/optimizerd/optimizerd/pkg/leaktest"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/edgetest"
 )
 
@@ -36,7 +37,7 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m, edgetest.Leftover(), goleak.Cleanup(func(code int) {
+	goleak.VerifyTestMain(leaktest.Settle(m, edgetest.Leftover()), edgetest.Leftover(), goleak.Cleanup(func(code int) {
 		if dir, err := BuildDir(); err == nil {
 			os.RemoveAll(dir)
 		}

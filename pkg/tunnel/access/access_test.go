@@ -16,10 +16,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/leaktest"
 	"github.com/optimizerd/optimizerd/pkg/tunnel/access"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(leaktest.Settle(m)) }
 
 // team is a fake of a team's domain at Cloudflare: it serves the signing keys.
 type team struct {
