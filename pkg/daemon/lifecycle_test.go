@@ -244,7 +244,7 @@ func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 		s.AwaitJobs(1, 0)
 		s.SignalCodec(pid, syscall.SIGKILL)
 		(<-uploaded).Manifest(t, http.StatusCreated)
-		crashedOnce(s)
+		replacedOnce(s, 0, 1) // it may not have had the image yet
 	})
 	t.Run("between two files", func(t *testing.T) {
 		s := daemontest.Prepare(t, daemontest.OneCodec, func(c *config.Config) {
@@ -265,7 +265,7 @@ func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 				t.Errorf("%s has %d bytes, too few for this test", v.Key, v.Bytes)
 			}
 		}
-		crashedOnce(s)
+		replacedOnce(s, 1)
 	})
 	t.Run("while it has nothing to do", func(t *testing.T) {
 		s := daemontest.Start(t, daemontest.OneCodec)
@@ -274,12 +274,12 @@ func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 	})
 }
 
-// crashedOnce checks that one codec process died, another one took over, and
-// nothing of it is left.
-func crashedOnce(s *daemontest.Server) {
+// replacedOnce checks that another codec process took over from one that died, with
+// one of these numbers of them having died at work, and that nothing of it is left.
+func replacedOnce(s *daemontest.Server, atWork ...float64) {
 	s.T.Helper()
-	if crashed, started := s.Metric("optimizerd_codec_crashes_total"), s.Metric("optimizerd_codec_processes_started_total"); crashed != 1 || started != 2 {
-		s.T.Errorf("%v of %v codec processes crashed, want 1 of 2", crashed, started)
+	if crashed, started := s.Metric("optimizerd_codec_crashes_total"), s.Metric("optimizerd_codec_processes_started_total"); !slices.Contains(atWork, crashed) || started != 2 {
+		s.T.Errorf("%v of %v codec processes crashed, want %v of 2", crashed, started, atWork)
 	}
 	s.CheckEmpty("files/.staging")
 }

