@@ -88,7 +88,7 @@ func TestAStormOfRefusedRequestsDoesNotFillTheLog(t *testing.T) {
 		leftOut += n
 	}
 	// The limit is 120 lines a minute; a very slow machine begins a second one.
-	if logged < 120 || logged%120 != 0 || leftOut != requests-logged {
+	if logged < 120 || logged > 240 || leftOut != requests-logged {
 		t.Errorf("of %d requests %d are in the log, and %d were left out", requests, logged, leftOut)
 	}
 	if len(log) > 100<<10 {
@@ -183,8 +183,8 @@ func TestAnUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
 
 func TestAnUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
-	// The codec takes seconds of processor time for it.
-	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=90s", "ladder.widths=1600", "ladder.formats=avif", "ladder.effort.avif=8", "codec.threads=1")
+	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=90s", "ladder.widths=320", "codec.processes=1")
+	s.stopCodecs(t) // so that its work does not end
 	picture := read(t, testdata(t)+"/test.jpg")
 	given := make(chan struct{})
 	go func() {

@@ -70,9 +70,14 @@ func TestFleetStatusSaysWhoIsThere(t *testing.T) {
 	one := serve(t, t.TempDir(), append(settings, "fleet.node=one")...)
 	two := serve(t, t.TempDir(), append(settings, "fleet.node=two", "fleet.work=false")...)
 	two.optimize(t, smallPhoto(t, 1))
-	r, status := look(t, settings)
-	if got := names(r); !slices.Equal(got, []string{"one", "two"}) || status != 0 {
-		t.Fatalf("nodes %v, status %d, want one and two, 0", got, status)
+	var r fleet.Report
+	await(t, "all copies are up to date", func() bool {
+		var status int
+		r, status = look(t, settings)
+		return status == 0
+	})
+	if got := names(r); !slices.Equal(got, []string{"one", "two"}) {
+		t.Fatalf("nodes %v, want one and two", got)
 	}
 	n := r.Nodes[0]
 	if !n.Work || r.Nodes[1].Work || n.Abilities == nil || len(n.Abilities.Outputs) < 2 || n.Abilities.Store == "" || n.Version == "" || time.Since(n.Started) > time.Hour {
@@ -86,8 +91,12 @@ func TestFleetStatusSaysWhoIsThere(t *testing.T) {
 			t.Errorf("stream: %+v, want three copies", s)
 		}
 	}
-	out, _, _ := runWith(t, settings, "fleet", "status")
-	for _, want := range []string{"one", "serves only", "webp,", "uploads", "3 of 3", "index: 1 sets"} {
+	var out string
+	await(t, "that is said", func() bool {
+		out, _, _ = runWith(t, settings, "fleet", "status")
+		return strings.Contains(out, "3 of 3")
+	})
+	for _, want := range []string{"one", "serves only", "webp,", "uploads", "index: 1 sets"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}

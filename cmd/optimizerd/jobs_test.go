@@ -155,6 +155,7 @@ func TestWebhooksThatWereNotDelivered(t *testing.T) {
 	refuse.Store(true)
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if refuse.Load() || r.Header.Get("webhook-signature") == "" {
+			w.Header().Set("Retry-After", "3600") // so that no attempt comes by itself
 			w.WriteHeader(http.StatusTeapot)
 			return
 		}

@@ -130,10 +130,11 @@ func TestOptimizeRefusesWhatIsNoFile(t *testing.T) {
 	}
 }
 
-// manyPhotos returns a directory with n photos of which no two are equal.
+// manyPhotos returns a directory with n photos of which no two are equal. Its name makes
+// long lines of their outcomes.
 func manyPhotos(t *testing.T, n int) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 50))
 	photo := read(t, testdata(t)+"/test_exif_full.jpg")
 	for i := range n {
 		put(t, fmt.Sprintf("%s/photo-%02d.jpg", dir, i), append(photo[:len(photo):len(photo)], byte(i)))
@@ -156,7 +157,11 @@ func TestOptimizeSaysThatItWasInterrupted(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		lines := bufio.NewReader(stdout)
+		// Without room for the lines of all files, it is not done before they are read.
+		if _, err := unix.FcntlInt(stdout.(*os.File).Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewReaderSize(stdout, 16)
 		first, err := lines.ReadString('\n') // now it works on the next ones
 		if err != nil {
 			t.Fatal(err)
