@@ -6,6 +6,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/notify"
 )
 
 // What NATS stores is believed no more than what a client sends: it may come from a
@@ -55,12 +56,28 @@ func FuzzEntry(f *testing.F) {
 }
 
 func FuzzWebhookMessage(f *testing.F) {
-	f.Add([]byte("job_01m8hj3xng45vdpnpr79d25zp9 0"))
-	f.Add([]byte("job_01m8hj3xng45vdpnpr79d25zp9 -1"))
-	f.Add([]byte("job_* 0"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if id, target, ok := parseWebhook(data); ok && (target < 0 || !job.ValidID(id)) {
-			t.Errorf("%q is the webhook %d of %q", data, target, id)
+	r := newRecord(f)
+	at := r.job.CreatedAt
+	r.job.Status, r.job.FinishedAt, r.job.Webhooks = job.Completed, &at, []job.Webhook{{URL: "https://a.example"}}
+	b, err := r.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	id := notify.WebhookID(r.job, 0)
+	if _, err := decodeWebhook(id, b); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(id, b)
+	f.Add(id+"_2_r1", b)
+	f.Add("msg_*", b)
+	f.Add(id, []byte(`{"level":9}`))
+	f.Fuzz(func(t *testing.T, id string, data []byte) {
+		got, err := decodeWebhook(id, data)
+		if err != nil || got.Level > level {
+			return
+		}
+		if j := got.job; len(j.Webhooks) != 1 || !j.Status.Ended() || j.FinishedAt == nil || !job.ValidID(j.ID) {
+			t.Errorf("%q is the webhook %q of %+v", data, id, j)
 		}
 	})
 }

@@ -2,7 +2,7 @@ package fleet
 
 import (
 	"context"
-	"strconv"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,10 +25,9 @@ type Outbox struct {
 	delivered, failed, givenUp atomic.Int64
 }
 
-const (
-	maxInFlight = 8
-	tellWait    = 30 * time.Second // longer than an attempt
-)
+// tellWait is how long a node has a message without a sign of life. It is longer than
+// an attempt.
+const tellWait = 30 * time.Second
 
 // NewOutbox returns the outbox of the fleet.
 func (f *Fleet) NewOutbox(ctx context.Context, sender *notify.Sender) (*Outbox, error) {
@@ -45,11 +44,33 @@ func (f *Fleet) NewOutbox(ctx context.Context, sender *notify.Sender) (*Outbox, 
 func (f *Fleet) postWebhook(j job.Job, target int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()
-	_, err := f.js.Publish(ctx, f.subject+"tell."+notify.WebhookID(j, target), webhookMessage(j.ID, target))
-	if err != nil && !hasCode(err, codeRefused) {
+	id := notify.WebhookID(j, target)
+	j.Webhooks = j.Webhooks[target : target+1 : target+1]
+	b, err := record{Level: level, job: j}.encode()
+	if err != nil {
+		return err
+	}
+	return f.publishWebhook(ctx, id, b)
+}
+
+// publishWebhook adds a message to tell, unless there is one of this webhook.
+func (f *Fleet) publishWebhook(ctx context.Context, id string, message []byte) error {
+	if _, err := f.js.Publish(ctx, f.subject+"tell."+id, message); err != nil && !hasCode(err, codeRefused) {
 		return unavailable(err)
 	}
 	return nil
+}
+
+// decodeWebhook parses a message in tell: the record of a job that has ended, with one
+// receiver. It is that of this end even if the job is retried meanwhile. Only the level
+// of one above ours is known.
+func decodeWebhook(id string, message []byte) (record, error) {
+	part, _, _ := strings.Cut(strings.TrimPrefix(id, "msg_"), "_")
+	r, err := decodeRecord("job_"+part, message)
+	if err == nil && r.Level <= level && (len(r.job.Webhooks) != 1 || !r.job.Status.Ended() || r.job.FinishedAt == nil) {
+		err = fmt.Errorf("%.60q is not the webhook of a job that has ended", id)
+	}
+	return r, err
 }
 
 // Put implements jobs.Outbox. It does nothing: the lease has stored the webhooks.
@@ -77,7 +98,7 @@ func (o *Outbox) Stats() notify.Stats {
 func (o *Outbox) Run(ctx context.Context) error {
 	var attempts sync.WaitGroup
 	defer attempts.Wait()
-	slots := make(chan struct{}, maxInFlight)
+	places := newPlaces()
 	messages, err := o.consumer.Messages(jetstream.PullMaxMessages(1))
 	if err != nil {
 		return unavailable(err)
@@ -96,49 +117,52 @@ func (o *Outbox) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		slots <- struct{}{}
+		leave, ok := places.hold(ctx)
+		if !ok {
+			_ = msg.Nak() // otherwise it is delivered after tellWait
+			return nil
+		}
 		attempts.Go(func() {
-			defer func() { <-slots }()
-			o.attempt(context.WithoutCancel(ctx), msg)
+			defer leave()
+			o.deliver(ctx, msg, places)
 		})
 	}
 }
 
-// parseWebhook parses a message: the job, and which of its webhooks.
-func parseWebhook(data []byte) (jobID string, target int, ok bool) {
-	jobID, text, _ := strings.Cut(string(data), " ")
-	target, err := strconv.Atoi(text)
-	return jobID, target, err == nil && target >= 0 && job.ValidID(jobID)
+// deliver waits for a place of the receiver and delivers a webhook once, or leaves it to
+// another time: if too many wait for the receiver, or ctx ends before the attempt.
+func (o *Outbox) deliver(ctx context.Context, msg jetstream.Msg, places *places) {
+	id := strings.TrimPrefix(msg.Subject(), o.f.subject+"tell.")
+	r, err := decodeWebhook(id, msg.Data())
+	switch {
+	case err != nil:
+		o.f.log.Error("unreadable webhook given up", zap.String("webhook_id", id), zap.Error(err))
+		_ = msg.TermWithReason("not a webhook")
+		return
+	case r.Level > level:
+		_ = msg.NakWithDelay(passTime)
+		return
+	}
+	leave, ok := places.enter(ctx, notify.HostOf(r.job.Webhooks[0].URL), func() { _ = msg.InProgress() })
+	switch {
+	case ok:
+		defer leave()
+		o.attempt(context.WithoutCancel(ctx), msg, id, r.job)
+	case ctx.Err() != nil:
+		_ = msg.Nak()
+	default:
+		_ = msg.NakWithDelay(crowdTime)
+	}
 }
 
 // attempt delivers a webhook once.
-func (o *Outbox) attempt(ctx context.Context, msg jetstream.Msg) {
-	jobID, target, ok := parseWebhook(msg.Data())
+func (o *Outbox) attempt(ctx context.Context, msg jetstream.Msg, id string, j job.Job) {
+	log := o.f.log.With(zap.String("job_id", j.ID), zap.String("webhook_id", id))
 	meta, err := msg.Metadata()
-	if err != nil || !ok {
-		_ = msg.TermWithReason("not a webhook")
-		return
-	}
-	log := o.f.log.With(zap.String("job_id", jobID))
-	v, err := o.f.jobs.get(jobID)
 	if err != nil {
-		_ = msg.NakWithDelay(passTime)
+		log.Error("cannot read the number of attempts", zap.Error(err)) // no message of JetStream
 		return
 	}
-	r, err := decodeRecord(jobID, v.data)
-	switch {
-	case v.data == nil || err == nil && r.Level <= level && target >= len(r.job.Webhooks):
-		log.Error("webhook given up: its job is gone")
-		_ = msg.TermWithReason("no job")
-		return
-	case err != nil || r.Level > level || !r.job.Status.Ended():
-		_ = msg.NakWithDelay(passTime)
-		return
-	}
-	j := r.job
-	id := notify.WebhookID(j, target) // also that of the message
-	log = log.With(zap.String("webhook_id", id))
-	j.Webhooks = j.Webhooks[target : target+1]
 	failure := o.sender.Send(ctx, id, j)
 	if failure == nil {
 		log.Debug("webhook sent")
@@ -149,12 +173,19 @@ func (o *Outbox) attempt(ctx context.Context, msg jetstream.Msg) {
 	}
 	o.failed.Add(1)
 	tries := int(meta.NumDelivered)
-	if failure.Permanent || time.Since(meta.Timestamp) > notify.GiveUpAfter && tries >= notify.MinAttempts {
-		log.Error("webhook given up", zap.Int("attempts", tries), zap.String("last_error", failure.Reason))
-		o.giveUp(msg, givenUp{id, j.ID, target, tries, failure.Reason}, log)
+	wait := max(notify.Wait(tries), min(failure.RetryAfter, notify.MaxWait))
+	log = log.With(zap.Int("attempts", tries), zap.String("last_error", failure.Reason))
+	if !failure.Permanent && (time.Since(meta.Timestamp) <= notify.GiveUpAfter || tries < notify.MinAttempts) {
+		log.Warn("webhook delivery failed, will retry", zap.Duration("wait", wait))
+		_ = msg.NakWithDelay(wait)
 		return
 	}
-	wait := max(notify.Wait(tries), min(failure.RetryAfter, notify.MaxWait))
-	log.Warn("webhook delivery failed, will retry", zap.Int("attempts", tries), zap.String("last_error", failure.Reason), zap.Duration("wait", wait))
-	_ = msg.NakWithDelay(wait)
+	if err := o.f.keepGivenUp(givenUp{id, tries, failure.Reason, msg.Data()}); err != nil {
+		log.Error("cannot record failed webhook, will retry", zap.Error(err))
+		_ = msg.NakWithDelay(wait)
+		return
+	}
+	o.givenUp.Add(1)
+	log.Error("webhook given up")
+	_ = msg.TermWithReason("given up") // otherwise it is sent again
 }

@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -313,8 +311,39 @@ func (q *Queue) create(r record) error {
 	if err != nil || there != nil && there.job.Retries >= r.job.Retries {
 		return err // it was written by an attempt whose answer was lost: ids are unique
 	}
+	if there != nil {
+		if err := q.complete(there.job); err != nil {
+			return err
+		}
+	}
 	return q.f.jobs.put(r.job.ID, b, v.revision, 0)
 }
+
+// complete does what is left of the end of a job that is retried, in case the node that
+// recorded it has not yet: its webhooks are those of this end. Its message is replaced, so
+// that its acknowledgment is not that of the next one.
+func (q *Queue) complete(j job.Job) error {
+	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
+	defer cancel()
+	msg, err := q.f.work.GetLastMsgForSubject(ctx, q.workSubject(j))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil // it is acknowledged when all is done
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	for target := range j.Webhooks {
+		if err := q.f.postWebhook(j, target); err != nil {
+			return err
+		}
+	}
+	if err := q.f.work.DeleteMsg(ctx, msg.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return unavailable(err)
+	}
+	return nil
+}
+
+func (q *Queue) workSubject(j job.Job) string { return q.f.subject + "work." + lane(j) + "." + j.ID }
 
 // codeRefused is the code of a message that the stream of work or webhooks does not
 // take: it is full, or has a message of this subject.
@@ -325,7 +354,7 @@ const codeRefused = jetstream.ErrorCode(10077)
 func (q *Queue) post(j job.Job) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()
-	subject := q.f.subject + "work." + lane(j) + "." + j.ID
+	subject := q.workSubject(j)
 	for {
 		_, err := q.f.js.Publish(ctx, subject, []byte(j.ID))
 		if !hasCode(err, codeRefused) {
@@ -358,99 +387,6 @@ func (q *Queue) wakeWorkers(of []string) {
 	}
 }
 
-// claimTime is the time after which an abandoned claim expires. Equal work may be
-// done twice then.
-const claimTime = 24 * time.Hour
-
-const claimPrefix = "claim."
-
-func claimKey(j job.Job) string {
-	key := j.Key()
-	if j.Input == "" {
-		key = "image " + j.ImageID
-	}
-	sum := sha256.Sum256([]byte(key))
-	return claimPrefix + hex.EncodeToString(sum[:])
-}
-
-// claim claims the work of a job, or joins the equal job that has it.
-func (q *Queue) claim(j job.Job) (jobs.Ticket, error) {
-	key := claimKey(j)
-	err := q.f.state.put(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
-	for errors.Is(err, errChanged) {
-		v, readErr := q.f.state.get(key)
-		if readErr != nil {
-			return nil, readErr
-		}
-		if v.data != nil {
-			t, err := q.join(string(v.data), j.Webhooks)
-			if t != nil || err != nil {
-				return t, err
-			}
-		}
-		err = q.f.state.put(key, []byte(j.ID), v.revision, claimTime)
-	}
-	return nil, err
-}
-
-// unclaim removes the claim of a job, if it has one.
-func (q *Queue) unclaim(j job.Job) {
-	v, err := q.f.state.get(claimKey(j))
-	if err == nil && string(v.data) == j.ID {
-		if err = q.f.state.remove(claimKey(j), v.revision); errors.Is(err, errChanged) {
-			err = nil
-		}
-	}
-	q.logError("cannot remove claim; equal work takes it over", j.ID, err)
-}
-
-// join returns a ticket for a job with webhooks added, or nil if the job has ended.
-// It posts the job again, in case that failed when it was put.
-func (q *Queue) join(id string, webhooks []job.Webhook) (jobs.Ticket, error) {
-	r, _, err := q.read(id)
-	if err != nil || r == nil || r.job.Status.Ended() || r.Level > level {
-		return nil, err
-	}
-	t := &ticket{q, q.watch(r.job)}
-	for _, w := range webhooks {
-		if ok, err := t.AddWebhook(w); !ok || err != nil {
-			return nil, err
-		}
-	}
-	if r.job.Status == job.Pending {
-		if err := q.post(r.job); err != nil {
-			return nil, err
-		}
-		q.announceWork()
-	}
-	return t, nil
-}
-
-// pruneClaims removes claims whose job has ended or was never recorded. It spares
-// those of the last minute: the record is written right after the claim.
-func (q *Queue) pruneClaims(now time.Time) error {
-	old := make(map[string]value)
-	err := q.f.state.each(q.f.ctx, claimPrefix, func(key string, v value) error {
-		if now.Sub(v.at) > time.Minute {
-			old[key] = v
-		}
-		return nil
-	})
-	errs := []error{err}
-	for key, v := range old {
-		r, _, err := q.read(string(v.data))
-		if err == nil && (r == nil || r.job.Status.Ended()) {
-			if err = q.f.state.remove(key, v.revision); errors.Is(err, errChanged) {
-				err = nil
-			}
-		}
-		if errs = append(errs, err); fault.CodeOf(err) == fault.Unavailable {
-			break // the others will not fare better
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // read returns the record of a job, nil if there is none.
 func (q *Queue) read(id string) (*record, value, error) {
 	if !job.ValidID(id) {
@@ -478,20 +414,12 @@ func (q *Queue) update(id string, change func(*record) bool) (*record, error) {
 		}
 		ttl := time.Duration(0)
 		if r.job.Status.Ended() {
-			ttl = q.keep(r.job)
+			ttl = q.f.config.Keep
 		}
 		if err := q.f.jobs.put(id, b, v.revision, ttl); !errors.Is(err, errChanged) {
 			return r, err
 		}
 	}
-}
-
-// keep is how long the record of an ended job is kept: webhooks need it for a day.
-func (q *Queue) keep(j job.Job) time.Duration {
-	if len(j.Webhooks) > 0 {
-		return max(q.f.config.Keep, 25*time.Hour)
-	}
-	return q.f.config.Keep
 }
 
 // Get implements jobs.Queue.

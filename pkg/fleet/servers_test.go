@@ -4,7 +4,6 @@ package fleet
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -90,13 +89,22 @@ func (e ending) DeleteMsg(ctx context.Context, seq uint64) error {
 	return e.Stream.DeleteMsg(ctx, seq)
 }
 
-// A node may deliver a webhook, or give it up, at the moment somebody retries it.
+// A node may deliver a webhook, or give it up, at the moment somebody retries it. It is
+// sent once more then, under its id.
 func TestFleetAWebhookThatEndsWhileItIsRetried(t *testing.T) {
 	f := join(t, fleettest.Start(t, 1).Servers[0].URL).f
 	o, j, tell := &Outbox{f: f}, newRecord(t).job, f.tell
+	at := j.CreatedAt
+	j.Status, j.FinishedAt, j.Webhooks = job.Completed, &at, []job.Webhook{{URL: "https://a.example"}}
 	id := notify.WebhookID(j, 0)
-	end := func() {
+	if err := f.postWebhook(j, 0); err != nil {
+		t.Fatal(err)
+	}
+	end := func(giveUp bool) {
 		msg, err := tell.GetLastMsgForSubject(t.Context(), f.subject+"tell."+id)
+		if err == nil && giveUp {
+			err = f.keepGivenUp(givenUp{id, 3, "away", msg.Data})
+		}
 		if err == nil {
 			err = tell.DeleteMsg(t.Context(), msg.Sequence)
 		}
@@ -104,27 +112,13 @@ func TestFleetAWebhookThatEndsWhileItIsRetried(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	f.tell = ending{tell, end}
-	if err := f.postWebhook(j, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := o.Retry(id); fault.CodeOf(err) != fault.NotFound {
-		t.Errorf("it was delivered meanwhile: %v", err)
-	}
-	f.tell = ending{tell, func() {
-		record := fmt.Sprintf(`{"id":%q,"job_id":%q,"target":0,"attempts":3,"reason":"away"}`, id, j.ID)
-		if err := f.state.set(givenUpPrefix+id, []byte(record), time.Hour); err != nil {
-			t.Error(err)
+	for _, givenUp := range []bool{false, true} {
+		f.tell = ending{tell, func() { end(givenUp) }}
+		if err := o.Retry(id); err != nil {
+			t.Errorf("given up meanwhile: %v: %v", givenUp, err)
 		}
-		end()
-	}}
-	if err := f.postWebhook(j, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := o.Retry(id); err != nil {
-		t.Errorf("it was given up meanwhile: %v", err)
-	}
-	if all, err := f.Webhooks(t.Context()); err != nil || len(all) != 1 || all[0].GivenUp {
-		t.Errorf("after the retry: %+v, %v", all, err)
+		if all, err := f.Webhooks(t.Context()); err != nil || len(all) != 1 || all[0].GivenUp {
+			t.Errorf("given up meanwhile: %v: after the retry: %+v, %v", givenUp, all, err)
+		}
 	}
 }

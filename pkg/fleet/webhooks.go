@@ -5,44 +5,32 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// webhookMessage is the content of a message in tell: which receiver of which job.
-func webhookMessage(jobID string, target int) []byte {
-	return []byte(jobID + " " + strconv.Itoa(target))
-}
-
 // givenUp is what is kept of a webhook that was given up.
 type givenUp struct {
 	ID       string `json:"id"`
-	JobID    string `json:"job_id"`
-	Target   int    `json:"target"`
 	Attempts int    `json:"attempts"`
 	Reason   string `json:"reason"`
+	Message  []byte `json:"message"` // as in tell
 }
 
 const givenUpPrefix = "given-up."
 
-// giveUp records a webhook as failed and ends its message.
-func (o *Outbox) giveUp(msg jetstream.Msg, g givenUp, log *zap.Logger) {
-	o.givenUp.Add(1)
+// keepGivenUp records a webhook as given up.
+func (f *Fleet) keepGivenUp(g givenUp) error {
 	b, err := json.Marshal(g)
-	if err == nil {
-		err = o.f.state.set(givenUpPrefix+g.ID, b, o.f.config.Keep)
-	}
 	if err != nil {
-		log.Error("cannot record failed webhook", zap.Error(err))
+		return err
 	}
-	_ = msg.TermWithReason("given up") // otherwise it is sent again
+	return f.state.set(givenUpPrefix+g.ID, b, f.config.Keep)
 }
 
 // Retry sends a webhook now, with a day of attempts before it: one that was given up,
@@ -56,15 +44,17 @@ func (o *Outbox) Retry(id string) error {
 	subject := o.f.subject + "tell." + id
 	msg, err := o.f.tell.GetLastMsgForSubject(ctx, subject)
 	if err == nil { // what is being sent at this moment is sent twice, under one id
-		failure := o.f.tell.DeleteMsg(ctx, msg.Sequence)
-		if failure == nil {
-			return o.resend(ctx, subject, msg.Data)
+		g := givenUp{ID: id, Reason: "it was to be sent again", Message: msg.Data} // if this process dies before it is
+		if err := o.f.keepGivenUp(g); err != nil {
+			return err
 		}
-		if _, err = o.f.tell.GetLastMsgForSubject(ctx, subject); err == nil {
-			return unavailable(failure)
+		if failure := o.f.tell.DeleteMsg(ctx, msg.Sequence); failure != nil {
+			if _, err = o.f.tell.GetLastMsgForSubject(ctx, subject); err == nil {
+				return unavailable(failure)
+			}
 		}
 	}
-	if !errors.Is(err, jetstream.ErrMsgNotFound) { // it was never there, or has just ended
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) { // it was never there, or has just ended
 		return unavailable(err)
 	}
 	v, err := o.f.state.get(givenUpPrefix + id)
@@ -75,18 +65,11 @@ func (o *Outbox) Retry(id string) error {
 	if v.data == nil || json.Unmarshal(v.data, &g) != nil {
 		return errNoWebhook
 	}
-	if err := o.resend(ctx, subject, webhookMessage(g.JobID, g.Target)); err != nil {
+	if err := o.f.publishWebhook(ctx, id, g.Message); err != nil {
 		return err
 	}
 	if err := o.f.state.remove(givenUpPrefix+id, v.revision); !errors.Is(err, errChanged) {
 		return err
-	}
-	return nil
-}
-
-func (o *Outbox) resend(ctx context.Context, subject string, data []byte) error {
-	if _, err := o.f.js.Publish(ctx, subject, data); err != nil && !hasCode(err, codeRefused) {
-		return unavailable(err)
 	}
 	return nil
 }
@@ -105,16 +88,19 @@ func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) 
 			return nil, unavailable(err)
 		}
 		at = msg.Sequence + 1
-		if jobID, target, ok := parseWebhook(msg.Data); ok {
-			w := notify.Webhook{ID: msg.Subject[len(f.subject+"tell."):], JobID: jobID, CreatedAt: strictjson.At(msg.Time)}
-			all = append(all, f.addTarget(w, target))
+		if w, ok := webhookOf(msg.Subject[len(f.subject+"tell."):], msg.Data); ok {
+			w.CreatedAt = strictjson.At(msg.Time)
+			all = append(all, w)
 		}
 	}
 	err = f.state.each(ctx, givenUpPrefix, func(_ string, v value) error {
 		var g givenUp
-		if json.Unmarshal(v.data, &g) == nil {
-			w := notify.Webhook{ID: g.ID, JobID: g.JobID, CreatedAt: strictjson.At(v.at), GivenUp: true, Attempts: g.Attempts, LastError: g.Reason}
-			all = append(all, f.addTarget(w, g.Target))
+		if json.Unmarshal(v.data, &g) != nil {
+			return nil //nolint:nilerr // what cannot be read is not listed
+		}
+		if w, ok := webhookOf(g.ID, g.Message); ok {
+			w.CreatedAt, w.GivenUp, w.Attempts, w.LastError = strictjson.At(v.at), true, g.Attempts, g.Reason
+			all = append(all, w)
 		}
 		return nil
 	})
@@ -122,15 +108,12 @@ func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) 
 	return all, err
 }
 
-// addTarget adds the receiver and the event, if the job's record still exists.
-func (f *Fleet) addTarget(w notify.Webhook, target int) notify.Webhook {
-	v, err := f.jobs.get(w.JobID)
-	if err != nil || v.data == nil {
-		return w
+// webhookOf returns what an operator sees of the webhook of a message. ok is false if it
+// cannot be read, or is of a higher level.
+func webhookOf(id string, message []byte) (w notify.Webhook, ok bool) {
+	r, err := decodeWebhook(id, message)
+	if err != nil || r.Level > level {
+		return w, false
 	}
-	r, err := decodeRecord(w.JobID, v.data)
-	if err == nil && target < len(r.job.Webhooks) {
-		w.URL, w.Event = r.job.Webhooks[target].URL, "job."+string(r.job.Status)
-	}
-	return w
+	return notify.Webhook{ID: id, JobID: r.job.ID, URL: r.job.Webhooks[0].URL, Event: "job." + string(r.job.Status)}, true
 }

@@ -96,15 +96,15 @@ func (e entry) url() string { return e.job.Webhooks[0].URL }
 func (e entry) item(now time.Time) *item {
 	wait := min(max(e.NextAt.Sub(now), 0), MaxWait)
 	age := min(max(now.Sub(e.CreatedAt.Time), 0), GiveUpAfter)
-	return &item{id: e.ID, retries: e.job.Retries, host: hostOf(e.url()), next: now.Add(wait), created: now.Add(-age)}
+	return &item{id: e.ID, retries: e.job.Retries, host: HostOf(e.url()), next: now.Add(wait), created: now.Add(-age)}
 }
 
 func (e entry) fields() []zap.Field {
 	return []zap.Field{zap.String("webhook_id", e.ID), zap.String("job_id", e.job.ID)}
 }
 
-// hostOf returns the host and port of a URL.
-func hostOf(raw string) string {
+// HostOf returns the host and port of a URL.
+func HostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "" // the attempt reports it

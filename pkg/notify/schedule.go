@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Limits on parallel deliveries: a slow or dead receiver must not delay the
-// others.
+// Limits on parallel deliveries by one machine: a slow or dead receiver must not
+// delay the others.
 const (
-	maxInFlight = 8
-	maxPerHost  = 2
+	MaxInFlight = 8
+	MaxPerHost  = 2
 )
 
 // item is the in-memory part of an entry: what scheduling needs.
@@ -113,7 +113,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 func (o *Outbox) next(now time.Time) (_ *item, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.inFlight < maxInFlight && len(o.due) > 0 {
+	for o.inFlight < MaxInFlight && len(o.due) > 0 {
 		if first := o.due[0]; first.next.After(now) {
 			return nil, first.next
 		}
@@ -123,7 +123,7 @@ func (o *Outbox) next(now time.Time) (_ *item, at time.Time) {
 			h = &host{}
 			o.hosts[it.host] = h
 		}
-		if h.inFlight == maxPerHost {
+		if h.inFlight == MaxPerHost {
 			h.waiting = append(h.waiting, it)
 			continue
 		}

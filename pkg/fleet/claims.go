@@ -1,0 +1,105 @@
+package fleet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+)
+
+// claimTime is the time after which an abandoned claim expires. Equal work may be
+// done twice then.
+const claimTime = 24 * time.Hour
+
+const claimPrefix = "claim."
+
+func claimKey(j job.Job) string {
+	key := j.Key()
+	if j.Input == "" {
+		key = "image " + j.ImageID
+	}
+	sum := sha256.Sum256([]byte(key))
+	return claimPrefix + hex.EncodeToString(sum[:])
+}
+
+// claim claims the work of a job, or joins the equal job that has it.
+func (q *Queue) claim(j job.Job) (jobs.Ticket, error) {
+	key := claimKey(j)
+	err := q.f.state.put(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
+	for errors.Is(err, errChanged) {
+		v, readErr := q.f.state.get(key)
+		if readErr != nil {
+			return nil, readErr
+		}
+		if v.data != nil {
+			t, err := q.join(string(v.data), j.Webhooks)
+			if t != nil || err != nil {
+				return t, err
+			}
+		}
+		err = q.f.state.put(key, []byte(j.ID), v.revision, claimTime)
+	}
+	return nil, err
+}
+
+// unclaim removes the claim of a job, if it has one.
+func (q *Queue) unclaim(j job.Job) {
+	v, err := q.f.state.get(claimKey(j))
+	if err == nil && string(v.data) == j.ID {
+		if err = q.f.state.remove(claimKey(j), v.revision); errors.Is(err, errChanged) {
+			err = nil
+		}
+	}
+	q.logError("cannot remove claim; equal work takes it over", j.ID, err)
+}
+
+// join returns a ticket for a job with webhooks added, or nil if the job has ended.
+// It posts the job again, in case that failed when it was put.
+func (q *Queue) join(id string, webhooks []job.Webhook) (jobs.Ticket, error) {
+	r, _, err := q.read(id)
+	if err != nil || r == nil || r.job.Status.Ended() || r.Level > level {
+		return nil, err
+	}
+	t := &ticket{q, q.watch(r.job)}
+	for _, w := range webhooks {
+		if ok, err := t.AddWebhook(w); !ok || err != nil {
+			return nil, err
+		}
+	}
+	if r.job.Status == job.Pending {
+		if err := q.post(r.job); err != nil {
+			return nil, err
+		}
+		q.announceWork()
+	}
+	return t, nil
+}
+
+// pruneClaims removes claims whose job has ended or was never recorded. It spares
+// those of the last minute: the record is written right after the claim.
+func (q *Queue) pruneClaims(now time.Time) error {
+	old := make(map[string]value)
+	err := q.f.state.each(q.f.ctx, claimPrefix, func(key string, v value) error {
+		if now.Sub(v.at) > time.Minute {
+			old[key] = v
+		}
+		return nil
+	})
+	errs := []error{err}
+	for key, v := range old {
+		r, _, err := q.read(string(v.data))
+		if err == nil && (r == nil || r.job.Status.Ended()) {
+			if err = q.f.state.remove(key, v.revision); errors.Is(err, errChanged) {
+				err = nil
+			}
+		}
+		if errs = append(errs, err); fault.CodeOf(err) == fault.Unavailable {
+			break // the others will not fare better
+		}
+	}
+	return errors.Join(errs...)
+}
