@@ -244,7 +244,7 @@ func (q *Queue) take(msg jetstream.Msg) *entry {
 			q.pass(msg)
 			return nil
 		}
-	case r.Starts >= maxStarts:
+	case r.Starts >= maxStarts && r.Process != q.f.instance:
 		q.fail(r.job, msg, fault.New(fault.ProcessingFailed, "The image could not be processed: %d attempts ended without a result.", maxStarts))
 		return nil
 	}
@@ -286,8 +286,10 @@ func (q *Queue) start(r *record, revision uint64, msg jetstream.Msg) *entry {
 		q.pass(msg)
 		return nil
 	}
-	r.Starts++
-	r.Node, r.Holder = q.f.node, ""
+	if r.Process != q.f.instance { // otherwise it has not begun: attach does not know it
+		r.Starts++
+	}
+	r.Node, r.Process, r.Holder = q.f.node, q.f.instance, ""
 	b, err := r.encode()
 	if err == nil {
 		err = q.f.jobs.put(j.ID, b, revision, 0)
@@ -477,7 +479,7 @@ func (l *lease) giveBack(change func(*record)) (jetstream.Msg, error) {
 		if r.job.Status.Ended() {
 			return false
 		}
-		r.job.Status, r.job.StartedAt, r.Holder = job.Pending, nil, ""
+		r.job.Status, r.job.StartedAt, r.Holder, r.Process = job.Pending, nil, "", ""
 		r.Starts = max(0, r.Starts-1)
 		change(r)
 		return true

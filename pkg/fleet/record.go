@@ -15,17 +15,20 @@ import (
 // write the record, needs no new level.
 const level = 1
 
-// maxStarts is how often a job may start without an end.
+// maxStarts is how often a job may start without an end. What a process has recorded as
+// started without learning that it has does not count twice: it is alive, so the job has
+// not ended it.
 const maxStarts = 3
 
 // record is what the fleet knows of a job.
 type record struct {
-	Level  int             `json:"level"`
-	Node   string          `json:"node,omitempty"`   // that started it last
-	Holder string          `json:"holder,omitempty"` // process that executes it without having its message
-	Starts int             `json:"starts"`           // without an end
-	Passed *passed         `json:"passed,omitempty"` // nodes that cannot execute it
-	Job    json.RawMessage `json:"job"`
+	Level   int             `json:"level"`
+	Node    string          `json:"node,omitempty"`    // that started it last
+	Process string          `json:"process,omitempty"` // that started it last
+	Holder  string          `json:"holder,omitempty"`  // process that executes it without having its message
+	Starts  int             `json:"starts"`            // without an end
+	Passed  *passed         `json:"passed,omitempty"`  // nodes that cannot execute it
+	Job     json.RawMessage `json:"job"`
 
 	job job.Job
 }

@@ -122,3 +122,36 @@ func TestFleetAWebhookThatEndsWhileItIsRetried(t *testing.T) {
 		}
 	}
 }
+
+// A start whose acknowledgment was lost was none.
+func TestFleetAStartThatItsNodeDidNotLearnOfDoesNotCount(t *testing.T) {
+	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
+	j := newRecord(t).job
+	putJob(t, q, j)
+	started := func(process string) {
+		t.Helper()
+		_, err := q.update(j.ID, func(r *record) bool {
+			r.job.Status, r.job.StartedAt = job.Processing, &j.CreatedAt
+			r.Starts, r.Process = maxStarts, process
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	started(q.f.instance)
+	l := leaseNext(t, q)
+	if r, _, err := q.read(j.ID); err != nil || r.Starts != maxStarts {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if err := l.Return(); err != nil {
+		t.Fatal(err)
+	}
+	started("that of a node which died")
+	if e, err := q.tryLease(jobs.Render); e != nil || err != nil {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+	if got, err := q.Get(j.ID); err != nil || got.Status != job.Failed {
+		t.Errorf("a job that has ended three nodes is %s, %v", got.Status, err)
+	}
+}
