@@ -109,13 +109,24 @@ export async function publish(env: Env, entry: ImageEntry): Promise<void> {
   await addToCatalog(env, imageOf(entry));
 }
 
-/** Publishes an image as it is now, unless it is deleted, or moved into the trash, meanwhile. */
+/**
+ * Publishes an image as it is now, unless it is deleted, or moved into the trash, meanwhile.
+ * Whoever writes last to KV and to the index looks at the state after that: however many
+ * changes are published at the same time, both end with the last one.
+ */
 export async function show(env: Env, id: string, state: ImageState & { status: "done" }): Promise<ImageEntry> {
   const entry = describe(state.manifest, state.words, id);
   await publish(env, entry);
-  // What has hidden it may have been faster.
-  if ((await readImage(env, id))?.status !== "done") await hide(env, id);
-  return entry;
+  const now = await readImage(env, id);
+  if (now?.status !== "done") {
+    // What has hidden it may have been faster.
+    await hide(env, id);
+    return entry;
+  }
+  if (JSON.stringify(describe(now.manifest, now.words, id)) === JSON.stringify(entry)) return entry;
+  // KV takes one write of a key per second.
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  return show(env, id, now);
 }
 
 /** Pulls the files from this one on, and enqueues the next part. */

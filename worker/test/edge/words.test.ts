@@ -130,6 +130,36 @@ test("a character that XML does not know leaves the feed readable", async () => 
   await patch({ title: words.title });
 });
 
+test.each(["META", "INDEX"] as const)(
+  "two changes at once: KV and the index end with the last; slow: %s",
+  async (slow) => {
+    // The first change is kept at its write to one of them, until the second is published.
+    const late = async () => (await patch({ title: "Second" })).status;
+    const method = slow === "META" ? "put" : "batch";
+    let status = 0;
+    const other = new Worker();
+    other.env = {
+      ...other.env,
+      [slow]: new Proxy(other.env[slow] as object, {
+        get(object, name) {
+          const real = (...args: unknown[]) =>
+            (Reflect.get(object, name) as (...args: unknown[]) => unknown).apply(object, args);
+          return name !== method || status > 0
+            ? real
+            : async (...args: unknown[]) => ((status = await late()), real(...args));
+        },
+      }),
+    };
+    const body = '{"title": "First", "caption": "Of the first"}';
+    expect((await other.owner(`/api/images/${manifest.id}`, { method: "PATCH", body })).status).toBe(200);
+    expect(status).toBe(200);
+    const both = { title: "Second", caption: "Of the first" };
+    expect(await env.META.get<ImageEntry>(`image:${manifest.id}`, "json")).toMatchObject(both);
+    expect(await list()).toMatchObject([both]);
+    await patch(words);
+  },
+);
+
 test("an image that is put into the trash while its words are written stays hidden", async () => {
   const { META: meta } = worker.env;
   const trash = () => worker.owner(`/api/images/${manifest.id}/trash`, { method: "POST" });
