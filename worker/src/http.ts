@@ -104,11 +104,13 @@ export function openToAll(response: Response): Response {
   return opened;
 }
 
-/** For this client alone: what others may cache becomes its own, for some minutes. */
+/** For this client alone: it keeps images for some minutes, and nothing that a signed-out browser could show again. */
 export function keepPrivate(response: Response): Response {
   if (!(response.headers.get("Cache-Control") ?? "").includes("public")) return response;
   const kept = new Response(response.body, response);
-  kept.headers.set("Cache-Control", "private, max-age=300");
+  // A 304 for an image has no type.
+  const isImage = response.headers.get("Content-Type")?.startsWith("image/") ?? true;
+  kept.headers.set("Cache-Control", isImage ? "private, max-age=300" : "no-store");
   return kept;
 }
 
