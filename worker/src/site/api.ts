@@ -17,7 +17,7 @@ import type {
   UploadParts,
   Words,
 } from "../api";
-import { broken, unreachable } from "./words";
+import { broken, signedOut, unreachable } from "./words";
 
 export type { Image, Invite, Remake, TrashedImage, Words };
 
@@ -39,21 +39,21 @@ export const signIn = (token: string) => request("POST", "/api/session", JSON.st
 export const signOut = () => request("DELETE", "/api/session");
 export const getUpload = (id: string) => request<Upload>("GET", `/api/uploads/${encodeURIComponent(id)}`);
 export const retryUpload = (id: string) => request("POST", `/api/uploads/${encodeURIComponent(id)}/retry`);
-export const deleteImage = (id: string) => request("DELETE", `/api/images/${encodeURIComponent(id)}`);
-export const trashImage = (id: string) => request("POST", `/api/images/${encodeURIComponent(id)}/trash`);
-export const restoreImage = (id: string) => request<Image>("POST", `/api/images/${encodeURIComponent(id)}/restore`);
+export const deleteImage = (id: string) => asOwner("DELETE", `/api/images/${encodeURIComponent(id)}`);
+export const trashImage = (id: string) => asOwner("POST", `/api/images/${encodeURIComponent(id)}/trash`);
+export const restoreImage = (id: string) => asOwner<Image>("POST", `/api/images/${encodeURIComponent(id)}/restore`);
 export const listTrash = (cursor: string | null) =>
-  request<Trash>("GET", `/api/trash?cursor=${encodeURIComponent(cursor ?? "")}`);
+  asOwner<Trash>("GET", `/api/trash?cursor=${encodeURIComponent(cursor ?? "")}`);
 export const getImage = (id: string) => request<Image>("GET", `/api/images/${encodeURIComponent(id)}`);
-export const listInvites = () => request<InviteList>("GET", "/api/invites");
+export const listInvites = () => asOwner<InviteList>("GET", "/api/invites");
 export const createInvite = (name: string, days: number) =>
-  request<NewInvite>("POST", "/api/invites", JSON.stringify({ name, days }));
-export const revokeInvite = (id: string) => request("DELETE", `/api/invites/${encodeURIComponent(id)}`);
-export const getRemake = () => request<Remake>("GET", "/api/remake");
-export const startRemake = () => request<Remake>("POST", "/api/remake");
-export const signLink = (id: string) => request<SignedLink>("POST", `/api/images/${encodeURIComponent(id)}/link`);
+  asOwner<NewInvite>("POST", "/api/invites", JSON.stringify({ name, days }));
+export const revokeInvite = (id: string) => asOwner("DELETE", `/api/invites/${encodeURIComponent(id)}`);
+export const getRemake = () => asOwner<Remake>("GET", "/api/remake");
+export const startRemake = () => asOwner<Remake>("POST", "/api/remake");
+export const signLink = (id: string) => asOwner<SignedLink>("POST", `/api/images/${encodeURIComponent(id)}/link`);
 export const writeWords = (id: string, words: Words) =>
-  request<Image>("PATCH", `/api/images/${encodeURIComponent(id)}`, JSON.stringify(words));
+  asOwner<Image>("PATCH", `/api/images/${encodeURIComponent(id)}`, JSON.stringify(words));
 
 /** tag: only those of an album. */
 export function listImages(cursor: string | null, tag: string | null): Promise<ImageList> {
@@ -61,6 +61,25 @@ export function listImages(cursor: string | null, tag: string | null): Promise<I
   if (cursor !== null) query.set("cursor", cursor);
   if (tag !== null) query.set("tag", tag);
   return request<ImageList>("GET", `/api/images?${query}`);
+}
+
+/** Asks to sign in; resolves to whether that was done. */
+let askToSignIn = (): Promise<boolean> => Promise.resolve(false);
+
+/** Has the page ask to sign in when the session has ended. */
+export function whenSignedOut(ask: () => Promise<boolean>): void {
+  askToSignIn = ask;
+}
+
+/** A request of the owner's. If the session has ended it is made again after signing in, so that nothing has to be. */
+async function asOwner<T = unknown>(method: string, path: string, json?: string): Promise<T> {
+  try {
+    return await request<T>(method, path, json);
+  } catch (error) {
+    if (!(error instanceof Refusal && error.status === 401)) throw error;
+    if (await askToSignIn()) return request<T>(method, path, json);
+    throw new Refusal(401, signedOut);
+  }
 }
 
 async function request<T = unknown>(method: string, path: string, json?: string): Promise<T> {

@@ -1,6 +1,6 @@
 // The gallery page: connects its parts.
 
-import { type Image, Refusal, getImage, getSession, listImages, signLink, signOut } from "./api";
+import { type Image, Refusal, getImage, getSession, listImages, signLink, signOut, whenSignedOut } from "./api";
 import { deleteDialog, signInDialog, wordsDialog } from "./dialogs";
 import { receiveFiles } from "./drop";
 import { Gallery } from "./gallery";
@@ -49,44 +49,35 @@ const askToSignIn = signInDialog(() => {
   });
 });
 
-const askToDelete = deleteDialog(
-  (images, forGood) => {
-    const [first] = images;
-    if (!first) return;
-    for (const { id } of images) recent.deleted(id);
-    const at = gallery.images.indexOf(first);
-    gallery.remove(new Set(images.map(({ id }) => id)));
-    select.end();
-    const next = gallery.images[at] ?? gallery.images[at - 1];
-    lightbox.removed(first.id, next);
-    showEmptiness();
-    const shown = find<HTMLDialogElement>("lightbox");
-    if (forGood) undo.dismiss();
-    else undo.offer(images, shown.open ? shown : document.body);
-    if (!shown.open) {
-      if (forGood) focusOn(next);
-      else find("undo-restore").focus();
-    }
-    announce(`${images.length === 1 ? nameOf(first) : countOf(images.length)} deleted.`);
-  },
-  () => lostSession(),
-);
+const askToDelete = deleteDialog((images, forGood) => {
+  const [first] = images;
+  if (!first) return;
+  for (const { id } of images) recent.deleted(id);
+  const at = gallery.images.indexOf(first);
+  gallery.remove(new Set(images.map(({ id }) => id)));
+  select.end();
+  const next = gallery.images[at] ?? gallery.images[at - 1];
+  lightbox.removed(first.id, next);
+  showEmptiness();
+  const shown = find<HTMLDialogElement>("lightbox");
+  if (forGood) undo.dismiss();
+  else undo.offer(images, shown.open ? shown : document.body);
+  if (!shown.open) {
+    if (forGood) focusOn(next);
+    else find("undo-restore").focus();
+  }
+  announce(`${images.length === 1 ? nameOf(first) : countOf(images.length)} deleted.`);
+});
 
 const select = new SelectMode(gallery, (images) => askToDelete(images));
 
-const undo = new UndoBar(
-  (images) => {
-    putBack(images);
-    if (images[0]) lightbox.restored(images[0]);
-    if (!find<HTMLDialogElement>("lightbox").open) focusOn(images[0]);
-  },
-  () => lostSession(),
-);
+const undo = new UndoBar((images) => {
+  putBack(images);
+  if (images[0]) lightbox.restored(images[0]);
+  if (!find<HTMLDialogElement>("lightbox").open) focusOn(images[0]);
+});
 
-const showTrash = trashDialog(
-  (image) => putBack([image]),
-  () => lostSession(),
-);
+const showTrash = trashDialog((image) => putBack([image]));
 
 /** Shows images of the trash again. */
 function putBack(images: readonly Image[]): void {
@@ -98,15 +89,12 @@ function putBack(images: readonly Image[]): void {
   announce(`${countOf(images.length)} restored.`);
 }
 
-const askForWords = wordsDialog(
-  (image) => {
-    gallery.replace(image);
-    lightbox.replaced(image);
-    recent.changed(image);
-    announce(`${nameOf(image)} was saved.`);
-  },
-  () => lostSession(),
-);
+const askForWords = wordsDialog((image) => {
+  gallery.replace(image);
+  lightbox.replaced(image);
+  recent.changed(image);
+  announce(`${nameOf(image)} was saved.`);
+});
 
 const queue = new Queue({
   changed: (upload) => {
@@ -120,7 +108,7 @@ const queue = new Queue({
     }
     showEmptiness();
   },
-  signedOut: () => lostSession(),
+  signedOut: () => void lostSession(),
 });
 
 const tray = new Tray(
@@ -128,7 +116,7 @@ const tray = new Tray(
   () => fileInput.focus(),
 );
 
-const remake = new RemakeBar(() => lostSession());
+const remake = new RemakeBar();
 
 /** Moves the focus when the focused element is gone. */
 function focusOn(image: Image | undefined): void {
@@ -143,9 +131,6 @@ type Role = "owner" | "guest" | "visitor";
 function setRole(role: Role): void {
   if (role === "owner" && !isOwner()) void orNothing(remake.look());
   document.documentElement.dataset["session"] = role;
-  if (role === "owner") return;
-  select.end();
-  undo.dismiss();
 }
 
 /** Whether visitors see nothing without a signed link. */
@@ -176,6 +161,7 @@ async function learnRole(): Promise<void> {
 
 /** For whom the owner gives it to, in a private gallery too. */
 async function linkTo(image: Image): Promise<{ text: string; done: string }> {
+  await whoIsKnown;
   if (!isPrivate || !isOwner()) return { text: pageUrl(image, location.origin), done: copied };
   const { url } = await signLink(image.id);
   return { text: url, done: linkCopied };
@@ -189,13 +175,15 @@ function mayAdd(): boolean {
   return document.documentElement.dataset["session"] !== "visitor";
 }
 
-function lostSession(): void {
+/** What the owner was about to do, stays and goes on. */
+function lostSession(): Promise<boolean> {
   setRole("visitor");
-  askToSignIn(signedOut);
+  return askToSignIn(signedOut);
 }
+whenSignedOut(lostSession);
 
 const menu = find("menu");
-const showInvites = invitesDialog(() => lostSession());
+const showInvites = invitesDialog();
 for (const [id, open] of [
   ["select-open", () => select.start()],
   ["trash-open", () => showTrash()],
@@ -207,11 +195,13 @@ for (const [id, open] of [
     open();
   });
 }
-find("sign-in-open").addEventListener("click", () => askToSignIn());
+find("sign-in-open").addEventListener("click", () => void askToSignIn());
 find("sign-out").addEventListener("click", () => {
   menu.hidePopover();
   void orNothing(signOut()).then(() => {
     setRole("visitor");
+    select.end();
+    undo.dismiss();
     find("sign-in-open").focus();
     announce("You have signed out.");
   });
@@ -223,7 +213,7 @@ async function take(files: File[]): Promise<void> {
   for (const upload of queue.add(files)) tray.add(upload);
   await whoIsKnown;
   if (mayAdd()) queue.resume();
-  else askToSignIn("Only the owner and invited guests can add images. Sign in, or open your invite again.");
+  else void askToSignIn("Only the owner and invited guests can add images. Sign in, or open your invite again.");
 }
 
 fileInput.addEventListener("change", () => {
@@ -236,7 +226,7 @@ receiveFiles((files) => void take(files));
 void Promise.all([queue.restore(), whoIsKnown]).then(([uploads]) => {
   for (const upload of uploads) tray.add(upload);
   if (mayAdd()) queue.resume();
-  else if (shared === "kept") askToSignIn(toShare);
+  else if (shared === "kept") void askToSignIn(toShare);
 });
 
 addEventListener("beforeunload", (event) => {

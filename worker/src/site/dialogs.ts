@@ -6,14 +6,15 @@ import { find } from "./page";
 import { Frame } from "./picture";
 import { countOf } from "./words";
 
-/** Calls `signedIn` after each successful sign-in. */
-export function signInDialog(signedIn: () => void): (why?: string) => void {
+/** Calls `signedIn` after each successful sign-in. The returned function asks for one, and resolves to whether it was done. */
+export function signInDialog(signedIn: () => void): (why?: string) => Promise<boolean> {
   const dialog = find<HTMLDialogElement>("sign-in");
   const form = find<HTMLFormElement>("sign-in-form");
   const token = find<HTMLInputElement>("token");
   const error = find("sign-in-error");
   const why = find("sign-in-why");
   const usual = why.textContent;
+  let isDone = false;
 
   const complain = (text: string) => {
     error.textContent = text;
@@ -26,6 +27,7 @@ export function signInDialog(signedIn: () => void): (why?: string) => void {
     complain("");
     busy(form, async () => {
       await signIn(token.value);
+      isDone = true;
       dialog.close();
       signedIn();
     }).catch((reason: unknown) => {
@@ -36,18 +38,18 @@ export function signInDialog(signedIn: () => void): (why?: string) => void {
   return (reason) => {
     why.textContent = reason ?? usual;
     complain("");
-    if (!dialog.open) dialog.showModal();
+    if (!dialog.open) {
+      isDone = false;
+      dialog.showModal();
+    }
+    return new Promise((resolve) => {
+      dialog.addEventListener("close", () => resolve(isDone), { once: true });
+    });
   };
 }
 
-/**
- * Calls `deleted` after a deletion, which is for good or can be taken back, and `signedOut`
- * if the session has expired.
- */
-export function deleteDialog(
-  deleted: (images: Image[], forGood: boolean) => void,
-  signedOut: () => void,
-): (images: readonly Image[]) => void {
+/** Calls `deleted` after a deletion, which is for good or can be taken back. */
+export function deleteDialog(deleted: (images: Image[], forGood: boolean) => void): (images: readonly Image[]) => void {
   const dialog = find<HTMLDialogElement>("confirm");
   const error = find("confirm-error");
   const picture = find("confirm-picture");
@@ -76,10 +78,6 @@ export function deleteDialog(
       throw failure;
     }).catch((reason: unknown) => {
       error.textContent = said(reason);
-      if (reason instanceof Refusal && reason.status === 401) {
-        dialog.close();
-        signedOut();
-      }
     });
   };
   find("confirm-keep").addEventListener("click", () => dialog.close());
@@ -94,8 +92,8 @@ export function deleteDialog(
   };
 }
 
-/** Calls `written` after a change, and `signedOut` if the session has expired. */
-export function wordsDialog(written: (image: Image) => void, signedOut: () => void): (image: Image) => void {
+/** Calls `written` after a change. */
+export function wordsDialog(written: (image: Image) => void): (image: Image) => void {
   const dialog = find<HTMLDialogElement>("words");
   const form = find<HTMLFormElement>("words-form");
   const error = find("words-error");
@@ -123,10 +121,6 @@ export function wordsDialog(written: (image: Image) => void, signedOut: () => vo
       written(changed);
     }).catch((reason: unknown) => {
       error.textContent = said(reason);
-      if (reason instanceof Refusal && reason.status === 401) {
-        dialog.close();
-        signedOut();
-      }
     });
   });
   return (image) => {

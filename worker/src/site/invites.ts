@@ -22,8 +22,7 @@ export async function acceptInvite(): Promise<string | null> {
   }
 }
 
-/** signedOut is called if the session has expired. */
-export function invitesDialog(signedOut: () => void): () => void {
+export function invitesDialog(): () => void {
   const dialog = find<HTMLDialogElement>("invites");
   const form = find<HTMLFormElement>("invites-form");
   const rows = find("invites-rows");
@@ -33,9 +32,6 @@ export function invitesDialog(signedOut: () => void): () => void {
 
   const complain = (reason: unknown) => {
     find("invites-error").textContent = said(reason);
-    if (!(reason instanceof Refusal && reason.status === 401)) return;
-    dialog.close();
-    signedOut();
   };
   const show = async () => {
     const { invites } = await listInvites();

@@ -1,6 +1,7 @@
 // The part of the owner's menu that has all images made again, and says how far that is.
 
-import { type Remake, Refusal, getRemake, startRemake } from "./api";
+import { type Remake, getRemake, startRemake } from "./api";
+import { said } from "./dialogs";
 import { find } from "./page";
 
 /** Between two looks, ms. */
@@ -12,13 +13,12 @@ export class RemakeBar {
   #text = find("remake-text");
   #timer = 0;
 
-  constructor(private readonly signedOut: () => void) {
+  constructor() {
     this.#start.addEventListener("click", () => void this.#begin());
   }
 
   /** Shows a remake that is going on, until it ends. */
   async look(): Promise<void> {
-    clearTimeout(this.#timer);
     const state = await getRemake();
     if (state.running) this.#show(state);
   }
@@ -43,6 +43,7 @@ export class RemakeBar {
     const without = failures > 0 ? `, failed: ${failures}` : "";
     if (running) this.#text.textContent = `Remaking images: ${ended} of ${total}${without}.`;
     else this.#text.textContent = `Remade: ${done}. Unchanged: ${unchanged}${without}.`;
+    clearTimeout(this.#timer);
     if (running) this.#timer = setTimeout(() => void this.#follow(), pause);
   }
 
@@ -55,9 +56,7 @@ export class RemakeBar {
   }
 
   #fail(error: unknown): void {
-    if (!(error instanceof Refusal)) throw error;
+    this.#text.textContent = said(error);
     this.#start.disabled = false;
-    this.#text.textContent = error.message;
-    if (error.status === 401) this.signedOut();
   }
 }

@@ -1,13 +1,13 @@
 // The owner's dialog with the images that can be restored.
 
-import { type Image, Refusal, type TrashedImage, deleteImage, listTrash, restoreImage } from "./api";
+import { type Image, type TrashedImage, deleteImage, listTrash, restoreImage } from "./api";
 import { busy, said } from "./dialogs";
 import { find, make } from "./page";
 import { placeholder } from "./thumb";
 import { nameOf, timeOf } from "./words";
 
-/** restored is called with each image that is in the gallery again, signedOut if the session has expired. */
-export function trashDialog(restored: (image: Image) => void, signedOut: () => void): () => void {
+/** restored is called with each image that is in the gallery again. */
+export function trashDialog(restored: (image: Image) => void): () => void {
   const dialog = find<HTMLDialogElement>("trash");
   const rows = find("trash-rows");
   const more = find<HTMLButtonElement>("trash-more");
@@ -15,9 +15,6 @@ export function trashDialog(restored: (image: Image) => void, signedOut: () => v
 
   const complain = (reason: unknown) => {
     find("trash-error").textContent = said(reason);
-    if (!(reason instanceof Refusal && reason.status === 401)) return;
-    dialog.close();
-    signedOut();
   };
   const load = async () => {
     const page = await listTrash(cursor);

@@ -1,6 +1,6 @@
 // The offer to take the last deletion back, which stays until it is dismissed.
 
-import { type Image, Refusal, restoreImage } from "./api";
+import { type Image, restoreImage } from "./api";
 import { busy, said } from "./dialogs";
 import { forEach } from "./bulk";
 import { find } from "./page";
@@ -11,11 +11,8 @@ export class UndoBar {
   readonly #text = find("undo-text");
   #deleted: Image[] = [];
 
-  /** restored is called with what is in the gallery again, signedOut if the session has expired. */
-  constructor(
-    private readonly restored: (images: Image[]) => void,
-    private readonly signedOut: () => void,
-  ) {
+  /** restored is called with what is in the gallery again. */
+  constructor(private readonly restored: (images: Image[]) => void) {
     find("undo-restore").addEventListener("click", () => void busy(this.#bar, () => this.#restore()));
     find("undo-dismiss").addEventListener("click", () => this.dismiss());
   }
@@ -46,6 +43,5 @@ export class UndoBar {
     if (failure === null) this.dismiss();
     else this.#text.textContent = said(failure);
     if (restored.length > 0) this.restored(restored);
-    if (failure instanceof Refusal && failure.status === 401) this.signedOut();
   }
 }
