@@ -39,7 +39,7 @@ var kinds = []string{
 	"JPEG that gives its height after its first scan",
 	"TIFF that begins with a thumbnail", "TIFF with JPEG of the old style", "TIFF with inks other than CMYK",
 	"TIFF with samples of different sizes", "TIFF with samples of an unknown or complex type",
-	"TIFF with signed samples", "TIFF with floating-point samples", "TIFF of photometric interpretation NUMBER",
+	"TIFF with PackBits runs across rows", "TIFF with signed samples", "TIFF with floating-point samples", "TIFF of photometric interpretation NUMBER",
 	"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)",
 	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER)",
 	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, separate planes)",

@@ -295,6 +295,44 @@ func TestTIFFRowsHeld(t *testing.T) {
 	}
 }
 
+// packed is a grayscale TIFF of 2 columns in one strip of PackBits.
+func packed(height, rowsPerStrip uint32, strip ...byte) string {
+	fields := []field{
+		{256, short, 1, 2}, {257, short, 1, height}, {258, short, 1, 8}, {259, short, 1, 32773}, {262, short, 1, 1},
+		{273, long, 1, 0}, {278, long, 1, rowsPerStrip}, {279, long, 1, uint32(len(strip))},
+	}
+	fields[5].value = uint32(len(tiff(binary.LittleEndian, fields...)))
+	return string(append(tiff(binary.LittleEndian, fields...), strip...))
+}
+
+func TestPackBitsAcrossRowsOfLargeStripsAreRefused(t *testing.T) {
+	row := []byte{255, 7}                                         // a run of two
+	crossing := []byte{253, 7}                                    // of four, which are two rows
+	literal := []byte{3, 1, 2, 3, 4}                              // the same
+	nothing := []byte{128, 255, 7, 128}                           // what means nothing around a row
+	two := func(b []byte) []byte { return slices.Repeat(b, 100) } // two rows each
+	for name, test := range map[string]struct {
+		file   string
+		refuse bool
+	}{
+		"rows":              {packed(200, 200, slices.Repeat(row, 200)...), false},
+		"rows and nothing":  {packed(200, 200, slices.Repeat(nothing, 200)...), false},
+		"runs":              {packed(200, 200, two(crossing)...), true},
+		"literals":          {packed(200, 200, two(literal)...), true},
+		"the last run":      {packed(200, 200, append(slices.Repeat(row, 198), crossing...)...), true},
+		"behind the rows":   {packed(200, 200, append(slices.Repeat(row, 200), crossing...)...), false},
+		"a strip that ends": {packed(200, 200, slices.Repeat(row, 100)...), false},
+		"few of many rows":  {packed(20, 200, slices.Repeat(crossing, 10)...), true},
+		"a small strip":     {packed(128, 128, slices.Repeat(crossing, 64)...), false},
+	} {
+		_, err := imagefile.Inspect(strings.NewReader(test.file), int64(len(test.file)), imagefile.TIFF)
+		var unsupported *imagefile.Unsupported
+		if errors.As(err, &unsupported) != test.refuse {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestDamagedTIFFsAreNotUnsupported(t *testing.T) {
 	whole := string(tiff(binary.LittleEndian, field{256, short, 1, 1}, field{257, short, 1, 1}))
 	for _, file := range []string{"II*\x00", whole[:8], whole[:20], "II*\x00\xff\xff\xff\xff"} {

@@ -28,6 +28,7 @@ var typeSizes = map[uint16]uint64{
 const (
 	maxEntries     = 4096
 	maxValues      = 64
+	maxStrips      = 4096 // values of the fields that have one for each strip
 	maxDirectories = 32
 )
 
@@ -143,7 +144,11 @@ func (t *tiffReader) values(entry []byte) []uint64 {
 		return nil
 	}
 	word := t.word()
-	count := min(t.number(entry[4:], word), maxValues)
+	most := uint64(maxValues)
+	if tag := t.order.Uint16(entry); tag == tagStripOffsets || tag == tagStripByteCounts {
+		most = maxStrips
+	}
+	count := min(t.number(entry[4:], word), most)
 	b := entry[4+word:]
 	if count*size > word {
 		var err error

@@ -10,12 +10,15 @@ import (
 const (
 	tagNewSubfileType   = 254
 	tagSubfileType      = 255
+	tagWidth            = 256
 	tagHeight           = 257
 	tagBitsPerSample    = 258
 	tagCompression      = 259
 	tagPhotometric      = 262
+	tagStripOffsets     = 273
 	tagSamplesPerPixel  = 277
 	tagRowsPerStrip     = 278
+	tagStripByteCounts  = 279
 	tagPlanar           = 284
 	tagTileLength       = 323
 	tagSubIFDs          = 330
@@ -107,7 +110,13 @@ func inspectTIFF(r io.ReaderAt, size int64, info *Info) error {
 	}
 	extra := d[tagExtraSamples]
 	info.Opaque = len(extra) > 0 && extra[0] == extraUnknown
-	return kind.check()
+	if err := kind.check(); err != nil {
+		return err
+	}
+	if t.crossesRows(d, kind) {
+		return &Unsupported{"TIFF with PackBits runs across rows"}
+	}
+	return nil
 }
 
 func (k tiffKind) isSeparateGray() bool {
