@@ -31,7 +31,7 @@ type folder struct {
 // OpenFolder returns the store in a directory. It is created if create is set.
 func OpenFolder(dir string, create bool) (Store, error) {
 	if create {
-		if err := os.MkdirAll(filepath.Join(dir, snapshotsDir), 0o700); err != nil {
+		if err := durable.MkdirAll(filepath.Join(dir, snapshotsDir), 0o700); err != nil {
 			return nil, err
 		}
 	}
@@ -71,7 +71,7 @@ func (f *folder) Blobs(ctx context.Context) (map[string]int64, error) {
 
 func (f *folder) Put(_ context.Context, digest string, bytes int64, from *os.File) error {
 	to := f.path(digest)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+	if err := durable.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
 	pending, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithPermissions(0o600))
@@ -111,9 +111,27 @@ func (f *folder) Snapshots(context.Context) (names []string, err error) {
 	return names, err
 }
 
+// PutSnapshot makes the names of all blobs durable first: some may be there since a
+// process that ended before it had.
 func (f *folder) PutSnapshot(_ context.Context, name string, data []byte) error {
-	if err := durable.SyncDir(filepath.Join(f.dir)); err != nil {
+	blobs := filepath.Join(f.dir, blobsDir)
+	parts, err := os.ReadDir(blobs)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	dirs := []string{f.dir}
+	if err == nil {
+		dirs = append(dirs, blobs)
+	}
+	for _, part := range parts {
+		if part.IsDir() {
+			dirs = append(dirs, filepath.Join(blobs, part.Name()))
+		}
+	}
+	for _, dir := range dirs {
+		if err := durable.SyncDir(dir); err != nil {
+			return err
+		}
 	}
 	return durable.WritePrivate(f.snapshot(name), data)
 }
@@ -123,5 +141,8 @@ func (f *folder) GetSnapshot(_ context.Context, name string) ([]byte, error) {
 }
 
 func (f *folder) DeleteSnapshot(_ context.Context, name string) error {
-	return os.Remove(f.snapshot(name))
+	if err := os.Remove(f.snapshot(name)); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Join(f.dir, snapshotsDir)) // its blobs are deleted next
 }

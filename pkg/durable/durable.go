@@ -54,6 +54,26 @@ func Rename(from, to string) error {
 	return SyncDir(filepath.Dir(from))
 }
 
+// MkdirAll durably makes a directory, and those above it, if they are missing.
+func MkdirAll(dir string, perm os.FileMode) error {
+	var parents []string // that get a new name
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); err == nil || d == filepath.Dir(d) {
+			break
+		}
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, perm); err != nil {
+		return err
+	}
+	for _, d := range parents {
+		if err := SyncDir(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // SyncDir makes the names in a directory durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)

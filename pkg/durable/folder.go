@@ -33,24 +33,7 @@ const extension = ".json"
 func OpenFolder[T any](dir string, format Format[T]) Folder[T] { return Folder[T]{dir, format} }
 
 // Create makes the directory, and those above it, if they are missing, durably.
-func (f Folder[T]) Create() error {
-	var parents []string // that get a new name
-	for dir := f.dir; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
-			break
-		}
-		parents = append(parents, filepath.Dir(dir))
-	}
-	if err := os.MkdirAll(f.dir, 0o750); err != nil {
-		return err
-	}
-	for _, dir := range parents {
-		if err := SyncDir(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (f Folder[T]) Create() error { return MkdirAll(f.dir, 0o750) }
 
 func (f Folder[T]) path(id string) string { return filepath.Join(f.dir, id+extension) }
 
