@@ -38,8 +38,14 @@ func (s *Service) finish(lease Lease, cause error) error {
 }
 
 // EndedElsewhere forgets a job that was accepted or resolved here, and that another
-// machine has ended.
+// machine has ended, unless it was retried here since.
 func (s *Service) EndedElsewhere(j job.Job) {
+	defer s.claims.lock(endKey(j.ID))()
+	for _, key := range []string{j.Key(), imageKey(j.ImageID)} {
+		if t := s.claims.ticket(key); t != nil && t.Job().ID == j.ID && t.Job().Retries > j.Retries {
+			return
+		}
+	}
 	s.claims.unindex(j.Key(), j.ID)
 	s.claims.unindex(imageKey(j.ImageID), j.ID)
 	s.releaseSource(j, true)

@@ -75,6 +75,40 @@ func TestAJobThatFailsElsewhereLeavesNothingHere(t *testing.T) {
 	}
 }
 
+// This machine may learn of an end after the job was retried here.
+func TestAnEndElsewhereDoesNotForgetTheRetryOfIt(t *testing.T) {
+	running, finish := make(chan struct{}), make(chan struct{})
+	h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+		if run == 1 {
+			return fault.New(fault.CorruptImage, "The image is damaged.")
+		}
+		close(running)
+		<-finish
+		return nil
+	})
+	s, err := h.try(gif, job.Webhook{URL: "https://example.com", Base: "http://x"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := s.Ticket.Wait(t.Context())
+	again, err := h.Retry(t.Context(), failed.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-running
+	h.EndedElsewhere(failed)
+	if n := h.spooled(t); n != 1 {
+		t.Errorf("%d sources are in the spool while the job needs one", n)
+	}
+	if equal := h.submit(t, gif); !equal.Joined || equal.Ticket.Job().ID != failed.ID {
+		t.Errorf("an equal upload is %+v, and does not join", equal)
+	}
+	close(finish)
+	if j := again.Wait(t.Context()); j.Status != job.Completed {
+		t.Errorf("the job is %s, %+v", j.Status, j.Error)
+	}
+}
+
 // fullQueue refuses each job when it is put, as the server of a fleet may.
 type fullQueue struct{ *queue.Queue }
 

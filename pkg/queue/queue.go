@@ -277,13 +277,28 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	if err := q.pendingJobs.Write(j.ID, j); err != nil {
 		return nil, err
 	}
+	e := newEntry(j, j.Promised())
 	if j.Retries > 0 { // until this is durable, the job counts as ended
-		_, err := q.failedJobs.Remove(j.ID)
-		if err = errors.Join(err, q.failedJobs.Sync()); err != nil {
+		if err := q.unfail(e); err != nil {
 			return nil, err
 		}
 	}
-	return p.put(newEntry(j, j.Promised())), nil
+	return p.put(e), nil
+}
+
+// unfail removes the record of a job that is retried as a failed one. Meanwhile the job
+// is found in memory.
+func (q *Queue) unfail(e *entry) error {
+	q.mu.Lock()
+	q.active[e.job.ID] = e
+	q.mu.Unlock()
+	_, err := q.failedJobs.Remove(e.job.ID)
+	if err = errors.Join(err, q.failedJobs.Sync()); err != nil {
+		q.mu.Lock()
+		delete(q.active, e.job.ID)
+		q.mu.Unlock()
+	}
+	return err
 }
 
 // MayHold implements jobs.Place.
@@ -422,13 +437,15 @@ func (q *Queue) Get(id string) (job.Job, error) {
 	if !job.ValidID(id) {
 		return job.Job{}, jobs.ErrNoJob
 	}
-	if t, ok := q.Ticket(id); ok {
-		return t.Job(), nil
-	}
-	for _, folder := range q.endedJobs() {
-		j, err := folder.Read(id)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return j, err
+	for range 2 { // it may have been retried between the two looks
+		if t, ok := q.Ticket(id); ok {
+			return t.Job(), nil
+		}
+		for _, folder := range q.endedJobs() {
+			j, err := folder.Read(id)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return j, err
+			}
 		}
 	}
 	return job.Job{}, jobs.ErrNoJob

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -485,5 +487,54 @@ func TestAHeldJobLeavesNoRecord(t *testing.T) {
 	}
 	if got := records(t, dir); len(got) != 0 {
 		t.Errorf("left of one on record: %v", got)
+	}
+}
+
+// A retry removes the record of the failure; a client that asks meanwhile must find the
+// job.
+func TestAJobIsFoundWhileItIsRetried(t *testing.T) {
+	var q *queue.Queue
+	var during func()
+	log := zaptest.NewLogger(t, zaptest.WrapOptions(zap.Hooks(func(e zapcore.Entry) error {
+		if e.Message == "job accepted" && during != nil {
+			during()
+		}
+		return nil
+	})))
+	q, err := queue.Open(queue.Config{Dir: t.TempDir(), MaxPending: 10, Keep: time.Hour, Resolvers: 1}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer crash(t, q)
+	place, err := q.Reserve(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := put(t, q, "a").Job()
+	l := lease(t, q)
+	ticket, _ := q.Ticket(j.ID)
+	ticket.Announce()
+	if err := end(l, errors.New("damaged")); err != nil {
+		t.Fatal(err)
+	}
+	if j, err = q.Get(j.ID); err != nil || j.Status != job.Failed {
+		t.Fatalf("got %+v, %v", j, err)
+	}
+	if err := j.Retry(); err != nil {
+		t.Fatal(err)
+	}
+	during = func() {
+		if got, err := q.Get(j.ID); err != nil || got.Status != job.Pending {
+			t.Errorf("while it is retried: %+v, %v", got, err)
+		}
+		if _, err := q.Take(j.ID); fault.CodeOf(err) != fault.Conflict {
+			t.Errorf("canceled while it is retried: %v", err)
+		}
+	}
+	if _, err := place.Put(j); err != nil {
+		t.Fatal(err)
+	}
+	if got := lease(t, q).Job(); got.ID != j.ID || got.Retries != 1 {
+		t.Errorf("leased is %+v", got)
 	}
 }
