@@ -48,6 +48,7 @@ for (const colorScheme of ["light", "dark"] as const) {
       await endless(page);
       await page.goto(site.url);
       await settle(page);
+      await page.locator("#menu-open").waitFor();
       // By keyboard alone, and before anything of the gallery has the focus.
       const focused = () => page.evaluate(() => document.activeElement?.id);
       await page.keyboard.press("Tab");

@@ -40,8 +40,18 @@ test("a stranger sees nothing; the owner signs in and sends a link; it opens one
   await expect.poll(() => page.locator(".card").count()).toBe(2);
   expect(await page.getByText("This gallery is private").isVisible()).toBe(false);
   await settle(page);
+  // The owner may be faster than the page, which does not know yet whose it is.
+  let known: () => void = () => {};
+  const session = new Promise<void>((resolve) => {
+    known = resolve;
+  });
+  await page.route("**/api/session", async (route) => {
+    await session;
+    await route.continue();
+  });
   await page.goto(`${site.url}/p/${cat.id}`);
   await page.getByRole("button", { name: "Copy link" }).click();
+  known();
   await page.getByText("Link copied. Anyone who has it can see this image for 30 days.").waitFor();
   const link = await page.evaluate(() => navigator.clipboard.readText());
   expect(complaints).toEqual([]);

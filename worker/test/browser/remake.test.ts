@@ -30,8 +30,18 @@ test("all images are remade by a button, which says how far it is", async () => 
   await page.goto(site.url);
   expect(await page.locator("#remake").isVisible()).toBe(false);
   await signIn(page);
+  // However fast it is, it is not over before that was seen.
+  let seen: () => void = () => {};
+  const wasSeen = new Promise<void>((resolve) => {
+    seen = resolve;
+  });
+  await page.route("**/api/remake", async (route) => {
+    if (route.request().method() === "GET") await wasSeen;
+    await route.continue();
+  });
   await choose(page, "Remake all images");
   await page.getByText("Remaking images: ").waitFor();
+  seen();
   await page.getByText("Remade: 1. Unchanged: 0.").waitFor();
   await settle(page);
   await screenshot(page, "phone-remade");

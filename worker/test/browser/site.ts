@@ -37,6 +37,8 @@ export class Site {
     const text = (value: string) => ({ type: "plain_text" as const, value });
     const started = await startWorker({
       config: join(worker, "wrangler.jsonc"),
+      // It is built: once more would rewrite what the page of another test is loading.
+      build: { custom: { command: "" } },
       bindings: {
         OPTIMIZER_URL: text(proxy.url),
         OPTIMIZER_TOKEN: text(token),

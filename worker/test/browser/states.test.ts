@@ -111,6 +111,7 @@ test.each(Object.keys(states))("accessible at all widths, in light and dark: %s"
   const { page, complaints } = await openPage(browser, { viewport: { width: 320, height: 740 } }, /40[014]|503/);
   if (owner) await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
   await reach(page);
+  if (owner) await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
   for (const width of widths) {
     await page.setViewportSize({ width, height: 740 });
     for (const colorScheme of ["light", "dark"] as const) {
