@@ -298,8 +298,14 @@ func TestTIFFRowsHeld(t *testing.T) {
 // packed is a grayscale TIFF of 2 columns in one strip of PackBits.
 func packed(height, rowsPerStrip uint32, strip ...byte) string {
 	fields := []field{
-		{256, short, 1, 2}, {257, short, 1, height}, {258, short, 1, 8}, {259, short, 1, 32773}, {262, short, 1, 1},
-		{273, long, 1, 0}, {278, long, 1, rowsPerStrip}, {279, long, 1, uint32(len(strip))},
+		{256, short, 1, 2},
+		{257, short, 1, height},
+		{258, short, 1, 8},
+		{259, short, 1, 32773},
+		{262, short, 1, 1},
+		{273, long, 1, 0},
+		{278, long, 1, rowsPerStrip},
+		{279, long, 1, uint32(len(strip))},
 	}
 	fields[5].value = uint32(len(tiff(binary.LittleEndian, fields...)))
 	return string(append(tiff(binary.LittleEndian, fields...), strip...))
