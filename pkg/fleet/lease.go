@@ -244,7 +244,7 @@ func (q *Queue) take(msg jetstream.Msg) *entry {
 			q.pass(msg)
 			return nil
 		}
-	case r.Starts >= maxStarts && r.Process != q.f.instance:
+	case q.exhausted(r):
 		q.fail(r.job, msg, fault.New(fault.ProcessingFailed, "The image could not be processed: %d attempts ended without a result.", maxStarts))
 		return nil
 	}
@@ -252,6 +252,12 @@ func (q *Queue) take(msg jetstream.Msg) *entry {
 		return nil
 	}
 	return q.start(r, v.revision, msg)
+}
+
+// exhausted reports whether a job has been started often enough. The last start does
+// not count if this process did not learn that it had succeeded.
+func (q *Queue) exhausted(r *record) bool {
+	return r.Starts >= maxStarts && r.Process != q.f.instance
 }
 
 // pass leaves a message to another attempt, by any node.

@@ -92,12 +92,7 @@ func inspectTIFF(r io.ReaderAt, size int64, info *Info) error {
 	if o := d.first(tagOrientation, 1); o >= 1 && o <= 8 {
 		info.Orientation = int(o)
 	}
-	height := d.first(tagHeight, 0)
-	rows := max(d.first(tagTileLength, 0), d.first(tagRowsPerStrip, 0))
-	if rows == 0 || rows > height {
-		rows = height
-	}
-	info.RowsHeld = int(min(rows, 1<<30))
+	info.RowsHeld = d.rowsHeld()
 	kind, err := kindOf(d)
 	if err != nil {
 		return err
@@ -117,6 +112,16 @@ func inspectTIFF(r io.ReaderAt, size int64, info *Info) error {
 		return &Unsupported{"TIFF with PackBits runs across rows"}
 	}
 	return nil
+}
+
+// rowsHeld returns how many rows a decoder holds at once.
+func (d directory) rowsHeld() int {
+	height := d.first(tagHeight, 0)
+	rows := max(d.first(tagTileLength, 0), d.first(tagRowsPerStrip, 0))
+	if rows == 0 || rows > height {
+		rows = height
+	}
+	return int(min(rows, 1<<30))
 }
 
 func (k tiffKind) isSeparateGray() bool {
