@@ -221,3 +221,16 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 func unavailable(cause error) error {
 	return fault.Wrap(fault.Unavailable, cause, "The fleet cannot be reached for the moment; try again later.")
 }
+
+// deleteMessage deletes a message of a stream. One that is gone is no error: DeleteMsg
+// does not tell that from others.
+func deleteMessage(ctx context.Context, from jetstream.Stream, sequence uint64) error {
+	failure := from.DeleteMsg(ctx, sequence)
+	if failure == nil {
+		return nil
+	}
+	if _, err := from.GetMsg(ctx, sequence); errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return unavailable(failure)
+}

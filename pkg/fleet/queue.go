@@ -337,10 +337,7 @@ func (q *Queue) complete(j job.Job) error {
 			return err
 		}
 	}
-	if err := q.f.work.DeleteMsg(ctx, msg.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return unavailable(err)
-	}
-	return nil
+	return deleteMessage(ctx, q.f.work, msg.Sequence)
 }
 
 func (q *Queue) workSubject(j job.Job) string { return q.f.subject + "work." + lane(j) + "." + j.ID }

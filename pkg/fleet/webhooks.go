@@ -41,20 +41,16 @@ func (o *Outbox) Retry(id string) error {
 	}
 	ctx, cancel := context.WithTimeout(o.f.ctx, operationTime)
 	defer cancel()
-	subject := o.f.subject + "tell." + id
-	msg, err := o.f.tell.GetLastMsgForSubject(ctx, subject)
+	msg, err := o.f.tell.GetLastMsgForSubject(ctx, o.f.subject+"tell."+id)
 	if err == nil { // what is being sent at this moment is sent twice, under one id
 		g := givenUp{ID: id, Reason: "it was to be sent again", Message: msg.Data} // if this process dies before it is
 		if err := o.f.keepGivenUp(g); err != nil {
 			return err
 		}
-		if failure := o.f.tell.DeleteMsg(ctx, msg.Sequence); failure != nil {
-			if _, err = o.f.tell.GetLastMsgForSubject(ctx, subject); err == nil {
-				return unavailable(failure)
-			}
+		if err := deleteMessage(ctx, o.f.tell, msg.Sequence); err != nil {
+			return err
 		}
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) { // it was never there, or has just ended
+	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return unavailable(err)
 	}
 	v, err := o.f.state.get(givenUpPrefix + id)

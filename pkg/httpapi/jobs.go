@@ -208,16 +208,15 @@ func (a *api) getJob(w *response, r *http.Request) error {
 	}
 	if prefer := parsePreference(r, 0, a.SyncWait); prefer.wait > 0 {
 		t, active := a.Jobs.Ticket(id)
-		if j.Status.Ended() && !(active && t.Job().Status.Ended()) {
-			return a.answerJob(w, r, http.StatusOK, j)
-		}
 		if active { // also while its end is being recorded
 			a.wait(r.Context(), t, prefer.wait)
 		}
-		if j, err = a.Jobs.Get(id); err != nil {
-			return err
+		if active || !j.Status.Ended() {
+			if j, err = a.Jobs.Get(id); err != nil {
+				return err
+			}
+			prefer.acknowledge(w)
 		}
-		prefer.acknowledge(w)
 	}
 	return a.answerJob(w, r, http.StatusOK, j)
 }

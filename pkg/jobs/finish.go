@@ -23,7 +23,7 @@ func (s *Service) finish(lease Lease, cause error) error {
 	if err != nil {
 		return err
 	}
-	s.config.Ended(j) // before anybody learns of the end, and asks what was done
+	s.config.Ended(j) // a client that learns of the end finds it in the metrics
 	e := ending{lease, j}
 	err = s.settle(e)
 	s.claims.unindex(j.Key(), j.ID)
