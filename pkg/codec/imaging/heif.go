@@ -2,7 +2,7 @@ package imaging
 
 /*
 #include "heif.h"
-#include "memory.h"
+#include "outofmemory.h"
 */
 import "C"
 

@@ -1,7 +1,7 @@
-/* Whether memory ran out: see memory.c. */
+/* Whether memory ran out: see outofmemory.c. */
 
-#ifndef OPTIMIZERD_IMAGING_MEMORY_H
-#define OPTIMIZERD_IMAGING_MEMORY_H
+#ifndef OPTIMIZERD_IMAGING_OUTOFMEMORY_H
+#define OPTIMIZERD_IMAGING_OUTOFMEMORY_H
 
 #include <glib.h>
 

@@ -9,7 +9,7 @@
  */
 
 #define _GNU_SOURCE /* RTLD_NEXT */
-#include "memory.h"
+#include "outofmemory.h"
 
 #include <dlfcn.h>
 #include <errno.h>

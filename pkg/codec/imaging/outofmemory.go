@@ -1,7 +1,7 @@
 package imaging
 
 /*
-#include "memory.h"
+#include "outofmemory.h"
 */
 import "C"
 
