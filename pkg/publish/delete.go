@@ -1,0 +1,65 @@
+package publish
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// Delete deletes a set, or what was set aside of it; an unknown one is not an
+// error.
+func (s *Store) Delete(id string) error {
+	if ladder.ValidID(id) && !s.Has(id) && s.isAside(id) {
+		return s.deleteAside(id)
+	}
+	return s.DeleteAll([]string{id})
+}
+
+// DeleteAll deletes sets; unknown ones are not an error.
+func (s *Store) DeleteAll(ids []string) error {
+	trash, err := s.unpublish(ids...)
+	if err != nil {
+		return fmt.Errorf("delete images: %w", err)
+	}
+	if err := os.RemoveAll(trash); err != nil {
+		return fmt.Errorf("delete images: %w", err)
+	}
+	return nil
+}
+
+// unpublish removes sets and their originals from view; trash contains what
+// remains to be deleted. Several are cheaper than one after another: the
+// directories are synced once.
+func (s *Store) unpublish(ids ...string) (trash string, err error) {
+	s.moves.Lock()
+	defer s.moves.Unlock()
+	ids = slices.DeleteFunc(s.withVariants(ids), func(id string) bool { return !s.Has(id) })
+	if len(ids) == 0 {
+		return "", nil
+	}
+	trash, err = os.MkdirTemp(filepath.Join(s.config.Dir, stagingDir), "trash-")
+	if err != nil {
+		return "", err
+	}
+	for _, id := range ids {
+		err := os.Rename(filepath.Join(s.config.Dir, id), filepath.Join(trash, id))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return trash, err
+		}
+		s.Drop(id)
+	}
+	if err := errors.Join(durable.SyncDir(s.config.Dir), durable.SyncDir(trash)); err != nil {
+		return trash, err
+	}
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, s.removeOriginal(id))
+	}
+	return trash, errors.Join(errs...)
+}
