@@ -23,6 +23,9 @@ import (
 // storedSets is how many sets the daemon has; 100000 take minutes to make.
 var storedSets = flag.Int("sets", 300, "sets that TestStatusAndVerifyWithManySets stores")
 
+// sevenWidths gives a small photo as many files as a large one has by default.
+const sevenWidths = "ladder.widths=8,16,24,32,48,64,80"
+
 // copySets makes n sets like m in a directory of sets. Few are files of their own: a
 // file has not more than some 65000 links.
 func copySets(t *testing.T, files string, m manifest.Manifest, n int) {
@@ -67,14 +70,14 @@ func timed(t *testing.T, args ...string) (stdout []byte, took, cpu time.Duration
 
 func TestStatusAndVerifyWithManySets(t *testing.T) {
 	n, data, address := *storedSets, t.TempDir(), servertest.FreeAddress(t)
-	s := serve(t, data, "ladder.widths=32,64")
+	s := serve(t, data, sevenWidths)
 	m := s.optimize(t, smallPhoto(t, 1))
 	s.kill(t)
 	copySets(t, filepath.Join(data, "files"), m, n-1)
 	figure(t, "sets, files of each", "%d, %d", n, len(m.Variants)+1)
 	for _, start := range []string{"after a kill", "after a stop"} { // which leaves an index
 		began := time.Now()
-		s = serve(t, data, "ladder.widths=32,64", "admin.listen="+address)
+		s = serve(t, data, sevenWidths, "admin.listen="+address)
 		figure(t, "from exec to ready "+start, "%v", rounded(time.Since(began)))
 		if start == "after a kill" {
 			if err := s.Process.Signal(os.Interrupt); err != nil {
