@@ -43,6 +43,7 @@ type batch struct {
 	files   map[ladder.Format]*encoding
 	pending int
 
+	delivered  bool            // belongs to the schedule
 	skipped    []ladder.Format // not encoded, because they would be no smaller
 	notSmaller []ladder.Format // of files; set by the delivery
 }
@@ -109,7 +110,21 @@ func (w *work) encoder(f ladder.Format, width int) ladder.Encoder {
 // goroutine has ended.
 func (w *work) run(ctx context.Context) error {
 	tasks, batches := w.tasks()
-	err := w.runPhases(ctx, w.phases(tasks, batches))
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	s := w.schedule(slices.Clone(tasks), batches)
+	var workers sync.WaitGroup
+	for range min(cap(w.places), len(tasks)) {
+		workers.Go(func() {
+			onThread(func() {
+				if err := w.drain(ctx, s); err != nil {
+					stop(err)
+					s.stop()
+				}
+			})
+		})
+	}
+	workers.Wait()
 	for _, b := range batches {
 		b.free() // those not delivered
 	}
@@ -119,44 +134,38 @@ func (w *work) run(ctx context.Context) error {
 	for _, t := range tasks {
 		w.took[ladder.EncodeStage(t.encoder.Format)] += t.took
 	}
-	return err
-}
-
-// runTasks runs tasks in their order with all workers.
-func (w *work) runTasks(ctx context.Context, tasks []*task) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	queue := make(chan *task, len(tasks))
-	for _, t := range tasks {
-		queue <- t
-	}
-	close(queue)
-
-	var workers sync.WaitGroup
-	for range min(cap(w.places), len(tasks)) {
-		workers.Go(func() {
-			onThread(func() {
-				if err := w.drain(ctx, queue); err != nil {
-					stop(err)
-				}
-			})
-		})
-	}
-	workers.Wait()
 	return context.Cause(ctx)
 }
 
-// drain runs tasks until the queue is empty.
-func (w *work) drain(ctx context.Context, queue <-chan *task) error {
-	for t := range queue {
+// drain runs tasks until the schedule ends.
+func (w *work) drain(ctx context.Context, s *schedule) error {
+	for t := s.next(); t != nil; t = s.next() {
 		file, err := w.encode(ctx, t)
 		if err != nil {
 			return err
 		}
-		if t.batch.add(t.encoder.Format, file) {
-			if err := w.deliver(ctx, t.batch); err != nil {
-				return err
-			}
+		if !t.batch.add(t.encoder.Format, file) {
+			continue
+		}
+		if err := w.deliver(ctx, t.batch); err != nil {
+			return err
+		}
+		if err := w.skip(ctx, s.delivered(t.batch)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skip omits the files of tasks that are not to be done.
+func (w *work) skip(ctx context.Context, tasks []*task) error {
+	for _, t := range tasks {
+		t.rung.release()
+		if !t.batch.skip(t.encoder.Format) {
+			continue
+		}
+		if err := w.deliver(ctx, t.batch); err != nil {
+			return err
 		}
 	}
 	return nil
