@@ -280,13 +280,15 @@ func checkBare(t *testing.T, name string, b []byte) {
 		}
 	case ".avif":
 		meta, _, _ := bytes.Cut(b, []byte("mdat"))
-		for _, word := range []string{"Exif", "mime", "prof", "rICC"} {
-			if bytes.Contains(meta, []byte(word)) {
-				t.Errorf("%s: holds %q", name, word)
-			}
-		}
+		checkLacks(t, name, meta, "Exif", "mime", "prof", "rICC")
 	}
-	for _, word := range []string{"secret", "xap/1.0", "ICC_PROFILE", "Photoshop", "Apple", "iPhone"} {
+	checkLacks(t, name, b, "secret", "xap/1.0", "ICC_PROFILE", "Photoshop", "Apple", "iPhone")
+}
+
+// checkLacks fails for each of the words that is in b, a file or a part of it.
+func checkLacks(t *testing.T, name string, b []byte, words ...string) {
+	t.Helper()
+	for _, word := range words {
 		if bytes.Contains(b, []byte(word)) {
 			t.Errorf("%s: holds %q", name, word)
 		}

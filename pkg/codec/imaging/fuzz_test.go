@@ -23,7 +23,7 @@ func FuzzRender(f *testing.F) {
 		f.Add(b, 3)
 	}
 	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
-		t := tiffFile{photometric: 1, bits: 8, quarters: [4][]float64{{0, 1}, {1, 1}, {1, 0}, {0, 1}}, extra: []int{2}, separate: true, order: order}
+		t := tiffFile{photometric: 1, bits: 8, quarters: [4][]float64{{0, 1}, {1, 1}, {1, 0}, {0, 1}}, extra: []uint32{2}, separate: true, order: order}
 		f.Add(t.bytes(), -1)
 	}
 	engine()

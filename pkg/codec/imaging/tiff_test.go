@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,12 +20,12 @@ type tiffFile struct {
 	photometric int
 	bits        int
 	quarters    [4][]float64 // samples from 0 to 1: top left, top right, bottom left, bottom right
-	extra       []int        // meaning of the samples beside the colors: 0 unknown, 1 associated alpha, 2 alpha
+	extra       []uint32     // meaning of the samples beside the colors: 0 unknown, 1 associated alpha, 2 alpha
 	format      int          // of the samples: 1 unsigned, 2 signed, 3 float
 	compression int
 	separate    bool
 	big         bool
-	palette     []uint16
+	palette     []uint32 // 16 bits: all reds, then all greens, then all blues
 	order       binary.AppendByteOrder
 	more        map[int]uint32 // other tags, as LONG
 }
@@ -64,96 +65,98 @@ func (f tiffFile) plane(first, last int) []byte {
 	return out
 }
 
-// bytes is the file, of one strip, or one in each plane.
-func (f tiffFile) bytes() []byte {
+// planes is the samples of all pixels together, or one by one.
+func (f tiffFile) planes() (planes [][]byte) {
 	samples := len(f.quarters[0])
-	planes := [][]byte{}
-	if f.separate {
-		for i := range samples {
-			planes = append(planes, f.plane(i, i+1))
-		}
-	} else {
-		planes = append(planes, f.plane(0, samples))
+	if !f.separate {
+		return [][]byte{f.plane(0, samples)}
 	}
+	for i := range samples {
+		planes = append(planes, f.plane(i, i+1))
+	}
+	return planes
+}
+
+// bytes is the file: a header, a strip for each plane, and their directory.
+func (f tiffFile) bytes() []byte {
+	out := f.header(0)
+	var offsets, lengths []uint32
+	for _, p := range f.planes() {
+		offsets = append(offsets, uint32(len(out)))
+		lengths = append(lengths, uint32(len(p)))
+		out = append(out, p...)
+	}
+	out = append(out, make([]byte, len(out)%2)...)
+	directory := len(out)
+	out = append(out, f.directory(directory, f.entries(offsets, lengths))...)
+	copy(out, f.header(directory))
+	return out
+}
+
+// header begins a file whose directory is at an offset.
+func (f tiffFile) header(directory int) []byte {
 	out := []byte("II")
 	if f.order.String() == "BigEndian" {
 		out = []byte("MM")
 	}
 	if f.big {
 		out = f.order.AppendUint16(out, 43)
-		out = f.order.AppendUint16(out, 8)
+		out = f.order.AppendUint16(out, 8) // the bytes of an offset
 		out = f.order.AppendUint16(out, 0)
-		out = f.order.AppendUint64(out, 0) // the directory's offset comes in here
-	} else {
-		out = f.order.AppendUint16(out, 42)
-		out = f.order.AppendUint32(out, 0)
+		return f.order.AppendUint64(out, uint64(directory))
 	}
-	var offsets, lengths []uint32
-	for _, p := range planes {
-		offsets = append(offsets, uint32(len(out)))
-		lengths = append(lengths, uint32(len(p)))
-		out = append(out, p...)
-	}
-	out = append(out, make([]byte, len(out)%2)...)
-	type entry struct {
-		tag    int
-		short  bool
-		values []uint32
-	}
-	all := func(v, n int) (values []uint32) {
-		for range n {
-			values = append(values, uint32(v))
-		}
-		return values
-	}
-	entries := []entry{
-		{256, false, all(tiffSide, 1)},
-		{257, false, all(tiffSide, 1)},
-		{258, true, all(f.bits, samples)},
-		{259, true, all(max(1, f.compression), 1)},
-		{262, true, all(f.photometric, 1)},
+	out = f.order.AppendUint16(out, 42)
+	return f.order.AppendUint32(out, uint32(directory))
+}
+
+// tiffEntry is one tag of a directory.
+type tiffEntry struct {
+	tag    int
+	short  bool // its values are SHORT; otherwise LONG
+	values []uint32
+}
+
+// entries are the tags of the file, in their order.
+func (f tiffFile) entries(offsets, lengths []uint32) []tiffEntry {
+	samples := len(f.quarters[0])
+	one := func(v int) []uint32 { return []uint32{uint32(v)} }
+	ofEachSample := func(v int) []uint32 { return slices.Repeat(one(v), samples) }
+	entries := []tiffEntry{
+		{256, false, one(tiffSide)},
+		{257, false, one(tiffSide)},
+		{258, true, ofEachSample(f.bits)},
+		{259, true, one(max(1, f.compression))},
+		{262, true, one(f.photometric)},
 		{273, false, offsets},
-		{277, true, all(samples, 1)},
-		{278, false, all(tiffSide, 1)},
+		{277, true, one(samples)},
+		{278, false, one(tiffSide)},
 		{279, false, lengths},
-		{284, true, all(map[bool]int{false: 1, true: 2}[f.separate], 1)},
+		{284, true, one(map[bool]int{false: 1, true: 2}[f.separate])},
 	}
 	if f.palette != nil {
-		e := entry{320, true, nil}
-		for _, v := range f.palette {
-			e.values = append(e.values, uint32(v))
-		}
-		entries = append(entries, e)
+		entries = append(entries, tiffEntry{320, true, f.palette})
 	}
 	if f.extra != nil {
-		e := entry{338, true, nil}
-		for _, v := range f.extra {
-			e.values = append(e.values, uint32(v))
-		}
-		entries = append(entries, e)
+		entries = append(entries, tiffEntry{338, true, f.extra})
 	}
 	if f.format != 0 {
-		entries = append(entries, entry{339, true, all(f.format, samples)})
+		entries = append(entries, tiffEntry{339, true, ofEachSample(f.format)})
 	}
 	for tag, v := range f.more { // one at most, or they are out of order
-		entries = append(entries, entry{tag, false, []uint32{v}})
+		entries = append(entries, tiffEntry{tag, false, []uint32{v}})
 	}
+	return entries
+}
+
+// directory is the directory at an offset of the file, and behind it the values
+// that do not fit into their entries.
+func (f tiffFile) directory(at int, entries []tiffEntry) []byte {
 	word, count := 4, 2
 	if f.big {
 		word, count = 8, 8
 	}
-	number := func(b []byte, size int, v uint64) []byte {
-		switch size {
-		case 2:
-			return f.order.AppendUint16(b, uint16(v))
-		case 4:
-			return f.order.AppendUint32(b, uint32(v))
-		default:
-			return f.order.AppendUint64(b, v)
-		}
-	}
-	directory := number(nil, count, uint64(len(entries)))
-	at := len(out) + count + len(entries)*(4+2*word) + word // of values that do not fit
+	directory := f.number(nil, count, len(entries))
+	at += count + len(entries)*(4+2*word) + word
 	var outside []byte
 	for _, e := range entries {
 		var values []byte
@@ -162,26 +165,32 @@ func (f tiffFile) bytes() []byte {
 			kind, size = 3, 2
 		}
 		for _, v := range e.values {
-			values = number(values, size, uint64(v))
+			values = f.number(values, size, int(v))
 		}
-		directory = number(directory, 2, uint64(e.tag))
-		directory = number(directory, 2, uint64(kind))
-		directory = number(directory, word, uint64(len(e.values)))
+		directory = f.number(directory, 2, e.tag)
+		directory = f.number(directory, 2, kind)
+		directory = f.number(directory, word, len(e.values))
 		if len(values) <= word {
 			directory = append(directory, append(values, make([]byte, word-len(values))...)...)
 			continue
 		}
-		directory = number(directory, word, uint64(at+len(outside)))
+		directory = f.number(directory, word, at+len(outside))
 		outside = append(outside, values...)
 		outside = append(outside, make([]byte, len(outside)%2)...)
 	}
-	directory = number(directory, word, 0)
-	if f.big {
-		copy(out[8:], number(nil, 8, uint64(len(out))))
-	} else {
-		copy(out[4:], number(nil, 4, uint64(len(out))))
+	return append(f.number(directory, word, 0), outside...) // no other directory follows
+}
+
+// number appends a number of 2, 4 or 8 bytes.
+func (f tiffFile) number(b []byte, size, v int) []byte {
+	switch size {
+	case 2:
+		return f.order.AppendUint16(b, uint16(v))
+	case 4:
+		return f.order.AppendUint32(b, uint32(v))
+	default:
+		return f.order.AppendUint64(b, uint64(v))
 	}
-	return append(append(out, directory...), outside...)
 }
 
 var (
@@ -212,6 +221,30 @@ func channels(of [4]color.NRGBA, samples func(r, g, b, a float64) []float64) (ou
 		out[i] = samples(float64(c.R)/255, float64(c.G)/255, float64(c.B)/255, float64(c.A)/255)
 	}
 	return out
+}
+
+// indexed gives the four colors as places in a palette, and what they look like:
+// with 1 bit the palette has room for two of them.
+func indexed(bits int) (quarters [4][]float64, palette []uint32, want [4]color.NRGBA) {
+	n := 1 << bits
+	palette = make([]uint32, 3*n)
+	for i := range fourColors {
+		at := i % n
+		want[i] = fourColors[at]
+		quarters[i] = []float64{float64(at) / float64(n-1)}
+		palette[at], palette[n+at], palette[2*n+at] = uint32(want[i].R)*257, uint32(want[i].G)*257, uint32(want[i].B)*257
+	}
+	return quarters, palette, want
+}
+
+// onWhite is what colors look like on a white background, as in a JPEG.
+func onWhite(colors [4]color.NRGBA) [4]color.NRGBA {
+	for i, c := range colors {
+		a := int(c.A)
+		over := func(v uint8) uint8 { return uint8((int(v)*a + 255*(255-a)) / 255) }
+		colors[i] = color.NRGBA{over(c.R), over(c.G), over(c.B), 255}
+	}
+	return colors
 }
 
 func TestTIFFKindsAreRenderedRight(t *testing.T) {
@@ -250,23 +283,6 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 	}
 	bilevel := [4]color.NRGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, {255, 255, 255, 255}, {0, 0, 0, 255}}
 	steps := [4]color.NRGBA{{0, 0, 0, 255}, {255, 255, 255, 255}, {170, 170, 170, 255}, {85, 85, 85, 255}}
-	index := func(bits int) (quarters [4][]float64, palette []uint16) {
-		n := 1 << bits
-		palette = make([]uint16, 3*n)
-		for i, c := range fourColors {
-			at := i
-			if bits == 1 {
-				at = i % 2
-			}
-			quarters[i] = []float64{float64(at) / float64(n-1)}
-			if at == i {
-				palette[at], palette[n+at], palette[2*n+at] = uint16(c.R)*257, uint16(c.G)*257, uint16(c.B)*257
-			}
-		}
-		return quarters, palette
-	}
-	twoColors := [4]color.NRGBA{fourColors[0], fourColors[1], fourColors[0], fourColors[1]}
-
 	type kind struct {
 		file tiffFile
 		want [4]color.NRGBA
@@ -276,25 +292,25 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 		"RGB 16":                       {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, rgb)}, fourColors},
 		"RGB 8, separate":              {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, rgb), separate: true}, fourColors},
 		"RGB 16, separate":             {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, rgb), separate: true}, fourColors},
-		"RGBA 8":                       {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []int{2}}, half},
-		"RGBA 16":                      {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []int{2}}, half},
-		"RGBA 8, opaque":               {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, opaque), extra: []int{2}}, fourColors},
-		"RGBA 8, associated":           {tiffFile{photometric: 2, bits: 8, quarters: channels(half, associated), extra: []int{1}}, half},
-		"RGBA 16, associated":          {tiffFile{photometric: 2, bits: 16, quarters: channels(half, associated), extra: []int{1}}, half},
-		"RGBA 8, separate":             {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []int{2}, separate: true}, half},
-		"RGBA 16, separate":            {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []int{2}, separate: true}, half},
-		"RGB 8 and a spare":            {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, spare), extra: []int{0}}, fourColors},
-		"RGB 16 and a spare":           {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, spare), extra: []int{0}}, fourColors},
+		"RGBA 8":                       {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []uint32{2}}, half},
+		"RGBA 16":                      {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []uint32{2}}, half},
+		"RGBA 8, opaque":               {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, opaque), extra: []uint32{2}}, fourColors},
+		"RGBA 8, associated":           {tiffFile{photometric: 2, bits: 8, quarters: channels(half, associated), extra: []uint32{1}}, half},
+		"RGBA 16, associated":          {tiffFile{photometric: 2, bits: 16, quarters: channels(half, associated), extra: []uint32{1}}, half},
+		"RGBA 8, separate":             {tiffFile{photometric: 2, bits: 8, quarters: channels(half, rgba), extra: []uint32{2}, separate: true}, half},
+		"RGBA 16, separate":            {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []uint32{2}, separate: true}, half},
+		"RGB 8 and a spare":            {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, spare), extra: []uint32{0}}, fourColors},
+		"RGB 16 and a spare":           {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, spare), extra: []uint32{0}}, fourColors},
 		"grey 8":                       {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, grey)}, fourGreys},
 		"grey 16":                      {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, grey)}, fourGreys},
 		"grey 8, white is 0":           {tiffFile{photometric: 0, bits: 8, quarters: channels(fourGreys, inverse)}, fourGreys},
 		"grey 16, white is 0":          {tiffFile{photometric: 0, bits: 16, quarters: channels(fourGreys, inverse)}, fourGreys},
-		"grey alpha 8":                 {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []int{2}}, halfGreys},
-		"grey alpha 16":                {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []int{2}}, halfGreys},
-		"grey alpha 8, separate":       {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []int{2}, separate: true}, halfGreys},
-		"grey alpha 16, separate":      {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []int{2}, separate: true}, halfGreys},
-		"grey opaque 8, separate":      {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, greyAlpha), extra: []int{2}, separate: true}, fourGreys},
-		"grey opaque 16, separate":     {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, greyAlpha), extra: []int{2}, separate: true}, fourGreys},
+		"grey alpha 8":                 {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}}, halfGreys},
+		"grey alpha 16":                {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}}, halfGreys},
+		"grey alpha 8, separate":       {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}, separate: true}, halfGreys},
+		"grey alpha 16, separate":      {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}, separate: true}, halfGreys},
+		"grey opaque 8, separate":      {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, greyAlpha), extra: []uint32{2}, separate: true}, fourGreys},
+		"grey opaque 16, separate":     {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, greyAlpha), extra: []uint32{2}, separate: true}, fourGreys},
 		"bilevel, separate":            {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, grey), separate: true}, bilevel},
 		"grey 4, separate":             {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, grey), separate: true}, steps},
 		"grey 8, separate":             {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, grey), separate: true}, fourGreys},
@@ -307,15 +323,11 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 		"grey 4, white is 0":           {tiffFile{photometric: 0, bits: 4, quarters: channels(steps, inverse)}, steps},
 		"Lab 8":                        {tiffFile{photometric: 8, bits: 8, quarters: labs}, labColors},
 		"Lab 8 of saturated colors":    {tiffFile{photometric: 8, bits: 8, quarters: labFour}, fourColors},
-		"Lab 8 of saturated colors with an alpha": {tiffFile{photometric: 8, bits: 8, quarters: labFourAlphas, extra: []int{2}}, fourColors},
-		"Lab 8 with an opaque alpha":              {tiffFile{photometric: 8, bits: 8, quarters: labAlphas, extra: []int{2}}, labColors},
+		"Lab 8 of saturated colors with an alpha": {tiffFile{photometric: 8, bits: 8, quarters: labFourAlphas, extra: []uint32{2}}, fourColors},
+		"Lab 8 with an opaque alpha":              {tiffFile{photometric: 8, bits: 8, quarters: labAlphas, extra: []uint32{2}}, labColors},
 	}
 	for _, bits := range []int{1, 2, 4, 8} {
-		quarters, palette := index(bits)
-		want := fourColors
-		if bits == 1 {
-			want = twoColors
-		}
+		quarters, palette, want := indexed(bits)
 		for _, separate := range []bool{false, true} {
 			f := tiffFile{photometric: 3, bits: bits, quarters: quarters, palette: palette, separate: separate}
 			kinds[fmt.Sprintf("palette %d, separate %v", bits, separate)] = kind{f, want}
@@ -335,13 +347,7 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 					if k.want[0].A < 255 && !big && order == binary.BigEndian {
 						wantQuarters(t, c, "40.webp", k.want, 14)
 					}
-					onWhite := k.want
-					for i, c := range onWhite {
-						a := int(c.A)
-						over := func(v uint8) uint8 { return uint8((int(v)*a + 255*(255-a)) / 255) }
-						onWhite[i] = color.NRGBA{over(c.R), over(c.G), over(c.B), 255}
-					}
-					wantQuarters(t, c, "40.jpg", onWhite, 14)
+					wantQuarters(t, c, "40.jpg", onWhite(k.want), 14)
 				}
 			}
 		})
@@ -413,8 +419,8 @@ func TestTIFFKindsThatAreNotProvenAreRefusedByName(t *testing.T) {
 		"CMYK, 32 bits":      {photometric: 5, bits: 32, quarters: four},
 		"inks other than":    {photometric: 5, bits: 8, quarters: four, more: map[int]uint32{332: 2}},
 		"CIE Lab, 16 bits":   {photometric: 8, bits: 16, quarters: three},
-		"grayscale, 8 bits a sample, 1+2 samples, compression 1, separate planes": {photometric: 1, bits: 8, quarters: three, extra: []int{2, 0}, separate: true},
-		"grayscale with associated alpha":                                         {photometric: 1, bits: 16, quarters: two, extra: []int{1}, separate: true},
+		"grayscale, 8 bits a sample, 1+2 samples, compression 1, separate planes": {photometric: 1, bits: 8, quarters: three, extra: []uint32{2, 0}, separate: true},
+		"grayscale with associated alpha":                                         {photometric: 1, bits: 16, quarters: two, extra: []uint32{1}, separate: true},
 		"interpretation 32844":                                                    {photometric: 32844, bits: 16, quarters: one},
 		"old style":                                                               {photometric: 6, bits: 8, quarters: three, compression: 6},
 		"compression 34661":                                                       {photometric: 1, bits: 1, quarters: one, compression: 34661},
