@@ -196,8 +196,10 @@ func TestInsideEverythingButWorkIsRefused(t *testing.T) {
 	}
 }
 
-// The kernel's view of a sandboxed process, for each thread.
-func TestOutsideEveryThreadIsSeenShutIn(t *testing.T) {
+// hold starts a process that waits inside the sandbox until the test ends. It returns
+// the process's directory in /proc.
+func hold(t *testing.T) (proc string) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0], "hold")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -210,44 +212,55 @@ func TestOutsideEveryThreadIsSeenShutIn(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		stdin.Close()
 		_, _ = io.Copy(io.Discard, stdout)
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
-	}()
-	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+	})
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // it is inside
 		t.Fatal(err)
 	}
-	proc := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
-	threads, err := filepath.Glob(proc + "/task/*/status")
+	return fmt.Sprintf("/proc/%d", cmd.Process.Pid)
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// The kernel's view of a sandboxed process, for each thread.
+func TestOutsideEveryThreadIsSeenShutIn(t *testing.T) {
+	threads, err := filepath.Glob(hold(t) + "/task/*/status")
 	if err != nil || len(threads) < 2 {
 		t.Fatalf("threads: %v, %v", threads, err)
 	}
 	for _, file := range threads {
-		status, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		status := read(t, file)
 		for _, line := range []string{"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
-			if !strings.Contains(string(status), line) {
+			if !strings.Contains(status, line) {
 				t.Errorf("%s: there is no %q in\n%s", file, line, status)
 			}
 		}
 	}
-	limits, err := os.ReadFile(proc + "/limits")
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+func TestOutsideTheLimitsAndTheOOMScoreAreSeen(t *testing.T) {
+	proc := hold(t)
+	limits := read(t, proc+"/limits")
 	for _, name := range []string{"Max processes", "Max address space", "Max data size", "Max open files"} {
-		_, line, found := strings.Cut(string(limits), "\n"+name)
+		_, line, found := strings.Cut(limits, "\n"+name)
 		fields := strings.Fields(line)
 		if !found || fields[0] == "unlimited" || fields[1] == "unlimited" || fields[0] != fields[1] {
 			t.Errorf("%s is not limited for good:\n%s", name, limits)
 		}
 	}
-	if adj, err := os.ReadFile(proc + "/oom_score_adj"); err != nil || strings.TrimSpace(string(adj)) != "1000" {
-		t.Errorf("oom_score_adj is %q, %v; want 1000: the daemon must outlive its children", adj, err)
+	if adj := read(t, proc+"/oom_score_adj"); strings.TrimSpace(adj) != "1000" {
+		t.Errorf("oom_score_adj is %q; want 1000: the daemon must outlive its children", adj)
 	}
 }
