@@ -29,39 +29,45 @@ func broken(t *testing.T, change func(*httpapi.Deps)) (*httptest.Server, *observ
 	return server, logs
 }
 
+// requestPanic sends a request whose handler panics, and checks the problem that it
+// gets.
+func requestPanic(t *testing.T, server *httptest.Server) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, server.URL+"/v1/images/"+strings.Repeat("a", 26), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Request-Id", "the-request")
+	res, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var p map[string]any
+	if err := json.NewDecoder(res.Body).Decode(&p); err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusInternalServerError || res.Header.Get("Content-Type") != "application/problem+json" || p["code"] != "internal" {
+		t.Errorf("got %s %v, want the problem 500 internal", res.Status, p)
+	}
+	if p["request_id"] != "the-request" || res.Header.Get("X-Request-Id") != "the-request" {
+		t.Errorf("request_id is %v, X-Request-Id %q, want the request's own", p["request_id"], res.Header.Get("X-Request-Id"))
+	}
+	for _, internal := range []string{"nil pointer", "goroutine", ".go", "panic", "/"} {
+		if strings.Contains(p["detail"].(string), internal) {
+			t.Errorf("detail %q shows %q", p["detail"], internal)
+		}
+	}
+}
+
 func TestAPanicIsAProblemWithoutInternals(t *testing.T) {
 	var observed []httpapi.Observation
 	server, logs := broken(t, func(d *httpapi.Deps) {
 		d.Observe = func(o httpapi.Observation) { observed = append(observed, o) }
 	})
-	for range 2 { // the server continues
-		r, err := http.NewRequest(http.MethodGet, server.URL+"/v1/images/"+strings.Repeat("a", 26), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("X-Request-Id", "the-request")
-		res, err := server.Client().Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		var p map[string]any
-		if err := json.NewDecoder(res.Body).Decode(&p); err != nil {
-			t.Fatal(err)
-		}
-		if res.StatusCode != http.StatusInternalServerError || res.Header.Get("Content-Type") != "application/problem+json" || p["code"] != "internal" {
-			t.Errorf("got %s %v, want the problem 500 internal", res.Status, p)
-		}
-		if p["request_id"] != "the-request" || res.Header.Get("X-Request-Id") != "the-request" {
-			t.Errorf("request_id is %v, X-Request-Id %q, want the request's own", p["request_id"], res.Header.Get("X-Request-Id"))
-		}
-		for _, internal := range []string{"nil pointer", "goroutine", ".go", "panic", "/"} {
-			if strings.Contains(p["detail"].(string), internal) {
-				t.Errorf("detail %q shows %q", p["detail"], internal)
-			}
-		}
-	}
-	server.Close() // the log is complete when every request has ended
+	requestPanic(t, server)
+	requestPanic(t, server) // the server continues
+	server.Close()          // the log is complete when every request has ended
 	lines := logs.FilterLevelExact(zapcore.ErrorLevel).FilterMessage("request").All()
 	if len(lines) != 2 || len(observed) != 2 {
 		t.Fatalf("%d error lines in the log, %d observations, want 2 of each", len(lines), len(observed))
