@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/status"
@@ -33,11 +35,20 @@ func TestRecentCountsMinutesAndTheDay(t *testing.T) {
 	if len(got.Jobs) != 50 || got.Jobs[0].Code != fault.CorruptImage || got.Jobs[1].Filename != "59" {
 		t.Errorf("%d jobs, the first are %+v", len(got.Jobs), got.Jobs[:2])
 	}
-	if len(got.Minutes) != 4 || got.Minutes[0].Completed != 60 || got.Minutes[0].Median != 30 || got.Minutes[0].Longest != 59 || got.Minutes[1].Completed != 0 || got.Minutes[3].Failed != 1 {
-		t.Errorf("minutes: %+v", got.Minutes)
+	minute := func(n int) strictjson.Time {
+		return strictjson.At(time.Date(2026, 11, 21, 22, 30+n, 0, 0, time.Local))
 	}
-	if len(got.Errors) != 1 || got.Errors[0].Message != "cannot" {
-		t.Errorf("errors: %+v", got.Errors)
+	minutes := []status.Minute{
+		{At: minute(0), Completed: 60, Median: 30, Longest: 59},
+		{At: minute(1)},
+		{At: minute(2)},
+		{At: minute(3), Failed: 1, Median: 1, Longest: 1},
+	}
+	if diff := cmp.Diff(minutes, got.Minutes); diff != "" {
+		t.Errorf("minutes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]status.Error{{At: strictjson.At(now), Message: "cannot"}}, got.Errors); diff != "" {
+		t.Errorf("errors (-want +got):\n%s", diff)
 	}
 	now = now.Add(2 * time.Hour) // the next day, and a quiet hour
 	got = status.Report{}
