@@ -38,56 +38,68 @@ func TestTheTimeInTheManifestCountsAndNotThatOfTheFile(t *testing.T) {
 }
 
 func TestADamagedManifestIsSetAsideAndTheImageMadeAgain(t *testing.T) {
-	for name, damage := range map[string]string{"cut": `{"version": 1, "id": "`, "empty": "", "another's": "ANOTHER", "zeros": string(make([]byte, 5000))} {
-		for _, restarted := range []bool{true, false} {
-			if !restarted && name != "cut" { // the others are the same
-				continue
-			}
-			t.Run(fmt.Sprint(name, restarted), func(t *testing.T) {
-				dir := t.TempDir()
-				s := openKeeping(t, dir, true)
-				path := source(t, dir, "original")
-				keep(t, s, "cat", path, epoch)
-				keep(t, s, "dog", path, epoch)
-				served := filepath.Join(dir, "files")
-				if damage == "ANOTHER" {
-					b, err := os.ReadFile(filepath.Join(served, id("dog"), "manifest.json"))
-					if err != nil {
-						t.Fatal(err)
-					}
-					damage = string(b)
-				}
-				if err := os.WriteFile(filepath.Join(served, id("cat"), "manifest.json"), []byte(damage), 0o600); err != nil {
+	const cut, anothers = `{"version": 1, "id": "`, "that of the dog"
+	for name, test := range map[string]struct {
+		damage    string
+		restarted bool // otherwise the manifest is read because it is not in memory any more
+	}{
+		"cut":           {cut, true},
+		"cut meanwhile": {cut, false},
+		"empty":         {"", true},
+		"another's":     {anothers, true},
+		"zeros":         {string(make([]byte, 5000)), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openKeeping(t, dir, true)
+			path := source(t, dir, "original")
+			keep(t, s, "cat", path, epoch)
+			keep(t, s, "dog", path, epoch)
+			damage := []byte(test.damage)
+			if test.damage == anothers {
+				var err error
+				if damage, err = os.ReadFile(filepath.Join(dir, "files", id("dog"), "manifest.json")); err != nil {
 					t.Fatal(err)
 				}
-				if restarted {
-					if err := s.Close(); err != nil {
-						t.Fatal(err)
-					}
-					s = openKeeping(t, dir, true)
-				} else {
-					for i := range 300 { // others push it out of memory
-						publishSet(t, s, fmt.Sprint(i), epoch)
-					}
+			}
+			if err := os.WriteFile(filepath.Join(dir, "files", id("cat"), "manifest.json"), damage, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if test.restarted {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
 				}
-				if _, err := s.Get(id("cat")); fault.CodeOf(err) != fault.NotFound || s.Has(id("cat")) {
-					t.Fatalf("got %v; want the set to be absent", err)
+				s = openKeeping(t, dir, true)
+			} else {
+				for i := range 300 { // others push it out of memory
+					publishSet(t, s, fmt.Sprint(i), epoch)
 				}
-				if _, err := os.Stat(filepath.Join(served, publish.AsideDir, id("cat"), "320.webp")); err != nil {
-					t.Errorf("its files were not set aside: %v", err)
-				}
-				if _, err := os.Stat(filepath.Join(dir, "originals", id("cat"))); err != nil {
-					t.Errorf("its original is lost: %v", err)
-				}
-				publishSet(t, s, "cat", epoch.Add(time.Hour))
-				if _, err := s.Get(id("cat")); err != nil {
-					t.Error(err)
-				}
-				if _, err := os.Stat(filepath.Join(served, publish.AsideDir, id("cat"))); !os.IsNotExist(err) {
-					t.Errorf("the damaged set is still there: %v", err)
-				}
-			})
-		}
+			}
+			checkMadeAgain(t, s, dir)
+		})
+	}
+}
+
+// checkMadeAgain checks that the set of the cat is set aside once it is asked for,
+// and that it can be made again.
+func checkMadeAgain(t *testing.T, s *publish.Store, dir string) {
+	t.Helper()
+	if _, err := s.Get(id("cat")); fault.CodeOf(err) != fault.NotFound || s.Has(id("cat")) {
+		t.Fatalf("got %v; want the set to be absent", err)
+	}
+	aside := filepath.Join(dir, "files", publish.AsideDir, id("cat"))
+	if _, err := os.Stat(filepath.Join(aside, "320.webp")); err != nil {
+		t.Errorf("its files were not set aside: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "originals", id("cat"))); err != nil {
+		t.Errorf("its original is lost: %v", err)
+	}
+	publishSet(t, s, "cat", epoch.Add(time.Hour))
+	if _, err := s.Get(id("cat")); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(aside); !os.IsNotExist(err) {
+		t.Errorf("the damaged set is still there: %v", err)
 	}
 }
 
