@@ -162,20 +162,9 @@ func (h *house) spooled(t *testing.T) int {
 	return len(entries)
 }
 
-func TestAnUploadBecomesAPublishedSet(t *testing.T) {
-	h := newHouse(t, t.TempDir(), nil)
-	s := h.submit(t, gif)
-	if s.Ticket == nil || s.Joined || s.Manifest != nil {
-		t.Fatalf("got %+v, want a job of its own", s)
-	}
-	j := s.Ticket.Wait(t.Context())
-	if j.Status != job.Completed {
-		t.Fatalf("the job is %s: %v", j.Status, j.Error)
-	}
-	m, err := h.store.Get(j.ImageID)
-	if err != nil {
-		t.Fatal(err)
-	}
+// checkManifest checks the manifest of gif, as engine renders it.
+func checkManifest(t *testing.T, m manifest.Manifest) {
+	t.Helper()
 	var names []string
 	for _, v := range m.Variants {
 		names = append(names, v.Name())
@@ -191,6 +180,23 @@ func TestAnUploadBecomesAPublishedSet(t *testing.T) {
 	if diff := cmp.Diff(want, m.Source); diff != "" || m.Placeholder.Color != "#8a7f6e" {
 		t.Errorf("placeholder %+v, source (-want +got):\n%s", m.Placeholder, diff)
 	}
+}
+
+func TestAnUploadBecomesAPublishedSet(t *testing.T) {
+	h := newHouse(t, t.TempDir(), nil)
+	s := h.submit(t, gif)
+	if s.Ticket == nil || s.Joined || s.Manifest != nil {
+		t.Fatalf("got %+v, want a job of its own", s)
+	}
+	j := s.Ticket.Wait(t.Context())
+	if j.Status != job.Completed {
+		t.Fatalf("the job is %s: %v", j.Status, j.Error)
+	}
+	m, err := h.store.Get(j.ImageID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkManifest(t, m)
 	if n := h.spooled(t); n != 0 {
 		t.Errorf("%d files are left in the spool", n)
 	}
