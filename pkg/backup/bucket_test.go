@@ -12,40 +12,33 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/s3/s3test"
 )
 
+// openBucket opens a store in a bucket, as each command does.
+func openBucket(t *testing.T, server *s3test.Server) backup.Store {
+	t.Helper()
+	objects, err := s3.Open(s3test.Config(server.URL), s3test.Key(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backup.OpenBucket(objects, "/pi/")
+}
+
 func TestABackupInABucketIsRestored(t *testing.T) {
 	server := s3test.Start(t)
-	store := func() backup.Store {
-		objects, err := s3.Open(s3test.Config(server.URL), s3test.Key(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return backup.OpenBucket(objects, "/pi/")
-	}
-	data := t.TempDir()
+	data, into := t.TempDir(), filepath.Join(t.TempDir(), "data")
 	files := map[string]string{"url-key": "secret", "quarantine/a.json": "{}\n", "outbox/failed/b.json": `{"x":1}`}
 	for name, content := range files {
-		path := filepath.Join(data, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := backup.Run(t.Context(), backup.Config{Dir: data}, store()); err == nil {
-		t.Error("a folder without a queue was taken for one of a daemon")
+		write(t, []byte(content), data, name)
 	}
 	if err := os.Mkdir(filepath.Join(data, "queue"), 0o750); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		totals, err := backup.Run(t.Context(), backup.Config{Dir: data, Keep: 1}, store())
+		totals, err := backup.Run(t.Context(), backup.Config{Dir: data, Keep: 1}, openBucket(t, server))
 		if err != nil || totals.Records != len(files) {
 			t.Fatalf("%+v, %v", totals, err)
 		}
 	}
-	into := filepath.Join(t.TempDir(), "data")
-	s := store()
+	s := openBucket(t, server)
 	if names, err := s.Snapshots(t.Context()); err != nil || len(names) != 1 {
 		t.Errorf("snapshots %v, %v; want the newest", names, err)
 	}

@@ -9,6 +9,19 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/backup"
 )
 
+func TestADirectoryWithoutAQueueIsNotTakenForADataFolder(t *testing.T) {
+	data := t.TempDir()
+	write(t, []byte("secret"), data, "url-key")
+	store, err := backup.OpenFolder(filepath.Join(t.TempDir(), "backup"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := backup.Run(t.Context(), backup.Config{Dir: data}, store); err == nil || !strings.Contains(err.Error(), "is not the data folder of a daemon") {
+		t.Errorf("got %v, want that it is not the data folder of a daemon", err)
+	}
+}
+
 // A snapshot must not survive a power cut that its blobs do not.
 func TestASnapshotIsNotStoredIfTheNamesOfBlobsCannotBeSynced(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "backup")
