@@ -103,6 +103,51 @@ func absent(t *testing.T, answer func(try int) int) *receiver {
 	return r
 }
 
+// unreachable is a receiver whose address refuses connections before start. Its host
+// is its own, so that no other test is given its port meanwhile.
+func unreachable(t *testing.T) (r *receiver, url string, start func()) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.77:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	r = absent(t, nil)
+	r.Listener.Close()
+	return r, "http://" + address, func() {
+		t.Helper()
+		if r.Listener, err = net.Listen("tcp", address); err != nil {
+			t.Fatal(err)
+		}
+		r.Start()
+	}
+}
+
+// jobsOf waits until receivers have taken webhooks of n jobs. There may be more
+// webhooks than jobs: a slow receiver may be asked again before it answers.
+func jobsOf(t *testing.T, n int, receivers ...*receiver) (jobs map[string]bool) {
+	t.Helper()
+	jobs = make(map[string]bool)
+	for len(jobs) < n {
+		daemontest.Eventually(t, "a webhook comes", func() bool { return unread(receivers...) > 0 })
+		for _, r := range receivers {
+			for len(r.got) > 0 {
+				jobs[(<-r.got).Data.ID] = true
+			}
+		}
+	}
+	return jobs
+}
+
+// unread counts the webhooks that receivers took, and that the test has not read.
+func unread(receivers ...*receiver) (n int) {
+	for _, r := range receivers {
+		n += len(r.got)
+	}
+	return n
+}
+
 // read reads a webhook, and finds out who has signed it.
 func read(r *http.Request) (webhook, error) {
 	got := webhook{id: r.Header.Get(standardwebhooks.HeaderWebhookID)}
@@ -139,16 +184,7 @@ func submitWithWebhook(s *daemontest.Server, receiver string, seed uint64) daemo
 func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome)
-	const otherHost = "127.0.0.77:0" // so that no other test is given its port meanwhile
-	down := absent(t, nil)
-	down.Listener.Close()
-	listener, err := net.Listen("tcp", otherHost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-
+	down, downURL, startDown := unreachable(t)
 	healthy := make(chan struct{})
 	sick := receive(t, func(int) int {
 		select {
@@ -170,7 +206,7 @@ func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
 
 	// First those who are not well: of the slow one's three, two are on their way
 	// at once.
-	unwell := []daemontest.Job{submitWithWebhook(s, "http://"+address, 600), submitWithWebhook(s, sick.URL, 601), submitWithWebhook(s, slow.URL, 602), submitWithWebhook(s, slow.URL, 603), submitWithWebhook(s, slow.URL, 604)}
+	unwell := []daemontest.Job{submitWithWebhook(s, downURL, 600), submitWithWebhook(s, sick.URL, 601), submitWithWebhook(s, slow.URL, 602), submitWithWebhook(s, slow.URL, 603), submitWithWebhook(s, slow.URL, 604)}
 	refused := func(j daemontest.Job) bool {
 		return s.Logs.FilterMessage(tryLater).Filter(withField("job_id", j.ID)).Len() > 0
 	}
@@ -186,25 +222,14 @@ func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
 			t.Errorf("the webhook is of %s, want %s", got.Data.ID, j.ID)
 		}
 	}
-	if n := len(down.got) + len(sick.got) + len(slow.got); n > 0 {
+	if n := unread(down, sick, slow); n > 0 {
 		t.Fatalf("%d webhooks were taken by those who take none", n)
 	}
 
 	close(healthy)
 	letGo()
-	if down.Listener, err = net.Listen("tcp", address); err != nil {
-		t.Fatal(err)
-	}
-	down.Start()
-	delivered := make(map[string]bool)
-	for len(delivered) < len(unwell) { // the slow one may be asked again before it answers
-		daemontest.Eventually(t, "a webhook comes", func() bool { return len(down.got)+len(sick.got)+len(slow.got) > 0 })
-		for _, r := range []*receiver{down, sick, slow} {
-			for len(r.got) > 0 {
-				delivered[(<-r.got).Data.ID] = true
-			}
-		}
-	}
+	startDown()
+	delivered := jobsOf(t, len(unwell), down, sick, slow)
 	for i, j := range unwell {
 		if !delivered[j.ID] {
 			t.Errorf("the webhook of job %d did not come", i)
