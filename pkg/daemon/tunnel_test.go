@@ -238,30 +238,8 @@ func (u *tunnelled) everyRoute() {
 	t := u.T
 	source := daemontest.BimgImage(t, "test.jpg")
 	m := u.over(http.MethodPost, "/v1/images?filename=cat.jpg", bytes.NewReader(source)).Manifest(t, http.StatusCreated)
-	host := strings.TrimPrefix(u.edge.URL, "http://")
 	for _, v := range m.Variants {
-		if want := "https://" + host + "/files/" + v.Key; v.URL != want {
-			t.Errorf("the URL of a file is %s, want %s", v.URL, want)
-		}
-		file := u.over(http.MethodGet, "/files/"+v.Key, nil)
-		if digest := sha256.Sum256(file.Body); hex.EncodeToString(digest[:]) != v.SHA256 || file.Header.Get("ETag") != `"`+v.SHA256+`"` {
-			t.Errorf("%s: got %s with ETag %s", v.Key, file.Status, file.Header.Get("ETag"))
-		}
-		part := u.over(http.MethodGet, "/files/"+v.Key, nil, daemontest.Header("Range", "bytes=10-19"))
-		if part.StatusCode != http.StatusPartialContent || !bytes.Equal(part.Body, file.Body[10:20]) {
-			t.Errorf("%s: a range is answered %s with %d bytes", v.Key, part.Status, len(part.Body))
-		}
-		parts := u.over(http.MethodGet, "/files/"+v.Key, nil, daemontest.Header("Range", "bytes=0-1,10-19"))
-		if parts.StatusCode != http.StatusPartialContent || !bytes.Contains(parts.Body, file.Body[10:20]) {
-			t.Errorf("%s: two ranges are answered %s", v.Key, parts.Status)
-		}
-		if a := u.over(http.MethodGet, "/files/"+v.Key, nil, daemontest.Header("If-None-Match", `"`+v.SHA256+`"`)); a.StatusCode != http.StatusNotModified {
-			t.Errorf("%s: If-None-Match is answered %s", v.Key, a.Status)
-		}
-		head := u.over(http.MethodHead, "/files/"+v.Key, nil)
-		if head.ContentLength != v.Bytes || len(head.Body) != 0 {
-			t.Errorf("%s: HEAD says %d bytes, want %d", v.Key, head.ContentLength, v.Bytes)
-		}
+		u.fileOver(v)
 	}
 	u.over(http.MethodGet, "/files/"+m.ID+"/manifest.json", nil).Manifest(t, http.StatusOK)
 	u.over(http.MethodGet, "/files/"+m.Variants[0].Key, nil, daemontest.Header("Range", "bytes=99999999-")).CheckProblem(t, "range_not_satisfiable")
@@ -290,6 +268,33 @@ func (u *tunnelled) everyRoute() {
 	u.over(http.MethodPut, "/v1/images", strings.NewReader("x")).CheckProblem(t, "method_not_allowed")
 	u.over(http.MethodGet, "/metrics", nil).CheckProblem(t, "not_found")
 	u.over(http.MethodGet, "/v1/images", nil, daemontest.Header("Authorization", "Bearer another")).CheckProblem(t, "unauthorized")
+}
+
+// fileOver requests a file in each way that the contract has.
+func (u *tunnelled) fileOver(v manifest.Variant) {
+	t, path := u.T, "/files/"+v.Key
+	if want := "https://" + strings.TrimPrefix(u.edge.URL, "http://") + path; v.URL != want {
+		t.Errorf("the URL of a file is %s, want %s", v.URL, want)
+	}
+	file := u.over(http.MethodGet, path, nil)
+	if digest := sha256.Sum256(file.Body); hex.EncodeToString(digest[:]) != v.SHA256 || file.Header.Get("ETag") != `"`+v.SHA256+`"` {
+		t.Errorf("%s: got %s with ETag %s", v.Key, file.Status, file.Header.Get("ETag"))
+	}
+	part := u.over(http.MethodGet, path, nil, daemontest.Header("Range", "bytes=10-19"))
+	if part.StatusCode != http.StatusPartialContent || !bytes.Equal(part.Body, file.Body[10:20]) {
+		t.Errorf("%s: a range is answered %s with %d bytes", v.Key, part.Status, len(part.Body))
+	}
+	parts := u.over(http.MethodGet, path, nil, daemontest.Header("Range", "bytes=0-1,10-19"))
+	if parts.StatusCode != http.StatusPartialContent || !bytes.Contains(parts.Body, file.Body[10:20]) {
+		t.Errorf("%s: two ranges are answered %s", v.Key, parts.Status)
+	}
+	if a := u.over(http.MethodGet, path, nil, daemontest.Header("If-None-Match", `"`+v.SHA256+`"`)); a.StatusCode != http.StatusNotModified {
+		t.Errorf("%s: If-None-Match is answered %s", v.Key, a.Status)
+	}
+	head := u.over(http.MethodHead, path, nil)
+	if head.ContentLength != v.Bytes || len(head.Body) != 0 {
+		t.Errorf("%s: HEAD says %d bytes, want %d", v.Key, head.ContentLength, v.Bytes)
+	}
 }
 
 // An idle daemon's memory is what a small machine has less for the rest of its
