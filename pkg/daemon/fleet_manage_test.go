@@ -143,26 +143,37 @@ func TestFleetCrashesLeadToTheQuarantineOfAllNodes(t *testing.T) {
 			t.Errorf("crash %d, %v; want %d", n, err, want)
 		}
 	}
-	crash(first, 1)
-	if err := second.Check("aa"); err != nil || second.Before("aa") != 1 {
-		t.Errorf("after one crash: %v, %d before", err, second.Before("aa"))
+	render := func(q *fleet.Quarantine) {
+		t.Helper()
+		if err := q.Survived("aa"); err != nil {
+			t.Error(err)
+		}
 	}
+	accepts := func(q *fleet.Quarantine, crashes int) {
+		t.Helper()
+		if err := q.Check("aa"); err != nil || q.Before("aa") != crashes {
+			t.Errorf("%v, and %d crashes before; want it accepted after %d", err, q.Before("aa"), crashes)
+		}
+	}
+	refuses := func(q *fleet.Quarantine) {
+		t.Helper()
+		if q.Check("aa") == nil {
+			t.Error("it is accepted, want it refused")
+		}
+	}
+	crash(first, 1)
+	accepts(second, 1)
 	if entries, err := first.List(); len(entries) != 0 || err != nil {
 		t.Errorf("after one crash %+v is in quarantine, %v", entries, err)
 	}
-	if err := second.Survived("aa"); err != nil || second.Check("aa") != nil || second.Before("aa") != 0 {
-		t.Errorf("after it was rendered: %v, %d before", err, second.Before("aa"))
-	}
+	render(second)
+	accepts(second, 0)
 	crash(first, 1)
 	crash(second, 2)
-	if first.Check("aa") == nil || other.Check("aa") != nil || other.Before("aa") != 0 {
-		t.Error("after two crashes it is not refused, or it is with another version of libvips")
-	}
-	if err := other.Survived("aa"); err != nil || first.Check("aa") == nil {
-		t.Errorf("another version of libvips has rendered it, and now it is not refused: %v", err)
-	}
+	refuses(first)
+	accepts(other, 0) // with another version of libvips
+	render(other)
+	refuses(first)
 	crash(other, 1)
-	if first.Check("aa") == nil {
-		t.Error("a crash with another version of libvips ends the quarantine")
-	}
+	refuses(first)
 }
