@@ -58,6 +58,14 @@ func put(t *testing.T, path string, content []byte) {
 	}
 }
 
+// flip changes one bit in the middle of a file.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	b := read(t, path)
+	b[len(b)/2] ^= 1
+	put(t, path, b)
+}
+
 func TestOptimizeReportsEverythingInADirectory(t *testing.T) {
 	in := t.TempDir()
 	photo := read(t, testdata(t)+"/test.jpg")
