@@ -57,34 +57,38 @@ func (s *server) serves(t *testing.T, images []manifest.Manifest) {
 func TestS3SetsMoveToTheBucketAndBack(t *testing.T) {
 	store := s3test.Start(t)
 	dir, settings := t.TempDir(), inBucket(t, store.URL)
-	s := serve(t, dir, "storage.keep_originals=true", "ladder.widths=32")
-	var images []manifest.Manifest
-	for i := range 3 {
-		images = append(images, s.optimize(t, smallPhoto(t, i)))
+	move := func(want int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		stdout, stderr, status := run(t, withSettings(dir, settings, append([]string{"move"}, args...)...)...)
+		if status != want {
+			t.Errorf("move %v: status %d: %s%s", args, status, stdout, stderr)
+		}
+		return stdout, stderr
 	}
+	s := serve(t, dir, "storage.keep_originals=true", "ladder.widths=32")
+	images := s.optimizePhotos(t, 3)
 	s.kill(t)
 
-	stdout, stderr, status := run(t, withSettings(dir, settings, "move", "--to", "s3", "--json")...)
+	stdout, _ := move(0, "--to", "s3", "--json")
 	var r moved
-	if err := json.Unmarshal([]byte(stdout), &r); err != nil || status != 0 || r != (moved{Copied: 3}) {
-		t.Fatalf("move: status %d, %v: %s%s", status, err, stdout, stderr)
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || r != (moved{Copied: 3}) {
+		t.Fatalf("move: %v: %s", err, stdout)
 	}
-	if stdout, stderr, status := run(t, withSettings(dir, settings, "move", "--to", "s3")...); status != 0 || stdout != "copied: 0, copied before: 3, failed: 0\n" {
-		t.Errorf("move again: status %d: %s%s", status, stdout, stderr)
+	if stdout, _ := move(0, "--to", "s3"); stdout != "copied: 0, copied before: 3, failed: 0\n" {
+		t.Errorf("move again: %s", stdout)
 	}
 	s = serve(t, dir, settings...)
 	s.serves(t, images)
-	if _, stderr, status := run(t, withSettings(dir, settings, "move", "--to", "folder")...); status != 1 || !strings.Contains(stderr, "in use") {
-		t.Errorf("move beside the daemon: status %d: %s", status, stderr)
+	if _, stderr := move(1, "--to", "folder"); !strings.Contains(stderr, "in use") {
+		t.Errorf("move beside the daemon: %s", stderr)
 	}
 	s.kill(t)
 
 	if err := os.RemoveAll(filepath.Join(dir, "files")); err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, status = run(t, withSettings(dir, settings, "move", "--to", "folder", "--delete")...)
-	if status != 0 || stdout != "copied: 3, copied before: 0, failed: 0\n" {
-		t.Errorf("move back: status %d: %s%s", status, stdout, stderr)
+	if stdout, _ := move(0, "--to", "folder", "--delete"); stdout != "copied: 3, copied before: 0, failed: 0\n" {
+		t.Errorf("move back: %s", stdout)
 	}
 	s = serve(t, dir, "storage.keep_originals=true", "ladder.widths=32")
 	s.serves(t, images)
@@ -92,72 +96,72 @@ func TestS3SetsMoveToTheBucketAndBack(t *testing.T) {
 		t.Errorf("left in the bucket: %v, %v", left, err)
 	}
 	store.Down()
-	if _, stderr, status := run(t, withSettings(dir, settings, "move", "--to", "s3")...); status != 1 || !strings.Contains(stderr, "the store is out of reach") {
-		t.Errorf("without a store: status %d: %s", status, stderr)
+	if _, stderr := move(1, "--to", "s3"); !strings.Contains(stderr, "the store is out of reach") {
+		t.Errorf("without a store: %s", stderr)
 	}
 }
 
-func TestS3ALostIndexIsRebuiltAndDamageInTheBucketFound(t *testing.T) {
+// verifyBucket runs verify, checks its exit status, and returns the problems that it
+// found, each as its kind and id.
+func verifyBucket(t *testing.T, dir string, settings []string, status int, args ...string) (problems []string, totals verify.Totals) {
+	t.Helper()
+	stdout, stderr, got := run(t, withSettings(dir, settings, append([]string{"verify", "--json"}, args...)...)...)
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if got != status || json.Unmarshal([]byte(lines[len(lines)-1]), &totals) != nil {
+		t.Fatalf("verify %v: status %d: %s%s", args, got, stdout, stderr)
+	}
+	for _, p := range decodeLines[verify.Problem](t, strings.Join(lines[:len(lines)-1], "\n")) {
+		problems = append(problems, string(p.Kind)+" "+p.ID)
+	}
+	slices.Sort(problems)
+	return problems, totals
+}
+
+func TestS3ALostIndexIsRebuilt(t *testing.T) {
 	store := s3test.Start(t)
 	dir, settings := t.TempDir(), inBucket(t, store.URL)
 	s := serve(t, dir, settings...)
-	var images []manifest.Manifest
-	for i := range 4 {
-		images = append(images, s.optimize(t, smallPhoto(t, i)))
-	}
-	verifyBucket := func(status int, args ...string) (problems []verify.Problem, totals verify.Totals) {
-		t.Helper()
-		stdout, stderr, got := run(t, withSettings(dir, settings, append([]string{"verify", "--json"}, args...)...)...)
-		lines := strings.Split(strings.TrimSpace(stdout), "\n")
-		if got != status || json.Unmarshal([]byte(lines[len(lines)-1]), &totals) != nil {
-			t.Fatalf("verify %v: status %d: %s%s", args, got, stdout, stderr)
-		}
-		return decodeLines[verify.Problem](t, strings.Join(lines[:len(lines)-1], "\n")), totals
-	}
-	if problems, totals := verifyBucket(0); len(problems) != 0 || totals.Sets != 4 || totals.Originals != 4 || totals.Bytes == 0 { // beside the daemon
-		t.Errorf("of a sound bucket: %v, %+v", problems, totals)
-	}
+	images := s.optimizePhotos(t, 4)
 	s.kill(t)
+	_, before := verifyBucket(t, dir, settings, 0)
 	if err := os.RemoveAll(filepath.Join(dir, bucket.Folder)); err != nil {
 		t.Fatal(err)
 	}
 	if stdout, stderr, status := run(t, withSettings(dir, settings, "rebuild")...); status != 0 || stdout != "sets: 4, added: 4, removed: 0, damaged: 0\n" {
 		t.Errorf("rebuild: status %d: %s%s", status, stdout, stderr)
 	}
+	if problems, after := verifyBucket(t, dir, settings, 0); len(problems) != 0 || after != before {
+		t.Errorf("with the new index: %v, %+v, want %+v", problems, after, before)
+	}
 	serve(t, dir, settings...).serves(t, images)
+}
+
+func TestS3DamageInTheBucketIsFoundBesideTheDaemon(t *testing.T) {
+	store := s3test.Start(t)
+	dir, settings := t.TempDir(), inBucket(t, store.URL)
+	images := serve(t, dir, settings...).optimizePhotos(t, 4)
+	if problems, totals := verifyBucket(t, dir, settings, 0); len(problems) != 0 || totals.Sets != 4 || totals.Originals != 4 || totals.Bytes == 0 {
+		t.Errorf("of a sound bucket: %v, %+v", problems, totals)
+	}
 
 	orphan := strings.Repeat("a", len(images[0].ID))
 	object := func(key string) string { return filepath.Join(store.Dir, s3test.BucketName, key) }
-	flipped := read(t, object(images[0].Variants[0].Key))
-	flipped[len(flipped)/2] ^= 1
-	for path, content := range map[string][]byte{
-		object(images[0].Variants[0].Key):               flipped,
-		object(images[1].ID + "/" + manifest.FileName):  []byte("{"),
-		object(images[2].ID + "/" + "of-somebody-else"): []byte("?"),
-		object(bucket.Originals + images[3].ID):         []byte("cut"),
-		object(bucket.Originals + orphan):               []byte("orphaned"),
-	} {
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	flip(t, object(images[0].Variants[0].Key))
+	put(t, object(images[1].ID+"/"+manifest.FileName), []byte("{"))
+	put(t, object(images[2].ID+"/"+"of-somebody-else"), []byte("?"))
+	put(t, object(bucket.Originals+images[3].ID), []byte("cut"))
+	put(t, object(bucket.Originals+orphan), []byte("orphaned"))
 	if err := os.Remove(object(images[2].Variants[1].Key)); err != nil {
 		t.Fatal(err)
 	}
-	kinds := func(problems []verify.Problem) (kinds []string) {
-		for _, p := range problems {
-			kinds = append(kinds, string(p.Kind)+" "+p.ID)
-		}
-		slices.Sort(kinds)
-		return kinds
-	}
+
 	damaged := []string{"damaged_manifest " + images[1].ID, "damaged_original " + images[3].ID, "missing_file " + images[2].ID, "orphaned_original " + orphan}
-	if problems, _ := verifyBucket(1, "--quick"); !slices.Equal(kinds(problems), damaged) {
-		t.Errorf("quick: %v, want %v", kinds(problems), damaged)
+	if problems, _ := verifyBucket(t, dir, settings, 1, "--quick"); !slices.Equal(problems, damaged) {
+		t.Errorf("quick: %v, want %v", problems, damaged)
 	}
 	damaged = slices.Insert(damaged, 0, "damaged_file "+images[0].ID)
-	if problems, totals := verifyBucket(1); !slices.Equal(kinds(problems), damaged) || totals.Problems != 4 || totals.Harmless != 1 {
-		t.Errorf("%v, want %v; %+v", kinds(problems), damaged, totals)
+	if problems, totals := verifyBucket(t, dir, settings, 1); !slices.Equal(problems, damaged) || totals.Problems != 4 || totals.Harmless != 1 {
+		t.Errorf("%v, want %v; %+v", problems, damaged, totals)
 	}
 	if _, stderr, status := run(t, withSettings(dir, settings, "verify", "--repair")...); status != 1 || !strings.Contains(stderr, "images delete") {
 		t.Errorf("repair: status %d: %s", status, stderr)

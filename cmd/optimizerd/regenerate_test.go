@@ -46,8 +46,8 @@ func startChangedLadder(t *testing.T, photos int) *changedLadder {
 	d.restart(t, "ladder.widths=32")
 	d.lost = d.optimize(t, smallPhoto(t, 500)).ID
 	d.restart(t, "ladder.widths=32", "storage.keep_originals=true")
-	for i := range photos {
-		d.old[d.optimize(t, smallPhoto(t, i)).ID] = true
+	for _, m := range d.optimizePhotos(t, photos) {
+		d.old[m.ID] = true
 	}
 	d.restart(t, "ladder.widths=16,48", "storage.keep_originals=true")
 	return d

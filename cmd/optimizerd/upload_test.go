@@ -51,6 +51,15 @@ func smallPhoto(t *testing.T, seed int) []byte {
 	return b.Bytes()
 }
 
+// optimizePhotos uploads n different photos, and returns their manifests.
+func (s *server) optimizePhotos(t *testing.T, n int) (images []manifest.Manifest) {
+	t.Helper()
+	for i := range n {
+		images = append(images, s.optimize(t, smallPhoto(t, i)))
+	}
+	return images
+}
+
 // statuses counts the outcomes of lines of JSON, and their different images.
 func statuses(t *testing.T, stdout string) (counts map[string]int, images map[string]bool) {
 	t.Helper()
@@ -201,21 +210,28 @@ func watchWith(t *testing.T, n int, at func(line int), args ...string) string {
 	return printed.String()
 }
 
+// checkBeside checks that the manifest of an outcome is beside its file, with all
+// variants.
+func checkBeside(t *testing.T, o outcome) {
+	t.Helper()
+	var m manifest.Manifest
+	if err := json.Unmarshal(read(t, filepath.Join(o.File+".optimized", "manifest.json")), &m); err != nil || m.ID != o.ID || len(m.Variants) == 0 {
+		t.Fatalf("%+v: %v, %+v", o, err, m)
+	}
+	for _, v := range m.Variants {
+		if sum := sha256.Sum256(read(t, filepath.Join(o.File+".optimized", v.Name()))); hex.EncodeToString(sum[:]) != v.SHA256 {
+			t.Errorf("%s beside %s differs from the manifest", v.Name(), o.File)
+		}
+	}
+}
+
 func TestWatchWritesResultsBesideTheFiles(t *testing.T) {
 	in, journal := smallPhotos(t, 2), filepath.Join(t.TempDir(), "journal")
 	s := serve(t, t.TempDir(), "ladder.widths=32")
 	args := []string{in, "--to", s.url, "--journal", journal, "--results", "beside"}
 	outcomes := decodeLines[outcome](t, watchUntil(t, 2, args...))
 	for _, o := range outcomes {
-		var m manifest.Manifest
-		if err := json.Unmarshal(read(t, filepath.Join(o.File+".optimized", "manifest.json")), &m); err != nil || m.ID != o.ID || len(m.Variants) == 0 {
-			t.Fatalf("%+v: %v, %+v", o, err, m)
-		}
-		for _, v := range m.Variants {
-			if sum := sha256.Sum256(read(t, filepath.Join(o.File+".optimized", v.Name()))); hex.EncodeToString(sum[:]) != v.SHA256 {
-				t.Errorf("%s beside %s differs from the manifest", v.Name(), o.File)
-			}
-		}
+		checkBeside(t, o)
 	}
 	if len(outcomes) != 2 {
 		t.Fatalf("outcomes %+v, want those of two files, and none of their results", outcomes)
