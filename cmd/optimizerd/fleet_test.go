@@ -61,6 +61,18 @@ func names(r fleet.Report) (names []string) {
 	return names
 }
 
+// checkNodes checks that there are two nodes: "one" takes jobs, and "two" only serves.
+func checkNodes(t *testing.T, r fleet.Report) {
+	t.Helper()
+	if got := names(r); !slices.Equal(got, []string{"one", "two"}) {
+		t.Fatalf("nodes %v, want one and two", got)
+	}
+	n := r.Nodes[0]
+	if !n.Work || r.Nodes[1].Work || n.Abilities == nil || len(n.Abilities.Outputs) < 2 || n.Abilities.Store == "" || n.Version == "" || time.Since(n.Started) > time.Hour {
+		t.Errorf("node: %+v, %+v", n, n.Abilities)
+	}
+}
+
 func TestFleetStatusSaysWhoIsThere(t *testing.T) {
 	t.Parallel()
 	settings := fleetSettings(t, fleettest.Start(t, 3), s3test.Start(t))
@@ -76,13 +88,7 @@ func TestFleetStatusSaysWhoIsThere(t *testing.T) {
 		r, status = look(t, settings)
 		return status == 0
 	})
-	if got := names(r); !slices.Equal(got, []string{"one", "two"}) {
-		t.Fatalf("nodes %v, want one and two", got)
-	}
-	n := r.Nodes[0]
-	if !n.Work || r.Nodes[1].Work || n.Abilities == nil || len(n.Abilities.Outputs) < 2 || n.Abilities.Store == "" || n.Version == "" || time.Since(n.Started) > time.Hour {
-		t.Errorf("node: %+v, %+v", n, n.Abilities)
-	}
+	checkNodes(t, r)
 	if r.Index.Sets != 1 || r.Index.Bytes == 0 {
 		t.Errorf("index: %+v, want one set", r.Index)
 	}
@@ -124,10 +130,7 @@ func TestFleetIndexIsMadeFromTheBucket(t *testing.T) {
 	store := s3test.Start(t)
 	settings := fleetSettings(t, fleettest.Start(t, 1), store)
 	old := serve(t, t.TempDir(), append(settings, "fleet.node=old")...)
-	var ids []string
-	for i := range 4 {
-		ids = append(ids, old.optimize(t, smallPhoto(t, i)).ID)
-	}
+	images := old.optimizePhotos(t, 4)
 	_ = old.Process.Kill()
 	_ = old.Wait()
 	settings = fleetSettings(t, fleettest.Start(t, 1), store) // the disks of all servers were lost
@@ -144,25 +147,29 @@ func TestFleetIndexIsMadeFromTheBucket(t *testing.T) {
 	if status != 0 || out != "" || !strings.Contains(stderr, "4 complete sets are not in the index; run: optimizerd fleet rebuild") {
 		t.Errorf("orphans without an index: %d, %s%s", status, out, stderr)
 	}
-	for _, want := range []string{"sets: 4, added: 4, removed: 0, damaged: 0\n", "sets: 4, added: 0, removed: 0, damaged: 0\n"} {
-		if out, stderr, status := runWith(t, settings, "fleet", "rebuild"); out != want || status != 0 {
-			t.Errorf("rebuild: %d, %s%s, want %s", status, out, stderr, want)
-		}
-	}
+	rebuildIndex(t, settings, "sets: 4, added: 4, removed: 0, damaged: 0\n")
+	rebuildIndex(t, settings, "sets: 4, added: 0, removed: 0, damaged: 0\n")
 	await(t, "the node that runs has all sets", func() bool { return len(listed(t, node)) == 4 })
-	for _, id := range ids {
+	for _, want := range images {
 		var m manifest.Manifest
-		if r := node.do(t, http.MethodGet, "/v1/images/"+id, nil, nil, &m); r.StatusCode != http.StatusOK || m.ID != id {
-			t.Errorf("%s: %s", id, r.Status)
+		if r := node.do(t, http.MethodGet, "/v1/images/"+want.ID, nil, nil, &m); r.StatusCode != http.StatusOK || m.ID != want.ID {
+			t.Errorf("%s: %s", want.ID, r.Status)
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(store.Dir, s3test.BucketName, ids[0])); err != nil {
+	lost := images[0].ID
+	if err := os.RemoveAll(filepath.Join(store.Dir, s3test.BucketName, lost)); err != nil {
 		t.Fatal(err)
 	}
-	if out, stderr, status := runWith(t, settings, "fleet", "rebuild"); out != "sets: 3, added: 0, removed: 1, damaged: 0\n" || status != 0 {
-		t.Errorf("rebuild after a set was lost: %d, %s%s", status, out, stderr)
+	rebuildIndex(t, settings, "sets: 3, added: 0, removed: 1, damaged: 0\n")
+	await(t, "the lost set is gone", func() bool { return !slices.Contains(listed(t, node), lost) })
+}
+
+// rebuildIndex makes the index from the bucket, and checks what the command prints.
+func rebuildIndex(t *testing.T, settings []string, want string) {
+	t.Helper()
+	if out, stderr, status := runWith(t, settings, "fleet", "rebuild"); out != want || status != 0 {
+		t.Errorf("rebuild: %d, %s%s, want %s", status, out, stderr, want)
 	}
-	await(t, "the lost set is gone", func() bool { return !slices.Contains(listed(t, node), ids[0]) })
 }
 
 func deleteSet(t *testing.T, s *server, id string) {
