@@ -23,14 +23,7 @@ func TestBenchMeasuresAndProposes(t *testing.T) {
 	if len(r.Images) != 1 || r.Images[0].Width != 300 || r.Images[0].Bytes != int64(len(read(t, testdata(t)+"/test_smart_crop.jpg"))) {
 		t.Errorf("pictures: %+v", r.Images)
 	}
-	if len(r.Throughput) == 0 || r.Throughput[0].Processes != 1 || r.Throughput[0].Threads != 1 {
-		t.Errorf("throughput: %+v", r.Throughput)
-	}
-	for _, p := range r.Throughput {
-		if p.LaddersPerMinute <= 0 || p.CPUSeconds <= 0 || p.Peak < 10<<20 {
-			t.Errorf("throughput: %+v", p)
-		}
-	}
+	checkThroughput(t, r.Throughput)
 	efforts := make(map[ladder.Format][]int)
 	for _, e := range r.Efforts {
 		if e.Bytes <= 0 {
@@ -44,6 +37,20 @@ func TestBenchMeasuresAndProposes(t *testing.T) {
 	}
 	if r.Proposal.Processes < 1 || r.Proposal.Threads < 1 {
 		t.Errorf("proposal: %+v", r.Proposal)
+	}
+}
+
+// checkThroughput checks that measurements begin with one process of one thread, and
+// that each measured something.
+func checkThroughput(t *testing.T, measured []tune.Throughput) {
+	t.Helper()
+	if len(measured) == 0 || measured[0].Processes != 1 || measured[0].Threads != 1 {
+		t.Errorf("throughput: %+v", measured)
+	}
+	for _, p := range measured {
+		if p.LaddersPerMinute <= 0 || p.CPUSeconds <= 0 || p.Peak < 10<<20 {
+			t.Errorf("throughput: %+v", p)
+		}
 	}
 }
 

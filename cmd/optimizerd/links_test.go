@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,10 +35,9 @@ func anchors(page string) (found []string) {
 	return found
 }
 
-// TestLinksOfTheDocumentationLeadSomewhere checks the links from page to page,
-// and to the headings in them.
-func TestLinksOfTheDocumentationLeadSomewhere(t *testing.T) {
-	links := 0
+// pages returns the paths of all pages of the documentation.
+func pages(t *testing.T) (paths []string) {
+	t.Helper()
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		name := d.Name()
 		switch {
@@ -47,39 +47,51 @@ func TestLinksOfTheDocumentationLeadSomewhere(t *testing.T) {
 			if strings.HasPrefix(name, ".") && name != ".." || name == "node_modules" || name == "dist" {
 				return fs.SkipDir
 			}
-			return nil
-		case filepath.Ext(name) != ".md", path == "../../bench/notes.md": // part of docs/performance.md
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, link := range mdLink.FindAllStringSubmatch(codeBlock.ReplaceAllString(string(text), ""), -1) {
-			if strings.Contains(link[1], ":") {
-				continue // not on this site
-			}
-			links++
-			file, anchor, _ := strings.Cut(link[1], "#")
-			target := path
-			if file != "" {
-				target = filepath.Join(filepath.Dir(path), file)
-			}
-			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s: %s leads nowhere", path, link[1])
-				continue
-			}
-			if anchor == "" {
-				continue
-			}
-			if page, err := os.ReadFile(target); err != nil || !slices.Contains(anchors(string(page)), anchor) {
-				t.Errorf("%s: %s leads to no heading", path, link[1])
-			}
+		case filepath.Ext(name) == ".md" && path != "../../bench/notes.md": // part of docs/performance.md
+			paths = append(paths, path)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	return paths
+}
+
+// follow returns an error if a link of a page leads to no file, or to no heading.
+func follow(page, link string) error {
+	file, anchor, _ := strings.Cut(link, "#")
+	target := page
+	if file != "" {
+		target = filepath.Join(filepath.Dir(page), file)
+	}
+	if _, err := os.Stat(target); err != nil {
+		return fmt.Errorf("%s leads nowhere", link)
+	}
+	if anchor == "" {
+		return nil
+	}
+	if text, err := os.ReadFile(target); err != nil || !slices.Contains(anchors(string(text)), anchor) {
+		return fmt.Errorf("%s leads to no heading", link)
+	}
+	return nil
+}
+
+// TestLinksOfTheDocumentationLeadSomewhere checks the links from page to page,
+// and to the headings in them.
+func TestLinksOfTheDocumentationLeadSomewhere(t *testing.T) {
+	links := 0
+	for _, page := range pages(t) {
+		text := codeBlock.ReplaceAllString(string(read(t, page)), "")
+		for _, link := range mdLink.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(link[1], ":") {
+				continue // not on this site
+			}
+			links++
+			if err := follow(page, link[1]); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
 	}
 	if links < 50 {
 		t.Errorf("%d links were found", links)
