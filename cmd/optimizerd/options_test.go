@@ -181,8 +181,13 @@ func TestCheckReportsEveryMistakeOnALineOfItsOwn(t *testing.T) {
 func TestAnInterruptedCommandExitsWith130(t *testing.T) {
 	interrupted, cancel := context.WithCancel(t.Context())
 	cancel()
+	data, saved := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	put(t, filepath.Join(data, "queue", "done", "job_1.json"), []byte("{}"))
+	backupOf(t, "backup", saved, "--set", "storage.dir="+data)
 	for _, args := range [][]string{
 		{"version"}, {"bench"}, {"doctor", "--set", "storage.dir=" + t.TempDir()}, {"optimize", "-o", t.TempDir(), "/dev/null"},
+		{"verify", "--set", "storage.dir=" + data}, {"backup", saved, "--set", "storage.dir=" + data},
+		{"restore", saved, "--set", "storage.dir=" + filepath.Join(t.TempDir(), "restored")},
 	} {
 		var out, errOut bytes.Buffer
 		c := root(&options{})

@@ -51,15 +51,14 @@ func Restore(ctx context.Context, dir string, store Store, name string, damaged 
 	}
 	slices.SortStableFunc(entries, func(a, b entry) int { return order(a) - order(b) })
 	for _, e := range entries {
-		if err := ctx.Err(); err != nil {
-			return t, err
-		}
 		err := r.entry(ctx, e)
 		var local *localError
-		if errors.As(err, &local) || ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil: // whatever became of this entry
+			return t, ctx.Err()
+		case errors.As(err, &local):
 			return t, err
-		}
-		if err != nil {
+		case err != nil:
 			t.Damaged++
 			damaged(e.Path, err)
 		}
