@@ -1,9 +1,11 @@
 package main
 
 import (
+	"go/build/constraint"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,6 +15,7 @@ var (
 	docScript = regexp.MustCompile("`(?:sudo )?(scripts/[\\w-]+)")
 	docGoTest = regexp.MustCompile(`go test ([^\n` + "`" + `]*)`)
 	docRun    = regexp.MustCompile(`-run[ =]'?([^' ]+)`)
+	docTags   = regexp.MustCompile(`-tags[ =](\S+)`)
 	docDir    = regexp.MustCompile(`\./(?:cmd|pkg)[\w/.-]*`)
 )
 
@@ -71,8 +74,17 @@ func checkGoTest(t *testing.T, page, command string) {
 		if err != nil || len(files) == 0 {
 			t.Errorf("%s: no tests in %s", page, dir)
 		}
+		built := 0
 		for _, file := range files {
-			names.WriteString(strings.Join(regexp.MustCompile(`(?m)^func (?:Test|Fuzz)\w+`).FindAllString(string(read(t, file)), -1), "\n") + "\n")
+			source := string(read(t, file))
+			if !isBuilt(t, source, command) {
+				continue
+			}
+			built++
+			names.WriteString(strings.Join(regexp.MustCompile(`(?m)^func (?:Test|Fuzz)\w+`).FindAllString(source, -1), "\n") + "\n")
+		}
+		if built == 0 {
+			t.Errorf("%s: go test %s: the tests in %s need a tag", page, command, dir)
 		}
 	}
 	run := docRun.FindStringSubmatch(command)
@@ -84,6 +96,24 @@ func checkGoTest(t *testing.T, page, command string) {
 			t.Errorf("%s: go test %s runs no test", page, command)
 		}
 	}
+}
+
+// isBuilt reports whether the tags of a go test command are those that a file needs.
+func isBuilt(t *testing.T, source, command string) bool {
+	t.Helper()
+	line, _, _ := strings.Cut(source, "\n")
+	if !constraint.IsGoBuild(line) {
+		return true
+	}
+	needs, err := constraint.Parse(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tags []string
+	if m := docTags.FindStringSubmatch(command); m != nil {
+		tags = strings.Split(m[1], ",")
+	}
+	return needs.Eval(func(tag string) bool { return tag == "linux" || slices.Contains(tags, tag) })
 }
 
 // wholeName turns a pattern of -run into one for a whole name.
