@@ -125,9 +125,10 @@ func webhooksRetryCommand(o *options) *cobra.Command {
 		Short: "Send webhooks now",
 		Long: `Have the running daemon send webhooks now: those that wait for their next attempt, or
 those that were given up, which are then attempted for another day. The command asks the
-admin listener, with a token of the configuration if there is one.`,
-		Example: `  optimizerd webhooks retry msg_01arz3ndektsv4rrffq69g5fav
-  sudo -u optimizerd optimizerd webhooks retry --given-up`,
+admin listener, with a token of the configuration if there is one. With the package, only
+root can read both that and the webhooks.`,
+		Example: `  sudo optimizerd webhooks retry msg_01arz3ndektsv4rrffq69g5fav
+  sudo optimizerd webhooks retry --given-up`,
 		ValidArgsFunction: o.completeWebhooks,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if givenUp == (len(ids) > 0) {
