@@ -149,6 +149,28 @@ func TestFleetOverheadOfAJob(t *testing.T) {
 	figure(t, "  of each of three servers, synced always", "%.1f ms", perJob(servers)/3)
 }
 
+// What of a job's processor time is the fleet's is mostly one thing: requests to NATS.
+func TestFleetRequestsOfAJob(t *testing.T) {
+	t.Parallel()
+	s := newArena(t, 1)
+	node := s.join()
+	awaitServing(t, node)
+	for _, hook := range []bool{false, true} {
+		name, target := "image", "/v1/images"
+		if hook {
+			name, target = "image with a webhook", "/v1/images?webhook_url="+s.receiver.URL+"/"
+		}
+		ended := node.logged(t, "source deleted")
+		count := s.servers.Count(t)
+		a, err := s.try(http.MethodPost, node.serving()+target, s.source(name), daemontest.Header("Prefer", "respond-async"))
+		if err != nil || a.StatusCode != http.StatusAccepted {
+			t.Fatalf("%v, %s", err, a.Status)
+		}
+		daemontest.Eventually(t, "the job has ended", func() bool { return node.logged(t, "source deleted") > ended })
+		figure(t, "requests to NATS for an upload, "+name, "%v", count.So())
+	}
+}
+
 // processorTime returns the user and system time of a process so far.
 func processorTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
