@@ -74,7 +74,7 @@ func (q *Queue) join(id string, webhooks []job.Webhook) (jobs.Ticket, error) {
 		if err := q.post(r.job); err != nil {
 			return nil, err
 		}
-		q.announceWork()
+		q.announceWork(lane(r.job))
 	}
 	return t, nil
 }

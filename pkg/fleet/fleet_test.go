@@ -7,7 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
@@ -67,6 +70,41 @@ func TestLanesTakeTurnsByWeight(t *testing.T) {
 	}
 	if took.next(weights, func(string) bool { return false }) {
 		t.Error("a job of empty lanes")
+	}
+}
+
+// Each worker that is woken sends a request for each of its lanes.
+func TestAJobWakesOnlyWorkersThatMayTakeIt(t *testing.T) {
+	const instance = "of-this-process"
+	for _, c := range []struct {
+		lane, processes string
+		want            [jobs.NumPhases]int
+	}{
+		{laneUploads, "", [jobs.NumPhases]int{jobs.Render: 1}},
+		{laneSingles, "", [jobs.NumPhases]int{jobs.Resolve: 1}},
+		{laneLadders, "", [jobs.NumPhases]int{jobs.Resolve: 1}},
+		{laneBackground, "", [jobs.NumPhases]int{jobs.Resolve: 1}},
+		{"", "", [jobs.NumPhases]int{1, 1}}, // of an earlier version, or the housekeeping
+		{"of-a-later-version", "", [jobs.NumPhases]int{1, 1}},
+		{"", "another " + instance, [jobs.NumPhases]int{1, 1}},
+		{"", "another", [jobs.NumPhases]int{}},
+	} {
+		q := &Queue{f: &Fleet{instance: instance}}
+		for phase := range q.wake {
+			q.wake[phase] = make(chan struct{}, 1)
+		}
+		msg := &nats.Msg{Data: []byte(c.processes)}
+		if c.lane != "" {
+			msg.Header = nats.Header{laneHeader: {c.lane}}
+		}
+		q.wokenBy(msg)
+		var got [jobs.NumPhases]int
+		for phase := range q.wake {
+			got[phase] = len(q.wake[phase])
+		}
+		if got != c.want {
+			t.Errorf("lane %q, processes %q: got %v, want %v", c.lane, c.processes, got, c.want)
+		}
 	}
 }
 

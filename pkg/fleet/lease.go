@@ -457,7 +457,7 @@ func (l *lease) Return() error {
 	if msg != nil {
 		_ = msg.Nak() // otherwise it is delivered after the lease
 	}
-	q.announceWork()
+	q.announceWork(lane(l.Job()))
 	return err
 }
 

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -102,14 +101,6 @@ func (q *Queue) leave(msg jetstream.Msg, able []string) {
 			q.wakeWorkers(able)
 		}
 	})
-}
-
-// wokenBy handles a message that wakes workers. Its payload lists the processes to
-// wake; an empty one means all.
-func (q *Queue) wokenBy(payload []byte) {
-	if len(payload) == 0 || slices.Contains(strings.Fields(string(payload)), q.f.instance) {
-		q.signalAll()
-	}
 }
 
 // Pass implements jobs.Lease.

@@ -95,7 +95,7 @@ func (f *Fleet) NewQueue(ctx context.Context) (*Queue, error) {
 		}
 	})
 	if err == nil {
-		q.woken, err = f.nc.Subscribe(f.subject+"wake", func(msg *nats.Msg) { q.wokenBy(msg.Data) })
+		q.woken, err = f.nc.Subscribe(f.subject+"wake", q.wokenBy)
 	}
 	if err != nil {
 		return nil, unavailable(err)
@@ -279,7 +279,7 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q.log.Debug("job accepted", zap.String("job_id", j.ID))
 	e := q.watch(j)
 	p.Release()
-	q.announceWork()
+	q.announceWork(lane(j))
 	return &ticket{q, e}, nil
 }
 
@@ -373,14 +373,43 @@ func (q *Queue) post(j job.Job) error {
 	}
 }
 
-// announceWork wakes idle workers of all nodes.
-func (q *Queue) announceWork() { q.wakeWorkers(nil) }
+// laneHeader names the lane of the job that a message wakes workers for. Versions that
+// do not know it wake all workers.
+const laneHeader = "Lane"
 
-// wakeWorkers wakes the idle workers of these processes, or of all processes if none
-// is given.
+// announceWork wakes idle workers of all nodes for a job in this lane, or in any lane
+// if it is "".
+func (q *Queue) announceWork(lane string) {
+	msg := &nats.Msg{Subject: q.f.subject + "wake"}
+	if lane != "" {
+		msg.Header = nats.Header{laneHeader: {lane}}
+	}
+	q.publish(msg)
+}
+
+// wakeWorkers wakes the idle workers of these processes.
 func (q *Queue) wakeWorkers(of []string) {
-	if err := q.f.nc.Publish(q.f.subject+"wake", []byte(strings.Join(of, " "))); err != nil {
+	q.publish(&nats.Msg{Subject: q.f.subject + "wake", Data: []byte(strings.Join(of, " "))})
+}
+
+func (q *Queue) publish(msg *nats.Msg) {
+	if err := q.f.nc.PublishMsg(msg); err != nil {
 		q.log.Debug("cannot wake workers; they ask soon", zap.Error(err))
+	}
+}
+
+// wokenBy handles a message that wakes workers. Its payload lists the processes to
+// wake; an empty one means all. Workers that take no jobs of its lane go on sleeping:
+// each that wakes asks all of its lanes.
+func (q *Queue) wokenBy(msg *nats.Msg) {
+	if len(msg.Data) > 0 && !slices.Contains(strings.Fields(string(msg.Data)), q.f.instance) {
+		return
+	}
+	lane := msg.Header.Get(laneHeader)
+	for phase, weights := range weights {
+		if _, ok := weights[lane]; ok || !slices.Contains(lanes, lane) {
+			q.signal(jobs.Phase(phase))
+		}
 	}
 }
 
@@ -511,6 +540,6 @@ func (q *Queue) Prune(now time.Time) error {
 			break // the others will not fare better, and a stop waits for this
 		}
 	}
-	q.announceWork()
+	q.announceWork("")
 	return errors.Join(errs...)
 }

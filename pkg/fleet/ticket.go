@@ -175,7 +175,7 @@ func (t *ticket) Record() error {
 	q.mu.Unlock()
 	q.logError("cannot post a job that has a record; housekeeping does", j.ID, q.post(j))
 	q.log.Debug("job accepted", zap.String("job_id", j.ID))
-	q.announceWork()
+	q.announceWork(lane(j))
 	return nil
 }
 
