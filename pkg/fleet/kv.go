@@ -79,20 +79,28 @@ func (k *kv) get(key string) (v value, err error) {
 // put writes a key if it still has the revision at (0: if it does not exist), and
 // returns errChanged otherwise. With a ttl of 0 the key does not expire.
 func (k *kv) put(key string, data []byte, at uint64, ttl time.Duration) error {
+	_, err := k.write(key, data, at, ttl)
+	return err
+}
+
+// write is put, and returns the key's revision.
+func (k *kv) write(key string, data []byte, at uint64, ttl time.Duration) (revision uint64, err error) {
 	return k.publish(&nats.Msg{Subject: k.prefix + key, Data: data}, &at, ttl)
 }
 
 // set writes a key whatever its revision is.
 func (k *kv) set(key string, data []byte, ttl time.Duration) error {
-	return k.publish(&nats.Msg{Subject: k.prefix + key, Data: data}, nil, ttl)
+	_, err := k.publish(&nats.Msg{Subject: k.prefix + key, Data: data}, nil, ttl)
+	return err
 }
 
 // remove deletes a key at a revision, or returns errChanged.
 func (k *kv) remove(key string, at uint64) error {
-	return k.publish(&nats.Msg{Subject: k.prefix + key, Header: nats.Header{operation: {"DEL"}}}, &at, tombstoneTime)
+	_, err := k.publish(&nats.Msg{Subject: k.prefix + key, Header: nats.Header{operation: {"DEL"}}}, &at, tombstoneTime)
+	return err
 }
 
-func (k *kv) publish(msg *nats.Msg, at *uint64, ttl time.Duration) error {
+func (k *kv) publish(msg *nats.Msg, at *uint64, ttl time.Duration) (revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()
 	var options []jetstream.PublishOpt
@@ -102,14 +110,14 @@ func (k *kv) publish(msg *nats.Msg, at *uint64, ttl time.Duration) error {
 	if ttl > 0 {
 		options = append(options, jetstream.WithMsgTTL(max(ttl.Round(time.Second), time.Second)))
 	}
-	_, err := k.js.PublishMsg(ctx, msg, options...)
+	ack, err := k.js.PublishMsg(ctx, msg, options...)
 	switch {
 	case err == nil:
-		return nil
+		return ack.Sequence, nil
 	case hasCode(err, jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant):
-		return errChanged
+		return 0, errChanged
 	default:
-		return unavailable(fmt.Errorf("write %s: %w", msg.Subject, err))
+		return 0, unavailable(fmt.Errorf("write %s: %w", msg.Subject, err))
 	}
 }
 

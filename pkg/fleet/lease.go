@@ -296,11 +296,7 @@ func (q *Queue) start(r *record, revision uint64, msg jetstream.Msg) *entry {
 		r.Starts++
 	}
 	r.Node, r.Process, r.Holder = q.f.node, q.f.instance, ""
-	b, err := r.encode()
-	if err == nil {
-		err = q.f.jobs.put(j.ID, b, revision, 0)
-	}
-	if err != nil {
+	if err := q.store(r, revision); err != nil {
 		if !errors.Is(err, errChanged) {
 			q.log.Error("cannot start job", zap.String("job_id", j.ID), zap.Error(err))
 		}
@@ -311,6 +307,7 @@ func (q *Queue) start(r *record, revision uint64, msg jetstream.Msg) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e := q.watchLocked(*j)
+	e.keep(*r)
 	e.job, e.here, e.msg, e.began = *j, true, msg, time.Now()
 	e.job.AddTimings(ladder.Timings{ladder.StageQueue: waited})
 	return e

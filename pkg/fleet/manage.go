@@ -57,14 +57,9 @@ func (q *Queue) Take(id string) (jobs.Lease, error) {
 		return nil, errStarted
 	}
 	r.Holder = q.f.instance
-	b, err := r.encode()
-	if err == nil {
-		err = q.f.jobs.put(id, b, v.revision, 0)
-	}
-	if errors.Is(err, errChanged) {
+	if err := q.store(r, v.revision); errors.Is(err, errChanged) {
 		return nil, errStarted
-	}
-	if err != nil {
+	} else if err != nil {
 		return nil, err
 	}
 	q.mu.Lock()

@@ -60,6 +60,7 @@ type entry struct {
 	job      job.Job
 	here     bool          // executed or held by this node
 	recorded bool          // there is a record
+	own      *record       // as this process stored it last; nil if it has not
 	msg      jetstream.Msg // nil unless this node has it
 	began    time.Time     // of the lease
 	ended    chan struct{} // closed when job is final
@@ -300,11 +301,7 @@ func (q *Queue) logError(what, jobID string, err error) {
 
 // create writes the record of a new job, or of one that is retried.
 func (q *Queue) create(r record) error {
-	b, err := r.encode()
-	if err != nil {
-		return err
-	}
-	if err := q.f.jobs.put(r.job.ID, b, 0, 0); !errors.Is(err, errChanged) {
+	if err := q.store(&r, 0); !errors.Is(err, errChanged) {
 		return err
 	}
 	there, v, err := q.read(r.job.ID)
@@ -316,7 +313,7 @@ func (q *Queue) create(r record) error {
 			return err
 		}
 	}
-	return q.f.jobs.put(r.job.ID, b, v.revision, 0)
+	return q.store(&r, v.revision)
 }
 
 // complete does what is left of the end of a job that is retried, in case the node that
@@ -426,23 +423,63 @@ func (q *Queue) read(id string) (*record, value, error) {
 	return &r, v, err
 }
 
+// store writes a record that has the revision at. That of a job which has ended
+// expires.
+func (q *Queue) store(r *record, at uint64) error {
+	b, err := r.encode()
+	if err != nil {
+		return err
+	}
+	ttl := time.Duration(0)
+	if r.job.Status.Ended() {
+		ttl = q.f.config.Keep
+	}
+	if r.revision, err = q.f.jobs.write(r.job.ID, b, at, ttl); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e, ok := q.known[r.job.ID]; ok {
+		e.keep(*r)
+	}
+	return nil
+}
+
+// keep keeps the record of the entry as this process stored it. Queue.mu must be held.
+func (e *entry) keep(r record) {
+	if r.Job = nil; e.own == nil || e.own.revision < r.revision {
+		e.own = &r
+	}
+}
+
+// own returns the record of a job as this process stored it last, or nil.
+func (q *Queue) own(id string) *record {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e, ok := q.known[id]
+	if !ok || e.own == nil {
+		return nil
+	}
+	r := *e.own
+	return &r
+}
+
 // update changes the record of a job by compare-and-swap. change returns false to
-// leave it as it is. The result is nil if there is no record.
+// leave it as it is. The result is nil if there is no record. What this process stored
+// last is not read first: nearly always it is the record still, and if it is not,
+// writing fails.
 func (q *Queue) update(id string, change func(*record) bool) (*record, error) {
+	if r := q.own(id); r != nil && change(r) {
+		if err := q.store(r, r.revision); !errors.Is(err, errChanged) {
+			return r, err
+		}
+	}
 	for {
 		r, v, err := q.read(id)
 		if err != nil || r == nil || r.Level > level || !change(r) {
 			return r, err
 		}
-		b, err := r.encode()
-		if err != nil {
-			return nil, err
-		}
-		ttl := time.Duration(0)
-		if r.job.Status.Ended() {
-			ttl = q.f.config.Keep
-		}
-		if err := q.f.jobs.put(id, b, v.revision, ttl); !errors.Is(err, errChanged) {
+		if err := q.store(r, v.revision); !errors.Is(err, errChanged) {
 			return r, err
 		}
 	}

@@ -30,7 +30,8 @@ type record struct {
 	Passed  *passed         `json:"passed,omitempty"`  // nodes that cannot execute it
 	Job     json.RawMessage `json:"job"`
 
-	job job.Job
+	job      job.Job
+	revision uint64 // at which it is stored; 0 unless this process stored it
 }
 
 func (r record) encode() ([]byte, error) {

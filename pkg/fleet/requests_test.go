@@ -1,0 +1,76 @@
+//go:build fleet
+
+package fleet
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+)
+
+// end ends a leased job.
+func end(t *testing.T, l jobs.Lease) job.Job {
+	t.Helper()
+	j, err := l.End(nil)
+	if err == nil {
+		err = l.Record()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Wake()
+	return j
+}
+
+// A node knows what it wrote itself, and a write fails if that is not there any more.
+func TestFleetAJobEndsWithoutReadingWhatItsNodeWrote(t *testing.T) {
+	servers := fleettest.Start(t, 1)
+	q := join(t, servers.Servers[0].URL)
+	putJob(t, q, newRecord(t).job, "https://a.example")
+	l := leaseNext(t, q)
+	count := servers.Count(t)
+	j := end(t, l)
+	if err := q.f.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := count.So(); got["read jobs"] != 0 || got["write jobs"] != 1 || got["write tell"] != 1 || got["ack"] != 1 {
+		t.Errorf("the end of a job is %v", got)
+	}
+	if r, err := q.Get(j.ID); err != nil || r.Status != job.Completed || len(r.Webhooks) != 1 {
+		t.Errorf("the record is %+v, %v", r, err)
+	}
+}
+
+// What another node has written meanwhile is kept.
+func TestFleetAWebhookThatAnotherNodeAddsIsDelivered(t *testing.T) {
+	servers := fleettest.Start(t, 1)
+	q, other := join(t, servers.Servers[0].URL), join(t, servers.Servers[0].URL)
+	putJob(t, q, newRecord(t).job, "https://a.example")
+	l := leaseNext(t, q)
+	theirs, ok := other.Ticket(l.Job().ID)
+	if !ok {
+		t.Fatal("the other node does not find the job")
+	}
+	if ok, err := theirs.AddWebhook(job.Webhook{URL: "https://b.example"}); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	ours, _ := q.Ticket(l.Job().ID)
+	if ok, err := ours.AddWebhook(job.Webhook{URL: "https://c.example"}); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	j := end(t, l)
+	all, err := q.f.Webhooks(t.Context())
+	var urls []string
+	for _, w := range all {
+		urls = append(urls, w.URL)
+	}
+	if slices.Sort(urls); err != nil || !slices.Equal(urls, []string{"https://a.example", "https://b.example", "https://c.example"}) {
+		t.Errorf("the webhooks go to %v, %v", urls, err)
+	}
+	if r, err := q.Get(j.ID); err != nil || len(r.Webhooks) != 3 {
+		t.Errorf("the record is %+v, %v", r, err)
+	}
+}
