@@ -26,31 +26,39 @@ func claimKey(j job.Job) string {
 	return claimPrefix + hex.EncodeToString(sum[:])
 }
 
-// claim claims the work of a job, or joins the equal job that has it.
-func (q *Queue) claim(j job.Job) (jobs.Ticket, error) {
+// claim claims the work of a job, and returns the revision of the claim, or joins the
+// equal job that has it.
+func (q *Queue) claim(j job.Job) (at uint64, _ jobs.Ticket, err error) {
 	key := claimKey(j)
-	err := q.f.state.put(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
+	at, err = q.f.state.write(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
 	for errors.Is(err, errChanged) {
 		v, readErr := q.f.state.get(key)
 		if readErr != nil {
-			return nil, readErr
+			return 0, nil, readErr
 		}
 		if v.data != nil {
 			t, err := q.join(string(v.data), j.Webhooks)
 			if t != nil || err != nil {
-				return t, err
+				return 0, t, err
 			}
 		}
-		err = q.f.state.put(key, []byte(j.ID), v.revision, claimTime)
+		at, err = q.f.state.write(key, []byte(j.ID), v.revision, claimTime)
 	}
-	return nil, err
+	return at, nil, err
 }
 
-// unclaim removes the claim of a job, if it has one.
-func (q *Queue) unclaim(j job.Job) {
-	v, err := q.f.state.get(claimKey(j))
-	if err == nil && string(v.data) == j.ID {
-		if err = q.f.state.remove(claimKey(j), v.revision); errors.Is(err, errChanged) {
+// unclaim removes the claim that a job has made at this revision, 0 if that is not
+// known. A claim of another revision is of an equal job, or of a retry.
+func (q *Queue) unclaim(j job.Job, at uint64) {
+	var err error
+	if at == 0 {
+		var v value
+		if v, err = q.f.state.get(claimKey(j)); string(v.data) == j.ID {
+			at = v.revision
+		}
+	}
+	if at != 0 {
+		if err = q.f.state.remove(claimKey(j), at); errors.Is(err, errChanged) {
 			err = nil
 		}
 	}

@@ -237,7 +237,7 @@ func (q *Queue) take(msg jetstream.Msg) *entry {
 		q.pass(msg)
 		return nil
 	case r.job.Status.Ended():
-		q.logError("cannot finish a job that has ended; its message is delivered again", id, q.tidy(r.job, msg))
+		q.logError("cannot finish a job that has ended; its message is delivered again", id, q.tidy(r.job, r.Claim, msg))
 		return nil
 	case r.Holder != "" && r.Holder != q.f.instance: // this process has lost it, if attach does not know it
 		if alive, err := q.f.alive(r.Holder); alive || err != nil {
@@ -363,16 +363,18 @@ func (q *Queue) finish(j job.Job, msg jetstream.Msg) error {
 	if err != nil {
 		return err
 	}
+	claim := uint64(0)
 	if r != nil && r.Level <= level {
-		j = r.job
+		j, claim = r.job, r.Claim
 	}
 	q.log.Debug("job end recorded", zap.String("job_id", j.ID))
-	return q.tidy(j, msg)
+	return q.tidy(j, claim, msg)
 }
 
 // tidy completes a job whose end is recorded: it stores the webhooks, removes the
-// claim and acknowledges the message, in this order. It may be repeated.
-func (q *Queue) tidy(j job.Job, msg jetstream.Msg) error {
+// claim of this revision and acknowledges the message, in this order. It may be
+// repeated.
+func (q *Queue) tidy(j job.Job, claim uint64, msg jetstream.Msg) error {
 	for target := range j.Webhooks {
 		if err := q.f.postWebhook(j, target); err != nil {
 			return err
@@ -381,7 +383,7 @@ func (q *Queue) tidy(j job.Job, msg jetstream.Msg) error {
 	if len(j.Webhooks) > 0 {
 		q.log.Debug("webhooks stored", zap.String("job_id", j.ID))
 	}
-	q.unclaim(j)
+	q.unclaim(j, claim)
 	if msg != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 		defer cancel()

@@ -262,18 +262,18 @@ func (p *place) Hold(j job.Job) jobs.Ticket {
 // Put implements jobs.Place: claim, record, message.
 func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q := p.q
-	other, err := q.claim(j)
+	claim, other, err := q.claim(j)
 	if other != nil || err != nil {
 		return other, err
 	}
 	q.log.Debug("work claimed", zap.String("job_id", j.ID))
-	if err := q.create(record{Level: level, job: j}); err != nil {
+	if err := q.create(record{Level: level, Claim: claim, job: j}); err != nil {
 		return nil, err
 	}
 	q.log.Debug("job recorded", zap.String("job_id", j.ID))
 	if err := q.post(j); err != nil {
 		if fault.CodeOf(err) == fault.QueueFull { // nobody knows of the job
-			q.undo(j)
+			q.undo(j, claim)
 		}
 		return nil, err
 	}
@@ -285,12 +285,12 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 }
 
 // undo removes the record and the claim of a job that has no place.
-func (q *Queue) undo(j job.Job) {
+func (q *Queue) undo(j job.Job, claim uint64) {
 	if v, err := q.f.jobs.get(j.ID); err == nil && v.data != nil {
 		err = q.f.jobs.remove(j.ID, v.revision)
 		q.logError("cannot remove the record of a refused job", j.ID, err)
 	}
-	q.unclaim(j)
+	q.unclaim(j, claim)
 }
 
 func (q *Queue) logError(what, jobID string, err error) {

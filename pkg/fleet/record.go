@@ -28,6 +28,7 @@ type record struct {
 	Holder  string          `json:"holder,omitempty"`  // process that executes it without having its message
 	Starts  int             `json:"starts"`            // without an end
 	Passed  *passed         `json:"passed,omitempty"`  // nodes that cannot execute it
+	Claim   uint64          `json:"claim,omitempty"`   // revision of its claim; 0 if that is not known
 	Job     json.RawMessage `json:"job"`
 
 	job      job.Job

@@ -4,6 +4,7 @@ package fleet
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
@@ -36,7 +37,7 @@ func TestFleetAJobEndsWithoutReadingWhatItsNodeWrote(t *testing.T) {
 	if err := q.f.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if got := count.So(); got["read jobs"] != 0 || got["write jobs"] != 1 || got["write tell"] != 1 || got["ack"] != 1 {
+	if got := count.So(); got["read jobs"]+got["read claim"] != 0 || got["write jobs"] != 1 || got["write claim"] != 1 || got["write tell"] != 1 || got["ack"] != 1 {
 		t.Errorf("the end of a job is %v", got)
 	}
 	if r, err := q.Get(j.ID); err != nil || r.Status != job.Completed || len(r.Webhooks) != 1 {
@@ -72,5 +73,36 @@ func TestFleetAWebhookThatAnotherNodeAddsIsDelivered(t *testing.T) {
 	}
 	if r, err := q.Get(j.ID); err != nil || len(r.Webhooks) != 3 {
 		t.Errorf("the record is %+v, %v", r, err)
+	}
+}
+
+// A claim ends with its job, and no other does: that of an equal job, or of one that was
+// retried, is at another revision.
+func TestFleetAJobRemovesItsOwnClaim(t *testing.T) {
+	servers := fleettest.Start(t, 1)
+	q := join(t, servers.Servers[0].URL)
+	for what, c := range map[string]struct {
+		image  string // another one in each case
+		change func(j job.Job, key string) error
+		left   string
+	}{
+		"as it is": {"b", func(job.Job, string) error { return nil }, ""},
+		"its record is of an earlier version": {"c", func(j job.Job, _ string) error {
+			_, err := q.update(j.ID, func(r *record) bool { r.Claim = 0; return true })
+			return err
+		}, ""},
+		"an equal job has taken it over": {"d", func(_ job.Job, key string) error { return q.f.state.set(key, []byte("job_other"), claimTime) }, "job_other"},
+	} {
+		j := newRecord(t).job
+		j.ImageID = strings.Repeat(c.image, len(j.ImageID))
+		putJob(t, q, j)
+		l := leaseNext(t, q)
+		if err := c.change(j, claimKey(j)); err != nil {
+			t.Fatal(err)
+		}
+		end(t, l)
+		if v, err := q.f.state.get(claimKey(j)); err != nil || string(v.data) != c.left {
+			t.Errorf("%s: the claim is %q, want %q: %v", what, v.data, c.left, err)
+		}
 	}
 }
