@@ -88,7 +88,7 @@ func (s *Store) KeepOriginal(id, path string) {
 	}
 	s.moves.Unlock()
 	if m, err := s.Get(id); err == nil {
-		s.Account(m)
+		s.Account(m, s.OriginalSize(id))
 	}
 }
 

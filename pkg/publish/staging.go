@@ -136,7 +136,7 @@ func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
 	}
 	set.timings.Since(began, ladder.StageSync)
 	set.done = true
-	s.Add(m)
+	s.Add(m, s.OriginalSize(m.ID))
 	_ = os.RemoveAll(s.aside(set.id)) // the image is whole again
 	return m, nil
 }

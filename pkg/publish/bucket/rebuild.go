@@ -166,7 +166,7 @@ func (s *Store) restore(ctx context.Context, id string, files map[string]s3.Obje
 	if err != nil {
 		return false, false, err
 	}
-	s.Add(m)
+	s.Add(m, original)
 	return true, !e.Published, nil
 }
 

@@ -163,7 +163,7 @@ func (set *Set) storeAll(m manifest.Manifest, at Revision) (manifest.Manifest, e
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	s.log.Debug("published", zap.String("image_id", m.ID))
-	s.Add(m)
+	s.Add(m, kept)
 	return m, nil
 }
 

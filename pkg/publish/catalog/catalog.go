@@ -101,11 +101,11 @@ func (c *Catalog) remove(id string) {
 	}
 }
 
-// Add adds a set.
-func (c *Catalog) Add(m manifest.Manifest) {
+// Add adds a set. original is the size of its original, 0 if none is kept.
+func (c *Catalog) Add(m manifest.Manifest, original int64) {
 	c.AddID(m.ID, m.CreatedAt.Time)
 	c.cache.Add(m.ID, m)
-	c.Account(m)
+	c.Account(m, original)
 }
 
 // Drop removes a set.

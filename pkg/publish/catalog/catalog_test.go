@@ -121,6 +121,17 @@ func (away) ReadManifest(string) (manifest.Manifest, error) {
 	return manifest.Manifest{}, fault.New(fault.Unavailable, "It is away.")
 }
 
+// Whoever adds a set knows of its original; in a fleet it is a request to ask for it.
+func TestTheOriginalOfASetThatIsAddedIsNotLookedUp(t *testing.T) {
+	c := newCatalog(shelf{}, zaptest.NewLogger(t)) // which knows of no original
+	c.Add(manifest.Manifest{ID: idOf(1)}, 0)
+	without := c.Bytes()
+	c.Add(manifest.Manifest{ID: idOf(2), Source: manifest.Source{SHA256: "ab"}}, 5000)
+	if got := c.Bytes() - 2*without; got != 8192 { // in blocks
+		t.Errorf("the original counts as %d bytes", got)
+	}
+}
+
 func TestCursorOutlivesItsSet(t *testing.T) {
 	c := newCatalog(shelf{}, zaptest.NewLogger(t))
 	for n := range 6 {

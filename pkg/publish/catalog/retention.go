@@ -121,13 +121,13 @@ func (c *Catalog) measure(all []position) {
 			c.skip(l.id, err)
 			continue
 		}
-		c.Account(m)
+		c.Account(m, c.storage.OriginalSize(l.id))
 	}
 }
 
-// Account adds a set to the sizes, unless it was deleted meanwhile, and signals
-// when there is too much.
-func (c *Catalog) Account(m manifest.Manifest) {
+// Account adds a set and its original, of 0 bytes if none is kept, to the sizes, unless
+// it was deleted meanwhile, and signals when there is too much.
+func (c *Catalog) Account(m manifest.Manifest, original int64) {
 	size := int64(blockSize) // of the directory
 	if b, err := m.Encode(); err == nil {
 		size += blocks(int64(len(b)))
@@ -136,7 +136,7 @@ func (c *Catalog) Account(m manifest.Manifest) {
 		size += blocks(v.Bytes)
 	}
 	c.sizes.set(m.ID, size)
-	c.sizes.setOriginal(m.ID, m.Source.SHA256, c.storage.OriginalSize(m.ID))
+	c.sizes.setOriginal(m.ID, m.Source.SHA256, original)
 	if !c.Has(m.ID) {
 		c.sizes.remove(m.ID)
 	}
