@@ -364,8 +364,12 @@ func TestOriginalsComeAndGoWithTheirSet(t *testing.T) {
 	if _, err := n.Original(id(content)); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("an original that was not named: %v", err)
 	}
+	before := n.Bytes()
 	for range 2 {
 		n.KeepOriginal(id(content), path)
+	}
+	if n.Bytes() <= before {
+		t.Errorf("retention counts %d bytes with the original, and %d without", n.Bytes(), before)
 	}
 	m, err := n.Original(id(content))
 	if err != nil {

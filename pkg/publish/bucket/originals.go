@@ -29,7 +29,9 @@ func (s *Store) KeepOriginal(id, path string) {
 	if kept := s.storeOriginal(s.ctx, m, path); kept > 0 {
 		if err := s.index.Commit(m, kept, at); err != nil {
 			s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
+			return
 		}
+		s.Account(m, kept)
 	}
 }
 
