@@ -22,6 +22,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/notify"
+	"github.com/optimizerd/optimizerd/pkg/publish/bucket"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/queue"
 	"github.com/optimizerd/optimizerd/pkg/render"
@@ -183,7 +184,8 @@ func (d *Daemon) drainNode(w http.ResponseWriter, r *http.Request) {
 // fleetMetrics returns the collectors of a fleet, none if this machine is alone.
 func (d *Daemon) fleetMetrics() []prometheus.Collector {
 	shared, ok := d.queue.(*fleet.Queue)
-	if !ok {
+	sets, inBucket := d.store.(*bucket.Store)
+	if !ok || !inBucket {
 		return nil
 	}
 	return []prometheus.Collector{
@@ -202,6 +204,9 @@ func (d *Daemon) fleetMetrics() []prometheus.Collector {
 		}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_redeliveries_total", Help: "Messages of jobs that were not delivered for the first time."}, func() float64 {
 			return float64(shared.Counts().Redelivered)
+		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_adopted_objects_total", Help: "Files of sets that were in the bucket already: another node has made them, or began to."}, func() float64 {
+			return float64(sets.Adopted())
 		}),
 		passedJobs("level", func() int64 { return shared.Counts().Newer }),
 		passedJobs("ability", func() int64 { return shared.Counts().Unable }),

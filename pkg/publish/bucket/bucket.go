@@ -20,6 +20,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -67,6 +68,7 @@ type Store struct {
 	locks  locks // of sets, held while one is published or deleted
 	health health
 
+	adopted    atomic.Int64
 	uploaded   *lru.Cache[string, string] // digest of a source to the key of an object that has it
 	background sync.WaitGroup
 

@@ -258,6 +258,9 @@ func TestAnObjectWithoutADigestIsAdopted(t *testing.T) {
 	if got, err := n.read(t, m.ID, "640.webp"); err != nil || got != "pulled" {
 		t.Errorf("got %q, %v", got, err)
 	}
+	if n.Adopted() != 1 {
+		t.Errorf("%d files count as adopted, want 1", n.Adopted())
+	}
 	n.checkWhole(t, m.ID)
 }
 

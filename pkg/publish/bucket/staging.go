@@ -194,6 +194,10 @@ func (set *Set) storeFiles(m manifest.Manifest) (manifest.Manifest, error) {
 	return m, group.Wait()
 }
 
+// Adopted returns how many files of sets were stored already when this process was to
+// store them.
+func (s *Store) Adopted() int64 { return s.adopted.Load() }
+
 // putOrAdopt stores an object, unless there is one already, and describes the
 // stored one.
 func (s *Store) putOrAdopt(ctx context.Context, o s3.Object, body io.ReaderAt) (s3.Object, error) {
@@ -201,6 +205,7 @@ func (s *Store) putOrAdopt(ctx context.Context, o s3.Object, body io.ReaderAt) (
 	if created || err != nil {
 		return o, err
 	}
+	s.adopted.Add(1)
 	if there.SHA256 == "" { // written by somebody else: the Worker's pull
 		if there.SHA256, err = s.hash(ctx, o.Key, there.Bytes); err != nil {
 			return o, err
