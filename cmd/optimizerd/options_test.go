@@ -185,8 +185,12 @@ func TestAnInterruptedCommandExitsWith130(t *testing.T) {
 	put(t, filepath.Join(data, "queue", "done", "job_1.json"), []byte("{}"))
 	backupOf(t, "backup", saved, "--set", "storage.dir="+data)
 	for _, args := range [][]string{
-		{"version"}, {"bench"}, {"doctor", "--set", "storage.dir=" + t.TempDir()}, {"optimize", "-o", t.TempDir(), "/dev/null"},
-		{"verify", "--set", "storage.dir=" + data}, {"backup", saved, "--set", "storage.dir=" + data},
+		{"version"},
+		{"bench"},
+		{"doctor", "--set", "storage.dir=" + t.TempDir()},
+		{"optimize", "-o", t.TempDir(), "/dev/null"},
+		{"verify", "--set", "storage.dir=" + data},
+		{"backup", saved, "--set", "storage.dir=" + data},
 		{"restore", saved, "--set", "storage.dir=" + filepath.Join(t.TempDir(), "restored")},
 	} {
 		var out, errOut bytes.Buffer
