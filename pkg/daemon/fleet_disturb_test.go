@@ -265,7 +265,7 @@ func TestFleetANodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
 		t.Helper()
 		daemontest.Eventually(t, "uploads are refused without "+what, func() bool {
 			a, err := s.try(http.MethodPost, cut.serving()+"/v1/images", s.source("refused"))
-			return err == nil && a.StatusCode == http.StatusServiceUnavailable && a.Code() == string(fault.Unavailable) && a.Header.Get("Retry-After") != ""
+			return err == nil && a.StatusCode == http.StatusServiceUnavailable && a.Code() == string(fault.Unavailable) && a.Header.Get("Retry-After") == "5"
 		})
 		daemontest.Eventually(t, "it is not ready", func() bool { return s.ready(cut) == http.StatusServiceUnavailable })
 	}

@@ -49,12 +49,25 @@ type problem struct {
 	RequestID string     `json:"request_id"`
 }
 
-// Retry-After for temporary failures and for jobs that have not ended, in
-// seconds.
+// Retry-After for temporary failures, for what is out of reach for the moment, and for
+// jobs that have not ended, in seconds.
 const (
-	retryAfterFailure = 10
-	retryAfterJob     = 1
+	retryAfterFailure     = 10
+	retryAfterUnavailable = 5
+	retryAfterJob         = 1
 )
+
+// retryAfter returns that of a failure, 0 for one that is not temporary.
+func retryAfter(c fault.Code) int {
+	switch {
+	case c == fault.Unavailable:
+		return retryAfterUnavailable
+	case c.Temporary():
+		return retryAfterFailure
+	default:
+		return 0
+	}
+}
 
 func (w *response) problem(f *fault.Error) error {
 	kind, ok := statusByCode[f.Code]
@@ -62,8 +75,8 @@ func (w *response) problem(f *fault.Error) error {
 		kind = statusByCode[fault.Internal]
 	}
 	h := w.Header()
-	if f.Code.Temporary() {
-		h.Set("Retry-After", strconv.Itoa(retryAfterFailure))
+	if wait := retryAfter(f.Code); wait > 0 {
+		h.Set("Retry-After", strconv.Itoa(wait))
 	}
 	if f.Code == fault.Unauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="optimizerd"`)
