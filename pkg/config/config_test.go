@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -226,6 +227,47 @@ func TestACommandByHandReadsTheSecretsOfTheService(t *testing.T) {
 	t.Setenv("CREDENTIALS_DIRECTORY", t.TempDir())
 	if c, err := config.LoadServable(file, nil); err == nil {
 		t.Errorf("beside systemd's directory the tokens are %v", c.TokenStrings())
+	}
+}
+
+func TestAFleetsCredentialsNeedNoSetting(t *testing.T) {
+	credentials := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	const fleet = "storage: {s3: {endpoint: https://r2.example, bucket: images}}\nfleet: {servers: [tls://nas:4222]}"
+	if c := load(t, fleet); c.Fleet.CredentialsFile != "" {
+		t.Errorf("without a file they are in %s", c.Fleet.CredentialsFile)
+	}
+	file := filepath.Join(credentials, "nats")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c := load(t, fleet); c.Fleet.CredentialsFile != file {
+		t.Errorf("they are in %q, want %s", c.Fleet.CredentialsFile, file)
+	}
+	if c := load(t, fleet, "fleet.credentials_file=/mine.creds"); c.Fleet.CredentialsFile != "/mine.creds" {
+		t.Errorf("those of the setting are in %q", c.Fleet.CredentialsFile)
+	}
+}
+
+// A secret that docs/secrets.md names must reach the service.
+func TestTheUnitLoadsEverySecret(t *testing.T) {
+	page, err := os.ReadFile("../../docs/secrets.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := os.ReadFile("../../systemd/optimizerd.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, _, _ := strings.Cut(string(page), "| with |")
+	names := regexp.MustCompile("(?m)^\\| `([a-z0-9-]+)` \\|").FindAllStringSubmatch(table, -1)
+	if len(names) < 5 {
+		t.Errorf("the page names %v", names)
+	}
+	for _, name := range names {
+		if line := "\nLoadCredential=" + name[1] + ":optimizerd." + name[1] + "\n"; !strings.Contains(string(unit), line) {
+			t.Errorf("the unit has no line %s", line)
+		}
 	}
 }
 
