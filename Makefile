@@ -72,7 +72,7 @@ gallery: deps build ## Run daemon, Worker and five photos on this machine, witho
 	@scripts/install-deps npm
 	@scripts/test-worker gallery
 
-screenshots: deps build ## Make the pictures of the README in docs/images/, from the running gallery
+screenshots: deps build ## Make the pictures of the README and the docs in docs/images/, from the running programs
 	@scripts/install-deps worker
 	@scripts/test-worker screenshots
 

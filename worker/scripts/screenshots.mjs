@@ -1,10 +1,11 @@
-// The pictures of the README, from the real thing: the gallery of gallery.mjs with
-// painted landscapes, on a desktop and a phone, and the page of `make demo` with the ladder
-// of one of them. Writes docs/images/*.webp.
+// The pictures of the README and of docs/operating.md, from the real thing: the gallery of
+// gallery.mjs with painted landscapes, on a desktop and a phone, the page of `make demo` with
+// the ladder of one of them, and the status page of a daemon. Writes docs/images/*.webp.
 // Usage: make screenshots   (needs Chromium, or CHROMIUM, and vips)
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -21,7 +22,8 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox"],
 });
-let gallery;
+/** The processes that are running. */
+const children = [];
 
 /** Takes a picture of a page once everything on it has been loaded. */
 async function shoot(name, url, options) {
@@ -41,15 +43,41 @@ async function shoot(name, url, options) {
 
 /** Starts the gallery on a free port; returns its address. */
 async function openGallery(photos) {
-  gallery = spawn(process.execPath, [join(import.meta.dirname, "gallery.mjs")], {
+  const gallery = spawn(process.execPath, [join(import.meta.dirname, "gallery.mjs")], {
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, PHOTOS: photos, PORT: "0" },
   });
+  children.push(gallery);
   for await (const line of createInterface({ input: gallery.stdout })) {
     const [, address] = /^The gallery: (.+)/.exec(line) ?? [];
     if (address) return address;
   }
   throw new Error("the gallery did not start");
+}
+
+/** Has a daemon make the photos and refuse one that is cut off; returns the address of its status page. */
+async function statusPage(photos) {
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const admin = `127.0.0.1:${free.address().port}`;
+  free.close();
+  const settings = { "http.listen": "127.0.0.1:0", "admin.listen": admin, "storage.dir": join(folder, "status") };
+  const args = Object.entries(settings).flatMap(([name, value]) => ["--set", `${name}=${value}`]);
+  const daemon = spawn(join(root, "bin/optimizerd"), ["serve", "--config", "", ...args], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  children.push(daemon);
+  for await (const line of createInterface({ input: daemon.stdout })) {
+    const [, address] = /^listening (.+)/.exec(line) ?? [];
+    if (!address) continue;
+    const upload = (name, body) =>
+      fetch(`${address}/v1/images?filename=${encodeURIComponent(name)}`, { method: "POST", body });
+    for (const name of readdirSync(photos)) await upload(name, readFileSync(join(photos, name)));
+    const [name] = readdirSync(photos);
+    await upload("Cut off.jpg", readFileSync(join(photos, name)).subarray(0, 20_000));
+    return `http://${admin}/`;
+  }
+  throw new Error("the daemon did not start");
 }
 
 /** Makes the ladder of a photo, and the page of `make demo` that shows it. */
@@ -97,10 +125,15 @@ try {
     viewport: { width: 1280, height: 1000 },
     deviceScaleFactor: 1.5,
   });
+  await shoot("status", await statusPage(photos), {
+    viewport: { width: 1000, height: 1000 },
+    deviceScaleFactor: 1.5,
+    bypassCSP: true, // for what waits
+  });
 } finally {
-  if (gallery && gallery.exitCode === null) {
-    gallery.kill("SIGTERM");
-    await once(gallery, "exit");
+  for (const child of children.filter(({ exitCode }) => exitCode === null)) {
+    child.kill("SIGTERM");
+    await once(child, "exit");
   }
   await browser.close();
   rmSync(folder, { recursive: true, force: true });
