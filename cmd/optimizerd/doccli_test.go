@@ -97,16 +97,8 @@ func checkCommandLine(c *cobra.Command, line string) string {
 	for i, word := range rest {
 		switch {
 		case strings.HasPrefix(word, "--"):
-			name, value, joined := strings.Cut(word[2:], "=")
-			if found.Flag(name) == nil {
-				return "no flag --" + name
-			}
-			if name == "set" && !joined && i+1 < len(rest) {
-				value = rest[i+1]
-			}
-			key, _, _ := strings.Cut(value, "=")
-			if name == "set" && !slices.ContainsFunc(config.Settings(), func(s config.Setting) bool { return s.Key == key }) {
-				return "no setting " + key
+			if problem := checkFlag(found, rest[i:]); problem != "" {
+				return problem
 			}
 		case strings.HasPrefix(word, "-") && len(word) > 1:
 			if cmp.Or(found.Flags().ShorthandLookup(word[1:2]), found.InheritedFlags().ShorthandLookup(word[1:2])) == nil {
@@ -115,6 +107,26 @@ func checkCommandLine(c *cobra.Command, line string) string {
 		case i == 0 && found.HasSubCommands() && !found.Runnable() && word[0] >= 'a' && word[0] <= 'z':
 			return "no such command"
 		}
+	}
+	return ""
+}
+
+// checkFlag returns what is wrong with the flag that words begin with, or "". The
+// value of --set must begin with the key of a setting.
+func checkFlag(c *cobra.Command, words []string) string {
+	name, value, joined := strings.Cut(words[0][2:], "=")
+	if c.Flag(name) == nil {
+		return "no flag --" + name
+	}
+	if name != "set" {
+		return ""
+	}
+	if !joined && len(words) > 1 {
+		value = words[1]
+	}
+	key, _, _ := strings.Cut(value, "=")
+	if !slices.ContainsFunc(config.Settings(), func(s config.Setting) bool { return s.Key == key }) {
+		return "no setting " + key
 	}
 	return ""
 }
