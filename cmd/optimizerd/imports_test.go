@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -46,13 +47,14 @@ var only = map[string]string{
 }
 
 type goPackage struct {
-	ImportPath string
-	Imports    []string
+	ImportPath, Dir                               string
+	Imports                                       []string
+	GoFiles, CgoFiles, CFiles, HFiles, EmbedFiles []string
 }
 
 func list(t *testing.T, env []string, args ...string) []goPackage {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Imports,GoFiles,CgoFiles,CFiles,HFiles,EmbedFiles"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.Output()
 	if err != nil {
@@ -120,6 +122,34 @@ func TestTheDaemonLinksNoC(t *testing.T) {
 		}
 		if slices.Contains([]string{module + "pkg/tunnel/edgetest", module + "pkg/daemon/daemontest"}, p.ImportPath) {
 			t.Errorf("the daemon links %s, which is for tests", p.ImportPath)
+		}
+	}
+}
+
+// The image is built of what .dockerignore lets through.
+func TestTheContainerBuildHasEveryFile(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent []string
+	for line := range strings.Lines(string(read(t, filepath.Join(root, ".dockerignore")))) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "!"); ok {
+			sent = append(sent, path)
+		}
+	}
+	for _, p := range list(t, nil, "-deps", module+"cmd/...") {
+		if !strings.HasPrefix(p.ImportPath+"/", module) {
+			continue
+		}
+		for _, file := range slices.Concat(p.GoFiles, p.CgoFiles, p.CFiles, p.HFiles, p.EmbedFiles) {
+			path, err := filepath.Rel(root, filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(sent, func(s string) bool { return path == s || strings.HasPrefix(path, s+"/") }) {
+				t.Errorf("%s is needed for %s, and .dockerignore keeps it out", path, p.ImportPath)
+			}
 		}
 	}
 }
