@@ -62,6 +62,28 @@ func TestWithURLsLeavesTheOriginalAlone(t *testing.T) {
 	}
 }
 
+func TestListsAreNeverNull(t *testing.T) {
+	m, err := manifest.Decode(golden(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Variants, m.Srcset, m.Omitted = nil, nil, nil
+	b, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"variants": []`, `"omitted": []`} {
+		if !bytes.Contains(b, []byte(want)) {
+			t.Errorf("no %s in\n%s", want, b)
+		}
+	}
+	// Such manifests were stored once.
+	b = bytes.Replace(b, []byte(`"variants": []`), []byte(`"variants": null`), 1)
+	if m, err = manifest.Decode(b); err != nil || m.Variants == nil {
+		t.Errorf("read as %v, %v", m.Variants, err)
+	}
+}
+
 func TestDecodeRefusesWhatDoesNotHoldTogether(t *testing.T) {
 	for name, edit := range map[string][2]string{
 		"other version":   {`"version": 1`, `"version": 2`},
