@@ -257,6 +257,9 @@ func (k tiffKind) check() error {
 	if k.isSeparateGray() && k.bits == 16 && slices.Contains(k.extra, extraAssociated) {
 		return &Unsupported{"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)"}
 	}
+	if k.photometric == cielab && slices.Contains(k.extra, extraAssociated) {
+		return &Unsupported{"TIFF (CIE Lab with associated alpha)"}
+	}
 	name := ""
 	for _, p := range proven {
 		if p.photometric != k.photometric {

@@ -182,6 +182,17 @@ func TestJPEGWithoutItsEndMarkerIsTakenIfNothingElseIsMissing(t *testing.T) {
 	}
 }
 
+// The file is of cjpeg: 48 × 40 pixels, a gradient.
+func TestArithmeticJPEGWithoutItsEndMarkerIsRefused(t *testing.T) {
+	whole := read(t, "testdata/arithmetic.jpg")
+	if c, _ := render(t, file(t, "whole.jpg", whole), recipe(defaultFormats, 40)); c.opened.Width != 48 {
+		t.Errorf("opened %+v", *c.opened)
+	}
+	for _, n := range []int{len(whole) - 2, len(whole) * 3 / 4} {
+		wantFault(t, file(t, "cut.jpg", whole[:n]), generous, fault.CorruptImage)
+	}
+}
+
 func writeJPEG(t *testing.T, b *bytes.Buffer, colors [4]color.NRGBA) {
 	t.Helper()
 	if err := jpeg.Encode(b, quarters(tiffSide, colors), &jpeg.Options{Quality: 95}); err != nil {

@@ -209,6 +209,11 @@ source_jpeg_check(int fd, const Edit *edit)
 	jpeg_create_decompress(&info);
 	info.src = &reader->manager;
 	jpeg_read_header(&info, TRUE);
+	/* Whether an arithmetic decoder makes up data it does not say: encoders
+	 * leave out zeros at the end of a scan.
+	 */
+	if (info.arith_code)
+		ERREXIT(&info, JERR_INPUT_EOF);
 	info.out_color_space = info.jpeg_color_space; /* whatever is the least work */
 	info.scale_num = 1;
 	info.scale_denom = 8;

@@ -405,6 +405,7 @@ func TestTIFFCompressionsAreRenderedRight(t *testing.T) {
 func TestTIFFKindsThatAreNotProvenAreRefusedByName(t *testing.T) {
 	three := [4][]float64{{0.9, 0.1, 0.1}, {0.1, 0.7, 0.2}, {0.1, 0.2, 0.8}, {0.9, 0.8, 0.1}}
 	one := [4][]float64{{0.1}, {0.8}, {0.6}, {0.3}}
+	labAlpha := [4][]float64{{1, 0, 0, 1}, {0, 0, 0, 1}, {0.5, 0, 0, 1}, {0.5, 0.3, 0.3, 1}}
 	two := [4][]float64{{0.1, 0.5}, {0.4, 0.5}, {0.3, 0.5}, {0.2, 0.5}}
 	four := [4][]float64{{0, 1, 1, 0}, {1, 0, 1, 0}, {1, 1, 0, 0}, {0, 0, 0, 0}}
 	for want, f := range map[string]tiffFile{
@@ -421,6 +422,7 @@ func TestTIFFKindsThatAreNotProvenAreRefusedByName(t *testing.T) {
 		"CIE Lab, 16 bits":   {photometric: 8, bits: 16, quarters: three},
 		"grayscale, 8 bits a sample, 1+2 samples, compression 1, separate planes": {photometric: 1, bits: 8, quarters: three, extra: []uint32{2, 0}, separate: true},
 		"grayscale with associated alpha":                                         {photometric: 1, bits: 16, quarters: two, extra: []uint32{1}, separate: true},
+		"CIE Lab with associated alpha":                                           {photometric: 8, bits: 8, quarters: labAlpha, extra: []uint32{1}},
 		"interpretation 32844":                                                    {photometric: 32844, bits: 16, quarters: one},
 		"old style":                                                               {photometric: 6, bits: 8, quarters: three, compression: 6},
 		"compression 34661":                                                       {photometric: 1, bits: 1, quarters: one, compression: 34661},
