@@ -87,3 +87,49 @@ func TestChromaOfAVIF(t *testing.T) {
 		}
 	}
 }
+
+func TestColorsOfHEIFByTheirCoding(t *testing.T) {
+	hevc := func(chroma byte) string {
+		return boxOf("hvcC", strings.Repeat("\x00", 16), string([]byte{0xFC | chroma}), "\xf8\xf8")
+	}
+	av1 := func(flags byte) string { return boxOf("av1C", string([]byte{0x81, 0x05, flags, 0})) }
+	const full, limited = 0x80, 0
+	for name, test := range map[string]struct {
+		config    string
+		matrix    byte
+		colrRange byte
+		refused   string
+		modern    bool // needs a newer libheif
+	}{
+		"BT.709":                   {av1(0x0C), 1, limited, "", false},
+		"BT.601":                   {hevc(1), 6, full, "", false},
+		"unspecified":              {av1(0x0C), 2, full, "", false},
+		"by its primaries":         {av1(0), 12, limited, "", false},
+		"RGB":                      {av1(0), 0, full, "", false},
+		"RGB, limited":             {av1(0), 0, limited, "", true},
+		"YCgCo":                    {av1(0), 8, full, "", true},
+		"reserved":                 {av1(0), 3, full, "HEIF with matrix coefficients 3", false},
+		"constant luminance":       {hevc(1), 10, limited, "HEIF with matrix coefficients 10", false},
+		"ICtCp":                    {av1(0x0C), 14, limited, "HEIF with matrix coefficients 14", false},
+		"gray":                     {av1(0x1C), 2, full, "", false},
+		"gray, limited":            {av1(0x1C), 6, limited, "HEIF in gray of limited range", false},
+		"gray in HEVC":             {hevc(0), 6, full, "", false},
+		"gray in HEVC, limited":    {hevc(0), 6, limited, "HEIF in gray of limited range", false},
+		"gray, its matrix is void": {av1(0x1C), 8, full, "", false},
+	} {
+		colr := boxOf("colr", "nclx\x00\x01\x00\x0d\x00", string([]byte{test.matrix, test.colrRange}))
+		ipma := boxOf("ipma", "\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01\x03\x01\x82\x83")
+		file := boxOf("ftyp", "avif\x00\x00\x00\x00mif1") + boxOf("meta", "\x00\x00\x00\x00",
+			boxOf("pitm", "\x00\x00\x00\x00\x00\x01"), boxOf("iprp", boxOf("ipco", boxOf("ispe", "12345678"), test.config, colr), ipma)) + boxOf("mdat", "...")
+		info, err := imagefile.Inspect(strings.NewReader(file), int64(len(file)), imagefile.AVIF)
+		var u *imagefile.Unsupported
+		switch {
+		case test.refused != "" && (!errors.As(err, &u) || u.Kind != test.refused):
+			t.Errorf("%s: %v, want %s", name, err, test.refused)
+		case test.refused == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case info.NeedsLibheif119 != test.modern:
+			t.Errorf("%s: needs a newer libheif: %v", name, info.NeedsLibheif119)
+		}
+	}
+}

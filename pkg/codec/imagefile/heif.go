@@ -2,8 +2,10 @@ package imagefile
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"iter"
+	"slices"
 )
 
 // maxMeta bounds how much of a HEIF's metadata is read.
@@ -12,16 +14,27 @@ const maxMeta = 4 << 20
 // Transfer characteristics of HDR, by ITU-T H.273.
 var hdrTransfers = map[uint16]string{16: "PQ", 18: "HLG"}
 
-// inspectHEIF refuses HDR and turned cells, and turns alpha with its colors. What else is wrong with
-// a file its decoder says.
+// Matrix coefficients, by ITU-T H.273. Those of matrices are rendered right by every
+// libheif, as held against files of libavif's encoder.
+const (
+	matrixRGB   = 0
+	matrixYCgCo = 8
+)
+
+var matrices = []uint16{1, 2, 4, 5, 6, 7, 9, 12}
+
+// inspectHEIF refuses HDR, unproven matrices and turned cells, and turns alpha with
+// its colors. What else is wrong with a file its decoder says.
 func inspectHEIF(r io.ReaderAt, size int64, info *Info) error {
 	meta, at := topBox(r, size, "meta")
 	if len(meta) < 4 {
 		return nil
 	}
 	meta, at = meta[4:], at+4
-	if transfer := hdrTransfers[heifTransfer(meta)]; transfer != "" {
-		return &Unsupported{"HDR (" + transfer + ")"}
+	if color, gray, ok := colorOf(meta); ok {
+		if err := color.check(gray, info); err != nil {
+			return err
+		}
 	}
 	if hasTurnedCells(meta) {
 		return &Unsupported{"HEIF with grid cells that are turned or cropped"}
@@ -30,36 +43,68 @@ func inspectHEIF(r io.ReaderAt, size int64, info *Info) error {
 	return turnAlpha(meta, at, size, info)
 }
 
+// av1Monochrome is a flag in the third byte of an AV1 configuration.
+const av1Monochrome = 1 << 4
+
 // hasFullChroma reports whether any item is AV1 with color that is not subsampled in
 // both directions. The primary image may be a grid of others, so all are looked at.
 // Source: AV1 Codec ISO Media File Format Binding, section 2.3.3.
 func hasFullChroma(meta []byte) bool {
-	const monochrome, subsampled = 1 << 4, 1<<3 | 1<<2
+	const subsampled = 1<<3 | 1<<2
 	container := box(box(meta, "iprp"), "ipco")
 	for {
 		name, body, rest, ok := next(container)
 		if !ok {
 			return false
 		}
-		if name == "av1C" && len(body) >= 4 && body[2]&monochrome == 0 && body[2]&subsampled != subsampled {
+		if name == "av1C" && len(body) >= 4 && body[2]&av1Monochrome == 0 && body[2]&subsampled != subsampled {
 			return true
 		}
 		container = rest
 	}
 }
 
-// heifTransfer returns the transfer characteristics that the primary image is
-// said to have; 0 if nothing is said.
-func heifTransfer(meta []byte) uint16 {
+// nclx says how colors are coded, in the numbers of ITU-T H.273.
+type nclx struct {
+	transfer, matrix uint16
+	fullRange        bool
+}
+
+// colorOf returns the nclx of the primary image, and whether it is gray; ok is false
+// without one.
+func colorOf(meta []byte) (color nclx, gray, ok bool) {
 	primary := primaryItem(box(meta, "pitm"))
 	container := box(meta, "iprp")
 	all := properties(box(container, "ipco"))
 	for _, a := range associations(box(container, "ipma"), primary) {
-		if p := a.of(all); p.name == "colr" && len(p.body) >= 8 && string(p.body[:4]) == "nclx" {
-			return binary.BigEndian.Uint16(p.body[6:])
+		switch p := a.of(all); {
+		case p.name == "colr" && !ok && len(p.body) >= 11 && string(p.body[:4]) == "nclx":
+			color = nclx{binary.BigEndian.Uint16(p.body[6:]), binary.BigEndian.Uint16(p.body[8:]), p.body[10]&0x80 != 0}
+			ok = true
+		case p.name == "av1C" && len(p.body) >= 4:
+			gray = p.body[2]&av1Monochrome != 0
+		case p.name == "hvcC" && len(p.body) >= 17:
+			gray = p.body[16]&3 == 0 // chroma_format_idc
 		}
 	}
-	return 0
+	return color, gray, ok
+}
+
+// check refuses colors that are not rendered right.
+func (n nclx) check(gray bool, info *Info) error {
+	switch {
+	case hdrTransfers[n.transfer] != "":
+		return &Unsupported{"HDR (" + hdrTransfers[n.transfer] + ")"}
+	case gray && n.fullRange:
+	case gray: // libheif takes it for full range
+		return &Unsupported{"HEIF in gray of limited range"}
+	case slices.Contains(matrices, n.matrix), n.matrix == matrixRGB && n.fullRange:
+	case n.matrix == matrixRGB, n.matrix == matrixYCgCo:
+		info.NeedsLibheif119 = true
+	default:
+		return &Unsupported{fmt.Sprintf("HEIF with matrix coefficients %d", n.matrix)}
+	}
+	return nil
 }
 
 // topBox reads the body of the first box of a name at the top of a file; nil if it

@@ -24,9 +24,7 @@ func turnAlpha(meta []byte, at, size int64, info *Info) error {
 	if !ok {
 		return nil
 	}
-	if premultiplied { // libvips takes the colors as they are
-		return &Unsupported{"HEIF with premultiplied alpha"}
-	}
+	info.Premultiplied = premultiplied
 	colors, places := transforms(all, associations(table, primary))
 	alphas, _ := transforms(all, associations(table, alpha))
 	if slices.EqualFunc(colors, alphas, func(a, b property) bool { return a.name == b.name && bytes.Equal(a.body, b.body) }) {

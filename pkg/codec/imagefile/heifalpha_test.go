@@ -40,7 +40,7 @@ func heifWithAlpha(version byte, wide bool, urn string, transforms []string, col
 			item(1, "\x01\x02"+colors), item(2, "\x01\x02\x03"+alpha)))) + boxOf("mdat", "...")
 }
 
-func TestPremultipliedAlphaOfHEIFIsRefused(t *testing.T) {
+func TestPremultipliedAlphaOfHEIFIsSeen(t *testing.T) {
 	plain := heifWithAlpha(0, false, "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", nil, "", "")
 	auxl := boxOf("auxl", "\x00\x02\x00\x01\x00\x01")
 	prem := strings.Replace(plain, auxl, auxl+boxOf("prem", "\x00\x01\x00\x01\x00\x02"), 1)
@@ -49,10 +49,10 @@ func TestPremultipliedAlphaOfHEIFIsRefused(t *testing.T) {
 		at := strings.Index(prem, name) - 1
 		prem = prem[:at] + string([]byte{prem[at] + 14}) + prem[at+1:]
 	}
-	for file, refused := range map[string]bool{plain: false, prem: true} {
-		_, err := imagefile.Inspect(strings.NewReader(file), int64(len(file)), imagefile.AVIF)
-		if got := errors.As(err, new(*imagefile.Unsupported)); got != refused {
-			t.Errorf("refused: %v, want %v (%v)", got, refused, err)
+	for file, want := range map[string]bool{plain: false, prem: true} {
+		info, err := imagefile.Inspect(strings.NewReader(file), int64(len(file)), imagefile.AVIF)
+		if err != nil || info.Premultiplied != want {
+			t.Errorf("premultiplied: %v, want %v (%v)", info.Premultiplied, want, err)
 		}
 	}
 }

@@ -56,6 +56,13 @@ type Info struct {
 	// FullChroma is set for an AVIF whose planes are not all 4:2:0.
 	FullChroma bool
 
+	// Premultiplied is set for a HEIF whose colors are multiplied by its alpha:
+	// decoders return them as they are.
+	Premultiplied bool
+
+	// NeedsLibheif119 is set for a HEIF whose colors libheif gets wrong before 1.19.
+	NeedsLibheif119 bool
+
 	// Opaque is set for a TIFF whose samples beside its colors are no alpha,
 	// although libvips takes the first of them for it.
 	Opaque bool

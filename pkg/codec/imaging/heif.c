@@ -73,6 +73,14 @@ decode(struct heif_context *context)
 }
 
 gboolean
+heif_is_at_least(int major, int minor)
+{
+	int has = heif_get_version_number_major();
+
+	return has > major || (has == major && heif_get_version_number_minor() >= minor);
+}
+
+gboolean
 heif_is_unsupported(int fd, gint64 size)
 {
 	static const struct heif_reader reader = {

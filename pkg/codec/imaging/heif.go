@@ -31,3 +31,6 @@ func decoderFault(src *os.File, l loader, cause error) error {
 	}
 	return badPixels(l.name, cause)
 }
+
+// isLibheif119 reports whether the installed libheif is 1.19 or newer.
+func isLibheif119() bool { return C.heif_is_at_least(1, 19) != 0 }

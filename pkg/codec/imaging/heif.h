@@ -1,4 +1,4 @@
-/* What libheif itself says of a file that libvips could not read: see heif.c. */
+/* What libheif says of itself, and of a file that libvips could not read: see heif.c. */
 
 #ifndef OPTIMIZERD_IMAGING_HEIF_H
 #define OPTIMIZERD_IMAGING_HEIF_H
@@ -9,5 +9,8 @@
  * support. The file is decoded once more for it.
  */
 gboolean heif_is_unsupported(int fd, gint64 size);
+
+/* Whether the libheif in use is of this version or newer. */
+gboolean heif_is_at_least(int major, int minor);
 
 #endif

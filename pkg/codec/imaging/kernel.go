@@ -160,6 +160,9 @@ func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned
 	if h.opaque {
 		top.opaque = 1
 	}
+	if h.multiplied {
+		top.multiplied = 1
+	}
 	if h.convert() {
 		top.icc = 1
 		top.intent = intents[profileIntent(h.profile)]

@@ -59,6 +59,7 @@ typedef struct {
 	gboolean icc;    /* convert by the embedded profile */
 	VipsIntent intent; /* one that the profile has */
 	gboolean opaque; /* drop the bands beside the colors */
+	gboolean multiplied; /* the colors are multiplied by alpha */
 	gboolean shaped; /* which shaper says, too */
 	Shaper shaper;
 	gint64 turned;   /* out: time to turn it upright, microseconds */

@@ -288,6 +288,87 @@ func TestAlphaOfAnAVIFIsTurnedWithItsColors(t *testing.T) {
 	}
 }
 
+// The files are of avifenc, as are the next ones, in four colors of alpha 255, 200, 128
+// and 60. That of 10 bits has a profile that swaps channels.
+func TestPremultipliedColorsOfAnAVIFAreDivided(t *testing.T) {
+	want := fourColors
+	for i, a := range []byte{255, 200, 128, 60} {
+		want[i].A = a
+	}
+	for _, name := range []string{"premultiplied-8", "premultiplied-10-profile"} {
+		c, _ := render(t, "testdata/"+name+".avif", recipe(defaultFormats, tiffSide))
+		if t.Run(name, func(t *testing.T) { wantQuarters(t, c, "40.webp", want, 14) }); t.Failed() {
+			return
+		}
+	}
+}
+
+func TestColorsOfAnAVIFAreRightOrRefused(t *testing.T) {
+	for _, name := range []string{"ycgco-10", "rgb-limited"} {
+		path := "testdata/" + name + ".avif"
+		c, _, err := tryRender(t, path, recipe(defaultFormats, tiffSide), generous)
+		if err == nil {
+			wantQuarters(t, c, "40.jpg", fourColors, 14)
+		} else if fault.CodeOf(err) != fault.UnsupportedFormat {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	wantFault(t, "testdata/gray-limited.avif", generous, fault.UnsupportedFormat)
+}
+
+// A turn or crop before the size, mirrors of 10 bits and long sides are too much for the
+// libheif of Debian 12.
+func TestSoundAVIFIsRightOrUnsupported(t *testing.T) {
+	asStored := [4]int{0, 1, 2, 3}
+	seen := map[string][4]int{ // which corner is at each
+		"irot\x01": {1, 3, 0, 2}, "irot\x02": {3, 2, 1, 0}, "irot\x03": {2, 0, 3, 1},
+		"imir\x00": {2, 3, 0, 1}, "imir\x01": {1, 0, 3, 2},
+	}
+	check := func(name string, b []byte, variant string, from [4]int) {
+		t.Helper()
+		c, _, err := tryRender(t, file(t, "a.avif", b), recipe(defaultFormats, 20, tiffSide), generous)
+		if err == nil {
+			var want [4]color.NRGBA
+			for i, at := range from {
+				want[i] = fourColors[at]
+			}
+			wantQuarters(t, c, variant, want, 14)
+		} else if fault.CodeOf(err) != fault.UnsupportedFormat {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"turned-8", "turned-10"} {
+		for transform, from := range seen {
+			b := bytes.Replace(read(t, "testdata/"+name+".avif"), []byte("irot\x01"), []byte(transform), 1)
+			check(name+", "+transform, b, "40.jpg", from)
+			check(name+", "+transform+" first", lastPropertyFirst(t, b), "40.jpg", from)
+		}
+	}
+	cropped := read(t, "testdata/cropped.avif")
+	check("cropped", cropped, "20.jpg", asStored)
+	check("cropped first", lastPropertyFirst(t, cropped), "20.jpg", asStored)
+	if c, _, err := tryRender(t, "testdata/long.avif", recipe(defaultFormats, 16), generous); err == nil {
+		wantQuarters(t, c, "16.jpg", fourColors, 24)
+	} else if fault.CodeOf(err) != fault.UnsupportedFormat {
+		t.Error(err)
+	}
+}
+
+// lastPropertyFirst changes the order of the properties of the only item of an AVIF.
+func lastPropertyFirst(t *testing.T, avif []byte) []byte {
+	t.Helper()
+	out := bytes.Clone(avif)
+	_, of, ok := bytes.Cut(out, []byte("ipma\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01"))
+	if !ok {
+		t.Fatal("another list of properties")
+	}
+	of = of[1 : 1+of[0]]
+	last := of[len(of)-1]
+	copy(of[1:], of)
+	of[0] = last
+	return out
+}
+
 // takenEXIF is an EXIF block without a prefix that says when a photo was taken.
 const takenEXIF = "MM\x00\x2A\x00\x00\x00\x08" +
 	"\x00\x01\x87\x69\x00\x04\x00\x00\x00\x01\x00\x00\x00\x1a\x00\x00\x00\x00" +

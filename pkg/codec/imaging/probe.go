@@ -30,6 +30,7 @@ type header struct {
 	fullChroma  bool // AVIF with chroma that is not 4:2:0
 	rowsHeld    int  // TIFF: rows that the decoder holds at once
 	opaque      bool // TIFF: the bands besides the colors are not alpha
+	multiplied  bool // HEIF: the colors are multiplied by alpha
 	noEnd       bool // JPEG without an end marker
 	edit        *imagefile.Edit
 	gif         *gifanim.Animation
@@ -64,6 +65,9 @@ func (e *Engine) probe(src *os.File, limits ladder.Limits) (loader, header, erro
 	if err != nil {
 		return loader{}, header{}, err
 	}
+	if info.NeedsLibheif119 && !isLibheif119() {
+		return loader{}, header{}, unsupportedKind("HEIF in YCgCo or in RGB of limited range", nil)
+	}
 	// libvips allocates the canvas of an animated WebP to read its header.
 	if info.CanvasWidth > 0 {
 		canvas := header{format: format, width: info.CanvasWidth, height: info.CanvasHeight, frames: 1}
@@ -79,7 +83,7 @@ func (e *Engine) probe(src *os.File, limits ladder.Limits) (loader, header, erro
 	h := p.header(l)
 	h.bytes = stat.Size()
 	h.orientation, h.rowsHeld, h.opaque, h.fullChroma = info.Orientation, info.RowsHeld, info.Opaque, info.FullChroma
-	h.noEnd, h.edit = info.NoEnd, info.Edit
+	h.noEnd, h.edit, h.multiplied = info.NoEnd, info.Edit, info.Premultiplied
 	if !slices.Contains(e.versions.Inputs, h.format) {
 		return loader{}, header{}, noDecoder(h.format)
 	}

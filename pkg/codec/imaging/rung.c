@@ -129,7 +129,7 @@ done:
 
 /* Decodes to a rung in stored orientation. Colors are converted after
  * shrinking, when there are fewer pixels, except where converting 8 bits of
- * deeper samples would cause banding.
+ * deeper samples would cause banding and they are not multiplied by alpha yet.
  */
 static int
 decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
@@ -145,7 +145,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 	if (t[0]->BandFmt == VIPS_FORMAT_UCHAR) {
 		color_pass(t[0], &t[1]);
 	}
-	else if (t[0]->BandFmt == VIPS_FORMAT_USHORT && !icc) {
+	else if (t[0]->BandFmt == VIPS_FORMAT_USHORT && (!icc || top->multiplied)) {
 		if (color_narrow(t[0], &t[1]))
 			goto done;
 	}
@@ -154,7 +154,7 @@ decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
 			goto done;
 		icc = FALSE;
 	}
-	if (color_premultiply(t[1], &t[2]))
+	if (top->multiplied ? color_pass(t[1], &t[2]) : color_premultiply(t[1], &t[2]))
 		goto done;
 	shaped = icc && top->shaped && t[2]->Bands == 3 && t[2]->Type == VIPS_INTERPRETATION_sRGB;
 	if (shaped || color_is_srgb(t[2], icc)) {
