@@ -279,9 +279,11 @@ func TestFleetANodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
 	}
 	serves := func(m manifest.Manifest) {
 		t.Helper()
-		a, err := s.try(http.MethodGet, cut.serving()+"/files/"+m.Variants[0].Key, nil)
-		if err != nil || a.StatusCode != http.StatusOK {
-			t.Errorf("a file: %v, %s", err, a.Status)
+		for _, path := range []string{"/files/" + m.Variants[0].Key, "/v1/images/" + m.ID, "/v1/images"} {
+			a, err := s.try(http.MethodGet, cut.serving()+path, nil)
+			if err != nil || a.StatusCode != http.StatusOK {
+				t.Errorf("GET %s: %v, %s", path, err, a.Status)
+			}
 		}
 	}
 

@@ -94,7 +94,7 @@ func (x *awayIndex) Look(string) (bucket.Entry, bucket.Revision, error) {
 // A job whose image is reported missing fails for good, and a webhook
 // would lack what was made.
 func TestAnImageThatCannotBeLookedUpIsNotMissing(t *testing.T) {
-	objects, err := s3.Open(s3test.Config("http://127.0.0.1:1"), s3test.Key(), nil)
+	objects, err := s3.Open(s3test.Config(s3test.Start(t).URL), s3test.Key(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,5 +120,29 @@ func TestAnImageThatCannotBeLookedUpIsNotMissing(t *testing.T) {
 		if _, err := s.Get(id("cow")); fault.CodeOf(err) != want {
 			t.Errorf("away %v: set: got %v, want %s", index.away, err, want)
 		}
+	}
+}
+
+// A node of a fleet serves what it knows of while NATS cannot be reached.
+func TestSetsAreServedWithoutTheIndexOfTheFleet(t *testing.T) {
+	server := s3test.Start(t)
+	n := open(t, server.URL, t.TempDir())
+	known, other := n.mustPublish(t, "cat"), n.mustPublish(t, "dog")
+	objects, err := s3.Open(s3test.Config(server.URL), s3test.Key(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := bucket.Open(bucket.Config{Index: &awayIndex{away: true}}, objects, n.spool, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() }) // nothing was written
+	s.AddID(known.ID, known.CreatedAt.Time)
+	node{Store: s}.checkWhole(t, known.ID)
+	if page, _, err := s.List(10, ""); err != nil || len(page) != 1 || page[0].ID != known.ID {
+		t.Errorf("the listing is %v, %v", page, err)
+	}
+	if _, err := s.Get(other.ID); fault.CodeOf(err) != fault.Unavailable {
+		t.Errorf("a set that another node may have published: %v", err)
 	}
 }

@@ -122,19 +122,26 @@ func (s *Store) Close() error {
 }
 
 // ReadManifest reads the manifest of a set from the index, or from the bucket if
-// the index has none. The error of a set without entry is fs.ErrNotExist.
+// the index has none. The error of a set without entry is fs.ErrNotExist. A set that an
+// index of several nodes was seen to have is read without it, also while it is out of
+// reach.
 func (s *Store) ReadManifest(id string) (m manifest.Manifest, err error) {
-	e, _, err := s.index.Look(id)
-	switch {
-	case err != nil:
-		return m, err
-	case !e.Published:
-		return m, fmt.Errorf("read manifest: %w", fs.ErrNotExist)
-	case e.Manifest != nil:
-		return manifest.Decode(e.Manifest)
+	if s.config.Index == nil || !s.Has(id) {
+		e, _, err := s.index.Look(id)
+		switch {
+		case err != nil:
+			return m, err
+		case !e.Published:
+			return m, fmt.Errorf("read manifest: %w", fs.ErrNotExist)
+		case e.Manifest != nil:
+			return manifest.Decode(e.Manifest)
+		}
 	}
 	m, err = FetchManifest(s.ctx, s.bucket, id)
 	if s3.Is(err, s3.NotFound) {
+		if _, _, err := s.index.Look(id); err != nil {
+			return m, err // nobody can tell whether the set was deleted
+		}
 		return m, fmt.Errorf("read manifest: %w", fs.ErrNotExist)
 	}
 	if err != nil {
