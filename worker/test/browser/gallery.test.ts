@@ -444,6 +444,52 @@ describe("with pictures of many shapes", () => {
     expect(asked).toEqual(["1", "2", "2", "3"]);
   });
 
+  test("a gallery that is busy gets the file again, after the time that it names", async () => {
+    const page = await openAsOwner({}, /429|503/);
+    const busy = [
+      {
+        status: 429,
+        headers: { "Retry-After": "1" },
+        json: { code: "too_many_requests", detail: "Too many uploads." },
+      },
+      { status: 503, headers: { "Retry-After": "1" }, json: { code: "unavailable", detail: "R2 is out of reach." } },
+    ];
+    await page.route("**/api/images?filename=*", (route) => {
+      const answer = busy.shift();
+      return answer ? route.fulfill(answer) : route.continue();
+    });
+    const seen = await watchRows(page);
+    const buffer = Buffer.concat([await readFile(photo("test_square.jpg")), Buffer.from("busy")]);
+    await page.locator("#files").setInputFiles({ name: "busy.jpg", mimeType: "image/jpeg", buffer });
+    await row(page, "busy.jpg").getByText("Added").waitFor();
+    expect((await seen()).texts).toEqual(expect.arrayContaining(["Too many uploads.", "R2 is out of reach."]));
+    expect(busy).toEqual([]);
+  });
+
+  test("what has waited in vain is tried again by one button", async () => {
+    const page = await openAsOwner();
+    await settle(page);
+    const error = { code: "optimizer_unavailable", message: "The optimizer was out of reach for 14 days." };
+    const json = { upload: "", status: "failed", stored: 0, total: 0, image: null, duplicate: false, error };
+    await page.route("**/api/uploads/*", (route) => route.fulfill({ json }));
+    const bytes = await readFile(photo("test_square.jpg"));
+    const files = ["one", "two"].map((name) => ({
+      name: `in vain ${name}.jpg`,
+      mimeType: "image/jpeg",
+      buffer: Buffer.concat([bytes, Buffer.from(`in vain ${name}`)]),
+    }));
+    await page.locator("#files").setInputFiles(files);
+    await page.getByText("2 failed").waitFor();
+    expect(await row(page, "in vain one.jpg").textContent()).toContain(error.message);
+    await expectAccessible(page);
+    await page.unroute("**/api/uploads/*");
+    await page.getByRole("button", { name: "Try all again" }).click();
+    // The button is gone, the focus is not.
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("tray-fold");
+    await page.getByText("2 added").waitFor();
+    expect(await page.getByRole("button", { name: /^Try/ }).count()).toBe(0);
+  });
+
   test("dropped by a stranger, files wait until the owner has signed in", async () => {
     const page = await openAsVisitor({}, /401/);
     await page.getByRole("button", { name: "Sign in" }).waitFor();
