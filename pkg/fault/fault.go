@@ -10,6 +10,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 )
 
@@ -78,7 +79,7 @@ func (e *Error) Error() string {
 	if e.cause == nil {
 		return string(e.Code) + ": " + e.Detail
 	}
-	return string(e.Code) + ": " + e.Detail + ": " + e.cause.Error()
+	return string(e.Code) + ": " + strings.TrimSuffix(e.Detail, ".") + ": " + e.cause.Error()
 }
 
 // Unwrap returns the cause, or nil.

@@ -47,3 +47,10 @@ func TestNoErrorHasNoCode(t *testing.T) {
 		t.Errorf("CodeOf(nil) = %q", got)
 	}
 }
+
+func TestTheCauseFollowsTheDetailAsOneLine(t *testing.T) {
+	err := fault.Wrap(fault.CorruptImage, errors.New("row 7"), "The image is damaged.")
+	if got, want := err.Error(), "corrupt_image: The image is damaged: row 7"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
