@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"sync"
@@ -112,8 +111,7 @@ func (f *Fleet) able() ([]Node, error) {
 	}
 	var nodes []Node
 	err := f.state.few(ablePrefix, func(v value) {
-		var n Node
-		if json.Unmarshal(v.data, &n) == nil && n.Abilities != nil {
+		if n, err := decodeNode(v.data); err == nil && n.Abilities != nil {
 			nodes = append(nodes, n)
 		}
 	})

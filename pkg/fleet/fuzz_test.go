@@ -55,6 +55,16 @@ func FuzzEntry(f *testing.F) {
 	})
 }
 
+func FuzzNode(f *testing.F) {
+	f.Add([]byte(`{"name":"pi-1","abilities":{"outputs":["webp"]}}`))
+	f.Add([]byte(`{"name":"\u001b[2J"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if n, err := decodeNode(data); err == nil && strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
+			t.Errorf("%s is the name %q", data, n.Name)
+		}
+	})
+}
+
 func FuzzWebhookMessage(f *testing.F) {
 	r := newRecord(f)
 	at := r.job.CreatedAt

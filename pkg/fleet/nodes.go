@@ -135,6 +135,17 @@ func (f *Fleet) renew() {
 	}
 }
 
+// decodeNode parses what a node said of itself. Its name is shown to people.
+func decodeNode(data []byte) (n Node, err error) {
+	if err := json.Unmarshal(data, &n); err != nil {
+		return n, fmt.Errorf("decode node: %w", err)
+	}
+	if !validName.MatchString(n.Name) {
+		return n, fmt.Errorf("decode node: %.20q is no name", n.Name)
+	}
+	return n, nil
+}
+
 // alive reports whether the process of a node is registered.
 func (f *Fleet) alive(instance string) (bool, error) {
 	nodes, err := f.Nodes()
@@ -144,8 +155,7 @@ func (f *Fleet) alive(instance string) (bool, error) {
 // Nodes returns the live nodes, by name.
 func (f *Fleet) Nodes() (nodes []Node, err error) {
 	err = f.state.few(nodePrefix, func(v value) {
-		var n Node
-		if json.Unmarshal(v.data, &n) == nil {
+		if n, err := decodeNode(v.data); err == nil {
 			n.Seen = v.at
 			nodes = append(nodes, n)
 		}
