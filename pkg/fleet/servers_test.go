@@ -4,6 +4,8 @@ package fleet
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,11 +22,20 @@ import (
 // join returns the queue of a node of the fleet on these servers.
 func join(t *testing.T, urls ...string) *Queue {
 	t.Helper()
+	return joinAs(t, "pi-1", urls...)
+}
+
+func options(t *testing.T, name string, urls ...string) Options {
 	config := DefaultConfig()
-	config.Servers, config.Node, config.Replicas, config.Lease = urls, "pi-1", 1, 10*time.Second
-	f, err := Open(t.Context(), Options{
+	config.Servers, config.Node, config.Replicas, config.Lease = urls, name, 1, 10*time.Second
+	return Options{
 		Config: config, Identity: t.Name(), MaxPending: 100, Keep: time.Hour, LongestJob: time.Hour, Log: zaptest.NewLogger(t),
-	})
+	}
+}
+
+func joinAs(t *testing.T, name string, urls ...string) *Queue {
+	t.Helper()
+	f, err := Open(t.Context(), options(t, name, urls...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,5 +164,99 @@ func TestFleetAStartThatItsNodeDidNotLearnOfDoesNotCount(t *testing.T) {
 	}
 	if got, err := q.Get(j.ID); err != nil || got.Status != job.Failed {
 		t.Errorf("a job that has ended three nodes is %s, %v", got.Status, err)
+	}
+}
+
+// A node of an earlier version must not touch what it does not understand.
+func TestFleetAJobOfANewerLevelIsLeftAlone(t *testing.T) {
+	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
+	j := newRecord(t).job
+	putJob(t, q, j)
+	v, err := q.f.jobs.get(j.ID)
+	if err == nil {
+		err = q.f.jobs.set(j.ID, []byte(`{"level":2,"job":"of a later version"}`), 0)
+	}
+	if err != nil || v.data == nil {
+		t.Fatal(err)
+	}
+	if e, err := q.tryLease(jobs.Render); e != nil || err != nil {
+		t.Fatalf("it is taken: %+v, %v", e, err)
+	}
+	if n := q.Counts().Newer; n != 1 {
+		t.Errorf("%d jobs count as left to newer nodes", n)
+	}
+	if err := q.Prune(time.Now().Add(time.Hour)); err != nil {
+		t.Error(err)
+	}
+	if v, err := q.f.jobs.get(j.ID); err != nil || !strings.Contains(string(v.data), `"level":2`) {
+		t.Errorf("the record is %s, %v", v.data, err)
+	}
+	info, err := q.f.work.Info(t.Context())
+	if err != nil || info.State.Msgs != 1 {
+		t.Errorf("there is no message for the newer nodes: %+v, %v", info, err)
+	}
+}
+
+func TestFleetDataOfAnotherFormatAreRefused(t *testing.T) {
+	url := fleettest.Start(t, 1).Servers[0].URL
+	if err := join(t, url).f.state.set("format", []byte("2"), 0); err != nil {
+		t.Fatal(err)
+	}
+	const want = `the data of fleet main are of format "2", this version knows 1: upgrade this node`
+	if _, err := Open(t.Context(), options(t, "pi-2", url)); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestFleetAnotherNodeDoesTheHousekeepingOfOneThatDied(t *testing.T) {
+	url := fleettest.Start(t, 1).Servers[0].URL
+	first, second := joinAs(t, "pi-1", url).f, joinAs(t, "pi-2", url).f
+	for range 2 {
+		if !first.Elected() || second.Elected() {
+			t.Fatal("it is not the first node that does it, and only that")
+		}
+	}
+	v, err := second.state.get(nodePrefix + first.node)
+	if err == nil {
+		err = second.state.remove(nodePrefix+first.node, v.revision) // as if its time had passed
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !second.Elected() || first.Elected() {
+		t.Error("the second node does not take over")
+	}
+}
+
+func TestFleetAnotherNodeFinishesADeletionAfterAMinute(t *testing.T) {
+	url := fleettest.Start(t, 1).Servers[0].URL
+	id := strings.Repeat("a", 26)
+	mine, theirs := joinAs(t, "pi-1", url).f.NewIndex(), joinAs(t, "pi-2", url).f.NewIndex()
+	seen := make(chan string, 4)
+	if err := theirs.Load(func(string, time.Time) {}, func(id string) { seen <- id }); err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	if err := mine.Mark(id, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; got != id {
+		t.Fatalf("the other node sees the deletion of %s", got)
+	}
+	marked := func() []string {
+		ids, err := theirs.Marked()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	if ids := marked(); len(ids) != 0 {
+		t.Errorf("%v are taken over at once", ids)
+	}
+	theirs.mu.Lock()
+	theirs.deleting[id] = mark{theirs.deleting[id].revision, time.Now().Add(-takeOver - time.Second)}
+	theirs.mu.Unlock()
+	if ids := marked(); !slices.Equal(ids, []string{id}) {
+		t.Errorf("%v are taken over after a minute, want %s", ids, id)
 	}
 }
