@@ -140,6 +140,8 @@ func classOf(status int) Class {
 		return Denied
 	case status == http.StatusInsufficientStorage:
 		return Full
+	case status == http.StatusNotImplemented:
+		return Refused
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status == http.StatusConflict, status >= 500:
 		return Unavailable
 	default:

@@ -50,6 +50,7 @@ func TestEachFailureHasItsClassAndItsAdvice(t *testing.T) {
 		{http.StatusNotFound, "NoSuchKey", s3.NotFound, 1, "no such object"},
 		{http.StatusInsufficientStorage, "", s3.Full, 1, "no space left"},
 		{http.StatusBadRequest, "InvalidRequest", s3.Refused, 1, "InvalidRequest"},
+		{http.StatusNotImplemented, "NotImplemented", s3.Refused, 1, "NotImplemented"},
 		{http.StatusMovedPermanently, "PermanentRedirect", s3.Refused, 1, "PermanentRedirect"},
 		{http.StatusServiceUnavailable, "SlowDown", s3.Unavailable, 4, "overloaded"},
 		{http.StatusTooManyRequests, "", s3.Unavailable, 4, "overloaded"},
@@ -100,6 +101,23 @@ func TestATemporaryFailureIsRetriedWithTheSameBody(t *testing.T) {
 	}
 	if len(bodies) != 3 {
 		t.Errorf("%d attempts", len(bodies))
+	}
+}
+
+func TestAStoreSaysWhenToTryAgain(t *testing.T) {
+	var asked []time.Time
+	b := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked = append(asked, time.Now())
+		if len(asked) == 1 {
+			w.Header().Set("Retry-After", "1")
+			s3test.Refuse(w, http.StatusTooManyRequests, "SlowDown")
+		}
+	})
+	if _, err := b.Head(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if len(asked) != 2 || asked[1].Sub(asked[0]) < time.Second { // by itself it waits for a millisecond
+		t.Errorf("it was asked at %v", asked)
 	}
 }
 

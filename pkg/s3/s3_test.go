@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -197,6 +198,28 @@ func TestTheProbeSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestAStoreWithoutCopiesIsRefusedIfOriginalsAreKept(t *testing.T) {
+	server := s3test.Start(t)
+	proxy := s3test.NewProxy(t, server)
+	proxy.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		copies := r.Header.Get("X-Amz-Copy-Source") != ""
+		if copies {
+			s3test.Refuse(w, http.StatusNotImplemented, "NotImplemented")
+		}
+		return copies
+	})
+	b := open(t, proxy.URL, s3test.Key())
+	if err := b.Probe(t.Context(), false); err != nil {
+		t.Errorf("without originals: %v", err)
+	}
+	if err := b.Probe(t.Context(), true); !s3.Is(err, s3.Unsupported) || !strings.Contains(err.Error(), "storage.keep_originals: this store does not copy objects") {
+		t.Errorf("with originals: %v", err)
+	}
+	for o, err := range b.List(t.Context(), "") {
+		t.Errorf("left %s, %v", o.Key, err)
 	}
 }
 
