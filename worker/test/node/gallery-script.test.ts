@@ -1,0 +1,73 @@
+// `make gallery`: the whole chain on this machine, by one command without an account.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { copyFile, mkdir, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { ImageList } from "../../src/api";
+import { photoFolder } from "./daemon";
+
+const script = resolve(import.meta.dirname, "../../scripts/gallery.mjs");
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "optimizerd-script-"));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** The programs that have a text in their command line. */
+async function running(text: string): Promise<string[]> {
+  const found = [];
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    const line = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => ""); // it has ended
+    if (line.includes(text)) found.push(line.replaceAll("\0", " "));
+  }
+  return found;
+}
+
+test("it shows the photos at an address, to sign in with a token, and Ctrl-C leaves nothing behind", async () => {
+  const photos = join(folder, "photos");
+  const temporary = join(folder, "tmp");
+  for (const path of [photos, temporary]) await mkdir(path);
+  await copyFile(join(photoFolder(), "test_square.jpg"), join(photos, "A square.jpg"));
+  await copyFile(join(photoFolder(), "test.webp"), join(photos, "A sign.webp"));
+  const gallery = spawn(process.execPath, [script], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: {
+      ...process.env,
+      PHOTOS: photos,
+      PORT: "0",
+      TMPDIR: temporary,
+      CI: "1",
+      WRANGLER_LOG_PATH: join(folder, "logs"),
+    },
+  });
+  const exit = once(gallery, "exit");
+  try {
+    const printed: Record<string, string> = {};
+    for await (const line of createInterface({ input: gallery.stdout })) {
+      const [, what = "", value = ""] = /^(The gallery|Sign in with): (.+)/.exec(line) ?? [];
+      printed[what] = value;
+      if (line === "Ctrl-C ends it.") break;
+    }
+    const site = printed["The gallery"] ?? "";
+    const { images } = (await (await fetch(`${site}/api/images`)).json()) as ImageList;
+    expect(images.map(({ alt }) => alt).sort()).toEqual(["A sign", "A square"]);
+    expect((await fetch(`${site}/images/${images[0]?.id}?w=320`)).status).toBe(200);
+    const session = {
+      method: "POST",
+      headers: { Origin: site },
+      body: JSON.stringify({ token: printed["Sign in with"] }),
+    };
+    expect((await fetch(`${site}/api/session`, session)).status).toBe(204);
+    expect(await running(temporary)).not.toEqual([]);
+  } finally {
+    gallery.kill("SIGINT");
+  }
+  expect(await exit).toEqual([0, null]);
+  await expect.poll(() => running(temporary), { timeout: 60_000 }).toEqual([]);
+  expect((await readdir(temporary)).filter((name) => name.startsWith("optimizerd-"))).toEqual([]);
+});
