@@ -149,6 +149,24 @@ func TestImagesAreFoundAndDeleted(t *testing.T) {
 	says(t, 1, "token", "images", "list", "--to", s.url)
 }
 
+func TestADeletionGoesOnAfterTheDaemonWasKilled(t *testing.T) {
+	data, address := t.TempDir(), servertest.FreeAddress(t)
+	start := func() *server { return serve(t, data, "http.listen="+address, "ladder.widths=32") }
+	s := start()
+	kept := s.optimize(t, smallPhoto(t, 1)).ID
+	doomed := []string{s.optimize(t, smallPhoto(t, 2)).ID, s.optimize(t, smallPhoto(t, 3)).ID}
+	args := append([]string{"images", "delete", "--to", s.url}, doomed...)
+	says(t, 0, doomed[0]+" deleted\n", args[:len(args)-1]...)
+	s.kill(t)
+	says(t, 1, "is the daemon running?", args...)
+	says(t, 1, "is the daemon running?", "images", "list", "--to", s.url)
+	s = start()
+	says(t, 0, doomed[0]+" deleted\n"+doomed[1]+" deleted\n", args...) // what is gone is no failure
+	if stdout := says(t, 0, kept, "images", "list", "--to", s.url); strings.Count(stdout, "\n") != 2 {
+		t.Errorf("left are\n%s", stdout)
+	}
+}
+
 func TestWebhooksThatWereNotDelivered(t *testing.T) {
 	var refuse atomic.Bool
 	var got atomic.Int32
@@ -172,7 +190,8 @@ func TestWebhooksThatWereNotDelivered(t *testing.T) {
 	if status != 1 || !strings.Contains(stderr, "receiver answered status 418") {
 		t.Errorf("test of one that refuses: status %d: %s", status, stderr)
 	}
-	s := serve(t, data, "admin.listen="+admin, "fetch.ports="+port)
+	start := func() *server { return serve(t, data, "admin.listen="+admin, "fetch.ports="+port) }
+	s := start()
 	s.do(t, http.MethodPost, "/v1/images?webhook_url="+receiver.URL+"/hook%3Fsecret", smallPhoto(t, 1), map[string]string{"Authorization": "Bearer 0123456789abcdefghij"}, &jobAnswer{})
 	list := func() string {
 		t.Helper()
@@ -184,6 +203,12 @@ func TestWebhooksThatWereNotDelivered(t *testing.T) {
 		t.Errorf("it shows the query of the URL:\n%s", list())
 	}
 	id := strings.Fields(strings.Split(list(), "\n")[1])[0]
+	s.kill(t)
+	if stdout := list(); !strings.Contains(stdout, id) {
+		t.Errorf("without the daemon the list is\n%s", stdout)
+	}
+	says(t, 1, "is the daemon running?", "webhooks", "retry", id, "--config", file)
+	start()
 	refuse.Store(false)
 	if stdout, stderr, status := run(t, "webhooks", "retry", id, "--config", file); status != 0 {
 		t.Errorf("retry: status %d: %s%s", status, stdout, stderr)
