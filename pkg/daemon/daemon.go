@@ -255,7 +255,7 @@ func (d *Daemon) openService(about codec.About) error {
 	if err != nil {
 		return err
 	}
-	d.forgetEndedElsewhere()
+	d.connectQueue()
 	return nil
 }
 

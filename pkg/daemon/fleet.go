@@ -147,10 +147,11 @@ func (d *Daemon) openFleetOutbox(ctx context.Context, deps notify.Deps) error {
 	return nil
 }
 
-// forgetEndedElsewhere connects the queue of a fleet with the service.
-func (d *Daemon) forgetEndedElsewhere() {
+// connectQueue connects the queue of a fleet with the service and the store.
+func (d *Daemon) connectQueue() {
 	if shared, ok := d.queue.(*fleet.Queue); ok {
 		shared.OnEnd(d.service.EndedElsewhere)
+		shared.OnlyWhile(d.store.Check)
 	}
 }
 

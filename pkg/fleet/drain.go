@@ -18,6 +18,19 @@ func (q *Queue) state() (leases int, draining bool) {
 	return q.count(func(e *entry) bool { return !e.job.Status.Ended() }), q.draining
 }
 
+// OnlyWhile has this node take jobs from the fleet only while ready returns nil: another
+// node may be able to do them.
+func (q *Queue) OnlyWhile(ready func() error) { q.ready.Store(&ready) }
+
+// mayTake reports whether this node takes jobs from the fleet.
+func (q *Queue) mayTake() bool {
+	q.mu.Lock()
+	draining := q.draining
+	q.mu.Unlock()
+	ready := q.ready.Load()
+	return !draining && q.f.Connected() == nil && (ready == nil || (*ready)() == nil)
+}
+
 // DrainPath is the route of the admin listener that calls Drain.
 const DrainPath = "/fleet/drain"
 

@@ -186,10 +186,7 @@ func (q *Queue) pop() *entry {
 
 // fetch takes the next job of a lane that can be done here, or nil.
 func (q *Queue) fetch(lane string) *entry {
-	q.mu.Lock()
-	draining := q.draining
-	q.mu.Unlock()
-	if draining || q.f.Connected() != nil {
+	if !q.mayTake() {
 		return nil
 	}
 	for range 16 { // then another lane has its turn

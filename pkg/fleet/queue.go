@@ -23,6 +23,7 @@ type Queue struct {
 	f     *Fleet
 	log   *zap.Logger
 	onEnd atomic.Pointer[func(job.Job)]
+	ready atomic.Pointer[func() error]
 	lanes map[string]jetstream.Consumer
 	ended *nats.Subscription
 	woken *nats.Subscription

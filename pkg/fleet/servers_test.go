@@ -4,6 +4,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +87,22 @@ func TestFleetAJobThatItsNodeReturnedInVainIsTakenAgain(t *testing.T) {
 	second.Wake()
 	if j, err := q.Get(ticket.Job().ID); err != nil || j.Status != job.Completed {
 		t.Errorf("the job is %s, %v", j.Status, err)
+	}
+}
+
+// A node whose store is out of reach cannot finish a job.
+func TestFleetANodeThatIsNotReadyTakesNoJobs(t *testing.T) {
+	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
+	away := errors.New("the store is out of reach")
+	q.OnlyWhile(func() error { return away })
+	j := newRecord(t).job
+	putJob(t, q, j)
+	if e, err := q.tryLease(jobs.Render); e != nil || err != nil {
+		t.Fatalf("got %+v, %v", e, err)
+	}
+	away = nil
+	if l := leaseNext(t, q); l.Job().ID != j.ID || l.Job().Attempts != 1 {
+		t.Errorf("got %+v", l.Job())
 	}
 }
 
