@@ -33,14 +33,14 @@ var sentences = []string{
 // kinds are what an imagefile.Unsupported names.
 var kinds = []string{
 	"HDR (PQ)", "HDR (HLG)", "This kind of FORMAT", "Camera raw",
-	"HEIF whose alpha is not turned and cropped like its colors", "HEIF with premultiplied alpha",
-	"HEIF with grid cells that are turned or cropped",
+	"HEIF whose alpha is not turned and cropped like its colors", "HEIF with grid cells that are turned or cropped",
+	"HEIF in gray of limited range", "HEIF in YCgCo or in RGB of limited range", "HEIF with matrix coefficients NUMBER",
 	"Lossless JPEG", "Hierarchical JPEG", "JPEG-LS", "JPEG of NUMBER bits a sample", "JPEG of NUMBER components",
 	"JPEG that gives its height after its first scan",
 	"TIFF that begins with a thumbnail", "TIFF with JPEG of the old style", "TIFF with inks other than CMYK",
 	"TIFF with samples of different sizes", "TIFF with samples of an unknown or complex type",
 	"TIFF with PackBits runs across rows", "TIFF with signed samples", "TIFF with floating-point samples", "TIFF of photometric interpretation NUMBER",
-	"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)",
+	"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)", "TIFF (CIE Lab with associated alpha)",
 	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER)",
 	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, separate planes)",
 	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, tiles)",

@@ -38,6 +38,7 @@ func TestASentenceOfTheEngineReachesAClient(t *testing.T) {
 		"pixels (%s)", "pixels (3 × 4 in 5 frames)", "%s is not", "Lossless JPEG is not", "TIFF (%s", "TIFF (CIE Lab", "%s", "AVIF")
 	for glob, quoted := range map[string]string{
 		"imaging/*.go":    `fault\.(?:New|Wrap)\(fault\.\w+, (?:cause, )?("[^"]+")`,
+		"imaging/p*.go":   `unsupportedKind\(("[^"]+"), nil\)`,
 		"imagefile/*.go":  `Unsupported\{(?:fmt\.Sprintf\()?("[^"]+")(?:, [^+{}]*\))?\}`,
 		"imagefile/j*.go": `: +("(?:[\w-]+ JPEG|JPEG-\w+)")`,
 	} {
@@ -59,7 +60,7 @@ func TestASentenceOfTheEngineReachesAClient(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if strings.HasPrefix(glob, "imagefile") {
+				if !strings.HasSuffix(text, ".") {
 					text += " is not supported."
 				}
 				text = inserted.Replace(text)

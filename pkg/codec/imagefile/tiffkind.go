@@ -254,11 +254,10 @@ func (k tiffKind) check() error {
 	if k.compression == compressionOldJPEG {
 		return &Unsupported{"TIFF with JPEG of the old style"}
 	}
-	if k.isSeparateGray() && k.bits == 16 && slices.Contains(k.extra, extraAssociated) {
-		return &Unsupported{"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)"}
-	}
-	if k.photometric == cielab && slices.Contains(k.extra, extraAssociated) {
-		return &Unsupported{"TIFF (CIE Lab with associated alpha)"}
+	if slices.Contains(k.extra, extraAssociated) {
+		if err := k.checkAssociated(); err != nil {
+			return err
+		}
 	}
 	name := ""
 	for _, p := range proven {
@@ -275,6 +274,18 @@ func (k tiffKind) check() error {
 		return &Unsupported{fmt.Sprintf("TIFF of photometric interpretation %d", k.photometric)}
 	}
 	return &Unsupported{k.describe(name)}
+}
+
+// checkAssociated returns an *Unsupported for a kind that libvips gets wrong with
+// associated alpha, though it is proven with other alpha.
+func (k tiffKind) checkAssociated() error {
+	switch {
+	case k.isSeparateGray() && k.bits == 16:
+		return &Unsupported{"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)"}
+	case k.photometric == cielab:
+		return &Unsupported{"TIFF (CIE Lab with associated alpha)"}
+	}
+	return nil
 }
 
 // compressed reports whether the compression is one for such samples.
