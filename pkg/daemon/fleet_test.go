@@ -223,13 +223,15 @@ func TestFleetWhatIsNotSupportedIsSaidAtTheStart(t *testing.T) {
 	store := s3test.Start(t)
 	servers := fleettest.Start(t, 1)
 	daemontest.Start(t, inFleet("taken", servers, store.URL))
+	plain := fleettest.StartPlain(t)
 	for name, c := range map[string]struct {
 		change func(*config.Config)
 		want   string
 	}{
-		"replicas": {func(c *config.Config) { c.Fleet.Name, c.Fleet.Replicas = "other", 3 }, "fleet.replicas"},
-		"node":     {func(*config.Config) {}, "fleet.node: taken is taken by a node that was seen"},
-		"servers":  {func(c *config.Config) { c.Fleet.Servers = []string{"nats://127.0.0.1:1"} }, "fleet.servers"},
+		"replicas":  {func(c *config.Config) { c.Fleet.Name, c.Fleet.Replicas = "other", 3 }, "fleet.replicas"},
+		"node":      {func(*config.Config) {}, "fleet.node: taken is taken by a node that was seen"},
+		"servers":   {func(c *config.Config) { c.Fleet.Servers = []string{"nats://127.0.0.1:1"} }, "fleet.servers"},
+		"jetstream": {func(c *config.Config) { c.Fleet.Servers = []string{plain} }, "jetstream is not on; add jetstream {} to its configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := daemontest.Prepare(t, inFleet("taken", servers, store.URL), c.change).Launch()

@@ -54,6 +54,19 @@ func Start(t testing.TB, n int) *Cluster {
 	return c
 }
 
+// StartPlain runs a server without JetStream until the test ends, and returns its URL.
+func StartPlain(t testing.TB) string {
+	t.Helper()
+	client, monitor := servertest.FreeAddress(t), servertest.FreeAddress(t)
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "listen: %q\nhttp: %q\n", client, monitor), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := servertest.New(t, "nats-server", "http://"+monitor+"/healthz", "--config", config)
+	p.Up()
+	return "nats://" + client
+}
+
 // URLs returns the URLs of all servers.
 func (c *Cluster) URLs() (urls []string) {
 	for _, s := range c.Servers {
