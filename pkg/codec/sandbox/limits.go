@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -21,11 +20,19 @@ const (
 	addressSlack = 8 << 30
 )
 
-func limit(resource int, value uint64) error {
-	if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}); err != nil {
-		return fmt.Errorf("sandbox: limit resource %d: %w", resource, err)
+// limit sets a limit for good, and returns it. One that is lower already stays: a
+// container may have its own, and without capabilities nobody may raise them.
+func limit(resource int, value uint64) (uint64, error) {
+	var was unix.Rlimit
+	err := unix.Getrlimit(resource, &was)
+	value = min(value, was.Cur)
+	if err == nil {
+		err = unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value})
 	}
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("sandbox: limit resource %d: %w", resource, err)
+	}
+	return value, nil
 }
 
 // limitMemory limits private writable memory to more bytes than the process has
@@ -45,8 +52,12 @@ func limitMemory(more int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	total := data<<10 + more
-	return total, errors.Join(limit(unix.RLIMIT_DATA, uint64(total)), limit(unix.RLIMIT_AS, uint64(size<<10+more+addressSlack)))
+	total, err := limit(unix.RLIMIT_DATA, uint64(data<<10+more))
+	if err != nil {
+		return 0, err
+	}
+	_, err = limit(unix.RLIMIT_AS, uint64(size<<10+more+addressSlack))
+	return int64(total), err
 }
 
 // statusField returns the first number of a line of /proc/PID/status.

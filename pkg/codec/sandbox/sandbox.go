@@ -31,10 +31,10 @@ func Enter(memory int64) (r Report, err error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return r, fmt.Errorf("sandbox: no new privileges: %w", err)
 	}
-	if err := limit(unix.RLIMIT_CORE, 0); err != nil { // a core dump would contain someone's image
+	if _, err := limit(unix.RLIMIT_CORE, 0); err != nil { // a core dump would contain someone's image
 		return r, err
 	}
-	if err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
+	if _, err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
 		return r, err
 	}
 	if err := dropCapabilities(); err != nil { // before the threads: some lift that limit

@@ -196,11 +196,12 @@ func TestInsideEverythingButWorkIsRefused(t *testing.T) {
 	}
 }
 
-// hold starts a process that waits inside the sandbox until the test ends. It returns
-// the process's directory in /proc.
-func hold(t *testing.T) (proc string) {
+// hold starts a process that waits inside the sandbox until the test ends, by a command
+// such as prlimit if one is given. It returns the process's directory in /proc.
+func hold(t *testing.T, by ...string) (proc string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "hold")
+	by = append(by, os.Args[0], "hold")
+	cmd := exec.Command(by[0], by[1:]...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -262,5 +263,20 @@ func TestOutsideTheLimitsAndTheOOMScoreAreSeen(t *testing.T) {
 	}
 	if adj := read(t, proc+"/oom_score_adj"); strings.TrimSpace(adj) != "1000" {
 		t.Errorf("oom_score_adj is %q; want 1000: the daemon must outlive its children", adj)
+	}
+}
+
+// A container has limits of its own.
+func TestOutsideALimitThatIsLowerAlreadyStays(t *testing.T) {
+	limits := read(t, hold(t, "prlimit", "--nofile=48", "--nproc=1000", "--as=6000000000")+"/limits")
+	for name, want := range map[string]string{
+		"Max open files":    "48 48",
+		"Max processes":     "1000 1000",
+		"Max address space": "6000000000 6000000000",
+	} {
+		_, line, _ := strings.Cut(limits, "\n"+name)
+		if fields := strings.Fields(line); len(fields) < 2 || strings.Join(fields[:2], " ") != want {
+			t.Errorf("%s: want %s:\n%s", name, want, limits)
+		}
 	}
 }

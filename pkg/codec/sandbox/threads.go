@@ -59,7 +59,8 @@ func limitThreads() error {
 	if free := groupTasks(); free < math.MaxInt64 {
 		more = min(more, max(free-reservedThreads, fewestThreads))
 	}
-	return limit(unix.RLIMIT_NPROC, uint64(now+more))
+	_, err = limit(unix.RLIMIT_NPROC, uint64(now+more))
+	return err
 }
 
 // userThreads returns the number of threads that RLIMIT_NPROC counts; 0 if the
