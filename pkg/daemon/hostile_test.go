@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -39,7 +41,16 @@ func TestACodecThatWasTakenOverGetsNoMoreThanItsShare(t *testing.T) {
 			t.Errorf("%s: got %s %s, want 201: the attack is refused, and the codec goes on", name, a.Status, a.Body)
 		}
 	}
-	s.Upload(ordering(t, "threads"))
+}
+
+func TestACodecThatWasTakenOverGetsNoMoreThreadsThanItsLimit(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, takenOver(t))
+	// Without another thread its runtime may end the codec, but it may not go on with
+	// more of them than its limit.
+	if a := s.Upload(ordering(t, "threads")); a.StatusCode == http.StatusInternalServerError {
+		t.Errorf("got %s %s: the limit does not hold", a.Status, a.Body)
+	}
 	if a := s.Upload(ordering(t, "")); a.StatusCode != http.StatusCreated {
 		t.Errorf("after the threads: got %s %s, want 201", a.Status, a.Body)
 	}
@@ -97,6 +108,34 @@ func TestACodecKeepsNoImageOnceADecoderFailedOrWithOneJobEach(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A closed socket ends an honest codec, and one that is busy when its work is done.
+func TestACodecThatWasTakenOverEndsWithItsDaemon(t *testing.T) {
+	t.Parallel()
+	path, err := daemontest.Hostile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := daemontest.StartProcess(t, "codec.path="+path, "codec.processes=1", "ladder.formats=jpeg")
+	p.Upload(ordering(t, "deaf"), daemontest.Header("Prefer", "respond-async"))
+	daemontest.Eventually(t, "the codec is deaf", func() bool {
+		return bytes.Contains(daemontest.ReadFile(t, p.LogFile), []byte(`"deaf"`))
+	})
+	codec, err := unix.PidfdOpen(p.Children()[0], 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.PidfdSendSignal(codec, unix.SIGKILL, nil, 0) // it has ended, unless the test fails
+		_ = unix.Close(codec)
+	})
+	p.Kill()
+	<-p.Ended
+	daemontest.Eventually(t, "the codec ends too", func() bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(codec), Events: unix.POLLIN}}, 0)
+		return err == nil && n == 1
+	})
 }
 
 // A decoder that is not in the process cannot be attacked.

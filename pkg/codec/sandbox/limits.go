@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -73,17 +74,61 @@ func statusField(status []byte, name string) (n int64, err error) {
 // out. If that is not permitted, only the limits apply.
 func dieFirst() { _ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) }
 
+// nobody is the user, and the group, that a process of root becomes.
+const nobody = 65534
+
+// leaveRoot makes a process of root one of nobody, whose threads the kernel counts. It
+// stays root's if it has not all capabilities for that, or if nobody is unknown to its
+// user namespace.
+func leaveRoot() error {
+	have, err := capabilities()
+	if err != nil || os.Geteuid() != 0 {
+		return err
+	}
+	// Without CAP_KILL its parent could no longer end it.
+	const needed = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_KILL
+	if have[0].Effective&needed != needed {
+		return nil
+	}
+	// Those of syscall change every thread.
+	err = syscall.Setgroups(nil)
+	if err == nil {
+		err = syscall.Setresgid(nobody, nobody, nobody)
+	}
+	if err == nil {
+		err = syscall.Setresuid(nobody, nobody, nobody)
+	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sandbox: leave root: %w", err)
+	}
+	// The kernel has forgotten that this process is to end with its parent.
+	if _, _, errno := psx.Syscall3(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0); errno != 0 {
+		return fmt.Errorf("sandbox: end with the parent: %w", errno)
+	}
+	return nil
+}
+
+// capabilities returns those of this thread.
+func capabilities() (have [2]unix.CapUserData, err error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	if err := unix.Capget(&header, &have[0]); err != nil {
+		return have, fmt.Errorf("sandbox: read capabilities: %w", err)
+	}
+	return have, nil
+}
+
 // dropCapabilities drops the capabilities of every thread, which a process of root
 // has. Without any, it does not ask: the service's unit refuses capset.
 func dropCapabilities() error {
+	var none [2]unix.CapUserData
+	have, err := capabilities()
+	if err != nil || have == none {
+		return err
+	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var have, none [2]unix.CapUserData
-	if err := unix.Capget(&header, &have[0]); err != nil {
-		return fmt.Errorf("sandbox: read capabilities: %w", err)
-	}
-	if have == none {
-		return nil
-	}
 	_, _, errno := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0)
 	if errno != 0 {
 		return fmt.Errorf("sandbox: drop capabilities: %w", errno)

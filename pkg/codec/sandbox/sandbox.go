@@ -37,13 +37,16 @@ func Enter(memory int64) (r Report, err error) {
 	if _, err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
 		return r, err
 	}
+	dieFirst() // before another user may not
+	if err := leaveRoot(); err != nil {
+		return r, err
+	}
 	if err := dropCapabilities(); err != nil { // before the threads: some lift that limit
 		return r, err
 	}
 	if err := limitThreads(); err != nil {
 		return r, err
 	}
-	dieFirst()
 	if memory > 0 {
 		if r.Memory, err = limitMemory(memory); err != nil {
 			return r, err

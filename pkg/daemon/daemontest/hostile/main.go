@@ -11,14 +11,15 @@ package main
 // return at once, and a thousand busy threads would starve the other tests.
 static void *idle(void *arg) { for (;;) poll(NULL, 0, -1); return arg; }
 
-// start_threads starts threads until it is refused, and returns their number.
-static int start_threads(void) {
+// start_threads starts threads until it is refused, but at most most, and returns
+// their number.
+static unsigned long start_threads(unsigned long most) {
 	pthread_attr_t small;
 	pthread_t t;
-	int n = 0;
+	unsigned long n = 0;
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 16384);
-	while (pthread_create(&t, &small, idle, NULL) == 0)
+	while (n < most && pthread_create(&t, &small, idle, NULL) == 0)
 		n++;
 	return n;
 }
@@ -117,7 +118,10 @@ func (h *hostile) attackMachine(attack string) error {
 	succeeded := false
 	switch attack {
 	case "threads":
-		C.start_threads()
+		var limit unix.Rlimit
+		err := unix.Prlimit(0, unix.RLIMIT_NPROC, nil, &limit)
+		most := C.ulong(limit.Cur)
+		succeeded = err != nil || C.start_threads(most) == most
 	case "stack":
 		succeeded = h.take(unix.MAP_GROWSDOWN)
 	case "page tables":
@@ -133,6 +137,9 @@ func (h *hostile) attackMachine(attack string) error {
 				}
 			}()
 		}
+	case "deaf": // it never looks at its socket again
+		fmt.Fprintln(os.Stderr, "deaf")
+		<-make(chan struct{})
 	case "words":
 		return fault.New(fault.CorruptImage, "%s", "<img src=x onerror=alert(1)>\u202egnp.exe /etc/passwd "+strings.Repeat("A", 50_000))
 	case "decoder":
