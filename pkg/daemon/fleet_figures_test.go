@@ -17,9 +17,14 @@ import (
 	"time"
 
 	"github.com/prometheus/procfs"
+	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
+	"github.com/optimizerd/optimizerd/pkg/fleet"
 	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 // What a fleet costs and gives. Only what a user would notice is asserted: all jobs
@@ -132,10 +137,10 @@ func TestFleetOverheadOfAJob(t *testing.T) {
 	node := s.join("ladder.widths=16", "queue.max_pending=1000")
 	awaitServing(t, node)
 	s.completes(s.submitAll(node, named("first-%d", 5))) // what is loaded once does not count
-	fleet, servers := processorTime(t, node.pid()), s.serversTime()
+	inFleet, servers := processorTime(t, node.pid()), s.serversTime()
 	s.completes(s.submitAll(node, named("image-%d", n)))
 	perJob := func(d time.Duration) float64 { return d.Seconds() * 1000 / float64(n) }
-	fleet, servers = processorTime(t, node.pid())-fleet, s.serversTime()-servers
+	inFleet, servers = processorTime(t, node.pid())-inFleet, s.serversTime()-servers
 	node.stop(syscall.SIGTERM)
 
 	alone := s.join("ladder.widths=16", "queue.max_pending=1000", "fleet.servers=")
@@ -145,7 +150,7 @@ func TestFleetOverheadOfAJob(t *testing.T) {
 	bucket := processorTime(t, alone.pid())
 	s.completes(s.submitAll(alone, named("other-%d", n)))
 	bucket = processorTime(t, alone.pid()) - bucket
-	figure(t, fmt.Sprintf("processor time of a job, %d uploads, of a node", n), "%.1f ms; %.1f ms with the bucket alone", perJob(fleet), perJob(bucket))
+	figure(t, fmt.Sprintf("processor time of a job, %d uploads, of a node", n), "%.1f ms; %.1f ms with the bucket alone", perJob(inFleet), perJob(bucket))
 	figure(t, "  of each of three servers, synced always", "%.1f ms", perJob(servers)/3)
 }
 
@@ -170,6 +175,62 @@ func TestFleetRequestsOfAJob(t *testing.T) {
 		figure(t, "requests to NATS for an upload, "+name, "%v", count.So())
 	}
 }
+
+// An upload whose client waits is held by the node that has a free worker: NATS hears of
+// it as its set is published.
+func TestFleetAnUploadThatIsWaitedFor(t *testing.T) {
+	s := newArena(t, 3)
+	node, alone := s.join("ladder.widths=16"), s.join("ladder.widths=16", "fleet.servers=")
+	awaitServing(t, node, alone)
+	median := func(m *member) time.Duration {
+		var took []time.Duration
+		for i := range *figures.overhead {
+			began := time.Now()
+			s.made(m, fmt.Sprintf("%s-%d", m.name, i))
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	inFleet, bucket := median(node), median(alone)
+	figure(t, fmt.Sprintf("an upload whose client waits, median of %d", *figures.overhead), "%.1f ms; %.1f ms with the bucket alone", inFleet.Seconds()*1000, bucket.Seconds()*1000)
+}
+
+func TestFleetMemoryOfAnIdleNode(t *testing.T) {
+	const sets = 1000
+	s := newArena(t, 3)
+	settings := fleet.DefaultConfig()
+	settings.Servers = s.servers.URLs()
+	f, err := fleet.Connect(t.Context(), fleet.Options{Config: settings, MaxPending: config.Default().Queue.MaxPending, Keep: time.Hour, LongestJob: time.Hour, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := f.NewIndex()
+	for i := range sets {
+		if err := index.Commit(manifest.Manifest{ID: strings.Map(toID, fmt.Sprintf("%026d", i)), CreatedAt: strictjson.At(time.Now())}, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	node := s.join("log.level=info")
+	awaitServing(t, node)
+	p, err := procfs.NewProc(node.pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resident float64
+	daemontest.Eventually(t, "it takes 25 MiB or less", func() bool { // it gives back what only its start needed
+		status, err := p.NewStatus()
+		resident = float64(status.VmRSS) / (1 << 20)
+		return err == nil && resident <= 25
+	})
+	figure(t, fmt.Sprintf("resident memory of a node that has started, %d sets, three servers", sets), "%.1f MiB", resident)
+}
+
+// toID maps digits to letters of ids.
+func toID(digit rune) rune { return 'a' + digit - '0' }
 
 // processorTime returns the user and system time of a process so far.
 func processorTime(t *testing.T, pid int) time.Duration {

@@ -428,18 +428,3 @@ func setOnDisk(store *s3test.Server, id string) error {
 
 // pause is between two tries of a client that was refused.
 const pause = 50 * time.Millisecond
-
-// jobs returns the jobs of the node's log lines with this message, in their order.
-func (m *member) jobs(t *testing.T, message string) (ids []string) {
-	t.Helper()
-	for line := range bytes.Lines(daemontest.ReadFile(t, m.log)) {
-		var entry struct {
-			Msg string
-			Job string `json:"job_id"`
-		}
-		if json.Unmarshal(line, &entry) == nil && entry.Msg == message {
-			ids = append(ids, entry.Job)
-		}
-	}
-	return ids
-}
