@@ -165,6 +165,8 @@ func (d *Daemon) describeNode(about codec.About) {
 		Engine: about.Engine, Libvips: about.Libvips, Outputs: about.Outputs, Off: about.Off,
 		MaxBytes: c.Limits.MaxBytes, MaxPixels: c.Limits.MaxPixels, MaxFrames: c.Limits.MaxFrames, MaxMemory: c.Limits.MaxMemory,
 		Recipe: c.Ladder.Recipe().ShortFingerprint(), Store: fleet.StoreName(c.Storage.S3.Endpoint, c.Storage.S3.Bucket),
+		Shared: fmt.Sprintf("queue.max_pending %d, jobs.keep %v, retention.max_age %v, retention.max_bytes %d",
+			c.Queue.MaxPending, c.Jobs.Keep, c.Retention.MaxAge, c.Retention.MaxBytes),
 	})
 }
 

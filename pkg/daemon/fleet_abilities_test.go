@@ -125,19 +125,19 @@ func TestFleetAJobWaitsForTheNodeThatCanDoIt(t *testing.T) {
 	}
 }
 
-func TestFleetANodeSaysThatItsLadderDiffers(t *testing.T) {
+func TestFleetANodeSaysThatItDiffers(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	first := s.join()
 	awaitServing(t, first)
-	other := s.join("ladder.widths=16,32")
+	other := s.join("ladder.widths=16,32", "jobs.keep=1d")
 	awaitServing(t, other)
 	a, err := s.try(http.MethodGet, other.serving()+"/readyz", nil)
-	if err != nil || a.StatusCode != http.StatusOK || !strings.Contains(string(a.Body), "The ladder differs from that of node-1") {
+	if err != nil || a.StatusCode != http.StatusOK || !strings.Contains(string(a.Body), "This node and node-1 differ: ladder") || !strings.Contains(string(a.Body), "This node and node-1 differ: settings") {
 		t.Errorf("readiness: %v, %s %s", err, a.Status, a.Body)
 	}
-	if other.logged(t, "ladders of nodes differ; one upload has different ids") != 1 || first.logged(t, "ladders of nodes differ; one upload has different ids") > 1 {
-		t.Error("it is not logged once")
+	if other.logged(t, "nodes differ") != 2 || first.logged(t, "nodes differ") > 2 {
+		t.Error("each difference is not logged once")
 	}
 	m := s.made(first, "image") // each job carries the ladder of the node that accepted it
 	if got := s.made(other, "image"); got.ID == m.ID || len(got.Variants) != 2 || len(m.Variants) != 4 {

@@ -132,7 +132,7 @@ func checkFleetClocks(r fleet.Report) Finding {
 
 func checkFleetNodes(r fleet.Report, store string) Finding {
 	const check = "fleet nodes"
-	by := map[string]map[string][]string{"version": {}, "ladder": {}, "libvips": {}} // what differs, its values, the nodes
+	by := map[string]map[string][]string{"version": {}, "ladder": {}, "libvips": {}, "settings": {}} // what differs, its values, the nodes
 	working := 0
 	var names []string
 	for _, n := range r.Nodes {
@@ -149,6 +149,9 @@ func checkFleetNodes(r fleet.Report, store string) Finding {
 		}
 		by["ladder"][n.Abilities.Recipe] = append(by["ladder"][n.Abilities.Recipe], n.Name)
 		by["libvips"][n.Abilities.Libvips] = append(by["libvips"][n.Abilities.Libvips], n.Name)
+		if shared := n.Abilities.Shared; shared != "" { // an earlier version does not say
+			by["settings"][shared] = append(by["settings"][shared], n.Name)
+		}
 	}
 	if working == 0 {
 		return Finding{check, Warn, fmt.Sprintf("%d, and none takes jobs", len(names)), "Start a node with fleet.work, or end a drain with: optimizerd fleet drain --end."}
@@ -156,6 +159,14 @@ func checkFleetNodes(r fleet.Report, store string) Finding {
 	found := fmt.Sprintf("%d: %s", len(names), strings.Join(names, ", "))
 	if len(by["ladder"]) > 1 {
 		return Finding{check, Warn, found + "; their ladders differ, so one upload has different ids at different nodes", "That is right while a new ladder is rolled out; then set the same ladder on all nodes."}
+	}
+	if len(by["settings"]) > 1 {
+		var each []string
+		for settings, nodes := range by["settings"] {
+			each = append(each, strings.Join(nodes, ", ")+": "+settings)
+		}
+		slices.Sort(each)
+		return Finding{check, Warn, found + "; settings of the whole fleet differ: " + strings.Join(each, "; "), "Set queue.max_pending, jobs.keep and retention to the same values on all nodes, and restart them."}
 	}
 	if len(by["version"]) > 1 || len(by["libvips"]) > 1 {
 		return Finding{check, OK, found + "; versions differ", "Fine during an upgrade: upgrade one node after the other."}

@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,9 +24,10 @@ type Abilities struct {
 	MaxBytes  int64           `json:"max_bytes"` // of a source
 	MaxPixels int64           `json:"max_pixels"`
 	MaxFrames int             `json:"max_frames"`
-	MaxMemory int64           `json:"max_memory"` // to decode an image, bytes
-	Recipe    string          `json:"recipe"`     // fingerprint of its ladder
-	Store     string          `json:"store"`      // endpoint and bucket
+	MaxMemory int64           `json:"max_memory"`       // to decode an image, bytes
+	Recipe    string          `json:"recipe"`           // fingerprint of its ladder
+	Store     string          `json:"store"`            // endpoint and bucket
+	Shared    string          `json:"shared,omitempty"` // its settings that should be those of all nodes
 }
 
 // unable returns why a node with these abilities cannot execute a job, judged
@@ -134,35 +137,55 @@ func (f *Fleet) Outputs() (formats []ladder.Format) {
 	return formats
 }
 
-// compare logs when the ladders of nodes begin or cease to differ.
+// compare logs when the ladders of nodes, or their settings that are those of the whole
+// fleet, begin or cease to differ.
 func (f *Fleet) compare() {
 	about := f.about.Load()
 	nodes, err := f.Nodes()
 	if about == nil || err != nil {
 		return // the next look is soon
 	}
-	var others []string
+	var ladders, settings []string // of which other nodes
 	for _, n := range nodes {
-		if n.Abilities != nil && n.Abilities.Recipe != about.Recipe {
-			others = append(others, n.Name)
+		if n.Abilities == nil {
+			continue
+		}
+		if n.Abilities.Recipe != about.Recipe {
+			ladders = append(ladders, n.Name)
+		}
+		if n.Abilities.Shared != "" && n.Abilities.Shared != about.Shared {
+			settings = append(settings, n.Name)
 		}
 	}
+	f.ladders.note(f.log, "ladder", "one upload has different ids there", ladders)
+	f.settings.note(f.log, "settings", "queue.max_pending, jobs.keep and retention must be equal", settings)
+}
+
+// difference is what this node and others do not have in common.
+type difference struct{ text atomic.Pointer[string] }
+
+// note records which nodes differ, and logs when that changes.
+func (d *difference) note(log *zap.Logger, what, meaning string, nodes []string) {
 	now := ""
-	if len(others) > 0 {
-		now = "The ladder differs from that of " + strings.Join(others, ", ") + ": one upload has different ids there."
+	if len(nodes) > 0 {
+		now = fmt.Sprintf("This node and %s differ: %s (%s).", strings.Join(nodes, ", "), what, meaning)
 	}
-	switch before := f.difference.Swap(&now); {
+	switch before := d.text.Swap(&now); {
 	case now != "" && (before == nil || *before != now):
-		f.log.Warn("ladders of nodes differ; one upload has different ids", zap.Strings("nodes", others))
+		log.Warn("nodes differ", zap.String("in", what), zap.Strings("nodes", nodes), zap.String("meaning", meaning))
 	case now == "" && before != nil && *before != "":
-		f.log.Info("the ladders of all nodes are equal again")
+		log.Info("nodes are equal again", zap.String("in", what))
 	}
 }
 
-// Difference says for people how the ladders of nodes differ, "" if they do not.
-func (f *Fleet) Difference() string {
-	if d := f.difference.Load(); d != nil {
-		return *d
+func (d *difference) String() string {
+	if text := d.text.Load(); text != nil {
+		return *text
 	}
 	return ""
+}
+
+// Difference says for people how nodes differ, "" if they do not.
+func (f *Fleet) Difference() string {
+	return strings.TrimSpace(f.ladders.String() + " " + f.settings.String())
 }

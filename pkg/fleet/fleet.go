@@ -66,7 +66,8 @@ type Fleet struct {
 	house      houseKeeper
 	about      atomic.Pointer[Abilities]
 	others     ableNodes
-	difference atomic.Pointer[string] // between the ladders of nodes
+	ladders    difference // between nodes
+	settings   difference
 	queue      atomic.Pointer[Queue]
 	registered bool
 }
