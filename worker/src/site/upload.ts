@@ -3,6 +3,7 @@
 
 import { type Image, type Parts, Refusal, getUpload, retryUpload, sendFile } from "./api";
 import { type Kept, all, drop, keep } from "./kept";
+import { smaller } from "./smaller";
 import { stayAwake } from "./wake";
 import { cutOff, offline } from "./words";
 
@@ -139,11 +140,25 @@ export class Queue {
     this.#running = false;
   }
 
+  /** Makes a smaller copy to send, once: of that the parts of a large file are, after a reload too. */
+  async #prepared(upload: Upload, file: File): Promise<File> {
+    if (upload.parts) return file;
+    const copy = await smaller(file);
+    if (copy !== file) {
+      upload.file = copy;
+      upload.size = copy.size;
+      this.#keep(upload);
+    }
+    return copy;
+  }
+
   /** Sends a file, however often the connection fails. Resolves to whether it is sent. */
   async #send(upload: Upload, file: File): Promise<boolean> {
     const abort = new AbortController();
     this.#sending = { upload, abort };
     try {
+      const prepared = await this.#prepared(upload, file);
+      abort.signal.throwIfAborted();
       for (let attempt = 1; ; attempt++) {
         this.#set(upload, { step: "sending", sent: 0 });
         try {
@@ -152,7 +167,7 @@ export class Queue {
             upload.parts = parts;
             this.#keep(upload);
           };
-          upload.id = (await sendFile(file, upload.parts, { progress, partSent }, abort.signal)).upload;
+          upload.id = (await sendFile(prepared, upload.parts, { progress, partSent }, abort.signal)).upload;
           upload.file = null;
           this.#set(upload, { step: "saved", reason: null });
           this.#keep(upload);

@@ -54,17 +54,18 @@ for (const colorScheme of ["light", "dark"] as const) {
       await page.keyboard.press("Tab");
       expect(await focused()).toBe("menu-open");
       await page.keyboard.press("Enter");
-      const items: (string | undefined)[] = [];
-      for (const item of await page.locator("#menu button:visible").all()) {
+      const items: string[] = [];
+      for (const item of await page.locator("#menu :is(button, input):visible").all()) {
         await page.keyboard.press("Tab");
         expect(await item.evaluate((element) => element === document.activeElement)).toBe(true);
-        items.push((await item.textContent()) ?? "");
+        items.push(await item.evaluate((element) => (element.closest("label") ?? element).textContent));
       }
       expect(items).toEqual([
         "Select images",
         "Deleted images",
         "Invite others to add images",
         "Remake all images",
+        "Send smaller copies: faster on a slow connection",
         "Sign out",
       ]);
       await settle(page);
