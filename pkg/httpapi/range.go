@@ -19,8 +19,8 @@ const beyondAnyFile = "999999999999999999"
 
 // normalizeRange rewrites the Range header of a request for a file of size
 // bytes where http.ServeContent differs from RFC 9110: Range is for GET alone,
-// units have no case, an unknown one is ignored, positions have no limit, and a
-// suffix of no bytes cannot be satisfied.
+// units have no case, an unknown one is ignored, positions have no limit, no sign and
+// no spaces, and a suffix of no bytes cannot be satisfied.
 func normalizeRange(r *http.Request, size int64) {
 	header := r.Header.Get("Range")
 	if header == "" {
@@ -34,6 +34,9 @@ func normalizeRange(r *http.Request, size int64) {
 	}
 	for i, spec := range specs {
 		spec = beyondInt64.ReplaceAllLiteralString(strings.TrimSpace(spec), beyondAnyFile)
+		if strings.Trim(spec, "0123456789-") != "" {
+			spec = "-" // which is no range
+		}
 		if suffix, ok := strings.CutPrefix(spec, "-"); ok && suffix != "" && strings.Trim(suffix, "0") == "" {
 			spec = fmt.Sprintf("%d-", size)
 		}

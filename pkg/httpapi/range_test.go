@@ -40,6 +40,8 @@ func TestRangeFollowsRFC9110(t *testing.T) {
 		"a suffix that no int64 holds":     {http.MethodGet, "bytes=-" + huge, 206, "0123456789"},
 		"many noughts":                     {http.MethodGet, "bytes=" + strings.Repeat("0", 30) + "1-2", 206, "12"},
 		"no number":                        {http.MethodGet, "bytes=a-b", 416, ""},
+		"a sign":                           {http.MethodGet, "bytes=+1-2", 416, ""},
+		"spaces within":                    {http.MethodGet, "bytes=0 - 5", 416, ""},
 		"backwards":                        {http.MethodGet, "bytes=5-2", 416, ""},
 		"without a unit":                   {http.MethodGet, "0-1", 200, "0123456789"},
 		"HEAD has no ranges":               {http.MethodHead, "bytes=0-1", 200, ""},
