@@ -272,7 +272,7 @@ func TestFleetANodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
 		t.Helper()
 		daemontest.Eventually(t, "uploads are refused without "+what, func() bool {
 			a, err := s.try(http.MethodPost, cut.serving()+"/v1/images", s.source("refused"))
-			return err == nil && a.StatusCode == http.StatusServiceUnavailable && a.Code() == string(fault.Unavailable) && a.Header.Get("Retry-After") == "5"
+			return err == nil && unavailable(a)
 		})
 		daemontest.Eventually(t, "it is not ready", func() bool { return s.ready(cut) == http.StatusServiceUnavailable })
 	}
@@ -303,7 +303,7 @@ func TestFleetANodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
 	unknown := "/v1/images/" + strings.Repeat("a", 26) // it may be of another node
 	for _, path := range []string{unknown, "/files/" + strings.Repeat("a", 26) + "/320.webp", "/jobs", "/jobs/job_" + strings.Repeat("0", 26)} {
 		a, err := s.try(http.MethodGet, cut.serving()+path, nil)
-		if err != nil || a.StatusCode != http.StatusServiceUnavailable || a.Code() != string(fault.Unavailable) || a.Header.Get("Retry-After") == "" {
+		if err != nil || !unavailable(a) {
 			t.Errorf("GET %s without NATS: %v, %s %s", path, err, a.Status, a.Body)
 		}
 	}
@@ -316,6 +316,11 @@ func TestFleetANodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
 	refuses("the store")
 	s.proxy.Intercept(nil)
 	comesBack("third")
+}
+
+// unavailable reports whether an answer says that something is out of reach.
+func unavailable(a daemontest.Answer) bool {
+	return a.StatusCode == http.StatusServiceUnavailable && a.Code() == string(fault.Unavailable) && a.Header.Get("Retry-After") == "5"
 }
 
 func (s *arena) ready(m *member) int {
