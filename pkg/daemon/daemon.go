@@ -140,10 +140,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := d.openTunnel(handler); err != nil {
 		return nil, err
 	}
-	d.server = &http.Server{
-		Handler: d.requests.wrap(d.markTunnelRequests(handler)), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, DisableGeneralOptionsHandler: true,
-		ErrorLog: zap.NewStdLog(d.log.Named("http")),
-	}
+	d.server = newServer(d.requests.wrap(d.markTunnelRequests(handler)), d.log.Named("http"))
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
@@ -428,10 +425,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 		return d.tunnel.Run(broken, drainTime)
 	})
-	admin := &http.Server{
-		Handler:           httpapi.Guard(adminHandler(d), d.config.Admin.Listen, d.config.TokenStrings(), d.config.HTTP.AllowedHosts...),
-		ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: maxHeaderBytes, DisableGeneralOptionsHandler: true,
-	}
+	admin := newServer(httpapi.Guard(adminHandler(d), d.config.Admin.Listen, d.config.TokenStrings(), d.config.HTTP.AllowedHosts...), d.log.Named("admin"))
 	if d.admin != nil {
 		group.Go(func() error { return d.serve(admin, d.admin) })
 	}
@@ -456,6 +450,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	stopDelivery()    // deliveries in flight end; the others stay in the outbox
 	_ = admin.Close() // last, so that the shutdown can be observed
 	return group.Wait()
+}
+
+// newServer returns a server with the limits that hold for everyone who connects.
+func newServer(handler http.Handler, log *zap.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		DisableGeneralOptionsHandler: true, ErrorLog: zap.NewStdLog(log),
+	}
 }
 
 func (d *Daemon) serve(s *http.Server, l net.Listener) error {
