@@ -288,7 +288,7 @@ func (d *Daemon) checks(about codec.About) httpapi.Checks {
 		"tunnel": d.tunnelCheck(),
 	}
 	if d.fleet != nil {
-		checks["fleet"] = func() (string, error) { return d.fleet.Difference(), d.fleet.Connected() }
+		checks["fleet"] = func() (string, error) { return d.fleet.Difference(), d.fleet.Reachable() }
 	}
 	if d.config.Storage.S3.Enabled() {
 		checks["store"] = func() (string, error) { return "", d.store.Check() }

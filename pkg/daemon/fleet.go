@@ -192,8 +192,8 @@ func (d *Daemon) fleetMetrics() []prometheus.Collector {
 		return nil
 	}
 	return []prometheus.Collector{
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "optimizerd_fleet_up", Help: "1 while a server of the fleet can be reached."}, func() float64 {
-			if d.fleet.Connected() != nil {
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "optimizerd_fleet_up", Help: "1 while the fleet can be reached: a server that takes part in the majority."}, func() float64 {
+			if d.fleet.Reachable() != nil {
 				return 0
 			}
 			return 1

@@ -312,7 +312,12 @@ type arena struct {
 // newArena starts so many NATS servers and a store.
 func newArena(t *testing.T, servers int) *arena {
 	t.Helper()
-	s := &arena{outside: newOutside(t), store: s3test.Start(t), servers: fleettest.Start(t, servers), refused: make(map[string]int)}
+	return newArenaOn(t, fleettest.Start(t, servers))
+}
+
+func newArenaOn(t *testing.T, servers *fleettest.Cluster) *arena {
+	t.Helper()
+	s := &arena{outside: newOutside(t), store: s3test.Start(t), servers: servers, refused: make(map[string]int)}
 	s.proxy = s3test.NewProxy(t, s.store)
 	return s
 }

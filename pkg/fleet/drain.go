@@ -28,7 +28,7 @@ func (q *Queue) mayTake() bool {
 	draining := q.draining
 	q.mu.Unlock()
 	ready := q.ready.Load()
-	return !draining && q.f.Connected() == nil && (ready == nil || (*ready)() == nil)
+	return !draining && q.f.Reachable() == nil && (ready == nil || (*ready)() == nil)
 }
 
 // DrainPath is the route of the admin listener that calls Drain.

@@ -70,6 +70,7 @@ type Fleet struct {
 	settings   difference
 	queue      atomic.Pointer[Queue]
 	registered bool
+	missed     atomic.Int32 // times in a row that this node could not renew its registration
 }
 
 // Open connects, makes what is missing of streams and buckets, and registers this
@@ -229,6 +230,18 @@ func (f *Fleet) checkFormat() error {
 func (f *Fleet) Connected() error {
 	if !f.nc.IsConnected() {
 		return unavailable(errors.New("not connected to any of fleet.servers"))
+	}
+	return nil
+}
+
+// Reachable returns an Unavailable fault while this node cannot take part in the fleet: it
+// reaches no server, or only such that are cut off from the others. These still answer.
+func (f *Fleet) Reachable() error {
+	if err := f.Connected(); err != nil {
+		return err
+	}
+	if f.missed.Load() > maxMissed {
+		return unavailable(errors.New("the servers of fleet.servers that can be reached accept no writes: too few of them can reach each other"))
 	}
 	return nil
 }

@@ -50,11 +50,17 @@ func (n Node) State() string {
 	}
 }
 
-// Times of the register of nodes.
+// Times of the register of nodes. While a node cannot renew its key, it tries again
+// after missedTime.
 const (
 	nodeTTL       = 30 * time.Second
 	heartbeatTime = 10 * time.Second
+	missedTime    = time.Second
 )
+
+// maxMissed is how often in a row a node may fail to renew its key, as it does while the
+// servers elect a leader, and still count as one that reaches the fleet.
+const maxMissed = 1
 
 const nodePrefix = "node."
 
@@ -111,16 +117,20 @@ func (f *Fleet) unregister() error {
 
 // heartbeat renews this node's key until Close.
 func (f *Fleet) heartbeat() {
-	ticker := time.NewTicker(heartbeatTime)
-	defer ticker.Stop()
+	timer := time.NewTimer(heartbeatTime)
+	defer timer.Stop()
 	compared := time.Now()
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-f.ctx.Done():
 			return
 		}
 		f.renew()
+		if timer.Reset(heartbeatTime); f.missed.Load() > 0 {
+			timer.Reset(missedTime)
+			continue
+		}
 		if time.Since(compared) > compareTime {
 			f.remember()
 			f.compare()
@@ -130,9 +140,13 @@ func (f *Fleet) heartbeat() {
 }
 
 func (f *Fleet) renew() {
-	if err := f.state.set(nodePrefix+f.node, f.self(), nodeTTL); err != nil {
+	err := f.state.set(nodePrefix+f.node, f.self(), nodeTTL)
+	if err != nil {
 		f.log.Warn("cannot renew the registration of this node", zap.Error(err))
+		f.missed.Add(1)
+		return
 	}
+	f.missed.Store(0)
 }
 
 // decodeNode parses what a node said of itself. Its name is shown to people.

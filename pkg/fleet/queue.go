@@ -143,7 +143,7 @@ func (c *messageCount) get(read func() (int, error)) (int, error) {
 func (q *Queue) unended() (int, error) { return q.messages.get(q.readUnended) }
 
 func (q *Queue) readUnended() (int, error) {
-	if err := q.f.Connected(); err != nil {
+	if err := q.f.Reachable(); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(q.f.ctx, operationTime)

@@ -14,6 +14,8 @@ import (
 // Cluster is one server or several.
 type Cluster struct {
 	Servers []*Server
+
+	links map[[2]int]*Link // from server to server, if the network between them can be cut
 }
 
 // Server is a running nats-server.
@@ -27,19 +29,43 @@ type Server struct {
 // Their program must have been built before.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := new(Cluster)
-	var routes []string
+	return start(t, n, false)
+}
+
+// StartLinked is Start for servers whose network Isolate can cut.
+func StartLinked(t testing.TB, n int) *Cluster {
+	t.Helper()
+	return start(t, n, true)
+}
+
+func start(t testing.TB, n int, linked bool) *Cluster {
+	t.Helper()
+	c := &Cluster{links: make(map[[2]int]*Link)}
+	var addresses []string
 	for range n {
-		routes = append(routes, "nats://"+servertest.FreeAddress(t))
+		addresses = append(addresses, servertest.FreeAddress(t))
 	}
 	for i := range n {
+		var routes []string
+		for j := range n {
+			route := addresses[j]
+			if linked && i != j {
+				c.links[[2]int{i, j}] = newLink(t, addresses[j])
+				route = c.links[[2]int{i, j}].address()
+			}
+			routes = append(routes, "nats://"+route)
+		}
 		dir := t.TempDir()
 		client, monitor, config := servertest.FreeAddress(t), servertest.FreeAddress(t), filepath.Join(dir, "nats.conf")
 		var text strings.Builder
 		fmt.Fprintf(&text, "server_name: s%d\nlisten: %q\nhttp: %q\njetstream { store_dir: %q, sync_interval: always }\n",
 			i+1, client, monitor, filepath.Join(dir, "jetstream"))
 		if n > 1 {
-			fmt.Fprintf(&text, "cluster { name: test, listen: %q, routes: [%s] }\n", strings.TrimPrefix(routes[i], "nats://"), strings.Join(routes, ", "))
+			advertised := addresses[i]
+			if linked {
+				advertised = nowhere // others would go round the links
+			}
+			fmt.Fprintf(&text, "cluster { name: test, listen: %q, advertise: %q, routes: [%s] }\n", addresses[i], advertised, strings.Join(routes, ", "))
 		}
 		if err := os.WriteFile(config, []byte(text.String()), 0o600); err != nil {
 			t.Fatal(err)
@@ -52,6 +78,26 @@ func Start(t testing.TB, n int) *Cluster {
 		s.AwaitReady()
 	}
 	return c
+}
+
+// nowhere is an address at which nothing listens.
+const nowhere = "127.0.0.1:1"
+
+// Isolate cuts the network between a server of StartLinked and the others, until the
+// returned function is called.
+func (c *Cluster) Isolate(server int) (restore func()) {
+	var cut []*Link
+	for ends, l := range c.links {
+		if ends[0] == server || ends[1] == server {
+			cut = append(cut, l)
+			l.Cut()
+		}
+	}
+	return func() {
+		for _, l := range cut {
+			l.Restore()
+		}
+	}
 }
 
 // StartPlain runs a server without JetStream until the test ends, and returns its URL.

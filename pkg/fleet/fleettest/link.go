@@ -28,16 +28,23 @@ type Link struct {
 // NewLink returns a link to a server, until the end of the test.
 func NewLink(t testing.TB, s *Server) *Link {
 	t.Helper()
+	return newLink(t, strings.TrimPrefix(s.URL, "nats://"))
+}
+
+func newLink(t testing.TB, target string) *Link {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Link{URL: "nats://" + listener.Addr().String(), target: strings.TrimPrefix(s.URL, "nats://"), listener: listener}
+	l := &Link{URL: "nats://" + listener.Addr().String(), target: target, listener: listener}
 	l.pass = sync.NewCond(&l.mu)
 	l.copies.Go(l.accept)
 	t.Cleanup(l.close)
 	return l
 }
+
+func (l *Link) address() string { return l.listener.Addr().String() }
 
 func (l *Link) accept() {
 	for {
