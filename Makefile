@@ -15,7 +15,7 @@ SCRIPTS  := .ci/run $(filter-out scripts/tools scripts/vm scripts/compare %.html
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo fleet run gallery screenshots compare check test test-cloudflared cloudflared test-s3 versitygw test-fleet storm nats-server test-arm64 test-deb test-guide image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz sanitize lint lint-worker site alerts format vuln fresh clean
+.PHONY: help deps build build-daemon build-codec build-amd64 build-arm64 manual deb release demo fleet run gallery screenshots compare check test test-cloudflared cloudflared test-s3 versitygw test-fleet storm storm-race nats-server test-arm64 test-deb test-guide image image-archive test-image test-vm reproduce test-worker bench measure load chaos fuzz sanitize lint lint-worker site alerts format vuln fresh clean
 
 help: ## Show this list
 	@echo "optimizerd: one image in, a ladder of sizes and formats out"
@@ -102,6 +102,10 @@ test-fleet: deps build versitygw nats-server ## Run the tests of several machine
 
 storm: deps build versitygw nats-server ## The long form of the tests of several machines (SEEDS=20 JOBS=2000, some hours)
 	@scripts/storm $(or $(SEEDS),20) $(or $(JOBS),2000)
+
+storm-race: deps build versitygw nats-server ## Run storms of kills for an hour under the race detector (TIME=1h JOBS=2000 SEED=1)
+	go test -race -count=1 -timeout=12h -v -tags fleet ./pkg/daemon -run='^TestFleetStorm$$' \
+	  -storm.race -storm.seeds=0 -storm.time=$(or $(TIME),1h) -storm.jobs=$(or $(JOBS),2000) -chaos.seed=$(or $(SEED),1)
 
 nats-server: deps ## Build the NATS server of those tests into bin/
 	CGO_ENABLED=0 go build -C scripts/tools/nats-server -trimpath -o $(CURDIR)/bin/nats-server github.com/nats-io/nats-server/v2

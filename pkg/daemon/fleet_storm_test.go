@@ -3,6 +3,7 @@
 package daemon_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -34,11 +35,15 @@ import (
 var stormFlags = struct {
 	jobs, realJobs, seeds *int
 	other                 *string
+	time                  *time.Duration
+	race                  *bool
 }{
 	jobs:     flag.Int("storm.jobs", 150, "jobs of a storm"),
 	realJobs: flag.Int("storm.real", 30, "jobs of the storm with the real codec"),
 	seeds:    flag.Int("storm.seeds", 3, "storms, with seeds from -chaos.seed on"),
 	other:    flag.String("storm.other", "", "optimizerd of another version, which one of the nodes is"),
+	time:     flag.Duration("storm.time", 0, "after those with seeds, storms one after the other for as long"),
+	race:     flag.Bool("storm.race", false, "build the nodes with the race detector"),
 }
 
 // The times between kills. The next node is killed only once all serve again: a slow
@@ -60,12 +65,15 @@ type storm struct {
 
 func TestFleetStorm(t *testing.T) {
 	t.Parallel()
-	first := daemontest.Seed(t)
-	for i := range uint64(*stormFlags.seeds) {
+	first, seeds := daemontest.Seed(t), uint64(*stormFlags.seeds)
+	for i := range seeds {
 		t.Run(fmt.Sprintf("seed %d", first+i), func(t *testing.T) {
 			t.Parallel()
 			runStorm(t, first+i, *stormFlags.jobs)
 		})
+	}
+	for i, began := seeds, time.Now(); time.Since(began) < *stormFlags.time && !t.Failed(); i++ {
+		t.Run(fmt.Sprintf("seed %d", first+i), func(t *testing.T) { runStorm(t, first+i, *stormFlags.jobs) })
 	}
 }
 
@@ -81,7 +89,11 @@ func TestFleetStormWithTheRealCodec(t *testing.T) {
 func runStorm(t *testing.T, seed uint64, jobs int, settings ...string) {
 	s := &storm{arena: newArena(t, 3), seed: seed, jobs: jobs, accepted: make(map[string]string)}
 	for i := range 3 {
-		program, err := daemontest.Optimizerd()
+		build := daemontest.Optimizerd
+		if *stormFlags.race {
+			build = daemontest.Racy
+		}
+		program, err := build()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,6 +133,9 @@ func runStorm(t *testing.T, seed uint64, jobs int, settings ...string) {
 	starts := 0
 	for _, m := range s.members {
 		starts += m.logged(t, "job started")
+		if bytes.Contains(daemontest.ReadFile(t, m.log), []byte("WARNING: DATA RACE")) {
+			t.Errorf("%s has a data race: its log says where", m.name)
+		}
 	}
 	figure(t, fmt.Sprintf("storm of %d jobs, seed %d", jobs, seed), "%.0f s, %d nodes and %d servers killed", took.Seconds(), nodes, servers)
 	figure(t, "  jobs with an id, sets", "%d, %d", len(s.accepted), sets)

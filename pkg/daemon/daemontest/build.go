@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -50,23 +51,25 @@ var BuildDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", 
 
 // Codec is the codec's program, built when it is first needed, and
 // Optimizerd the daemon's. Hostile is a codec that was taken over, Standin one that
-// makes small files in no time.
+// makes small files in no time. Racy is the daemon's with the race detector.
 var (
 	Codec      = sync.OnceValues(func() (string, error) { return build("cmd/optimizerd-codec", "1") })
 	Optimizerd = sync.OnceValues(func() (string, error) { return build("cmd/optimizerd", "0") })
+	Racy       = sync.OnceValues(func() (string, error) { return build("cmd/optimizerd", "1", "-race", "-buildmode=exe") })
 	Hostile    = sync.OnceValues(func() (string, error) { return build("pkg/daemon/daemontest/hostile", "1") })
 	Standin    = sync.OnceValues(func() (string, error) { return build("pkg/daemon/daemontest/standin", "0") })
 )
 
 // build uses the flags of `make build` that matter to the compiler, so that what
 // that has compiled need not be compiled again while the tests' time runs.
-func build(program, cgo string) (string, error) {
+func build(program, cgo string, flags ...string) (string, error) {
 	dir, err := BuildDir()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, filepath.Base(program))
-	cmd := exec.Command("go", "build", "-trimpath", "-buildmode=pie", "-o", path, "github.com/optimizerd/optimizerd/"+program)
+	path := filepath.Join(dir, filepath.Base(program)+strings.Join(flags, ""))
+	args := append([]string{"build", "-trimpath", "-buildmode=pie", "-o", path}, flags...)
+	cmd := exec.Command("go", append(args, "github.com/optimizerd/optimizerd/"+program)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s\nbuild %s: %w: install what it needs: make deps", out, program, err)
