@@ -71,7 +71,7 @@ export class Proxy {
       return;
     }
     const onward = send(this.daemon.url + url, { method, headers: request.headers }, (answer) => {
-      void this.#pass(answer, response, fault);
+      this.#pass(answer, response, fault).catch(() => response.destroy()); // the daemon was killed meanwhile
     });
     onward.on("error", () => request.socket.destroy());
     request.pipe(onward);
