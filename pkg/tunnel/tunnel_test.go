@@ -210,6 +210,31 @@ func TestOnlyPlainRequestsPass(t *testing.T) {
 	}
 }
 
+func TestALongHeaderDoesNotPass(t *testing.T) {
+	t.Parallel()
+	e := edgetest.Start(t)
+	connect(t, e, func(w http.ResponseWriter, r *http.Request) {
+		if n := len(r.Header.Get("X-Long")); n > 32<<10 {
+			t.Errorf("the handler was called with a header of %d bytes", n)
+		}
+	})
+	e.AwaitConnections(2)
+	for size, passes := range map[int]bool{16 << 10: true, 64 << 10: false, 1 << 20: false} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://gallery.example.com/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Long", strings.Repeat("a", size))
+		res, err := e.RoundTrip(r) // it knows the limit, and may fail by itself
+		if err == nil {
+			res.Body.Close()
+		}
+		if got := err == nil && res.StatusCode == http.StatusOK; got != passes {
+			t.Errorf("a header of %d bytes passes: %v, %v; want %v", size, got, err, passes)
+		}
+	}
+}
+
 func TestAConfigurationFromTheDashboardIsAcknowledgedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
