@@ -10,6 +10,9 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -75,6 +78,19 @@ func exitOnCPULimit() {
 	}()
 }
 
+// limitCPU has the kernel send SIGXCPU once the process has used this much more
+// processor time. Errors are ignored: the parent's timeout still applies.
+func limitCPU(more time.Duration) {
+	var used unix.Rusage
+	var limit unix.Rlimit
+	if unix.Getrusage(unix.RUSAGE_SELF, &used) != nil || unix.Prlimit(0, unix.RLIMIT_CPU, nil, &limit) != nil {
+		return
+	}
+	seconds := used.Utime.Sec + used.Stime.Sec + int64(more/time.Second) + 1
+	limit.Cur = min(uint64(seconds), limit.Max)
+	_ = unix.Prlimit(0, unix.RLIMIT_CPU, &limit, nil)
+}
+
 func parentConn() (*net.UnixConn, error) {
 	f := os.NewFile(socketFD, "parent")
 	conn, err := net.FileConn(f)
@@ -82,14 +98,15 @@ func parentConn() (*net.UnixConn, error) {
 		return nil, fmt.Errorf("%s must be started by optimizerd, with a socket as descriptor %d: %w", program, socketFD, err)
 	}
 	_ = f.Close()
-	unix, ok := conn.(*net.UnixConn)
+	socket, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil, fmt.Errorf("descriptor %d is not a unix socket", socketFD)
 	}
-	return unix, nil
+	return socket, nil
 }
 
 func render(engine Engine, m request, src *os.File, conn *net.UnixConn) reply {
+	limitCPU(m.CPU)
 	summary, err := engine.Render(context.Background(), src, m.Recipe, m.Limits, socketSink{conn})
 	if err != nil {
 		return reply{Failed: failureOf(err)}

@@ -207,7 +207,7 @@ func (p *Pool) Usage() Usage {
 // fault reported by the child, a *Crash, an *Unavailable, the sink's own error,
 // or ctx's.
 func (p *Pool) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
-	return p.renderAt(ctx, normal, src, request{recipe, limits}, sink)
+	return p.renderAt(ctx, normal, src, request{Recipe: recipe, Limits: limits}, sink)
 }
 
 func (p *Pool) renderAt(ctx context.Context, at priority, src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
@@ -290,14 +290,14 @@ func (a alone) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 		return ladder.Summary{}, err
 	}
 	defer child.close()
-	return p.render(ctx, child, src, request{recipe, limits}, sink)
+	return p.render(ctx, child, src, request{Recipe: recipe, Limits: limits}, sink)
 }
 
 func (p *Pool) render(ctx context.Context, child *process, src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
 	timeout := p.config.Timeout * time.Duration(child.priority.patience())
 	work, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	child.limitCPU(p.config.Timeout * time.Duration(p.config.Threads))
+	m.CPU = p.config.Timeout * time.Duration(p.config.Threads)
 	stop := context.AfterFunc(work, child.kill)
 	summary, err := child.render(src, m, sink)
 	if !stop() {

@@ -42,7 +42,7 @@ func (p *Pool) Background() Engine {
 type background struct{ p *Pool }
 
 func (b background) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
-	return b.p.renderAt(ctx, low, src, request{recipe, limits}, sink)
+	return b.p.renderAt(ctx, low, src, request{Recipe: recipe, Limits: limits}, sink)
 }
 
 // lowerPriority adds to the nice value of this thread and of the children that it

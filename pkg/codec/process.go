@@ -17,7 +17,6 @@ import (
 
 	"github.com/prometheus/procfs"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
@@ -397,17 +396,6 @@ func (p *process) stat() (procfs.ProcStat, error) {
 		return procfs.ProcStat{}, err
 	}
 	return proc.Stat()
-}
-
-// limitCPU grants the child more CPU time from now on, besides the wall-clock
-// timeout. Errors are ignored: the timeout still applies.
-func (p *process) limitCPU(more time.Duration) {
-	stat, err := p.stat()
-	if err != nil {
-		return
-	}
-	seconds := uint64(stat.CPUTime()) + uint64(more/time.Second) + 1
-	_ = unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_CPU, &unix.Rlimit{Cur: seconds, Max: unix.RLIM_INFINITY}, nil)
 }
 
 func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {

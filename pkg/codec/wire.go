@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -38,6 +39,7 @@ const maxFrame = 64 << 10
 type request struct {
 	Recipe ladder.Recipe `json:"recipe"`
 	Limits ladder.Limits `json:"limits"`
+	CPU    time.Duration `json:"cpu"` // processor time for it, besides the wall-clock timeout
 }
 
 // reply is one message of a child. Exactly one field is set.

@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"image"
 	"io"
 	"net"
@@ -297,6 +298,21 @@ func TestAnImageThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
 	}
 	s.CheckNothingLeft()
 	s.Upload(daemontest.JPEG(t, image.NewGray(image.Rect(0, 0, 8, 8)), 80)).Manifest(t, http.StatusCreated)
+}
+
+// The kernel ends what a codec computes, whoever the daemon runs as.
+func TestEveryImageHasALimitOfCPUTime(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) {
+		c.Codec.Timeout, c.Codec.Threads = 30*time.Second, 2
+	})
+	s.Upload(daemontest.SmallJPEG(t, 59)).Manifest(t, http.StatusCreated)
+	limits := daemontest.ReadFile(t, fmt.Sprintf("/proc/%d/limits", s.Codecs()[0]))
+	_, line, _ := strings.Cut(string(limits), "\nMax cpu time")
+	var seconds int
+	if _, err := fmt.Sscan(line, &seconds); err != nil || seconds < 60 || seconds > 90 { // it has used some for its self-test
+		t.Errorf("the limit is %d s, %v; want 60 more than it had used\n%s", seconds, err, limits)
+	}
 }
 
 func TestAClientThatHangsUpWhileItWaitsFindsItsImageLater(t *testing.T) {

@@ -103,6 +103,9 @@ var tasks = map[string]func() error{
 	"raise a limit": func() error {
 		return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 	},
+	"limit its parent": func() error {
+		return unix.Prlimit(os.Getppid(), unix.RLIMIT_CPU, &unix.Rlimit{Cur: 1, Max: 1}, nil)
+	},
 	"change its user":        func() error { _, _, e := unix.RawSyscall(unix.SYS_SETUID, 1, 0, 0); return errno(e) },
 	"make an anonymous file": func() error { _, err := unix.MemfdCreate("x", 0); return err },
 	"set the clock":          func() error { return unix.Settimeofday(&unix.Timeval{}) },
@@ -143,7 +146,8 @@ var tasks = map[string]func() error{
 		}
 		close(all)
 		var s unix.Stat_t
-		return unix.Fstat(1, &s)
+		var cpu unix.Rlimit // which it sets for each image
+		return errors.Join(unix.Fstat(1, &s), unix.Prlimit(0, unix.RLIMIT_CPU, nil, &cpu), unix.Prlimit(0, unix.RLIMIT_CPU, &cpu, nil))
 	},
 }
 

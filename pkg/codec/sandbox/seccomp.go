@@ -65,7 +65,7 @@ func filterSyscalls() (on bool, err error) {
 		{"kill", 0, seccomp.CompareEqual, []uint64{self}},                          // abort
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
-		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to read limits, not to set them
+		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to read limits, not to set them; but see allowOwnCPULimit
 		// RLIMIT_DATA counts neither anonymous shared memory nor memory that grows
 		// like a stack.
 		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE | unix.MAP_GROWSDOWN, unix.MAP_PRIVATE}},
@@ -90,12 +90,29 @@ func filterSyscalls() (on bool, err error) {
 			return false, err
 		}
 	}
+	if err := allowOwnCPULimit(filter); err != nil {
+		return false, err
+	}
 	if err := filter.Load(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
 		return false, nil
 	} else if err != nil {
 		return false, fmt.Errorf("sandbox: seccomp: %w", err)
 	}
 	return true, nil
+}
+
+// allowOwnCPULimit allows the process to set its own limit of CPU time: it does so for
+// each image.
+func allowOwnCPULimit(filter *seccomp.ScmpFilter) error {
+	own, err := seccomp.MakeCondition(0, seccomp.CompareEqual, 0)
+	if err != nil {
+		return fmt.Errorf("sandbox: seccomp: prlimit64: %w", err)
+	}
+	cpu, err := seccomp.MakeCondition(1, seccomp.CompareEqual, unix.RLIMIT_CPU)
+	if err != nil {
+		return fmt.Errorf("sandbox: seccomp: prlimit64: %w", err)
+	}
+	return rule(filter, "prlimit64", seccomp.ActAllow, own, cpu)
 }
 
 func allow(filter *seccomp.ScmpFilter, name string) error {
