@@ -131,6 +131,51 @@ func TestAnIdleDaemonStopsAtOnce(t *testing.T) {
 	}
 }
 
+// Without storage.s3, a fleet and a tunnel the daemon has its two listeners, and what
+// clients connect to them.
+func TestADaemonThatIsAloneConnectsToNothing(t *testing.T) {
+	t.Parallel()
+	p := daemontest.StartProcess(t)
+	p.Upload(daemontest.SmallJPEG(t, 1)).Manifest(t, http.StatusCreated)
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.Cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := make(map[string]bool) // inodes of its sockets
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && strings.HasPrefix(target, "socket:[") {
+			own[strings.Trim(target, "socket:[]")] = true
+		}
+	}
+	const local, remote, state, inode, listens = 1, 2, 3, 9, "0A" // of proc_net(5)
+	sockets := func(file string) (all [][]string) {
+		for line := range strings.Lines(string(daemontest.ReadFile(t, "/proc/net/"+file))) {
+			if f := strings.Fields(line); len(f) > inode && own[f[inode]] {
+				all = append(all, f)
+			}
+		}
+		return all
+	}
+	tcp := slices.Concat(sockets("tcp"), sockets("tcp6"))
+	listeners := make(map[string]bool)
+	for _, s := range tcp {
+		if s[state] == listens {
+			listeners[s[local]] = true
+		}
+	}
+	if len(listeners) != 2 {
+		t.Errorf("it listens at %v, want two addresses", listeners)
+	}
+	for _, s := range tcp {
+		if !listeners[s[local]] {
+			t.Errorf("it is connected to %s", s[remote])
+		}
+	}
+	if udp := slices.Concat(sockets("udp"), sockets("udp6")); len(udp) > 0 {
+		t.Errorf("it has UDP sockets: %v", udp)
+	}
+}
+
 func TestASecondDaemonInTheSameFolderIsRefusedAndHarmsNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
