@@ -1,0 +1,34 @@
+//go:build fleet
+
+package fleet
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
+	"github.com/optimizerd/optimizerd/pkg/jobs/queuetest"
+)
+
+func TestFleetIsAQueue(t *testing.T) {
+	url := fleettest.Start(t, 1).Servers[0].URL
+	queuetest.Run(t, func(t *testing.T) queuetest.Queue {
+		o := options(t, "pi-1", url)
+		_, name, _ := strings.Cut(t.Name(), "/")
+		o.Name, o.MaxPending = strings.ReplaceAll(name, ",", ""), queuetest.Places
+		f, err := Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := f.NewQueue(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := q.Unlock(); err != nil {
+				t.Error(err)
+			}
+		})
+		return q
+	})
+}
