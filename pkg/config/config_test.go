@@ -167,6 +167,7 @@ func TestErrorsNameTheKeyTheValueAndWhatIsAllowed(t *testing.T) {
 		"limits: {max_pixels: 0}":                              "limits.max_pixels: must be at least 1 (got 0)",
 		"storage: {upload_memory: -1}":                         "storage.upload_memory: must be at least 0 (got -1)",
 		"storage: {upload_memory: 1MiB, keep_originals: true}": "storage.upload_memory: must be 0 with storage.keep_originals",
+		"fleet: {servers: [tls://nas:4222]}":                   "fleet.servers: a fleet keeps its images in an S3 store: set storage.s3.endpoint and storage.s3.bucket",
 		"log: {level: loud}":                                   `log.level: must be one of [debug info warn error] (got "loud")`,
 		"http: {listen: here}":                                 `http.listen: must be HOST:PORT (got "here")`,
 		"http: {public_url: img.example.com}":                  `http.public_url: must be like https://img.example.com (got "img.example.com")`,
