@@ -5,6 +5,8 @@ package fleet
 import (
 	"context"
 	"errors"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/notify"
+	"github.com/optimizerd/optimizerd/pkg/servertest"
 )
 
 // join returns the queue of a node of the fleet on these servers.
@@ -275,5 +278,33 @@ func TestFleetAnotherNodeFinishesADeletionAfterAMinute(t *testing.T) {
 	theirs.mu.Unlock()
 	if ids := marked(); !slices.Equal(ids, []string{id}) {
 		t.Errorf("%v are taken over after a minute, want %s", ids, id)
+	}
+}
+
+func TestFleetServersHaveTheCertificatesOfTheScript(t *testing.T) {
+	dir, address, other := t.TempDir(), servertest.FreeAddress(t), servertest.FreeAddress(t)
+	host, _, _ := strings.Cut(address, ":")
+	if out, err := exec.CommandContext(t.Context(), "../../scripts/fleet-ca", dir, host).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	certificate := filepath.Join(dir, host)
+	for _, a := range []string{address, other} {
+		fleettest.StartTLS(t, a, certificate+".pem", certificate+".key")
+	}
+	o := options(t, "pi-1", "tls://"+address)
+	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "is not signed by fleet.ca_file") {
+		t.Errorf("without ca_file: %v", err)
+	}
+	o.CAFile = filepath.Join(dir, "ca.pem")
+	f, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	o.Servers = []string{"tls://" + other}
+	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "its certificate is for another name") {
+		t.Errorf("a server with the certificate of another: %v", err)
 	}
 }

@@ -103,14 +103,26 @@ func (c *Cluster) Isolate(server int) (restore func()) {
 // StartPlain runs a server without JetStream until the test ends, and returns its URL.
 func StartPlain(t testing.TB) string {
 	t.Helper()
-	client, monitor := servertest.FreeAddress(t), servertest.FreeAddress(t)
+	address := servertest.FreeAddress(t)
+	startWith(t, address, "")
+	return "nats://" + address
+}
+
+// StartTLS runs a server that speaks TLS until the test ends.
+func StartTLS(t testing.TB, address, certificate, key string) {
+	t.Helper()
+	startWith(t, address, fmt.Sprintf("jetstream { store_dir: %q }\ntls { cert_file: %q, key_file: %q }\n", t.TempDir(), certificate, key))
+}
+
+// startWith runs a server with this configuration besides its addresses.
+func startWith(t testing.TB, client, configuration string) {
+	t.Helper()
+	monitor := servertest.FreeAddress(t)
 	config := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, "listen: %q\nhttp: %q\n", client, monitor), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, "listen: %q\nhttp: %q\n%s", client, monitor, configuration), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := servertest.New(t, "nats-server", "http://"+monitor+"/healthz", "--config", config)
-	p.Up()
-	return "nats://" + client
+	servertest.New(t, "nats-server", "http://"+monitor+"/healthz", "--config", config).Up()
 }
 
 // URLs returns the URLs of all servers.
