@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/optimizerd/optimizerd/pkg/servertest"
 )
@@ -77,7 +81,36 @@ func start(t testing.TB, n int, linked bool) *Cluster {
 	for _, s := range c.Servers {
 		s.AwaitReady()
 	}
+	if n > 1 {
+		c.awaitPlacement(t)
+	}
 	return c
+}
+
+// awaitPlacement returns when a stream can be stored on all servers: each is ready
+// before their leader has heard from all of them.
+func (c *Cluster) awaitPlacement(t testing.TB) {
+	t.Helper()
+	nc, err := nats.Connect(strings.Join(c.URLs(), ","))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The servers tell nobody. The limit only keeps a failure from hanging.
+	for limit := time.Now().Add(3 * time.Minute); time.Now().Before(limit); time.Sleep(50 * time.Millisecond) {
+		const probe = "probe"
+		if _, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: probe, Replicas: len(c.Servers)}); err == nil {
+			err = js.DeleteStream(t.Context(), probe)
+		}
+		if err == nil {
+			return
+		}
+	}
+	t.Fatalf("no stream can be stored on all servers: %v", err)
 }
 
 // nowhere is an address at which nothing listens.
