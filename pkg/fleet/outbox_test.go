@@ -79,16 +79,7 @@ func putJob(t *testing.T, q *Queue, j job.Job, urls ...string) {
 // failNext executes the next job, which fails.
 func failNext(t *testing.T, q *Queue) job.Job {
 	t.Helper()
-	l := leaseNext(t, q)
-	j, err := l.End(fault.New(fault.CorruptImage, "The image is damaged."))
-	if err == nil {
-		err = l.Record()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Wake()
-	return j
+	return end(t, leaseNext(t, q), fault.New(fault.CorruptImage, "The image is damaged."))
 }
 
 func retried(t *testing.T, j job.Job) job.Job {

@@ -12,10 +12,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
-// end ends a leased job.
-func end(t *testing.T, l jobs.Lease) job.Job {
+// end ends a leased job, which fails with a cause.
+func end(t *testing.T, l jobs.Lease, cause error) job.Job {
 	t.Helper()
-	j, err := l.End(nil)
+	j, err := l.End(cause)
 	if err == nil {
 		err = l.Record()
 	}
@@ -33,7 +33,7 @@ func TestFleetAJobEndsWithoutReadingWhatItsNodeWrote(t *testing.T) {
 	putJob(t, q, newRecord(t).job, "https://a.example")
 	l := leaseNext(t, q)
 	count := servers.Count(t)
-	j := end(t, l)
+	j := end(t, l, nil)
 	if err := q.f.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestFleetAWebhookThatAnotherNodeAddsIsDelivered(t *testing.T) {
 	if ok, err := ours.AddWebhook(job.Webhook{URL: "https://c.example"}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	j := end(t, l)
+	j := end(t, l, nil)
 	all, err := q.f.Webhooks(t.Context())
 	var urls []string
 	for _, w := range all {
@@ -100,7 +100,7 @@ func TestFleetAJobRemovesItsOwnClaim(t *testing.T) {
 		if err := c.change(j, claimKey(j)); err != nil {
 			t.Fatal(err)
 		}
-		end(t, l)
+		end(t, l, nil)
 		if v, err := q.f.state.get(claimKey(j)); err != nil || string(v.data) != c.left {
 			t.Errorf("%s: the claim is %q, want %q: %v", what, v.data, c.left, err)
 		}

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/optimizerd/optimizerd/pkg/servertest"
@@ -91,15 +90,9 @@ func start(t testing.TB, n int, linked bool) *Cluster {
 // before their leader has heard from all of them.
 func (c *Cluster) awaitPlacement(t testing.TB) {
 	t.Helper()
-	nc, err := nats.Connect(strings.Join(c.URLs(), ","))
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, js := c.connect(t)
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var err error
 	// The servers tell nobody. The limit only keeps a failure from hanging.
 	for limit := time.Now().Add(3 * time.Minute); time.Now().Before(limit); time.Sleep(50 * time.Millisecond) {
 		const probe = "probe"

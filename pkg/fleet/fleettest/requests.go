@@ -19,10 +19,7 @@ type Requests struct {
 // Count counts from now on, until the end of the test.
 func (c *Cluster) Count(t testing.TB) *Requests {
 	t.Helper()
-	nc, err := nats.Connect(strings.Join(c.URLs(), ","))
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, _ := c.connect(t)
 	t.Cleanup(nc.Close)
 	sub, err := nc.SubscribeSync(">")
 	if err == nil {

@@ -21,15 +21,8 @@ const (
 // withStream calls do with a stream of the cluster.
 func (c *Cluster) withStream(t testing.TB, name string, do func(context.Context, jetstream.Stream) error) {
 	t.Helper()
-	nc, err := nats.Connect(strings.Join(c.URLs(), ","))
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, js := c.connect(t)
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
 	s, err := js.Stream(t.Context(), name)
 	if err == nil {
 		err = do(t.Context(), s)
@@ -37,6 +30,21 @@ func (c *Cluster) withStream(t testing.TB, name string, do func(context.Context,
 	if err != nil {
 		t.Fatalf("stream %s: %v", name, err)
 	}
+}
+
+// connect returns a connection, for the caller to close.
+func (c *Cluster) connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := nats.Connect(strings.Join(c.URLs(), ","))
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		t.Fatal(err)
+	}
+	return nc, js
 }
 
 // Subjects returns the subjects that have a message in a stream, without those that
