@@ -298,7 +298,11 @@ func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 			// sending the second one while the daemon has just stored the first.
 			c.Ladder.Widths, c.Ladder.Formats = []int{1399, 1400}, []ladder.Format{ladder.JPEG}
 		})
-		kill := sync.OnceFunc(func() { s.SignalCodec(s.Codecs()[0], syscall.SIGKILL) })
+		kill := sync.OnceFunc(func() {
+			if err := syscall.Kill(s.Codecs()[0], syscall.SIGKILL); err != nil {
+				t.Errorf("kill the codec: %v", err)
+			}
+		})
 		s.Hooks = map[string]func(){"variant staged": kill}
 		if err := s.Launch(); err != nil {
 			t.Fatal(err)

@@ -75,12 +75,15 @@ func statusField(status []byte, name string) (n int64, err error) {
 // out. If that is not permitted, only the limits apply.
 func dieFirst() { _ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) }
 
-// nobody is the user, and the group, that a process of root becomes.
-const nobody = 65534
+// firstUser is above the numbers that systems and containers give to users. With the
+// process id of their parent added, it is the user, and the group, that children of
+// root become.
+const firstUser = 2_000_000_000
 
-// leaveRoot makes a process of root one of nobody, whose threads the kernel counts. It
-// stays root's if it has not all capabilities for that, or if nobody is unknown to its
-// user namespace.
+// leaveRoot makes a process of root one of a user whose threads the kernel counts, and
+// that it has in common with its siblings alone: the threads of others would count,
+// too. It stays root's if it has not all capabilities for that, or if its user
+// namespace does not have that user.
 func leaveRoot() error {
 	have, err := capabilities()
 	if err != nil || os.Geteuid() != 0 {
@@ -91,13 +94,14 @@ func leaveRoot() error {
 	if have[0].Effective&needed != needed {
 		return nil
 	}
+	id := firstUser + os.Getppid()
 	// Those of syscall change every thread.
 	err = syscall.Setgroups(nil)
 	if err == nil {
-		err = syscall.Setresgid(nobody, nobody, nobody)
+		err = syscall.Setresgid(id, id, id)
 	}
 	if err == nil {
-		err = syscall.Setresuid(nobody, nobody, nobody)
+		err = syscall.Setresuid(id, id, id)
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) {
 		return nil
