@@ -296,12 +296,3 @@ const probeInterval = 2 * time.Second
 
 // Present returns true: nobody else deletes from the bucket.
 func (s *Store) Present(string) bool { return true }
-
-// DeleteAll deletes sets; unknown ones are not an error.
-func (s *Store) DeleteAll(ids []string) error {
-	var errs []error
-	for _, id := range ids {
-		errs = append(errs, s.Delete(id))
-	}
-	return errors.Join(errs...)
-}

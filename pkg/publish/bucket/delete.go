@@ -46,6 +46,15 @@ func (s *Store) Delete(id string) error {
 	}
 }
 
+// DeleteAll deletes sets; unknown ones are not an error.
+func (s *Store) DeleteAll(ids []string) error {
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, s.Delete(id))
+	}
+	return errors.Join(errs...)
+}
+
 // takeOver finishes the deletion of a marked set that another process has begun. Its
 // own mark keeps others from doing so, too: they could delete the objects of a set
 // that is made after this.
