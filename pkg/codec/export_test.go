@@ -8,6 +8,13 @@ import (
 // CheckIdleEvery has pools look at their idle children this often.
 func CheckIdleEvery(d time.Duration) { idleCheck = d }
 
+// HangAfter has pools give up children that are silent for this long before their
+// greeting, and use no CPU, and returns the time that it was.
+func HangAfter(d time.Duration) (before time.Duration) {
+	before, helloTimeout = helloTimeout, d
+	return before
+}
+
 // CheckIdle looks at the idle children once.
 func (p *Pool) CheckIdle() { p.checkIdle(context.Background()) }
 

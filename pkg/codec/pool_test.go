@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
+	zapobserver "go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
@@ -49,6 +51,14 @@ func startPuppet(test func(part string) bool) (codec.Engine, codec.About, error)
 			burn(250 * time.Millisecond)
 			test("slowly")
 		}
+	}
+	if string(illness) == "busy" {
+		burn(3 * time.Second)
+	}
+	if string(illness) == "stops" {
+		_ = os.Remove(os.Getenv("TMPDIR") + "/illness") // of this child alone
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {}
 	}
 	if string(illness) == "waits" {
 		_ = os.Remove(os.Getenv("TMPDIR") + "/illness") // of this child alone
@@ -453,6 +463,30 @@ func TestAFormatOfWhichTheSelfTestDiesIsSwitchedOff(t *testing.T) {
 		about := newPool(t, nil).About()
 		if !slices.Equal(about.Off, want.off) || about.Vector != want.vector {
 			t.Errorf("ill of %q: off %v, vector %v; want %+v", illness, about.Off, about.Vector, want)
+		}
+	}
+}
+
+func TestAChildThatStartsSlowlyIsWaitedForAndOneThatHangsIsNot(t *testing.T) {
+	before := codec.HangAfter(2 * time.Second)
+	defer codec.HangAfter(before)
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	for illness, want := range map[string]int{"busy": 0, "stops": 1} {
+		if err := os.WriteFile(dir+"/illness", []byte(illness), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		core, seen := zapobserver.New(zap.WarnLevel)
+		self, _ := os.Executable()
+		c := codec.DefaultConfig()
+		c.Path, c.Processes, c.Threads, c.Version = self, 1, 1, "1.2.3"
+		p, err := codec.NewPool(t.Context(), c, zap.New(core))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+		if given := seen.FilterMessage("codec died before its greeting, starting another").Len(); given != want {
+			t.Errorf("%s: %d children were given up, want %d: %v", illness, given, want, seen.All())
 		}
 	}
 }

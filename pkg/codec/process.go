@@ -39,10 +39,14 @@ func (u *Unavailable) Error() string { return u.Cause.Error() }
 // Unwrap returns the cause.
 func (u *Unavailable) Unwrap() error { return u.Cause }
 
+// helloTimeout is how long a child may be silent before its greeting without using the
+// CPU. Its start and self-test take 0.1 s in total, some seconds on a busy Pi.
+var helloTimeout = 15 * time.Second
+
 const (
-	helloTimeout = 15 * time.Second // for libvips to start, and for each part of its self-test: 0.1 s in total, some seconds on a busy Pi
-	exitTimeout  = 2 * time.Second  // from closing the socket of an idle child to its exit
-	reapTimeout  = 10 * time.Second // from the child's end of the socket being closed to the child's own end
+	helloCPU    = 60               // seconds of CPU time that a child may use before its greeting without a message
+	exitTimeout = 2 * time.Second  // from closing the socket of an idle child to its exit
+	reapTimeout = 10 * time.Second // from the child's end of the socket being closed to the child's own end
 )
 
 // process is the parent's view of one child.
@@ -107,13 +111,13 @@ func (p *process) greet(ctx context.Context, version string) error {
 	part := ""
 	longest := helloTimeout * time.Duration(p.priority.patience())
 	for {
-		_ = p.conn.SetReadDeadline(time.Now().Add(longest)) // sockets support deadlines
+		hangs := p.awaitMessage(longest)
 		m, err := readReply(p.r)
 		switch {
 		case err != nil:
 			crash := &selfTestCrash{part: part, Crash: *p.crash(err)}
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				crash.Reason = fmt.Sprintf("no message for %v", longest)
+			if hangs {
+				crash.Reason = fmt.Sprintf("no message for %v or more", longest)
 			}
 			return crash
 		case m.Testing != nil:
@@ -130,6 +134,25 @@ func (p *process) greet(ctx context.Context, version string) error {
 			return &Crash{"unexpected message before its greeting"}
 		}
 	}
+}
+
+// awaitMessage waits for the next message, for as long as the child works: on a busy
+// machine that may take a while. It reports whether the child hangs: for this long it
+// sent nothing and did not use even a 200th of a core, or it used helloCPU.
+func (p *process) awaitMessage(longest time.Duration) (hangs bool) {
+	first, err := p.stat()
+	for now := first; err == nil; {
+		_ = p.conn.SetReadDeadline(time.Now().Add(longest)) // sockets support deadlines
+		if _, err := p.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return false
+		}
+		last := now
+		now, err = p.stat()
+		if now.CPUTime()-last.CPUTime() < longest.Seconds()/200 || now.CPUTime()-first.CPUTime() > helloCPU {
+			return true
+		}
+	}
+	return false // it is gone, which reading tells
 }
 
 func (c *selfTestCrash) Error() string {
