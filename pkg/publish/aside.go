@@ -66,10 +66,3 @@ func SetAside(dir, id string) error {
 	}
 	return err
 }
-
-// deleteAside deletes a damaged set and its original.
-func (s *Store) deleteAside(id string) error {
-	s.moves.Lock()
-	defer s.moves.Unlock()
-	return errors.Join(s.removeOriginal(id), os.RemoveAll(s.aside(id)))
-}

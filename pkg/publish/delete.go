@@ -9,19 +9,13 @@ import (
 	"slices"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
-	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Delete deletes a set, or what was set aside of it; an unknown one is not an
-// error.
-func (s *Store) Delete(id string) error {
-	if ladder.ValidID(id) && !s.Has(id) && s.isAside(id) {
-		return s.deleteAside(id)
-	}
-	return s.DeleteAll([]string{id})
-}
+// Delete deletes a set, or what was set aside of it, with what was made on demand from
+// the image; an unknown one is not an error.
+func (s *Store) Delete(id string) error { return s.DeleteAll([]string{id}) }
 
-// DeleteAll deletes sets; unknown ones are not an error.
+// DeleteAll is Delete for several sets.
 func (s *Store) DeleteAll(ids []string) error {
 	trash, err := s.unpublish(ids...)
 	if err != nil {
@@ -39,7 +33,7 @@ func (s *Store) DeleteAll(ids []string) error {
 func (s *Store) unpublish(ids ...string) (trash string, err error) {
 	s.moves.Lock()
 	defer s.moves.Unlock()
-	ids = slices.DeleteFunc(s.withVariants(ids), func(id string) bool { return !s.Has(id) })
+	ids = slices.DeleteFunc(s.withVariants(ids), func(id string) bool { return !s.Has(id) && !s.isAside(id) })
 	if len(ids) == 0 {
 		return "", nil
 	}
@@ -48,9 +42,10 @@ func (s *Store) unpublish(ids ...string) (trash string, err error) {
 		return "", err
 	}
 	for _, id := range ids {
-		err := os.Rename(filepath.Join(s.config.Dir, id), filepath.Join(trash, id))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return trash, err
+		for from, to := range map[string]string{filepath.Join(s.config.Dir, id): id, s.aside(id): "damaged-" + id} {
+			if err := os.Rename(from, filepath.Join(trash, to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return trash, err
+			}
 		}
 		s.Drop(id)
 	}

@@ -125,6 +125,9 @@ func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
 	if s.Has(set.id) && s.Present(set.id) {
 		return m, nil
 	}
+	if err := s.keepVariants(set.id, set.dir); err != nil {
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	}
 	// An unknown directory there has lost its manifest and is not a set.
 	place := filepath.Join(s.config.Dir, set.id)
 	if err := os.RemoveAll(place); err != nil {

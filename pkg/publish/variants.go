@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,15 +22,37 @@ func (s *Store) recordVariant(parent, id string) error {
 	if !s.Has(parent) {
 		return catalog.ErrNoImage
 	}
-	dir := filepath.Join(s.config.Dir, parent, catalog.VariantsDir)
-	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+	return recordIn(filepath.Join(s.config.Dir, parent), id)
+}
+
+// recordIn durably records a set as a variant of the image whose directory is dir.
+func recordIn(dir, id string) error {
+	records := filepath.Join(dir, catalog.VariantsDir)
+	if err := os.Mkdir(records, 0o755); err != nil && !os.IsExist(err) {
 		return fmt.Errorf("record variant %s: %w", id, err)
 	}
-	if err := durable.Write(filepath.Join(dir, id), nil); err != nil {
+	if err := durable.Write(filepath.Join(records, id), nil); err != nil {
 		return fmt.Errorf("record variant %s: %w", id, err)
 	}
-	if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return fmt.Errorf("record variant %s: %w", id, err)
+	}
+	return nil
+}
+
+// keepVariants durably records in a staged set the variants of an earlier set of the same
+// image that was damaged: deleting the image must still find them. s.moves must be held.
+func (s *Store) keepVariants(id, staged string) error {
+	for _, old := range []string{filepath.Join(s.config.Dir, id), s.aside(id)} {
+		variants, err := variantsIn(old)
+		if err != nil {
+			return fmt.Errorf("list variants of %s: %w", id, err)
+		}
+		for _, variant := range variants {
+			if err := recordIn(staged, variant); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -44,9 +67,17 @@ func (s *Store) RecordVariant(_ context.Context, image, variant string) error {
 
 // Variants returns the ids of what was made on demand from an image.
 func (s *Store) Variants(_ context.Context, id string) (ids []string, err error) {
-	entries, err := os.ReadDir(filepath.Join(s.config.Dir, id, catalog.VariantsDir))
-	if err != nil && !os.IsNotExist(err) { // most have none
+	if ids, err = variantsIn(filepath.Join(s.config.Dir, id)); err != nil {
 		return nil, fmt.Errorf("list variants of %s: %w", id, err)
+	}
+	return ids, nil
+}
+
+// variantsIn returns the ids that are recorded in the directory of an image.
+func variantsIn(dir string) (ids []string, err error) {
+	entries, err := os.ReadDir(filepath.Join(dir, catalog.VariantsDir))
+	if err != nil && !os.IsNotExist(err) { // most have none
+		return nil, err
 	}
 	for _, e := range entries {
 		if ladder.ValidID(e.Name()) {
@@ -56,14 +87,20 @@ func (s *Store) Variants(_ context.Context, id string) (ids []string, err error)
 	return ids, nil
 }
 
-// withVariants returns the ids of images and of what was made on demand from them,
-// each once.
+// withVariants returns the ids of images, of what was made on demand from them, and of
+// what was made from that in turn, each once. Images may be damaged and set aside.
 func (s *Store) withVariants(ids []string) []string {
-	all := slices.Clone(ids)
-	for _, id := range ids {
-		variants, _ := s.Variants(context.Background(), id) // what cannot be read stays
-		all = append(all, variants...)
+	all := make(map[string]bool)
+	for rest := slices.Clone(ids); len(rest) > 0; rest = rest[1:] {
+		id := rest[0]
+		if all[id] || !ladder.ValidID(id) {
+			continue
+		}
+		all[id] = true
+		for _, dir := range []string{filepath.Join(s.config.Dir, id), s.aside(id)} {
+			variants, _ := variantsIn(dir) // what cannot be read stays
+			rest = append(rest, variants...)
+		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return slices.Sorted(maps.Keys(all))
 }

@@ -1,9 +1,12 @@
 package publish_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 )
 
@@ -35,6 +38,54 @@ func TestVariantsAreDeletedWithTheirImage(t *testing.T) {
 		if got := s.Has(id(name)); got != want {
 			t.Errorf("%s is there: %v, want %v", name, got, want)
 		}
+	}
+}
+
+func TestWhatIsMadeFromAVariantIsDeletedToo(t *testing.T) {
+	s := open(t, t.TempDir())
+	publishSet(t, s, "cat", epoch)
+	for _, step := range [][2]string{{"cat, small", "cat"}, {"cat, tiny", "cat, small"}} {
+		if err := makeVariant(t, s, step[0], step[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Delete(id("cat")); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.Len(); n != 0 {
+		t.Errorf("%d sets are left", n)
+	}
+}
+
+func TestVariantsOfADamagedImageAreDeletedWithIt(t *testing.T) {
+	for name, again := range map[string]bool{"while it is set aside": false, "once it is made again": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			publishSet(t, s, "cat", epoch)
+			if err := makeVariant(t, s, "cat, small", "cat"); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, id("cat"), manifest.FileName), []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			reopen(t, &s, dir)
+			if again {
+				publishSet(t, s, "cat", epoch)
+			}
+			if got := s.Has(id("cat")); got != again {
+				t.Fatalf("the image is there: %v, want %v", got, again)
+			}
+			if err := s.Delete(id("cat")); err != nil {
+				t.Fatal(err)
+			}
+			if s.Has(id("cat, small")) {
+				t.Error("the variant is still served")
+			}
+			if got := files(t, dir); len(got) != 0 {
+				t.Errorf("left behind: %v", got)
+			}
+		})
 	}
 }
 
