@@ -171,7 +171,7 @@ func (b *backup) record(ctx context.Context, name string) error {
 	}
 	id := strings.TrimSuffix(path.Base(name), ".json")
 	unended := strings.HasPrefix(name, "queue/pending/") || strings.HasPrefix(name, "queue/running/")
-	content, err := os.ReadFile(filepath.Join(b.Dir, filepath.FromSlash(name)))
+	content, modified, err := readRecord(filepath.Join(b.Dir, filepath.FromSlash(name)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it has moved to a directory that is read later, or its work is done
 	}
@@ -196,9 +196,23 @@ func (b *backup) record(ctx context.Context, name string) error {
 		}
 	}
 	b.listed[name] = true
-	b.found = append(b.found, entry{Path: name, Content: content})
+	b.found = append(b.found, entry{Path: name, Content: content, Modified: modified})
 	b.totals.Records++
 	return nil
+}
+
+func readRecord(path string) (content []byte, modified time.Time, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, modified, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, modified, err
+	}
+	content, err = io.ReadAll(f)
+	return content, info.ModTime(), err
 }
 
 // retry adds the source of a failed upload, if it is kept for a retry.

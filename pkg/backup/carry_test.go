@@ -85,3 +85,40 @@ func TestABackupCarriesTheRecordsOfVariantsAndTheSourcesOfFailedUploads(t *testi
 		t.Errorf("the source of the failed upload is %q, %v", b, err)
 	}
 }
+
+// The age of records counts: by it, ended jobs expire and sets in a bucket are listed.
+func TestRecordsAreRestoredWithTheirTimes(t *testing.T) {
+	data, into := t.TempDir(), filepath.Join(t.TempDir(), "data")
+	j, record := failedUpload(t, []byte("a damaged image"))
+	files := map[string][]byte{
+		filepath.Join("queue", "failed", j.ID+".json"):          record,
+		filepath.Join("index", strings.Repeat("a", 26)+".json"): []byte("{}"),
+	}
+	then := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+	for name, content := range files {
+		write(t, content, data, name)
+		if err := os.Chtimes(filepath.Join(data, name), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, err := backup.OpenFolder(filepath.Join(t.TempDir(), "backup"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := backup.Run(t.Context(), backup.Config{Dir: data}, store); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := backup.Restore(t.Context(), into, store, "", func(file string, err error) { t.Error(file, err) }); err != nil {
+		t.Fatal(err)
+	}
+	for name := range files {
+		info, err := os.Stat(filepath.Join(into, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.ModTime().Equal(then) {
+			t.Errorf("%s is of %v, want %v", name, info.ModTime(), then)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -144,7 +145,7 @@ func (r *restore) entry(ctx context.Context, e entry) error {
 	switch {
 	case e.Content != nil || e.SHA256 == "":
 		r.totals.Records++
-		return r.write(e.Path, e.Content)
+		return r.write(e.Path, e.Content, e.Modified)
 	case !e.isSet():
 		r.totals.Sources++
 		return r.blob(ctx, e.Path, e.SHA256)
@@ -158,7 +159,7 @@ func (r *restore) entry(ctx context.Context, e entry) error {
 			return err
 		}
 	}
-	if err := r.write(e.Path, content); err != nil {
+	if err := r.write(e.Path, content, m.CreatedAt.Time); err != nil {
 		return err
 	}
 	r.totals.Sets++
@@ -201,12 +202,19 @@ func mode(name string) os.FileMode {
 	}
 }
 
-func (r *restore) write(name string, content []byte) error {
+// write restores a small file with its time, which is zero in older snapshots.
+func (r *restore) write(name string, content []byte, modified time.Time) error {
 	file, err := r.create(name)
 	if err != nil {
 		return err
 	}
 	if err := renameio.WriteFile(file, content, mode(name), renameio.WithTempDir(filepath.Dir(file))); err != nil {
+		return &localError{err}
+	}
+	if modified.IsZero() {
+		return nil
+	}
+	if err := os.Chtimes(file, modified, modified); err != nil {
 		return &localError{err}
 	}
 	return nil

@@ -30,11 +30,12 @@ type header struct {
 // entry is one file of the data folder: with its content, or the digest of a
 // blob. The manifest of a set stands for its files.
 type entry struct {
-	Path     string `json:"path"` // relative, with slashes
-	Content  []byte `json:"content,omitempty"`
-	SHA256   string `json:"sha256,omitempty"`
-	Bytes    int64  `json:"bytes,omitempty"`
-	Original bool   `json:"original,omitempty"` // the original of this set is in the backup
+	Path     string    `json:"path"` // relative, with slashes
+	Content  []byte    `json:"content,omitempty"`
+	Modified time.Time `json:"modified,omitzero"` // of a record: its age counts
+	SHA256   string    `json:"sha256,omitempty"`
+	Bytes    int64     `json:"bytes,omitempty"`
+	Original bool      `json:"original,omitempty"` // the original of this set is in the backup
 }
 
 // isSet reports whether the entry is the manifest of a set.
