@@ -22,7 +22,7 @@ func (s *Store) KeepOriginal(id, path string) {
 	if err != nil {
 		return // the next upload tries again
 	}
-	m, err := s.Get(id)
+	m, err := s.ReadManifest(id) // not Get, which locks a set that is missing
 	if err != nil {
 		return // deleted meanwhile
 	}
