@@ -91,7 +91,7 @@ func (f *Fleet) remember() {
 	if _, draining := q.state(); draining {
 		return
 	}
-	if err := f.state.set(ablePrefix+f.node, f.self(), awayTime); err != nil {
+	if err := f.state.overwrite(ablePrefix+f.node, f.self(), awayTime); err != nil {
 		f.log.Warn("cannot record the abilities of this node", zap.Error(err))
 	}
 }

@@ -28,9 +28,9 @@ func claimKey(j job.Job) string {
 
 // claim claims the work of a job, and returns the revision of the claim, or joins the
 // equal job that has it.
-func (q *Queue) claim(j job.Job) (at uint64, _ jobs.Ticket, err error) {
+func (q *Queue) claim(j job.Job) (revision uint64, _ jobs.Ticket, err error) {
 	key := claimKey(j)
-	at, err = q.f.state.write(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
+	revision, err = q.f.state.put(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
 	for errors.Is(err, errChanged) {
 		v, readErr := q.f.state.get(key)
 		if readErr != nil {
@@ -42,23 +42,23 @@ func (q *Queue) claim(j job.Job) (at uint64, _ jobs.Ticket, err error) {
 				return 0, t, err
 			}
 		}
-		at, err = q.f.state.write(key, []byte(j.ID), v.revision, claimTime)
+		revision, err = q.f.state.put(key, []byte(j.ID), v.revision, claimTime)
 	}
-	return at, nil, err
+	return revision, nil, err
 }
 
 // unclaim removes the claim that a job has made at this revision, 0 if that is not
 // known. A claim of another revision is of an equal job, or of a retry.
-func (q *Queue) unclaim(j job.Job, at uint64) {
+func (q *Queue) unclaim(j job.Job, revision uint64) {
 	var err error
-	if at == 0 {
+	if revision == 0 {
 		var v value
 		if v, err = q.f.state.get(claimKey(j)); string(v.data) == j.ID {
-			at = v.revision
+			revision = v.revision
 		}
 	}
-	if at != 0 {
-		if err = q.f.state.remove(claimKey(j), at); errors.Is(err, errChanged) {
+	if revision != 0 {
+		if err = q.f.state.remove(claimKey(j), revision); errors.Is(err, errChanged) {
 			err = nil
 		}
 	}

@@ -215,7 +215,7 @@ func (f *Fleet) explain(err error) error {
 const format = "1"
 
 func (f *Fleet) checkFormat() error {
-	err := f.state.put("format", []byte(format), 0, 0)
+	_, err := f.state.put("format", []byte(format), 0, 0)
 	if !errors.Is(err, errChanged) {
 		return err
 	}

@@ -75,7 +75,7 @@ func (x *Index) Load(added func(id string, at time.Time), dropped func(id string
 		if meta, err := msg.Metadata(); err == nil && meta.NumPending == 0 {
 			done()
 		}
-	}, jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(2*time.Second))
+	}, followExpiry, followHeartbeat)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -158,7 +158,8 @@ func (x *Index) put(id string, e setEntry, at bucket.Revision) error {
 	if err != nil {
 		return err
 	}
-	return changed(x.f.image.put(id, b, uint64(at), 0))
+	_, err = x.f.image.put(id, b, uint64(at), 0)
+	return changed(err)
 }
 
 func changed(err error) error {

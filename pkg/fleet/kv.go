@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -76,37 +77,28 @@ func (k *kv) get(key string) (v value, err error) {
 	return v, nil
 }
 
-// put writes a key if it still has the revision at (0: if it does not exist), and
-// returns errChanged otherwise. With a ttl of 0 the key does not expire.
-func (k *kv) put(key string, data []byte, at uint64, ttl time.Duration) error {
-	_, err := k.write(key, data, at, ttl)
+// put writes a key if it still has this revision (0: if it does not exist), and returns
+// its new one; errChanged otherwise. With a ttl of 0 the key does not expire.
+func (k *kv) put(key string, data []byte, revision uint64, ttl time.Duration) (uint64, error) {
+	return k.write(&nats.Msg{Subject: k.prefix + key, Data: data}, ttl, jetstream.WithExpectLastSequencePerSubject(revision))
+}
+
+// overwrite writes a key whatever its revision is.
+func (k *kv) overwrite(key string, data []byte, ttl time.Duration) error {
+	_, err := k.write(&nats.Msg{Subject: k.prefix + key, Data: data}, ttl)
 	return err
 }
 
-// write is put, and returns the key's revision.
-func (k *kv) write(key string, data []byte, at uint64, ttl time.Duration) (revision uint64, err error) {
-	return k.publish(&nats.Msg{Subject: k.prefix + key, Data: data}, &at, ttl)
-}
-
-// set writes a key whatever its revision is.
-func (k *kv) set(key string, data []byte, ttl time.Duration) error {
-	_, err := k.publish(&nats.Msg{Subject: k.prefix + key, Data: data}, nil, ttl)
+// remove deletes a key that still has this revision, or returns errChanged.
+func (k *kv) remove(key string, revision uint64) error {
+	mark := &nats.Msg{Subject: k.prefix + key, Header: nats.Header{operation: {"DEL"}}}
+	_, err := k.write(mark, tombstoneTime, jetstream.WithExpectLastSequencePerSubject(revision))
 	return err
 }
 
-// remove deletes a key at a revision, or returns errChanged.
-func (k *kv) remove(key string, at uint64) error {
-	_, err := k.publish(&nats.Msg{Subject: k.prefix + key, Header: nats.Header{operation: {"DEL"}}}, &at, tombstoneTime)
-	return err
-}
-
-func (k *kv) publish(msg *nats.Msg, at *uint64, ttl time.Duration) (revision uint64, err error) {
+func (k *kv) write(msg *nats.Msg, ttl time.Duration, options ...jetstream.PublishOpt) (revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()
-	var options []jetstream.PublishOpt
-	if at != nil {
-		options = append(options, jetstream.WithExpectLastSequencePerSubject(*at))
-	}
 	if ttl > 0 {
 		options = append(options, jetstream.WithMsgTTL(max(ttl.Round(time.Second), time.Second)))
 	}
@@ -121,9 +113,12 @@ func (k *kv) publish(msg *nats.Msg, at *uint64, ttl time.Duration) (revision uin
 	}
 }
 
-// followers are the options for following a stream. A server that is busy or dies
-// may lose the request; then the missing heartbeat makes the client ask again.
-var followers = []jetstream.PullMessagesOpt{jetstream.PullExpiry(10 * time.Second), jetstream.PullHeartbeat(2 * time.Second)}
+// How a stream is followed. A server that is busy or dies may lose the request; then the
+// missing heartbeat makes the client ask again.
+const (
+	followExpiry    = jetstream.PullExpiry(10 * time.Second)
+	followHeartbeat = jetstream.PullHeartbeat(2 * time.Second)
+)
 
 // few calls found with the value of every key that begins with prefix. It sends a
 // request for each key, all of them within operationTime, so it is only for short
@@ -186,7 +181,7 @@ func (k *kv) eachFrom(ctx context.Context, prefix string, next *uint64, found fu
 	if left == 0 {
 		return true, nil
 	}
-	messages, err := consumer.Messages(followers...) // Next of the consumer itself makes a new one for each message
+	messages, err := consumer.Messages(followExpiry, followHeartbeat) // Next of the consumer itself makes a new one for each message
 	if err != nil {
 		return false, unavailable(err)
 	}
@@ -214,15 +209,7 @@ func (k *kv) eachFrom(ctx context.Context, prefix string, next *uint64, found fu
 // hasCode reports whether err is a refusal by JetStream with one of these codes.
 func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 	var api *jetstream.APIError
-	if !errors.As(err, &api) {
-		return false
-	}
-	for _, code := range codes {
-		if api.ErrorCode == code {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
 }
 
 // unavailable returns the fault for a request to NATS that failed.

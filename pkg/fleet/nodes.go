@@ -98,7 +98,7 @@ func (f *Fleet) register() error {
 	if v.data != nil && json.Unmarshal(v.data, &other) == nil && other.Identity != f.config.Identity {
 		return fmt.Errorf("fleet.node: %s is taken by a node that was seen %v ago; names must differ", f.node, time.Since(v.at).Round(time.Second))
 	}
-	err = f.state.put(nodePrefix+f.node, f.self(), v.revision, nodeTTL)
+	_, err = f.state.put(nodePrefix+f.node, f.self(), v.revision, nodeTTL)
 	if errors.Is(err, errChanged) {
 		return fmt.Errorf("fleet.node: %s is taken by a node that starts at this moment; names must differ", f.node)
 	}
@@ -140,7 +140,7 @@ func (f *Fleet) heartbeat() {
 }
 
 func (f *Fleet) renew() {
-	err := f.state.set(nodePrefix+f.node, f.self(), nodeTTL)
+	err := f.state.overwrite(nodePrefix+f.node, f.self(), nodeTTL)
 	if err != nil {
 		f.log.Warn("cannot renew the registration of this node", zap.Error(err))
 		f.missed.Add(1)
@@ -202,7 +202,8 @@ func (f *Fleet) elect() bool {
 			return false
 		}
 	}
-	return f.state.put("house", []byte(f.instance), v.revision, houseTTL) == nil
+	_, err = f.state.put("house", []byte(f.instance), v.revision, houseTTL)
+	return err == nil
 }
 
 // leave lets another node do the housekeeping.

@@ -84,7 +84,7 @@ func (q *Quarantine) Add(e quarantine.Entry) error {
 	if err != nil {
 		return err
 	}
-	return q.f.state.set(badPrefix+e.SHA256, b, 0)
+	return q.f.state.overwrite(badPrefix+e.SHA256, b, 0)
 }
 
 // Crashed implements render.Crashes: it counts one more crash with an image. The
@@ -109,7 +109,7 @@ func (q *Quarantine) Crashed(sha256, reason string) (n int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := q.f.state.put(badPrefix+sha256, b, v.revision, ttl); !errors.Is(err, errChanged) {
+		if _, err := q.f.state.put(badPrefix+sha256, b, v.revision, ttl); !errors.Is(err, errChanged) {
 			return n, err
 		}
 	}

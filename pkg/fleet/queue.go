@@ -424,9 +424,9 @@ func (q *Queue) read(id string) (*record, value, error) {
 	return &r, v, err
 }
 
-// store writes a record that has the revision at. That of a job which has ended
+// store writes a record that still has this revision. That of a job which has ended
 // expires.
-func (q *Queue) store(r *record, at uint64) error {
+func (q *Queue) store(r *record, revision uint64) error {
 	b, err := r.encode()
 	if err != nil {
 		return err
@@ -435,7 +435,7 @@ func (q *Queue) store(r *record, at uint64) error {
 	if r.job.Status.Ended() {
 		ttl = q.f.config.Keep
 	}
-	if r.revision, err = q.f.jobs.write(r.job.ID, b, at, ttl); err != nil {
+	if r.revision, err = q.f.jobs.put(r.job.ID, b, revision, ttl); err != nil {
 		return err
 	}
 	q.mu.Lock()

@@ -91,7 +91,7 @@ func TestFleetAJobRemovesItsOwnClaim(t *testing.T) {
 			_, err := q.update(j.ID, func(r *record) bool { r.Claim = 0; return true })
 			return err
 		}, ""},
-		"an equal job has taken it over": {"d", func(_ job.Job, key string) error { return q.f.state.set(key, []byte("job_other"), claimTime) }, "job_other"},
+		"an equal job has taken it over": {"d", func(_ job.Job, key string) error { return q.f.state.overwrite(key, []byte("job_other"), claimTime) }, "job_other"},
 	} {
 		j := newRecord(t).job
 		j.ImageID = strings.Repeat(c.image, len(j.ImageID))

@@ -194,7 +194,7 @@ func TestFleetAJobOfANewerLevelIsLeftAlone(t *testing.T) {
 	putJob(t, q, j)
 	v, err := q.f.jobs.get(j.ID)
 	if err == nil {
-		err = q.f.jobs.set(j.ID, []byte(`{"level":2,"job":"of a later version"}`), 0)
+		err = q.f.jobs.overwrite(j.ID, []byte(`{"level":2,"job":"of a later version"}`), 0)
 	}
 	if err != nil || v.data == nil {
 		t.Fatal(err)
@@ -219,7 +219,7 @@ func TestFleetAJobOfANewerLevelIsLeftAlone(t *testing.T) {
 
 func TestFleetDataOfAnotherFormatAreRefused(t *testing.T) {
 	url := fleettest.Start(t, 1).Servers[0].URL
-	if err := join(t, url).f.state.set("format", []byte("2"), 0); err != nil {
+	if err := join(t, url).f.state.overwrite("format", []byte("2"), 0); err != nil {
 		t.Fatal(err)
 	}
 	const want = `the data of fleet main are of format "2", this version knows 1: upgrade this node`

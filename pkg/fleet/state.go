@@ -11,7 +11,7 @@ import (
 // URLKey returns the key by which all nodes sign file URLs.
 func (f *Fleet) URLKey() (key signedurl.Key, err error) {
 	_, _ = rand.Read(key[:]) // never fails
-	err = f.state.put("url-key", key[:], 0, 0)
+	_, err = f.state.put("url-key", key[:], 0, 0)
 	if !errors.Is(err, errChanged) {
 		return key, err
 	}

@@ -165,7 +165,7 @@ func (t *ticket) Record() error {
 	}
 	r := record{Level: level, Node: q.f.node, Holder: q.f.instance, job: j}
 	if v, err := q.f.state.get(claimKey(j)); err == nil && v.data == nil { // equal jobs may have been held elsewhere; they have one effect
-		r.Claim, err = q.f.state.write(claimKey(j), []byte(j.ID), v.revision, claimTime)
+		r.Claim, err = q.f.state.put(claimKey(j), []byte(j.ID), v.revision, claimTime)
 		q.logError("cannot claim work; equal work is done again", j.ID, err)
 	}
 	if err := q.create(r); err != nil {

@@ -30,7 +30,7 @@ func (f *Fleet) keepGivenUp(g givenUp) error {
 	if err != nil {
 		return err
 	}
-	return f.state.set(givenUpPrefix+g.ID, b, f.config.Keep)
+	return f.state.overwrite(givenUpPrefix+g.ID, b, f.config.Keep)
 }
 
 // Retry sends a webhook now, with a day of attempts before it: one that was given up,
