@@ -28,7 +28,7 @@ func FuzzRecord(f *testing.F) {
 			return
 		}
 		j := got.job
-		if _, known := job.ParseStatus(string(j.Status)); !known || j.ID != r.job.ID || len(j.Webhooks) > maxWebhooks {
+		if _, known := job.ParseStatus(string(j.Status)); !known || j.ID != r.job.ID || len(j.Webhooks) > job.MaxWebhooks {
 			t.Errorf("%s is accepted", data)
 		}
 		if j.Resolved() && (strings.Trim(j.Source.SHA256, "0123456789abcdef") != "" || len(j.Source.SHA256) != 64 || !ladder.ValidID(j.ImageID)) {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
@@ -29,8 +28,6 @@ func (q *Queue) List(status job.Status, before string, limit int) (page []job.Jo
 	return page, false, err
 }
 
-var errStarted = fault.New(fault.Conflict, "The job has started or ended; only a waiting job can be canceled.")
-
 // Take implements jobs.Queue: this process becomes the holder of a job that waits.
 func (q *Queue) Take(id string) (jobs.Lease, error) {
 	if _, err := q.Get(id); err != nil {
@@ -42,7 +39,7 @@ func (q *Queue) Take(id string) (jobs.Lease, error) {
 		defer q.mu.Unlock()
 		i := slices.Index(q.line, e)
 		if i < 0 || e.job.Status != job.Pending {
-			return nil, errStarted
+			return nil, jobs.ErrStarted
 		}
 		q.line = slices.Delete(q.line, i, i+1)
 		q.running++
@@ -54,11 +51,11 @@ func (q *Queue) Take(id string) (jobs.Lease, error) {
 		return nil, err
 	}
 	if r == nil || r.Level > level || r.job.Status != job.Pending || r.Holder != "" {
-		return nil, errStarted
+		return nil, jobs.ErrStarted
 	}
 	r.Holder = q.f.instance
 	if err := q.store(r, v.revision); errors.Is(err, errChanged) {
-		return nil, errStarted
+		return nil, jobs.ErrStarted
 	} else if err != nil {
 		return nil, err
 	}

@@ -193,23 +193,11 @@ func (q *Queue) check(upload bool) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	places := q.f.config.MaxPending
-	if !upload {
-		places -= places / 4
+	if q.closed {
+		return fault.Stopping()
 	}
 	held := q.count(func(e *entry) bool { return !e.recorded })
-	switch {
-	case q.closed:
-		return fault.Stopping()
-	case n+held+q.reserved >= places:
-		return errFull(n + held + q.reserved)
-	default:
-		return nil
-	}
-}
-
-func errFull(n int) error {
-	return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", n)
+	return jobs.CheckPlaces(n+held+q.reserved, q.f.config.MaxPending, upload)
 }
 
 // Reserve implements jobs.Queue.
@@ -366,7 +354,7 @@ func (q *Queue) post(j job.Job) error {
 			return unavailable(err)
 		}
 		if int64(info.State.Msgs) >= info.Config.MaxMsgs {
-			return errFull(int(info.State.Msgs))
+			return jobs.QueueFull(int(info.State.Msgs))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
@@ -81,7 +82,7 @@ func checkJob(j job.Job) error {
 		return errors.New("its source is not valid")
 	case !j.Resolved() && j.ImageID != "":
 		return errors.New("it has an image without a source")
-	case len(j.Webhooks) > maxWebhooks:
+	case len(j.Webhooks) > job.MaxWebhooks:
 		return fmt.Errorf("%d webhooks", len(j.Webhooks))
 	case j.Attempts < 0 || j.Retries < 0:
 		return errors.New("its attempts are negative")
@@ -90,26 +91,15 @@ func checkJob(j job.Job) error {
 	}
 }
 
-// lane returns the lane of a job: its part of the subject, and the consumer.
-func lane(j job.Job) string {
-	switch {
-	case j.Background && j.Input != "":
-		return laneBackground
-	case j.Recipe.Single():
-		return laneSingles
-	case j.Input == "":
-		return laneUploads
-	default:
-		return laneLadders
-	}
-}
+// lane returns the name of a job's lane: its part of the subject, and the consumer.
+func lane(j job.Job) string { return jobs.LaneOf(j).String() }
 
-// The lanes. Jobs in them name their source, except uploads, which have one.
-const (
-	laneSingles    = "singles"
-	laneUploads    = "uploads"
-	laneLadders    = "ladders"
-	laneBackground = "background" // only while the others are empty
+// The names of the lanes.
+var (
+	laneSingles    = jobs.LaneSingles.String()
+	laneUploads    = jobs.LaneUploads.String()
+	laneLadders    = jobs.LaneLadders.String()
+	laneBackground = jobs.LaneBackground.String()
+
+	lanes = []string{laneSingles, laneUploads, laneLadders, laneBackground}
 )
-
-var lanes = []string{laneSingles, laneUploads, laneLadders, laneBackground}

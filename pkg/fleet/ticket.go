@@ -2,12 +2,10 @@ package fleet
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
-	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
@@ -183,36 +181,23 @@ func (t *ticket) Record() error {
 // Announce implements jobs.Ticket: the end of every recorded job is kept.
 func (t *ticket) Announce() job.Job { return t.Job() }
 
-// maxWebhooks limits the webhooks of one job.
-const maxWebhooks = 16
-
-// hasReceiver reports whether the job already has a webhook to the URL of w. Its
-// base may differ: a client whose connection broke may have asked another node.
-func hasReceiver(j job.Job, w job.Webhook) bool {
-	return slices.ContainsFunc(j.Webhooks, func(o job.Webhook) bool { return o.URL == w.URL })
-}
-
 // AddWebhook implements jobs.Ticket.
 func (t *ticket) AddWebhook(w job.Webhook) (ok bool, err error) {
 	t.e.record.Lock()
 	defer t.e.record.Unlock()
-	var full bool
-	r, err := t.q.update(t.Job().ID, func(r *record) bool {
-		full = len(r.job.Webhooks) >= maxWebhooks
-		if r.job.Status.Ended() || full || hasReceiver(r.job, w) {
-			return false
+	var refused error
+	r, err := t.q.update(t.Job().ID, func(r *record) (added bool) {
+		if !r.job.Status.Ended() {
+			added, refused = r.job.AddWebhook(w)
 		}
-		r.job.Webhooks = append(slices.Clip(r.job.Webhooks), w)
-		return true
+		return added
 	})
 	switch {
 	case err != nil:
 		return true, err
 	case r == nil || r.job.Status.Ended():
 		return false, nil
-	case full && !hasReceiver(r.job, w):
-		return true, fault.New(fault.QueueFull, "This job already has the maximum of %d webhooks; submit it without webhook_url.", maxWebhooks)
 	default:
-		return true, nil
+		return true, refused
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,10 @@ type Webhook struct {
 	URL  string `json:"url"`
 	Base string `json:"base"` // scheme and host by which the client knows this server
 }
+
+// MaxWebhooks limits the webhooks of one job: they take no place in the queue, but
+// space in its record and in the outbox.
+const MaxWebhooks = 16
 
 // Job is one record.
 type Job struct {
@@ -188,6 +193,20 @@ func (j *Job) Retry() error {
 		j.Source, j.ImageID = Source{}, ""
 	}
 	return nil
+}
+
+// AddWebhook adds a receiver, unless the job has one with this URL: a client whose
+// connection broke may come back another way, by another base. It returns a QueueFull
+// fault if the job has too many.
+func (j *Job) AddWebhook(w Webhook) (added bool, err error) {
+	switch {
+	case slices.ContainsFunc(j.Webhooks, func(o Webhook) bool { return o.URL == w.URL }):
+		return false, nil
+	case len(j.Webhooks) >= MaxWebhooks:
+		return false, fault.New(fault.QueueFull, "This job already has the maximum of %d webhooks; submit it without webhook_url.", MaxWebhooks)
+	}
+	j.Webhooks = append(slices.Clip(j.Webhooks), w)
+	return true, nil
 }
 
 func (j *Job) end(to Status, now time.Time) error {

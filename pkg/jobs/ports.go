@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
@@ -47,6 +48,27 @@ type Queue interface {
 	// Take leases a job that has not started, in order to cancel it: the caller must
 	// call End with a Canceled fault. It returns a NotFound or Conflict fault.
 	Take(id string) (Lease, error)
+}
+
+// ErrStarted is the fault of Queue.Take for a job that does not wait.
+var ErrStarted = fault.New(fault.Conflict, "The job has started or ended; only a waiting job can be canceled.")
+
+// QueueFull returns the fault of a queue in which this many jobs wait.
+func QueueFull(waiting int) error {
+	return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", waiting)
+}
+
+// CheckPlaces returns a QueueFull fault if one job more has no place beside those that
+// wait. Jobs by URL, which a web site's visitors may cause, leave a quarter of the places
+// to uploads.
+func CheckPlaces(waiting, places int, upload bool) error {
+	if !upload {
+		places -= places / 4
+	}
+	if waiting >= places {
+		return QueueFull(waiting)
+	}
+	return nil
 }
 
 // Place is a reserved place for one job. Its owner must call Put, Hold or

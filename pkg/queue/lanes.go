@@ -7,23 +7,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
-// The lanes and their weights while all of them have waiting jobs: a single
-// variant is little work, and a client waits for it and for an upload, while
-// ladders by URL come in batches. No lane starves, and empty lanes lose nothing
-// to the others; but background jobs wait until no other job is ready.
-const (
-	singles = iota
-	uploads
-	ladders
-	background
-
-	numLanes
-)
-
-var weights = [numLanes]int{singles: 4, uploads: 2, ladders: 1, background: 0}
+// The weights of the lanes while all of them have waiting jobs: a single variant is
+// little work, and a client waits for it and for an upload, while ladders by URL come
+// in batches. No lane starves, and empty lanes lose nothing to the others; but
+// background jobs wait until no other job is ready.
+var weights = [jobs.NumLanes]int{jobs.LaneSingles: 4, jobs.LaneUploads: 2, jobs.LaneLadders: 1, jobs.LaneBackground: 0}
 
 // laneNames are the names of the lanes for people.
-var laneNames = [numLanes]string{singles: "single variants", uploads: "uploads", ladders: "ladders by URL", background: "in the background"}
+var laneNames = [jobs.NumLanes]string{
+	jobs.LaneSingles: "single variants", jobs.LaneUploads: "uploads", jobs.LaneLadders: "ladders by URL", jobs.LaneBackground: "in the background",
+}
 
 // Lanes returns the number of waiting jobs in each lane, by its name.
 func (q *Queue) Lanes() map[string]int {
@@ -49,18 +42,7 @@ type lane struct {
 	resolving int // leased for jobs.Resolve
 }
 
-func (e *entry) lane() int {
-	switch {
-	case e.job.Background:
-		return background
-	case e.job.Recipe.Single():
-		return singles
-	case e.job.Input == "":
-		return uploads
-	default:
-		return ladders
-	}
-}
+func (e *entry) lane() jobs.Lane { return jobs.LaneOf(e.job) }
 
 func (e *entry) phase() jobs.Phase {
 	if e.job.Resolved() {
@@ -103,10 +85,10 @@ func (q *Queue) remove(e *entry) bool {
 // Lanes are selected by smooth weighted round robin: each ready lane gains its
 // weight, and the one with the most credit pays the sum.
 func (q *Queue) pop(phase jobs.Phase) *entry {
-	next, at, sum := -1, 0, 0
-	for i := range q.lanes {
+	next, at, sum := jobs.Lane(-1), 0, 0
+	for i := range jobs.Lane(jobs.NumLanes) {
 		place := q.ready(i, phase)
-		if place < 0 || i == background && next >= 0 {
+		if place < 0 || i == jobs.LaneBackground && next >= 0 {
 			continue
 		}
 		q.lanes[i].credit[phase] += weights[i]
@@ -132,12 +114,12 @@ func (q *Queue) pop(phase jobs.Phase) *entry {
 }
 
 // ready returns the index of the first job in the lane that may start, or -1.
-func (q *Queue) ready(which int, phase jobs.Phase) int {
+func (q *Queue) ready(which jobs.Lane, phase jobs.Phase) int {
 	l := &q.lanes[which]
 	if phase == jobs.Render {
 		return min(len(l.lines[jobs.Render]), 1) - 1
 	}
-	if l.resolving+len(l.lines[jobs.Render]) >= aheadOfRender || which != singles && l.resolving >= q.config.maxShare() {
+	if l.resolving+len(l.lines[jobs.Render]) >= aheadOfRender || which != jobs.LaneSingles && l.resolving >= q.config.maxShare() {
 		return -1
 	}
 	return slices.IndexFunc(l.lines[jobs.Resolve], func(e *entry) bool {

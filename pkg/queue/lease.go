@@ -87,7 +87,7 @@ func (q *Queue) Take(id string) (jobs.Lease, error) {
 	defer q.mu.Unlock()
 	e, ok := q.active[id]
 	if !ok || e.job.Status != job.Pending || !q.remove(e) {
-		return nil, fault.New(fault.Conflict, "The job has started or ended; only a waiting job can be canceled.")
+		return nil, jobs.ErrStarted
 	}
 	if err := q.pendingJobs.MoveTo(q.runningJobs, id); err != nil {
 		q.pushFront(e)

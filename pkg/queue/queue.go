@@ -51,15 +51,6 @@ type Config struct {
 // except that of single variants: slow ones must not delay the others.
 func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
 
-// places returns how many jobs may wait before one more is refused. Jobs by URL,
-// which a web site's visitors may cause, leave a quarter to uploads.
-func (c Config) places(upload bool) int {
-	if upload {
-		return c.MaxPending
-	}
-	return c.MaxPending - c.MaxPending/4
-}
-
 // The directories of the folder; a record moves from one to the next.
 const (
 	pendingDir = "pending"
@@ -94,7 +85,7 @@ type Queue struct {
 
 	mu       sync.Mutex
 	active   map[string]*entry // jobs that have not ended
-	lanes    [numLanes]lane
+	lanes    [jobs.NumLanes]lane
 	hosts    map[string]int // number of jobs being resolved, by host
 	waiting  int            // jobs in the lanes
 	running  int            // leased jobs
@@ -250,14 +241,10 @@ func (q *Queue) Reserve(upload bool) (jobs.Place, error) {
 
 // check returns why there is no place, or nil. q.mu must be held.
 func (q *Queue) check(upload bool) error {
-	switch {
-	case q.closed:
+	if q.closed {
 		return fault.Stopping()
-	case q.waiting+q.reserved >= q.config.places(upload):
-		return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", q.waiting+q.reserved)
-	default:
-		return nil
 	}
+	return jobs.CheckPlaces(q.waiting+q.reserved, q.config.MaxPending, upload)
 }
 
 // Release returns the place.
@@ -356,10 +343,6 @@ func (t *ticket) Announce() job.Job {
 	return t.e.job
 }
 
-// maxWebhooks limits the webhooks of one job: they take no place in the queue,
-// but space in its record and in the outbox.
-const maxWebhooks = 16
-
 // AddWebhook durably adds a webhook that reports the job's end; ok is false when
 // the job has ended already, or is being canceled.
 func (t *ticket) AddWebhook(webhook job.Webhook) (ok bool, err error) {
@@ -371,14 +354,10 @@ func (t *ticket) AddWebhook(webhook job.Webhook) (ok bool, err error) {
 	if e.ending() {
 		return false, nil
 	}
-	if slices.Contains(e.job.Webhooks, webhook) {
-		return true, nil
-	}
-	if len(e.job.Webhooks) >= maxWebhooks {
-		return true, fault.New(fault.QueueFull, "This job already has the maximum of %d webhooks; submit it without webhook_url.", maxWebhooks)
-	}
 	j := e.job
-	j.Webhooks = append(slices.Clip(j.Webhooks), webhook)
+	if added, err := j.AddWebhook(webhook); !added || err != nil {
+		return true, err
+	}
 	if err := q.rewrite(j); err != nil {
 		return true, err
 	}

@@ -255,8 +255,8 @@ func (s *suite) webhooks() {
 	t := s.put(s.upload())
 	const most = 16
 	for i := range most {
-		for range 2 { // the second time it is there
-			if ok, err := t.AddWebhook(job.Webhook{URL: fmt.Sprintf("https://a.example/%d", i)}); !ok || err != nil {
+		for _, base := range []string{"http://10.0.0.1:8080", "https://img.example.com"} { // the second time it is there
+			if ok, err := t.AddWebhook(job.Webhook{URL: fmt.Sprintf("https://a.example/%d", i), Base: base}); !ok || err != nil {
 				s.Fatalf("webhook %d: %v, %v", i+1, ok, err)
 			}
 		}
