@@ -68,9 +68,8 @@ run: deps build ## Run the daemon in the foreground (LISTEN=127.0.0.1:8080), dat
 	@echo "  curl --data-binary @photo.jpg http://$(LISTEN)/v1/images"
 	@OPTIMIZERD_CONFIG= OPTIMIZERD_HTTP_LISTEN=$(LISTEN) OPTIMIZERD_STORAGE_DIR=.run exec bin/optimizerd serve
 
-gallery: deps build ## Run daemon, Worker and five photos on this machine, without an account (PORT=8787)
-	@scripts/install-deps npm
-	@scripts/test-worker gallery
+gallery: ## Run daemon, Worker and five photos on this machine, without an account (PORT=8787)
+	@scripts/gallery
 
 screenshots: deps build ## Make the pictures of the README and the docs in docs/images/, from the running programs
 	@scripts/install-deps worker

@@ -6,7 +6,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { mkdtemp, readFile, readdir } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as pause } from "node:timers/promises";
@@ -97,6 +97,7 @@ async function photos() {
 }
 
 try {
+  console.log("Starting the daemon and the Worker");
   const text = (value) => ({ type: "plain_text", value });
   const worker = await startWorker({
     config: join(root, "worker/wrangler.jsonc"),
@@ -116,8 +117,17 @@ try {
     },
   });
   const site = (await worker.url).origin;
-  for (const [photo, filename] of await photos()) await add(site, photo, filename);
-  console.log(`\nThe gallery: ${site}\nSign in with: ${uploadToken}\nCtrl-C ends it.`);
+  const all = await photos();
+  for (const [index, [photo, filename]] of all.entries()) {
+    console.log(`Adding photo ${index + 1} of ${all.length}: ${filename}`);
+    await add(site, photo, filename);
+  }
+  const lines = [`The gallery: ${site}`, `To add photos, sign in with: ${uploadToken}`];
+  if (process.env.SSH_CONNECTION) {
+    const { port } = new URL(site);
+    lines.push(`On your own computer, first run: ssh -L ${port}:127.0.0.1:${port} ${hostname()}`);
+  }
+  console.log(`\n${lines.join("\n")}\nCtrl-C ends it.`);
 } catch (error) {
   console.error(`gallery: ${error.message}`);
   process.exit(1);

@@ -49,10 +49,12 @@ test("it shows the photos at an address, to sign in with a token, and Ctrl-C lea
   try {
     const printed: Record<string, string> = {};
     for await (const line of createInterface({ input: gallery.stdout })) {
-      const [, what = "", value = ""] = /^(The gallery|Sign in with): (.+)/.exec(line) ?? [];
+      const [, what = "", value = ""] =
+        /^(The gallery|To add photos, sign in with|Adding photo . of .): (.+)/.exec(line) ?? [];
       printed[what] = value;
       if (line === "Ctrl-C ends it.") break;
     }
+    expect(printed).toMatchObject({ "Adding photo 1 of 2": "A sign.webp", "Adding photo 2 of 2": "A square.jpg" });
     const site = printed["The gallery"] ?? "";
     const { images } = (await (await fetch(`${site}/api/images`)).json()) as ImageList;
     expect(images.map(({ alt }) => alt).sort()).toEqual(["A sign", "A square"]);
@@ -60,7 +62,7 @@ test("it shows the photos at an address, to sign in with a token, and Ctrl-C lea
     const session = {
       method: "POST",
       headers: { Origin: site },
-      body: JSON.stringify({ token: printed["Sign in with"] }),
+      body: JSON.stringify({ token: printed["To add photos, sign in with"] }),
     };
     expect((await fetch(`${site}/api/session`, session)).status).toBe(204);
     expect(await running(temporary)).not.toEqual([]);
