@@ -4,8 +4,10 @@
 // ends it, and leaves nothing behind)
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, rmSync } from "node:fs";
 import { mkdtemp, readFile, readdir } from "node:fs/promises";
+import { createServer } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -16,8 +18,8 @@ const defaults = [
   ["northern_cardinal_bird.jpg", "A northern cardinal.jpg"],
   ["test_exif.jpg", "Over the fjord.jpg"],
   ["vertical.jpg", "The milky way.jpg"],
-  ["test_square.jpg", "A square.jpg"],
-  ["test.webp", "A sign.webp"],
+  ["test_square.jpg", "A nebula.jpg"],
+  ["test.webp", "An autumn leaf.webp"],
 ];
 
 const root = resolve(import.meta.dirname, "../..");
@@ -28,6 +30,18 @@ if (!existsSync(binary)) {
   console.error(`gallery: ${binary} is missing; run: make build`);
   process.exit(1);
 }
+const port = Number(process.env.PORT ?? 8787);
+// On a port that another program has, the Worker's runtime would wait without a word.
+const probe = createServer().listen(port, "127.0.0.1");
+try {
+  await once(probe, "listening");
+} catch (error) {
+  const why = error.code === "EADDRINUSE" ? `port ${port} is used by another program` : error.message;
+  console.error(`gallery: ${why}; name another one: make gallery PORT=8788`);
+  process.exit(1);
+}
+probe.close();
+
 const secret = () => randomBytes(32).toString("hex");
 const token = secret();
 const uploadToken = process.env.UPLOAD_TOKEN ?? secret();
@@ -109,7 +123,7 @@ try {
       WEBHOOK_SECRET: text(webhookSecret),
     },
     dev: {
-      server: { hostname: "127.0.0.1", port: Number(process.env.PORT ?? 8787) },
+      server: { hostname: "127.0.0.1", port },
       inspector: false,
       persist: false,
       watch: false,
@@ -124,8 +138,8 @@ try {
   }
   const lines = [`The gallery: ${site}`, `To add photos, sign in with: ${uploadToken}`];
   if (process.env.SSH_CONNECTION) {
-    const { port } = new URL(site);
-    lines.push(`On your own computer, first run: ssh -L ${port}:127.0.0.1:${port} ${hostname()}`);
+    const { host, port } = new URL(site);
+    lines.push(`From another computer, first run there: ssh -L ${port}:${host} ${hostname()}`);
   }
   console.log(`\n${lines.join("\n")}\nCtrl-C ends it.`);
 } catch (error) {

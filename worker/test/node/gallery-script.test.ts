@@ -3,9 +3,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFile, mkdir, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { ImageList } from "../../src/api";
 import { photoFolder } from "./daemon";
@@ -32,8 +34,8 @@ test("it shows the photos at an address, to sign in with a token, and Ctrl-C lea
   const photos = join(folder, "photos");
   const temporary = join(folder, "tmp");
   for (const path of [photos, temporary]) await mkdir(path);
-  await copyFile(join(photoFolder(), "test_square.jpg"), join(photos, "A square.jpg"));
-  await copyFile(join(photoFolder(), "test.webp"), join(photos, "A sign.webp"));
+  await copyFile(join(photoFolder(), "test_square.jpg"), join(photos, "A nebula.jpg"));
+  await copyFile(join(photoFolder(), "test.webp"), join(photos, "A leaf.webp"));
   const gallery = spawn(process.execPath, [script], {
     stdio: ["ignore", "pipe", "inherit"],
     env: {
@@ -54,10 +56,10 @@ test("it shows the photos at an address, to sign in with a token, and Ctrl-C lea
       printed[what] = value;
       if (line === "Ctrl-C ends it.") break;
     }
-    expect(printed).toMatchObject({ "Adding photo 1 of 2": "A sign.webp", "Adding photo 2 of 2": "A square.jpg" });
+    expect(printed).toMatchObject({ "Adding photo 1 of 2": "A leaf.webp", "Adding photo 2 of 2": "A nebula.jpg" });
     const site = printed["The gallery"] ?? "";
     const { images } = (await (await fetch(`${site}/api/images`)).json()) as ImageList;
-    expect(images.map(({ alt }) => alt).sort()).toEqual(["A sign", "A square"]);
+    expect(images.map(({ alt }) => alt).sort()).toEqual(["A leaf", "A nebula"]);
     expect((await fetch(`${site}/images/${images[0]?.id}?w=320`)).status).toBe(200);
     const session = {
       method: "POST",
@@ -72,4 +74,17 @@ test("it shows the photos at an address, to sign in with a token, and Ctrl-C lea
   expect(await exit).toEqual([0, null]);
   await expect.poll(() => running(temporary), { timeout: 60_000 }).toEqual([]);
   expect((await readdir(temporary)).filter((name) => name.startsWith("optimizerd-"))).toEqual([]);
+});
+
+test("it names a port that another program has, and does not start", async () => {
+  const other = createServer().listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const { port } = other.address() as AddressInfo;
+  const env = { ...process.env, PORT: String(port), TMPDIR: folder };
+  const gallery = spawn(process.execPath, [script], { stdio: ["ignore", "ignore", "pipe"], env });
+  const [[code], printed] = await Promise.all([once(gallery, "exit"), text(gallery.stderr)]);
+  other.close();
+  expect(printed).toContain(`port ${port} is used by another program`);
+  expect(code).toBe(1);
+  expect(await readdir(folder)).toEqual([]);
 });
