@@ -17,7 +17,7 @@ func doctorCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Diagnose this machine and suggest fixes",
-		Long: `Check the configuration, the codec and its sandbox, memory, the data directory,
+		Long: `Check the configuration, the codec and its sandbox, memory, the data folder,
 the clock and the network, and suggest a fix for each problem.
 
 Each line is ok, warn or fail. The exit status is 1 if a check failed; warnings
@@ -25,7 +25,7 @@ do not change it. --json prints both.
 
 It can run beside the daemon, best as the same user. It starts one codec process,
 opens the port briefly to see whether it is free, and writes and deletes one file
-in the data directory and one object in the bucket of storage.s3. It changes nothing else.`,
+in the data folder and one object in the bucket of storage.s3. It changes nothing else.`,
 		Example: `  optimizerd doctor --config /etc/optimizerd/config.yaml
   optimizerd doctor --json | jq '.findings[] | select(.status != "ok")'`,
 		Args: cobra.NoArgs,
