@@ -88,15 +88,17 @@ async function listening() {
   throw new Error("the daemon ended before it listened");
 }
 
+/** Adds a photo; returns why it was refused, or nothing. */
 async function add(site, photo, filename) {
   const headers = { Authorization: `Bearer ${uploadToken}` };
   const query = new URLSearchParams({ filename });
   const posted = await fetch(`${site}/api/images?${query}`, { method: "POST", headers, body: await readFile(photo) });
-  const { upload } = await posted.json();
+  const answer = await posted.json();
+  if (!posted.ok) return answer.detail ?? answer.title;
   for (;;) {
-    const { status, error } = await (await fetch(`${site}/api/uploads/${upload}`, { headers })).json();
+    const { status, error } = await (await fetch(`${site}/api/uploads/${answer.upload}`, { headers })).json();
     if (status === "done") return;
-    if (status === "failed") throw new Error(`${photo}: ${error.message}`);
+    if (status === "failed") return error.message;
     await pause(200);
   }
 }
@@ -104,7 +106,10 @@ async function add(site, photo, filename) {
 /** Paths and names of the photos: those of PHOTOS, or some of bimg's test data. */
 async function photos() {
   const own = process.env.PHOTOS;
-  if (own) return (await readdir(own)).sort().map((name) => [join(own, name), name]);
+  if (own) {
+    const files = (await readdir(own, { withFileTypes: true })).filter((entry) => entry.isFile());
+    return files.map(({ name }) => [join(own, name), name]).sort();
+  }
   const args = ["list", "-m", "-f", "{{.Dir}}", "github.com/h2non/bimg"];
   const folder = join(execFileSync("go", args, { cwd: root, encoding: "utf8" }).trim(), "testdata");
   return defaults.map(([name, filename]) => [join(folder, name), filename]);
@@ -134,7 +139,8 @@ try {
   const all = await photos();
   for (const [index, [photo, filename]] of all.entries()) {
     console.log(`Adding photo ${index + 1} of ${all.length}: ${filename}`);
-    await add(site, photo, filename);
+    const refused = await add(site, photo, filename);
+    if (refused) console.log(`  refused: ${refused}`);
   }
   const lines = [`The gallery: ${site}`, `To add photos, sign in with: ${uploadToken}`];
   if (process.env.SSH_CONNECTION) {

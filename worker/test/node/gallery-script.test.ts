@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFile, mkdir, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -36,6 +36,8 @@ test("it shows the photos at an address, to sign in with a token, and Ctrl-C lea
   for (const path of [photos, temporary]) await mkdir(path);
   await copyFile(join(photoFolder(), "test_square.jpg"), join(photos, "A nebula.jpg"));
   await copyFile(join(photoFolder(), "test.webp"), join(photos, "A leaf.webp"));
+  await mkdir(join(photos, "More photos"));
+  await writeFile(join(photos, "Notes.txt"), "no image");
   const gallery = spawn(process.execPath, [script], {
     stdio: ["ignore", "pipe", "inherit"],
     env: {
@@ -52,11 +54,12 @@ test("it shows the photos at an address, to sign in with a token, and Ctrl-C lea
     const printed: Record<string, string> = {};
     for await (const line of createInterface({ input: gallery.stdout })) {
       const [, what = "", value = ""] =
-        /^(The gallery|To add photos, sign in with|Adding photo . of .): (.+)/.exec(line) ?? [];
+        /^(The gallery|To add photos, sign in with|Adding photo . of .| {2}refused): (.+)/.exec(line) ?? [];
       printed[what] = value;
       if (line === "Ctrl-C ends it.") break;
     }
-    expect(printed).toMatchObject({ "Adding photo 1 of 2": "A leaf.webp", "Adding photo 2 of 2": "A nebula.jpg" });
+    expect(printed).toMatchObject({ "Adding photo 1 of 3": "A leaf.webp", "Adding photo 3 of 3": "Notes.txt" });
+    expect(printed["  refused"]).toBeTruthy();
     const site = printed["The gallery"] ?? "";
     const { images } = (await (await fetch(`${site}/api/images`)).json()) as ImageList;
     expect(images.map(({ alt }) => alt).sort()).toEqual(["A leaf", "A nebula"]);
