@@ -140,15 +140,19 @@ func (p *process) greet(ctx context.Context, version string) error {
 // machine that may take a while. It reports whether the child hangs: for this long it
 // sent nothing and did not use even a 200th of a core, or it used helloCPU.
 func (p *process) awaitMessage(longest time.Duration) (hangs bool) {
+	const looks = 5 // within longest
 	first, err := p.stat()
-	for now := first; err == nil; {
-		_ = p.conn.SetReadDeadline(time.Now().Add(longest)) // sockets support deadlines
+	for now, idle := first, 0; err == nil; {
+		_ = p.conn.SetReadDeadline(time.Now().Add(longest / looks)) // sockets support deadlines
 		if _, err := p.r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return false
 		}
 		last := now
 		now, err = p.stat()
-		if now.CPUTime()-last.CPUTime() < longest.Seconds()/200 || now.CPUTime()-first.CPUTime() > helloCPU {
+		if idle++; now.CPUTime()-last.CPUTime() >= longest.Seconds()/looks/200 {
+			idle = 0
+		}
+		if idle == looks || now.CPUTime()-first.CPUTime() > helloCPU {
 			return true
 		}
 	}
