@@ -435,7 +435,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		if !d.config.Fleet.Work {
 			return nil
 		}
-		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size())
+		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size(), 0)
 	})
 	deliverCtx, stopDelivery := context.WithCancel(giveUp)
 	defer stopDelivery()

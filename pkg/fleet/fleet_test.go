@@ -84,9 +84,9 @@ func TestAJobWakesOnlyWorkersThatMayTakeIt(t *testing.T) {
 		{laneSingles, "", [jobs.NumPhases]int{jobs.Resolve: 1}},
 		{laneLadders, "", [jobs.NumPhases]int{jobs.Resolve: 1}},
 		{laneBackground, "", [jobs.NumPhases]int{jobs.Resolve: 1}},
-		{"", "", [jobs.NumPhases]int{1, 1}}, // of an earlier version, or the housekeeping
-		{"of-a-later-version", "", [jobs.NumPhases]int{1, 1}},
-		{"", "another " + instance, [jobs.NumPhases]int{1, 1}},
+		{"", "", [jobs.NumPhases]int{1, 1, 1}}, // of an earlier version, or the housekeeping
+		{"of-a-later-version", "", [jobs.NumPhases]int{1, 1, 1}},
+		{"", "another " + instance, [jobs.NumPhases]int{1, 1, 1}},
 		{"", "another", [jobs.NumPhases]int{}},
 	} {
 		q := &Queue{f: &Fleet{instance: instance}}

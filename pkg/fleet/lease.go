@@ -30,13 +30,14 @@ type poll struct {
 	turns turns
 }
 
-// local stands for this node's own line among the lanes of phase Render.
+// local stands for this node's own line among the lanes.
 const local = ""
 
 // weights are the shares of the lanes while all of them have jobs.
 var weights = [jobs.NumPhases]map[string]int{
-	jobs.Resolve: {laneSingles: 4, laneLadders: 1, laneBackground: 0},
-	jobs.Render:  {local: 4, laneUploads: 2},
+	jobs.Resolve:    {laneSingles: 4, laneLadders: 1, laneBackground: 0},
+	jobs.Render:     {local: 4, laneUploads: 2},
+	jobs.Background: {local: 1},
 }
 
 // turns is smooth weighted round robin among lanes. Whether a lane has a job is only
@@ -132,7 +133,8 @@ func (q *Queue) signalAll() {
 func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 	q.mu.Lock()
 	closed := q.closed
-	full := phase == jobs.Resolve && len(q.line)+q.resolving >= aheadOfRender
+	full := phase == jobs.Resolve && q.waiting(jobs.Render)+q.resolving >= aheadOfRender
+	apartFull := q.waiting(jobs.Background) >= aheadOfRender
 	q.mu.Unlock()
 	if closed {
 		q.signal(phase) // for the next worker
@@ -145,9 +147,10 @@ func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 		return nil, nil
 	}
 	p.turns.next(weights[phase], func(lane string) bool {
-		if lane == local {
-			e = q.pop()
-		} else {
+		switch {
+		case lane == local:
+			e = q.pop(phase)
+		case lane != laneBackground || !apartFull:
 			e = q.fetch(lane)
 		}
 		return e != nil
@@ -165,15 +168,37 @@ func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 	return e, nil
 }
 
-// pop takes the next job of this node's line.
-func (q *Queue) pop() *entry {
+// phase returns what a job in this node's line waits for.
+func (q *Queue) phase(e *entry) jobs.Phase {
+	if e.job.Background && q.f.config.Apart {
+		return jobs.Background
+	}
+	return jobs.Render
+}
+
+// waiting returns the number of jobs in this node's line that wait for a phase. q.mu
+// must be held.
+func (q *Queue) waiting(phase jobs.Phase) (n int) {
+	for _, e := range q.line {
+		if q.phase(e) == phase {
+			n++
+		}
+	}
+	return n
+}
+
+// pop takes the next job of a phase from this node's line. In the background that is
+// one only while no other job waits there.
+func (q *Queue) pop(phase jobs.Phase) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.line) == 0 {
+	i := slices.IndexFunc(q.line, func(e *entry) bool { return q.phase(e) == phase })
+	if i < 0 || phase == jobs.Background && q.waiting(jobs.Render) > 0 {
 		return nil
 	}
-	e := q.line[0]
-	q.line = slices.Delete(q.line, 0, 1)
+	e := q.line[i]
+	q.line = slices.Delete(q.line, i, i+1)
+	q.signal(jobs.Background) // this may have been what it waited for
 	if e.job.Status == job.Pending {
 		if err := e.job.Start(time.Now()); err != nil {
 			panic(err) // it was pending
@@ -435,9 +460,10 @@ func (l *lease) Advance() error {
 	}
 	l.release()
 	l.q.line = append(l.q.line, l.e)
+	next := l.q.phase(l.e)
 	l.q.mu.Unlock()
 	l.q.log.Debug("job resolved", zap.String("job_id", l.Job().ID))
-	l.q.signal(jobs.Render)
+	l.q.signal(next)
 	return nil
 }
 

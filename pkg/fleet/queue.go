@@ -231,7 +231,7 @@ func (p *place) Release() {
 func (p *place) MayHold() bool {
 	p.q.mu.Lock()
 	defer p.q.mu.Unlock()
-	return p.q.idle > len(p.q.line) && !p.q.draining
+	return p.q.idle > p.q.waiting(jobs.Render) && !p.q.draining
 }
 
 // Hold implements jobs.Place.

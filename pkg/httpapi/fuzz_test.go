@@ -67,7 +67,7 @@ func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handle
 	service, err := jobs.New(config)
 	must(err)
 	ended := make(chan error, 1)
-	go func() { ended <- service.Run(context.Background(), 1, 1) }()
+	go func() { ended <- service.Run(context.Background(), 1, 1, 0) }()
 	t.Cleanup(func() {
 		q.Close()
 		must(<-ended)

@@ -16,13 +16,15 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/thermal"
 )
 
-func TestAHotBoardWorksOneImageAtATime(t *testing.T) {
+// newBoard returns a governor of a hot board, and a function that sets its temperature.
+func newBoard(t *testing.T) (governor *thermal.Governor, heat func(temperature string)) {
+	t.Helper()
 	root := t.TempDir()
 	zone := filepath.Join(root, "sys/class/thermal/thermal_zone0")
 	if err := os.MkdirAll(zone, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	heat := func(temperature string) {
+	heat = func(temperature string) {
 		t.Helper()
 		for name, content := range map[string]string{"type": "cpu-thermal", "temp": temperature} {
 			if err := os.WriteFile(filepath.Join(zone, name), []byte(content), 0o600); err != nil {
@@ -31,7 +33,11 @@ func TestAHotBoardWorksOneImageAtATime(t *testing.T) {
 		}
 	}
 	heat("90000")
-	governor := thermal.New(root, zaptest.NewLogger(t))
+	return thermal.New(root, zaptest.NewLogger(t)), heat
+}
+
+func TestAHotBoardWorksOneImageAtATime(t *testing.T) {
+	governor, heat := newBoard(t)
 
 	var running, most atomic.Int64
 	h := newHouse(t, t.TempDir(), func(context.Context, int64) error {
@@ -78,4 +84,31 @@ func TestAHotBoardWorksOneImageAtATime(t *testing.T) {
 		governor.Update() // while both renderers wait for work
 	}
 	work(1)
+}
+
+func TestAHotBoardMakesNoImageInTheBackgroundApart(t *testing.T) {
+	governor, heat := newBoard(t)
+	var inBackground atomic.Int64
+	h := newHouseWith(t, t.TempDir(), 1, nil, func(d *jobs.Config) { d.Throttle = governor })
+	h.renderer.Background = &engine{before: func(context.Context, int64) error {
+		inBackground.Add(1)
+		return nil
+	}}
+	first := h.submit(t, gif).Ticket.Wait(t.Context())
+	later := h.inBackground(t, first.ImageID, wide)
+	for i := range 3 { // uploads go on
+		if j := h.submit(t, fmt.Sprint(gif, i)).Ticket.Wait(t.Context()); j.Status != job.Completed {
+			t.Errorf("%+v", j)
+		}
+	}
+	if inBackground.Load() != 0 || later.Job().Status.Ended() {
+		t.Errorf("while it is hot: %+v", later.Job())
+	}
+	heat("50000")
+	for range 6 {
+		governor.Update()
+	}
+	if j := later.Wait(t.Context()); j.Status != job.Completed || inBackground.Load() != 1 {
+		t.Errorf("when it is cool: %+v", j)
+	}
 }

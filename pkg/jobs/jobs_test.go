@@ -83,6 +83,12 @@ type house struct {
 
 func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *house {
 	t.Helper()
+	return newHouseWith(t, dir, 0, before, changes...)
+}
+
+// newHouseWith has workers of their own for jobs in the background, if there are any.
+func newHouseWith(t *testing.T, dir string, background int, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *house {
+	t.Helper()
 	log := zaptest.NewLogger(t)
 	must := func(err error) {
 		t.Helper()
@@ -90,7 +96,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 			t.Fatal(err)
 		}
 	}
-	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour}, log)
+	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour, Resolvers: 2, Apart: background > 0}, log)
 	must(err)
 	sources, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Retry: filepath.Join(dir, "retry"), RetryBytes: 1 << 20})
 	must(err)
@@ -117,7 +123,7 @@ func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx, 2, 2) }()
+	go func() { ended <- h.Run(ctx, 2, 2, background) }()
 	h.stop = sync.OnceFunc(func() {
 		q.Close()
 		cancel()

@@ -17,8 +17,9 @@ type Phase int
 
 // The phases of a job.
 const (
-	Resolve Phase = iota // get its source, from a URL or an original
-	Render               // make its set; the source is in the spool
+	Resolve    Phase = iota // get its source, from a URL or an original
+	Render                  // make its set; the source is in the spool
+	Background              // the same, of a job in the background, if such jobs have workers of their own
 
 	NumPhases = iota // number of phases
 )

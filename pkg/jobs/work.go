@@ -18,7 +18,8 @@ import (
 
 // Run executes jobs with these numbers of workers until the queue is closed and
 // the jobs in progress have ended. If giveUp ends first, they return to the queue.
-func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
+// background is for jobs in the background, 0 if renderers execute them, too.
+func (s *Service) Run(giveUp context.Context, resolvers, renderers, background int) error {
 	fetching, stop := context.WithCancel(giveUp)
 	defer stop()
 	go func() {
@@ -39,7 +40,14 @@ func (s *Service) Run(giveUp context.Context, resolvers, renderers int) error {
 		case i == 0:
 			lease = s.leaseWithRest(giveUp, fetching)
 		default:
-			lease = s.leaseWhileCool(giveUp, fetching)
+			lease = s.leaseWhileCool(giveUp, fetching, Render)
+		}
+		group.Go(func() error { return s.work(giveUp, lease, s.render) })
+	}
+	for range background {
+		lease := s.lease(giveUp, Background)
+		if s.config.Throttle != nil {
+			lease = s.leaseWhileCool(giveUp, fetching, Background)
 		}
 		group.Go(func() error { return s.work(giveUp, lease, s.render) })
 	}
@@ -53,10 +61,10 @@ func (s *Service) lease(ctx context.Context, phase Phase) leaseFunc {
 	return func() (Lease, error) { return s.config.Queue.Lease(ctx, phase) }
 }
 
-// leaseWhileCool waits for the next job to render, and leases none while the
+// leaseWhileCool waits for the next job of a phase, and leases none while the
 // machine is too hot. If the daemon stops meanwhile, this worker ends: the one
 // that is not throttled executes the remaining jobs.
-func (s *Service) leaseWhileCool(giveUp, running context.Context) leaseFunc {
+func (s *Service) leaseWhileCool(giveUp, running context.Context, phase Phase) leaseFunc {
 	return func() (Lease, error) {
 		for {
 			if err := s.config.Throttle.Wait(running); err != nil {
@@ -64,7 +72,7 @@ func (s *Service) leaseWhileCool(giveUp, running context.Context) leaseFunc {
 			}
 			cool, cancel := context.WithCancel(s.config.Throttle.Cool())
 			stop := context.AfterFunc(giveUp, cancel)
-			lease, err := s.config.Queue.Lease(cool, Render)
+			lease, err := s.config.Queue.Lease(cool, phase)
 			hot := errors.Is(err, context.Canceled) && giveUp.Err() == nil
 			stop()
 			cancel()

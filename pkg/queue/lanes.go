@@ -44,40 +44,46 @@ type lane struct {
 
 func (e *entry) lane() jobs.Lane { return jobs.LaneOf(e.job) }
 
-func (e *entry) phase() jobs.Phase {
-	if e.job.Resolved() {
+// phase returns what a job waits for.
+func (q *Queue) phase(e *entry) jobs.Phase {
+	switch {
+	case !e.job.Resolved():
+		return jobs.Resolve
+	case e.job.Background && q.config.Apart:
+		return jobs.Background
+	default:
 		return jobs.Render
 	}
-	return jobs.Resolve
 }
 
 // push appends a job to its lane.
 func (q *Queue) push(e *entry) {
-	line := &q.lanes[e.lane()].lines[e.phase()]
+	line := &q.lanes[e.lane()].lines[q.phase(e)]
 	*line = append(*line, e)
 	e.waitingSince = time.Now()
 	q.waiting++
-	q.signal(e.phase())
+	q.signal(q.phase(e))
 }
 
 // pushFront inserts a job at the front of its lane.
 func (q *Queue) pushFront(e *entry) {
-	line := &q.lanes[e.lane()].lines[e.phase()]
+	line := &q.lanes[e.lane()].lines[q.phase(e)]
 	*line = slices.Insert(*line, 0, e)
 	e.waitingSince = time.Now()
 	q.waiting++
-	q.signal(e.phase())
+	q.signal(q.phase(e))
 }
 
 // remove removes a waiting job from its lane, and reports whether it was there.
 func (q *Queue) remove(e *entry) bool {
-	line := &q.lanes[e.lane()].lines[e.phase()]
+	line := &q.lanes[e.lane()].lines[q.phase(e)]
 	i := slices.Index(*line, e)
 	if i < 0 {
 		return false
 	}
 	*line = slices.Delete(*line, i, i+1)
 	q.waiting--
+	q.signalBackground()
 	return true
 }
 
@@ -85,6 +91,9 @@ func (q *Queue) remove(e *entry) bool {
 // Lanes are selected by smooth weighted round robin: each ready lane gains its
 // weight, and the one with the most credit pays the sum.
 func (q *Queue) pop(phase jobs.Phase) *entry {
+	if phase == jobs.Background && !q.nothingToRender() {
+		return nil
+	}
 	next, at, sum := jobs.Lane(-1), 0, 0
 	for i := range jobs.Lane(jobs.NumLanes) {
 		place := q.ready(i, phase)
@@ -110,16 +119,29 @@ func (q *Queue) pop(phase jobs.Phase) *entry {
 		l.lines[phase] = slices.Delete(l.lines[phase], at, at+1)
 	}
 	q.waiting--
+	q.signalBackground()
 	return e
+}
+
+// nothingToRender reports whether no job waits for phase Render.
+func (q *Queue) nothingToRender() bool {
+	return !slices.ContainsFunc(q.lanes[:], func(l lane) bool { return len(l.lines[jobs.Render]) > 0 })
+}
+
+// signalBackground wakes a worker of phase Background if it may have a job now.
+func (q *Queue) signalBackground() {
+	if q.nothingToRender() {
+		q.signal(jobs.Background)
+	}
 }
 
 // ready returns the index of the first job in the lane that may start, or -1.
 func (q *Queue) ready(which jobs.Lane, phase jobs.Phase) int {
 	l := &q.lanes[which]
-	if phase == jobs.Render {
-		return min(len(l.lines[jobs.Render]), 1) - 1
+	if phase != jobs.Resolve {
+		return min(len(l.lines[phase]), 1) - 1
 	}
-	if l.resolving+len(l.lines[jobs.Render]) >= aheadOfRender || which != jobs.LaneSingles && l.resolving >= q.config.maxShare() {
+	if l.resolving+len(l.lines[jobs.Render])+len(l.lines[jobs.Background]) >= aheadOfRender || which != jobs.LaneSingles && l.resolving >= q.config.maxShare() {
 		return -1
 	}
 	return slices.IndexFunc(l.lines[jobs.Resolve], func(e *entry) bool {

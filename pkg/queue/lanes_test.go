@@ -385,3 +385,64 @@ func TestABackgroundJobWaitsUntilNothingElseIsReady(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// A background job with workers of its own takes no other's worker, whatever it lasts,
+// and begins only while no other job waits for one.
+func TestABackgroundJobWithWorkersOfItsOwnWaitsUntilNothingElseIsReady(t *testing.T) {
+	dir := t.TempDir()
+	openApart := func() *queue.Queue {
+		q, err := queue.Open(queue.Config{Dir: dir, MaxPending: 10, Keep: time.Hour, Resolvers: 4, Apart: true}, zaptest.NewLogger(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	q := openApart()
+	first := putJob(t, q, job.Job{Input: "image:first", Background: true}).Job().ID
+	resolve(t, next(t, q, jobs.Resolve))
+	if next(t, q, jobs.Render) != nil {
+		t.Error("another worker takes it")
+	}
+	var cancel string
+	for _, id := range []string{"a", "b"} {
+		cancel = putJob(t, q, job.Job{Source: job.Source{SHA256: "ab"}, ImageID: id}).Job().ID
+	}
+	if next(t, q, jobs.Background) != nil {
+		t.Error("it begins while two uploads wait")
+	}
+	if l := next(t, q, jobs.Render); l == nil || l.Job().ImageID != "a" || next(t, q, jobs.Background) != nil {
+		t.Error("it begins while an upload waits")
+	}
+
+	leased := make(chan jobs.Lease)
+	go func() {
+		l, err := q.Lease(t.Context(), jobs.Background)
+		if err != nil {
+			t.Error(err)
+		}
+		leased <- l
+	}()
+	l, err := q.Take(cancel)
+	if err == nil {
+		err = end(l, fault.New(fault.Canceled, "The job was canceled."))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l = <-leased; l.Job().ID != first { // the wait ends with that of the last upload
+		t.Errorf("leased: %+v", l.Job())
+	}
+	if got := q.Lanes(); got["in the background"] != 0 {
+		t.Errorf("%v wait", got)
+	}
+	crash(t, q)
+
+	q = openApart()
+	defer crash(t, q)
+	if l := next(t, q, jobs.Render); l == nil || l.Job().ImageID != "a" {
+		t.Error("after a crash the upload does not come first")
+	}
+	if l := next(t, q, jobs.Background); l == nil || l.Job().ID != first || l.Job().Attempts != 2 {
+		t.Error("after a crash it is gone")
+	}
+}

@@ -94,7 +94,7 @@ func (q *Queue) Take(id string) (jobs.Lease, error) {
 		return nil, fmt.Errorf("take %s: %w", id, err)
 	}
 	e.canceled = true
-	return q.hold(e, e.phase()), nil
+	return q.hold(e, q.phase(e)), nil
 }
 
 // start starts a job unless an earlier phase has. q.mu must be held.

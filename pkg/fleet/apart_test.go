@@ -1,0 +1,83 @@
+//go:build fleet
+
+package fleet
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/optimizerd/optimizerd/pkg/fleet/fleettest"
+	"github.com/optimizerd/optimizerd/pkg/job"
+	"github.com/optimizerd/optimizerd/pkg/jobs"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
+)
+
+// Jobs in the background that have a worker of their own hold up no upload, and neither
+// jobs whose source has to be fetched.
+func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
+	o := options(t, "pi-1", fleettest.Start(t, 1).Servers[0].URL)
+	o.Apart = true
+	f, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := f.NewQueue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Unlock() })
+	try := func(phase jobs.Phase) *lease {
+		t.Helper()
+		e, err := q.tryLease(phase)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e == nil {
+			return nil
+		}
+		return &lease{q: q, e: e, phase: phase}
+	}
+	named := func(input string, background bool) {
+		putJob(t, q, job.New(job.Job{Input: input, Background: background, Recipe: ladder.DefaultConfig().Recipe()}, time.Now()))
+	}
+	for i := range aheadOfRender + 2 {
+		named(fmt.Sprintf("image:%d", i), true)
+	}
+	resolved := 0
+	for l := try(jobs.Resolve); l != nil; l = try(jobs.Resolve) {
+		err := l.SetSource(job.Source{SHA256: strings.Repeat("ab", 32)}, strings.Repeat("k3", 13))
+		if err == nil {
+			err = l.Advance()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		resolved++
+	}
+	if resolved != aheadOfRender {
+		t.Errorf("%d jobs in the background are resolved before the first is rendered", resolved)
+	}
+	named("https://example.com/cat.jpg", false)
+	if l := try(jobs.Resolve); l == nil || l.Job().Background {
+		t.Error("a job by URL waits for those in the background")
+	}
+
+	q.addIdle(1)
+	place, err := q.Reserve(true)
+	if err != nil || !place.MayHold() {
+		t.Fatalf("an upload is not held while its worker is free: %v", err)
+	}
+	upload := newRecord(t).job
+	place.Hold(upload)
+	if try(jobs.Background) != nil {
+		t.Error("a job in the background begins while an upload waits")
+	}
+	if l := try(jobs.Render); l == nil || l.Job().ID != upload.ID {
+		t.Error("the upload is not the next one")
+	}
+	if l := try(jobs.Background); l == nil || !l.Job().Background || try(jobs.Render) != nil {
+		t.Error("then a job in the background does not begin, or has another worker")
+	}
+}
