@@ -27,5 +27,5 @@ func (p *Pool) BackgroundIdleFor(d time.Duration) { p.idleFor(low, d) }
 func (p *Pool) idleFor(at priority, d time.Duration) {
 	child := <-p.ready[at]
 	child.idleAt = child.idleAt.Add(-d)
-	p.put(child)
+	p.put(at, child)
 }

@@ -42,13 +42,14 @@ func (p *Pool) watchIdle(ctx context.Context) {
 
 func (p *Pool) checkIdle(ctx context.Context) {
 	ready := false // a child is, for the next image
-	for _, idle := range p.ready {
-		for range len(idle) {
+	for at := range numPriorities {
+		for range len(p.ready[at]) {
 			select {
-			case child := <-idle:
-				child = p.rested(ctx, p.quiet(child), !ready)
+			case child := <-p.ready[at]:
+				apart := p.config.Apart && at == low
+				child = p.rested(ctx, p.quiet(child), !ready && !apart)
 				ready = ready || child != nil
-				p.put(child)
+				p.put(at, child)
 			default: // the others are at work
 			}
 		}

@@ -29,6 +29,10 @@ type Config struct {
 	Memory    int64         `mapstructure:"memory"`    // bytes a child may use for its work; 0 follows limits.max_memory
 	MaxJobs   int           `mapstructure:"max_jobs"`  // sources per child before it is replaced
 	Version   string        `mapstructure:"-"`         // version of this build, to compare with the child's
+
+	// Apart has images that nobody waits for rendered by one more child, which renders
+	// no others. Otherwise they share the children.
+	Apart bool `mapstructure:"-"`
 }
 
 // DefaultConfig sizes the pool by the machine.
@@ -62,11 +66,18 @@ func (c Config) Validate() error {
 // little of the memory of a large image; a fresh process returns all of it.
 const maxResident = 256 << 20
 
-// withDefaults replaces zero values by values for this machine.
-func (c Config) withDefaults() Config {
-	cores := runtime.GOMAXPROCS(0) // respects the cgroup's CPU quota
+// Sized replaces zero values by values for this machine.
+func (c Config) Sized() Config {
+	return c.sizedFor(runtime.GOMAXPROCS(0), AvailableMemory()) // the first respects the cgroup's CPU quota
+}
+
+// sizedFor takes one child per two cores, since each child uses all cores for most of a
+// render, limited to the number that fits into memory at peak.
+func (c Config) sizedFor(cores int, memory int64) Config {
 	if c.Processes == 0 {
-		c.Processes = processesFor(cores, AvailableMemory(), c.Memory)
+		fit := Fit(memory, c.Memory)
+		c.Processes = max(1, min(cores/2, fit))
+		c.Apart = c.Processes == 1 && fit >= 2
 	}
 	if c.Threads == 0 {
 		c.Threads = cores
@@ -80,12 +91,6 @@ const (
 	IdleChild = 32 << 20
 	reserved  = 192 << 20
 )
-
-// processesFor returns one child per two cores, since each child uses all cores
-// for most of a render, limited to the number that fits into memory at peak.
-func processesFor(cores int, memory, child int64) int {
-	return max(1, min(cores/2, Fit(memory, child)))
-}
 
 // Fit returns how many children fit into memory at their peak, each with child
 // bytes for its work.
@@ -110,7 +115,7 @@ type Pool struct {
 	config  Config
 	log     *zap.Logger
 	ready   [numPriorities]chan *process // idle children
-	empty   chan struct{}                // one for each child that is not running; with ready and those at work, as many as config.Processes
+	empty   [numPriorities]chan struct{} // one for each child that is not running; one channel for both priorities unless config.Apart
 	about   About
 	alone   sync.Mutex // held while collecting all slots
 	spawner *spawner
@@ -129,12 +134,16 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 	if err != nil {
 		return nil, err
 	}
-	config = config.withDefaults()
+	config = config.Sized()
 	config.Path = path
 	keepFromChildren()
-	p := &Pool{config: config, log: log, spawner: newSpawner(config, log), empty: make(chan struct{}, config.Processes)}
-	for i := range p.ready {
-		p.ready[i] = make(chan *process, config.Processes)
+	p := &Pool{config: config, log: log, spawner: newSpawner(config, log)}
+	for at := range numPriorities {
+		p.ready[at] = make(chan *process, config.Processes)
+		p.empty[at] = make(chan struct{}, config.Processes)
+	}
+	if !config.Apart {
+		p.empty[low] = p.empty[normal]
 	}
 	first, err := p.start(ctx, normal)
 	if err != nil {
@@ -142,9 +151,9 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 		return nil, err
 	}
 	p.about = first.about
-	p.put(p.reusable(first))
-	for range config.Processes - 1 {
-		p.put(nil)
+	p.put(normal, p.reusable(first))
+	for _, at := range p.places()[:p.Most()-1] {
+		p.put(at, nil)
 	}
 	var lifetime context.Context
 	lifetime, p.stopWatching = context.WithCancel(context.WithoutCancel(ctx))
@@ -179,8 +188,22 @@ func (p *Pool) Check() error {
 	return nil
 }
 
-// Size returns how many sources can be rendered concurrently.
+// Size returns how many sources can be rendered concurrently, not counting those that
+// have a child apart.
 func (p *Pool) Size() int { return p.config.Processes }
+
+// Most returns the largest number of children.
+func (p *Pool) Most() int { return len(p.places()) }
+
+// places returns the priority of each child that may run, the last one normal. Those
+// that share the children take places of normal priority.
+func (p *Pool) places() []priority {
+	places := make([]priority, p.config.Processes)
+	if p.config.Apart {
+		places = slices.Insert(places, 0, low)
+	}
+	return places
+}
 
 // Stats counts children since the pool was created.
 type Stats struct{ Started, Crashed int64 }
@@ -215,7 +238,7 @@ func (p *Pool) renderAt(ctx context.Context, at priority, src *os.File, m reques
 	if err != nil {
 		return ladder.Summary{}, err
 	}
-	defer func() { p.put(p.reusable(child)) }()
+	defer func() { p.put(at, p.reusable(child)) }()
 	if child != nil && !child.alive() {
 		child.kill() // it died while idle; this reaps it
 		child = nil
@@ -231,7 +254,7 @@ func (p *Pool) renderAt(ctx context.Context, at priority, src *os.File, m reques
 // take returns an idle child of a priority, nil if one may be started, and blocks while
 // all are at work. A child that runs comes first: starting another takes time, and
 // memory that a load of one image at a time does not need. One of the other priority
-// is closed if nothing else is left.
+// is closed if nothing else is left, unless that has its children apart.
 func (p *Pool) take(ctx context.Context, at priority) (*process, error) {
 	select {
 	case child := <-p.ready[at]:
@@ -241,16 +264,20 @@ func (p *Pool) take(ctx context.Context, at priority) (*process, error) {
 	select {
 	case child := <-p.ready[at]:
 		return child, nil
-	case <-p.empty:
+	case <-p.empty[at]:
 		return nil, nil
 	default:
+	}
+	others := p.ready[at.other()]
+	if p.config.Apart {
+		others = nil
 	}
 	select {
 	case child := <-p.ready[at]:
 		return child, nil
-	case <-p.empty:
+	case <-p.empty[at]:
 		return nil, nil
-	case child := <-p.ready[at.other()]:
+	case child := <-others:
 		child.close()
 		return nil, nil
 	case <-ctx.Done():
@@ -258,10 +285,11 @@ func (p *Pool) take(ctx context.Context, at priority) (*process, error) {
 	}
 }
 
-// put gives back what take returned, or nil in place of a child that has ended.
-func (p *Pool) put(child *process) {
+// put gives back what take returned for a priority, or nil in place of a child that has
+// ended.
+func (p *Pool) put(at priority, child *process) {
 	if child == nil {
-		p.empty <- struct{}{}
+		p.empty[at] <- struct{}{}
 		return
 	}
 	p.ready[child.priority] <- child
@@ -278,12 +306,12 @@ func (a alone) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	p := a.p
 	p.alone.Lock()
 	defer p.alone.Unlock()
-	for range p.config.Processes {
-		child, err := p.take(ctx, normal)
+	for _, at := range p.places() { // while it waits for a child apart, the others work
+		child, err := p.take(ctx, at)
 		if err != nil {
 			return ladder.Summary{}, err
 		}
-		defer p.put(child)
+		defer p.put(at, child)
 	}
 	child, err := p.start(ctx, normal)
 	if err != nil {
@@ -340,8 +368,8 @@ func (p *Pool) reusable(child *process) *process {
 func (p *Pool) Close() {
 	p.stopWatching()
 	p.watcher.Wait()
-	for range p.config.Processes {
-		if child, _ := p.take(context.Background(), normal); child != nil { // no error without an end of the context
+	for _, at := range p.places() {
+		if child, _ := p.take(context.Background(), at); child != nil { // no error without an end of the context
 			child.close()
 		}
 	}

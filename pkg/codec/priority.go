@@ -31,9 +31,9 @@ func (at priority) nice() int { return [numPriorities]int{5, 15}[at] }
 func (at priority) patience() int { return [numPriorities]int{1, 10}[at] }
 
 // Background returns the pool as an engine for images that nobody waits for, which it
-// renders in children of low priority. A pool of one child uses that child for all images.
+// renders in children of low priority. A pool of at most one child uses it for all images.
 func (p *Pool) Background() Engine {
-	if p.config.Processes == 1 {
+	if p.Most() == 1 {
 		return p
 	}
 	return background{p}

@@ -1,6 +1,8 @@
 package codec_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"slices"
 	"testing"
@@ -107,6 +109,109 @@ func TestAfterWorkInTheBackgroundAChildIsReadyForOtherWork(t *testing.T) {
 	}
 	if got := p.Stats().Started; got != 2 {
 		t.Errorf("%d children were started, want 2", got)
+	}
+}
+
+// apart is a pool of one child, and one for the background.
+func apart(c *codec.Config) { c.Apart = true }
+
+func TestNeitherWaitsForTheOtherIfTheBackgroundHasAChildApart(t *testing.T) {
+	p := newPool(t, apart)
+	if p.Size() != 1 || p.Most() != 2 {
+		t.Errorf("size %d, at most %d children", p.Size(), p.Most())
+	}
+	alone := observe(t, p)
+	if len(alone) != 1 {
+		t.Fatalf("one image, and children with the nice values %v", alone)
+	}
+	for what, engines := range map[string][2]codec.Engine{
+		"during one of the background": {p.Background(), p},
+		"the background's during one":  {p, p.Background()},
+	} {
+		inner := new(observer)
+		outer := &nested{then: func() error {
+			_, err := engines[1].Render(t.Context(), source(t, "ok"), recipe, wide, inner)
+			return err
+		}}
+		if _, err := engines[0].Render(t.Context(), source(t, "ok"), recipe, wide, outer); err != nil {
+			t.Fatal(err)
+		}
+		if n := inner.nice; len(n) != 2 || n[0] != alone[0] || n[1] <= n[0] {
+			t.Errorf("an image %s: nice values %v, want %d and a greater one", what, n, alone[0])
+		}
+	}
+	if got := p.Stats(); got.Started != 2 || got.Crashed != 0 {
+		t.Errorf("%+v, want one child of each priority, and no more", got)
+	}
+}
+
+func TestAChildApartTakesNoOtherImages(t *testing.T) {
+	p := newPool(t, apart)
+	observe(t, p.Background())
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for what, engine := range map[string]codec.Engine{"the other child": p, "the one apart": p.Background()} {
+		outer := &nested{then: func() error {
+			_, err := engine.Render(over, source(t, "ok"), recipe, wide, new(basket))
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("a second image for %s: %v, want it to wait", what, err)
+			}
+			return nil
+		}}
+		if _, err := engine.Render(t.Context(), source(t, "ok"), recipe, wide, outer); err != nil {
+			t.Error(err)
+		}
+	}
+	observe(t, p.Background())
+	observe(t, p)
+	if got := p.Stats().Started; got != 2 {
+		t.Errorf("%d children were started, want 2", got)
+	}
+}
+
+func TestAChildApartEndsAfterARest(t *testing.T) {
+	p := newPool(t, apart)
+	for range 2 {
+		observe(t, p.Background())
+		p.BackgroundIdleFor(time.Minute)
+		p.CheckIdle()
+		if nice := observe(t, p); len(nice) != 1 {
+			t.Errorf("after a rest the children have the nice values %v, want one child", nice)
+		}
+	}
+	if got := p.Stats(); got.Started != 3 || got.Crashed != 0 {
+		t.Errorf("%+v, want a child, and one apart twice", got)
+	}
+}
+
+func TestTheLastTryWaitsForAChildApart(t *testing.T) {
+	p := newPool(t, apart)
+	over, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	alone := make(chan error, 1)
+	last := source(t, "ok")
+	outer := &nested{then: func() error {
+		go func() {
+			_, err := p.Alone().Render(over, last, recipe, wide, new(basket))
+			alone <- err
+		}()
+		observe(t, p) // other images do not wait for either
+		cancel()
+		if err := <-alone; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want it to wait", err)
+		}
+		return nil
+	}}
+	if _, err := p.Background().Render(t.Context(), source(t, "ok"), recipe, wide, outer); err != nil {
+		t.Fatal(err)
+	}
+	if nice := observe(t, p.Alone()); len(nice) != 3 { // two of them idle
+		t.Errorf("nice values %v, want a fresh child", nice)
+	}
+	observe(t, p)
+	observe(t, p.Background())
+	if got := p.Stats(); got.Started != 3 || got.Crashed != 0 {
+		t.Errorf("%+v, want all places free again", got)
 	}
 }
 

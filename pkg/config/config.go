@@ -293,13 +293,14 @@ func (c Config) CodecConfig() codec.Config {
 	if cc.Memory == 0 {
 		cc.Memory = c.Limits.MaxMemory + ChildSlack
 	}
-	return cc
+	return cc.Sized()
 }
 
 // FleetOptions returns what the fleet needs of the settings.
 func (c Config) FleetOptions() fleet.Options {
 	return fleet.Options{
 		Config: c.Fleet, MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, LongestJob: 2*c.Codec.Timeout + 5*time.Minute,
+		Apart: c.CodecConfig().Apart,
 	}
 }
 

@@ -103,6 +103,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	if err := c.Servable(); err != nil {
 		return nil, err
 	}
+	c.Codec = c.CodecConfig() // once: queue and pool must agree on it
 	d := &Daemon{config: c, stopping: make(chan struct{}), requests: newDrain(), started: time.Now(), recent: status.NewRecent()}
 	d.log = log.WithOptions(zap.Hooks(d.noteError))
 	defer func() {
@@ -435,7 +436,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		if !d.config.Fleet.Work {
 			return nil
 		}
-		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size(), 0)
+		return d.service.Run(giveUp, d.config.Fetch.Concurrency, d.pool.Size(), d.pool.Most()-d.pool.Size())
 	})
 	deliverCtx, stopDelivery := context.WithCancel(giveUp)
 	defer stopDelivery()

@@ -56,7 +56,7 @@ func (d *Daemon) status() status.Report {
 	}
 	slices.SortFunc(r.Running, func(a, b status.Running) int { return a.Since.Compare(b.Since.Time) })
 	codecs := d.pool.Stats()
-	r.Codec = status.Codec{Processes: d.pool.Size(), Started: codecs.Started, Crashed: codecs.Crashed, Libvips: d.pool.About().Libvips}
+	r.Codec = status.Codec{Processes: d.pool.Most(), Started: codecs.Started, Crashed: codecs.Crashed, Libvips: d.pool.About().Libvips}
 	r.Disk.Free, r.Disk.Total, r.Disk.Reserved, _ = d.spool.Space() // 0 if unknown; /readyz says why
 	if r.Disk.MaxBytes = d.config.Retention.MaxBytes; r.Disk.MaxBytes > 0 {
 		r.Disk.Sets = d.store.Bytes()

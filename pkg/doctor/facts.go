@@ -66,7 +66,7 @@ type Codec struct {
 	Path      string
 	Problem   error // why there was no greeting
 	About     codec.About
-	Processes int // size of the pool
+	Processes int // at most, at once
 }
 
 // Machine is what the kernel reports.

@@ -98,7 +98,7 @@ func probeCodec(ctx context.Context, c codec.Config) Codec {
 		return Codec{Path: path, Problem: err}
 	}
 	defer pool.Close()
-	return Codec{Path: path, About: pool.About(), Processes: pool.Size()}
+	return Codec{Path: path, About: pool.About(), Processes: pool.Most()}
 }
 
 // data examines a directory, or the existing one in which it would be created.
