@@ -277,11 +277,7 @@ func (c *Client) send(r *http.Request) (answer, error) {
 	}
 	res, err := c.http.Do(r)
 	if err != nil {
-		var quoting *url.Error
-		if errors.As(err, &quoting) {
-			err = quoting.Err // without the URL
-		}
-		return answer{}, err
+		return answer{}, egress.WithoutURL(err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"syscall"
 	"time"
@@ -115,6 +116,16 @@ func (r Rules) control(_, address string, _ syscall.RawConn) error {
 		return fmt.Errorf("dial %s: %w", address, err)
 	}
 	return r.checkAddr(addrPort.Addr())
+}
+
+// WithoutURL returns an error of an http.Client without the URL that it quotes, whose
+// query may contain a secret.
+func WithoutURL(err error) error {
+	var quoting *url.Error
+	if errors.As(err, &quoting) {
+		return quoting.Err
+	}
+	return err
 }
 
 // RetryAfter returns the Retry-After duration of a response, given in seconds

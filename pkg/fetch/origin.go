@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -20,10 +19,7 @@ import (
 
 // requestFault returns the fault of a request without a response.
 func requestFault(err error) error {
-	var quoting *url.Error
-	if errors.As(err, &quoting) {
-		err = quoting.Err // without the URL: its query may contain a key
-	}
+	err = egress.WithoutURL(err)
 	var (
 		refused     *egress.Refused
 		lookUp      *net.DNSError

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -179,14 +178,8 @@ type event struct {
 	Data      any             `json:"data"`
 }
 
-// reason returns a client error without the URL that it quotes.
-func reason(err error, target string) string {
-	var quoting *url.Error
-	if errors.As(err, &quoting) {
-		err = quoting.Err
-	}
-	return oneLine(err.Error(), target)
-}
+// reason returns a client error for the record.
+func reason(err error, target string) string { return oneLine(egress.WithoutURL(err).Error(), target) }
 
 // oneLine prepares a text for the record: short, and without the query of the
 // webhook's URL, which may be a secret.

@@ -158,11 +158,7 @@ func (a *Account) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	r.Header.Set("User-Agent", "optimizerd/"+buildinfo.Version())
 	res, err := a.http.Do(r)
 	if err != nil {
-		var quoting *url.Error
-		if errors.As(err, &quoting) {
-			err = quoting.Err // without the URL
-		}
-		return nil, err
+		return nil, egress.WithoutURL(err)
 	}
 	if res.StatusCode == http.StatusOK {
 		return res.Body, nil
