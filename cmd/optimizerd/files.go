@@ -17,6 +17,8 @@ type foundFile struct {
 	walked bool // found in a directory, so it need not be an image
 }
 
+func pathOf(f foundFile) string { return f.path }
+
 // imageNames are the extensions of the accepted formats.
 var imageNames = []string{
 	".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff",

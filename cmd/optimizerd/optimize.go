@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
@@ -85,52 +83,22 @@ func optimizeFiles(ctx context.Context, c config.Config, log *zap.Logger, what o
 	for _, o := range settled {
 		report.add(o)
 	}
-	done := makeFiles(ctx, renderer, files, pool.Size(), c, report)
-	err = report.end()
-	if ctx.Err() != nil && done < len(files) {
-		err = fmt.Errorf("%w: %d of %d files done, %d left", errInterrupted, done, len(files), len(files)-done)
-	}
+	recipe := c.Ladder.Recipe()
+	err = reportAll(ctx, report, batch[foundFile]{files, "files", pool.Size(), pathOf, func(ctx context.Context, f foundFile) (outcome, bool) {
+		o, err := makeFile(ctx, renderer, f, recipe, c.Limits.MaxBytes)
+		return outcomeOf(ctx, f.path, o, err)
+	}})
 	return errors.Join(err, store.Close())
 }
 
-// makeFiles reports each file's outcome and returns how many there were before
-// ctx ended.
-func makeFiles(ctx context.Context, m *render.Renderer, files []foundFile, atOnce int, c config.Config, report *report) (done int) {
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	outcomes := make([]bool, len(files))
-	for i, f := range files {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			report.start(f.path)
-			if o, ok := makeFile(ctx, m, f, c.Ladder.Recipe(), c.Limits.MaxBytes); ok {
-				outcomes[i] = true
-				report.finish(o)
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // no function returns an error
-	for _, ok := range outcomes {
-		if ok {
-			done++
-		}
-	}
-	return done
-}
-
-// makeFile returns what became of a file. ok is false if ctx ended first.
-func makeFile(ctx context.Context, m *render.Renderer, f foundFile, recipe ladder.Recipe, maxBytes int64) (o outcome, ok bool) {
+// makeFile makes the set of a file.
+func makeFile(ctx context.Context, m *render.Renderer, f foundFile, recipe ladder.Recipe, maxBytes int64) (o outcome, err error) {
 	made, set, err := m.File(ctx, f.path, recipe, maxBytes)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return o, false
-	case err != nil && f.walked && !hasImageName(f.path) && fault.CodeOf(err) == fault.UnsupportedFormat:
-		return outcome{File: f.path, Status: "skipped", Reason: "not an image"}, true
-	case err != nil:
-		return failed(f.path, fault.CodeOf(err), describe(err)), true
+	if err != nil {
+		if f.walked && !hasImageName(f.path) && fault.CodeOf(err) == fault.UnsupportedFormat {
+			return outcome{File: f.path, Status: "skipped", Reason: "not an image"}, nil
+		}
+		return o, err
 	}
 	o = outcome{File: f.path, Status: "there", ID: set.ID, Variants: len(set.Variants), BytesIn: set.Source.Bytes}
 	if made {
@@ -139,7 +107,7 @@ func makeFile(ctx context.Context, m *render.Renderer, f foundFile, recipe ladde
 	for _, v := range set.Variants {
 		o.BytesOut += v.Bytes
 	}
-	return o, true
+	return o, nil
 }
 
 // describe says what an error means to a user of the command line, who has no

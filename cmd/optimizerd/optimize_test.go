@@ -150,7 +150,7 @@ func manyPhotos(t *testing.T, n int) string {
 	return dir
 }
 
-var interruptedLine = regexp.MustCompile(`optimizerd: interrupted: (\d+) of 40 files done, (\d+) left\n`)
+var interruptedLine = regexp.MustCompile(`optimizerd: interrupted: (\d+) of 40 files done, (\d+) left; run the same command again to go on\n`)
 
 func TestOptimizeSaysThatItWasInterrupted(t *testing.T) {
 	in := manyPhotos(t, 40)

@@ -149,8 +149,7 @@ func (u *uploader) files(ctx context.Context, args []string, d destination) erro
 	for _, o := range settled {
 		report.add(o)
 	}
-	path := func(f foundFile) string { return f.path }
-	return reportAll(ctx, report, batch[foundFile]{files, "files", d.parallel, path, u.file})
+	return reportAll(ctx, report, batch[foundFile]{files, "files", d.parallel, pathOf, u.file})
 }
 
 // file returns what became of a file. ok is false if ctx ended first.
