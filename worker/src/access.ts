@@ -9,7 +9,7 @@ import type { Env } from "./env";
 import { findImage } from "./find";
 import { Problem, json, parseJSON, readText, siteOf } from "./http";
 import { cookieOf, readCookie } from "./session";
-import { canSign, isSigned, sign } from "./signature";
+import { canSign, isSignedUntil, signUntil } from "./signature";
 
 const maxBody = 1 << 10;
 const maxDays = 366;
@@ -78,22 +78,15 @@ function daysOf(text: string): number | null {
 
 /** expires is in seconds since 1970. */
 async function newKey(env: Env, id: string, expires: number): Promise<string> {
-  return `${expires}.${await sign(env, "link", signed(env, id, expires))}`;
+  return `${expires}.${await signUntil(env, "link", id, expires)}`;
 }
 
 async function isKey(env: Env, id: string, key: string): Promise<boolean> {
   const [, signature = ""] = key.split(".");
-  const expires = expiryOf(key);
-  if (!canSign(env) || expires * 1000 < Date.now()) return false;
-  return isSigned(env, "link", signed(env, id, expires), signature);
+  return isSignedUntil(env, "link", id, expiryOf(key), signature);
 }
 
 /** Seconds since 1970; 0 if it is not a key. */
 function expiryOf(key: string): number {
   return /^\d{1,12}\.[0-9a-f]{64}$/.test(key) ? Number(key.split(".")[0]) : 0;
-}
-
-/** A new token invalidates the links that the old one's owner has made. */
-function signed(env: Env, id: string, expires: number): string {
-  return `${id}\n${expires}\n${env.UPLOAD_TOKEN}`;
 }

@@ -4,10 +4,17 @@
 export function parseDigest(header: string | null): string | null | undefined {
   if (header === null) return null;
   const [, value] = /(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):\s*(?:,|$)/.exec(header) ?? [];
-  return value && [...atob(value)].map((char) => char.charCodeAt(0).toString(16).padStart(2, "0")).join("");
+  return value && toHex(Uint8Array.from(atob(value), (char) => char.charCodeAt(0)));
 }
 
 export function digestHeader(sha256: string): string {
-  const bytes = (sha256.match(/../g) ?? []).map((pair) => parseInt(pair, 16));
-  return `sha-256=:${btoa(String.fromCharCode(...bytes))}:`;
+  return `sha-256=:${btoa(String.fromCharCode(...fromHex(sha256)))}:`;
+}
+
+export function toHex(bytes: Uint8Array): string {
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export function fromHex(hex: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }

@@ -3,6 +3,7 @@
 import type { Format, Image, Manifest, PublicImage, Variant, Words } from "./api";
 import { markdownOf, pageUrl, pictureHtml, sourcesOf, srcOf } from "./embed";
 import { extensions, parseKey } from "./files";
+import { OptimizerError } from "./optimizer";
 import type { StoredManifest } from "./state";
 
 /** Sixteen widths in three formats. The description must fit into the metadata of a KV entry. */
@@ -29,6 +30,13 @@ export interface ImageEntry extends Image {
 }
 
 export const entryKey = (id: string) => `image:${id}`;
+
+/** Throws OptimizerError if a manifest has an error that the schema does not detect. */
+export function requireValid(manifest: Manifest): void {
+  const wrong = validateManifest(manifest);
+  if (wrong === null) return;
+  throw new OptimizerError(502, "bad_manifest", `The optimizer's manifest is not valid: ${wrong}.`);
+}
 
 /**
  * Returns an error in a manifest that the schema does not detect, or null. Its

@@ -8,10 +8,10 @@ import type { Manifest } from "./api";
 import { addToCatalog, longestMaking, removeFromCatalog } from "./catalog";
 import type { Env } from "./env";
 import { hasSet, inParallel, pullFile } from "./files";
-import { type ImageEntry, describe, entryKey, imageOf, metadataOf, validateManifest } from "./image";
+import { type ImageEntry, describe, entryKey, imageOf, metadataOf, requireValid } from "./image";
 import { announce } from "./hook";
 import { deleteCopy } from "./leftovers";
-import { OptimizerError } from "./optimizer";
+import type { OptimizerError } from "./optimizer";
 import { type ImageState, type StoredManifest, changeImage, createImage, readImage, resolveImage } from "./state";
 import { restore } from "./trash";
 
@@ -25,10 +25,7 @@ const atOnce = 5;
  * an image deleted after that stays deleted, one in the trash from before is restored.
  */
 export async function begin(env: Env, made: Manifest, since: string): Promise<ImageState["status"]> {
-  const wrong = validateManifest(made);
-  if (wrong !== null) {
-    throw new OptimizerError(502, "bad_manifest", `The optimizer's manifest is not valid: ${wrong}.`);
-  }
+  requireValid(made);
   const manifest = { ...made, uploaded_at: placeOf(made, since) };
   if (env.DIRECT) return adopt(env, manifest, since);
   const state = await changeImage(env, manifest.id, (before): ImageState => {

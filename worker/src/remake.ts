@@ -12,7 +12,7 @@ import { requireOwner } from "./auth";
 import type { Env } from "./env";
 import { hasSet, inParallel, pullFile } from "./files";
 import { json } from "./http";
-import { entryKey, validateManifest } from "./image";
+import { entryKey, requireValid } from "./image";
 import { OptimizerError, getJob, postImage, postJob } from "./optimizer";
 import { changeOver } from "./changeover";
 import { type RemakeState, changeRemake, readImage, readRemake } from "./state";
@@ -185,8 +185,7 @@ function manifestOf(made: Job | Manifest): Manifest {
 }
 
 function valid(manifest: Manifest): Manifest {
-  const wrong = validateManifest(manifest);
-  if (wrong !== null) throw new OptimizerError(502, "bad_manifest", `The optimizer's manifest is not valid: ${wrong}.`);
+  requireValid(manifest);
   return manifest;
 }
 

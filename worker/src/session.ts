@@ -5,7 +5,7 @@
 //   state/sessions/<id>   empty; deleted when its session ends
 
 import type { Env } from "./env";
-import { isSigned, sign } from "./signature";
+import { canSign, isSignedUntil, signUntil } from "./signature";
 
 const sessionSeconds = 30 * 24 * 60 * 60;
 
@@ -16,7 +16,7 @@ export async function startSession(request: Request, env: Env): Promise<string> 
   const id = crypto.randomUUID();
   const expires = Math.floor(Date.now() / 1000) + sessionSeconds;
   await env.IMAGES.put(recordKey(id), "");
-  const signature = await sign(env, "session", signed(env, id, expires));
+  const signature = await signUntil(env, "session", id, expires);
   return cookieOf(request, "owner", `${id}.${expires}.${signature}`, sessionSeconds);
 }
 
@@ -34,16 +34,11 @@ export async function hasSession(request: Request, env: Env): Promise<boolean> {
 
 /** Returns the id of a cookie that was signed here and has not expired. */
 async function signedId(request: Request, env: Env): Promise<string | null> {
-  if (!env.SESSION_SECRET || !env.UPLOAD_TOKEN) return null;
+  if (!canSign(env)) return null;
   const [, id, expires, signature] =
     /^([0-9a-f-]{36})\.(\d{1,12})\.([0-9a-f]{64})$/.exec(readCookie(request, "owner") ?? "") ?? [];
-  if (id === undefined || signature === undefined || Number(expires) * 1000 < Date.now()) return null;
-  return (await isSigned(env, "session", signed(env, id, Number(expires)), signature)) ? id : null;
-}
-
-/** A new token invalidates the sessions of the old one. */
-function signed(env: Env, id: string, expires: number): string {
-  return `${id}\n${expires}\n${env.UPLOAD_TOKEN}`;
+  if (id === undefined || signature === undefined) return null;
+  return (await isSignedUntil(env, "session", id, Number(expires), signature)) ? id : null;
 }
 
 /** With this prefix, browsers accept the cookie from this very host alone. */

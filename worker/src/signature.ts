@@ -1,6 +1,7 @@
 // Signatures that only this Worker can create, by HMAC-SHA-256 in hex. A purpose
 // separates them, so that none is valid as another.
 
+import { fromHex, toHex } from "./digest";
 import type { Env } from "./env";
 
 export type Purpose = "cursor" | "invite" | "link" | "session";
@@ -13,15 +14,35 @@ export function canSign(env: Env): boolean {
 }
 
 export async function sign(env: Env, purpose: Purpose, text: string): Promise<string> {
-  const bytes = new Uint8Array(await crypto.subtle.sign("HMAC", await keyOf(env), message(purpose, text)));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return toHex(new Uint8Array(await crypto.subtle.sign("HMAC", await keyOf(env), message(purpose, text))));
 }
 
 /** Compares in constant time. */
 export async function isSigned(env: Env, purpose: Purpose, text: string, signature: string): Promise<boolean> {
   if (!/^[0-9a-f]{64}$/.test(signature)) return false;
-  const bytes = Uint8Array.from(signature.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-  return crypto.subtle.verify("HMAC", await keyOf(env), bytes, message(purpose, text));
+  return crypto.subtle.verify("HMAC", await keyOf(env), fromHex(signature), message(purpose, text));
+}
+
+/** Signs an id until a time, in seconds since 1970. */
+export function signUntil(env: Env, purpose: Purpose, id: string, expires: number): Promise<string> {
+  return sign(env, purpose, expiring(env, id, expires));
+}
+
+/** Whether that was signed here, and has not expired. */
+export async function isSignedUntil(
+  env: Env,
+  purpose: Purpose,
+  id: string,
+  expires: number,
+  signature: string,
+): Promise<boolean> {
+  if (!canSign(env) || expires * 1000 < Date.now()) return false;
+  return isSigned(env, purpose, expiring(env, id, expires), signature);
+}
+
+/** A new UPLOAD_TOKEN invalidates the sessions, invites and links of the old one. */
+function expiring(env: Env, id: string, expires: number): string {
+  return `${id}\n${expires}\n${env.UPLOAD_TOKEN}`;
 }
 
 function message(purpose: Purpose, text: string): Uint8Array {
