@@ -64,7 +64,7 @@ type Fleet struct {
 	ctx        context.Context // ends with Close
 	cancel     context.CancelFunc
 	background sync.WaitGroup
-	house      houseKeeper
+	elected    atomic.Bool // does the housekeeping, as far as it knows
 	about      atomic.Pointer[Abilities]
 	others     ableNodes
 	ladders    difference // between nodes

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -107,7 +106,7 @@ func (f *Fleet) register() error {
 }
 
 func (f *Fleet) unregister() error {
-	f.house.leave(f)
+	f.resign()
 	v, err := f.state.get(nodePrefix + f.node)
 	if err != nil || v.data == nil {
 		return err
@@ -178,9 +177,6 @@ func (f *Fleet) Nodes() (nodes []Node, err error) {
 	return nodes, err
 }
 
-// houseKeeper knows whether this node does the housekeeping of the fleet.
-type houseKeeper struct{ mine atomic.Bool }
-
 // houseTTL is how long the housekeeping of a node that died is left undone. It is
 // longer than the interval of the daemon's housekeeping.
 const houseTTL = 12 * time.Minute
@@ -188,8 +184,9 @@ const houseTTL = 12 * time.Minute
 // Elected reports whether this node does the housekeeping. It takes over from a node
 // that has died.
 func (f *Fleet) Elected() bool {
-	f.house.mine.Store(f.elect())
-	return f.house.mine.Load()
+	elected := f.elect()
+	f.elected.Store(elected)
+	return elected
 }
 
 func (f *Fleet) elect() bool {
@@ -206,9 +203,9 @@ func (f *Fleet) elect() bool {
 	return err == nil
 }
 
-// leave lets another node do the housekeeping.
-func (h *houseKeeper) leave(f *Fleet) {
-	if !h.mine.Load() {
+// resign lets another node do the housekeeping.
+func (f *Fleet) resign() {
+	if !f.elected.Load() {
 		return
 	}
 	if v, err := f.state.get("house"); err == nil && string(v.data) == f.instance {
