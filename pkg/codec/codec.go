@@ -10,7 +10,7 @@
 //
 // The package does not know libvips: cmd/optimizerd-codec passes the engine of
 // package imaging to Serve. It stores nothing and retries nothing: package
-// optimize decides what a crash means for a job.
+// render decides what a crash means for an image.
 package codec
 
 import (

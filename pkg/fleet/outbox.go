@@ -172,15 +172,15 @@ func (o *Outbox) attempt(ctx context.Context, msg jetstream.Msg, id string, j jo
 		return
 	}
 	o.failed.Add(1)
-	tries := int(meta.NumDelivered)
-	wait := max(notify.Wait(tries), min(failure.RetryAfter, notify.MaxWait))
-	log = log.With(zap.Int("attempts", tries), zap.String("last_error", failure.Reason))
-	if !failure.Permanent && (time.Since(meta.Timestamp) <= notify.GiveUpAfter || tries < notify.MinAttempts) {
+	attempts := int(meta.NumDelivered)
+	wait := max(notify.Wait(attempts), min(failure.RetryAfter, notify.MaxWait))
+	log = log.With(zap.Int("attempts", attempts), zap.String("last_error", failure.Reason))
+	if !failure.Permanent && (time.Since(meta.Timestamp) <= notify.GiveUpAfter || attempts < notify.MinAttempts) {
 		log.Warn("webhook delivery failed, will retry", zap.Duration("wait", wait))
 		_ = msg.NakWithDelay(wait)
 		return
 	}
-	if err := o.f.keepGivenUp(givenUp{id, tries, failure.Reason, msg.Data()}); err != nil {
+	if err := o.f.keepGivenUp(givenUp{id, attempts, failure.Reason, msg.Data()}); err != nil {
 		log.Error("cannot record failed webhook, will retry", zap.Error(err))
 		_ = msg.NakWithDelay(wait)
 		return

@@ -198,8 +198,8 @@ kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
 
 	if (top->orientation > 1) {
 		gint64 began = g_get_monotonic_time();
-		int result = upright(rung, top->orientation, &next);
 
+		result = upright(rung, top->orientation, &next);
 		top->turned = g_get_monotonic_time() - began;
 		g_object_unref(rung);
 		if (result)
