@@ -21,7 +21,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
 // postImage accepts one image and responds with its manifest, or with its job.
@@ -55,8 +54,9 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	mayHold := prefer.wait > 0 && webhook.URL == "" // it may be published before a client relies on it
 	body := a.paced(w, r, func(n int64) error { return admission.CheckBody(n, formSlack) })
 	err = receive(r, body, digest, func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
-		w.note(zap.String("filename", spool.CleanFilename(filename)))
-		return admission.Receive(image, filename, mayHold)
+		sum, err = admission.Receive(image, filename, mayHold)
+		w.note(zap.String("filename", admission.Filename))
+		return sum, err
 	})
 	body.release()
 	if err != nil {

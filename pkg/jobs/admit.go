@@ -17,6 +17,7 @@ type Admission struct {
 	waits  bool          // the client waits, and nobody relies on the job yet
 
 	RequestID string // for the log; may be set before Submit
+	Filename  string // the client's name for the image, for display; set by Receive
 }
 
 // Admit decides, before a body is read, whether an upload is accepted. bytes is
@@ -75,12 +76,12 @@ func (a *Admission) CheckBody(bytes, overhead int64) error {
 // in memory even then. filename is the client's name for
 // it, for display. Faults of body are returned unchanged.
 func (a *Admission) Receive(body io.Reader, filename string, mayHold bool) (sum [sha256.Size]byte, err error) {
-	a.waits = mayHold
+	a.waits, a.Filename = mayHold, spool.CleanFilename(filename)
 	receive := a.s.config.Spool.Receive
 	if mayHold || a.s.config.Uploads != nil {
 		receive = a.s.config.Spool.ReceiveInMemory
 	}
-	upload, err := receive(body, spool.CleanFilename(filename))
+	upload, err := receive(body, a.Filename)
 	if err != nil {
 		return sum, err
 	}
