@@ -15,6 +15,7 @@ type note struct {
 var commandNotes = []note{
 	{"Files", [][2]string{
 		{config.DefaultFile, "The configuration, if neither --config nor " + config.FileVariable + " names another."},
+		{"/usr/share/doc/optimizerd/docs", "The pages that messages name, such as docs/secrets.md, with the package; also at https://github.com/optimizerd/optimizerd."},
 	}},
 	{"Environment", [][2]string{
 		{config.FileVariable, "The configuration file, if there is no --config. Set but empty: no file."},

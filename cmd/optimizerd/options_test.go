@@ -214,7 +214,7 @@ func TestVersionFlag(t *testing.T) {
 func TestHelpHasTheExitStatusAndTheFiles(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"optimize", "--help"}, {"quarantine", "clear", "--help"}} {
 		stdout, _, status := installed(t, "", args...)
-		for _, want := range []string{"Exit status:", "130\n", config.DefaultFile, config.FileVariable} {
+		for _, want := range []string{"Exit status:", "130\n", config.DefaultFile, "/usr/share/doc/optimizerd/docs\n", config.FileVariable} {
 			if status != 0 || !strings.Contains(stdout, want) {
 				t.Errorf("%v: status %d, no %q in\n%s", args, status, want, stdout)
 			}
