@@ -52,6 +52,12 @@ func (f Folder[T]) Modified(id string) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
+// SetModified has Modified return this time until the record is written again. It is
+// not durable: after a power cut the time may be that of the write.
+func (f Folder[T]) SetModified(id string, at time.Time) error {
+	return os.Chtimes(f.path(id), at, at)
+}
+
 // Read returns a record, or an error that is fs.ErrNotExist if there is none.
 func (f Folder[T]) Read(id string) (record T, err error) {
 	if !f.format.ValidID(id) {

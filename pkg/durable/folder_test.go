@@ -66,6 +66,23 @@ func TestFolderKeepsRecords(t *testing.T) {
 	}
 }
 
+func TestFolderKeepsTheTimeOfARecordUntilItIsWrittenAgain(t *testing.T) {
+	folder := notes(t.TempDir())
+	then := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := errors.Join(folder.Write("n1", note{"n1", "a"}), folder.SetModified("n1", then)); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := folder.Modified("n1"); err != nil || !at.Equal(then) {
+		t.Errorf("n1 is of %v, %v; want %v", at, err, then)
+	}
+	if err := folder.Write("n1", note{"n1", "b"}); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := folder.Modified("n1"); err != nil || !at.After(then) {
+		t.Errorf("written again, n1 is of %v, %v; want now", at, err)
+	}
+}
+
 func TestFolderHasNothingElse(t *testing.T) {
 	folder := notes(filepath.Join(t.TempDir(), "notes"))
 	if ids, err := folder.IDs(); err != nil || len(ids) > 0 {

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
@@ -16,126 +14,111 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// folder is an Index of one process: a directory with one file per published set,
-// and one in deleting/ per set whose objects are being deleted. An entry appears
-// and disappears by one rename. The locks of the store order all changes, so
-// revisions are not used.
+// folder is an Index of one process: a record per published set, and one in
+// deleting/ per set whose objects are being deleted. The locks of the store order all
+// changes, so revisions are not used.
 type folder struct {
-	dir  string
-	lock *durable.Lock // held while the index is open, against a second process
+	sets     durable.Folder[record]
+	deleting durable.Folder[record]
+	lock     *durable.Lock // held while the index is open, against a second process
 }
 
-// record is a file of the index.
+// record is an entry of the index. Its file has the time of the set, the sort key of
+// listings, across restarts.
 type record struct {
 	Manifest json.RawMessage `json:"manifest"`
 	Original int64           `json:"original"` // bytes; 0 if none is kept
 }
 
-const (
-	deletingDir = "deleting"
-	extension   = ".json"
-)
-
-// openFolder creates the directories and takes the lock.
-func openFolder(dir string) (folder, error) {
-	if err := os.MkdirAll(filepath.Join(dir, deletingDir), 0o750); err != nil {
-		return folder{}, err
-	}
-	lock, err := durable.LockDir(dir)
-	return folder{dir, lock}, err
+var records = durable.Format[record]{
+	ValidID: ladder.ValidID,
+	Encode:  func(r record) ([]byte, error) { return json.Marshal(r) },
+	Decode: func(_ string, data []byte) (r record, err error) {
+		err = strictjson.Unmarshal(data, &r)
+		return r, err
+	},
 }
 
-func (x folder) path(id string) string     { return filepath.Join(x.dir, id+extension) }
-func (x folder) deleting(id string) string { return filepath.Join(x.dir, deletingDir, id+extension) }
+// openFolder creates the directories and takes the lock.
+func openFolder(dir string) (x folder, err error) {
+	x.sets = durable.OpenFolder(dir, records)
+	x.deleting = durable.OpenFolder(filepath.Join(dir, "deleting"), records)
+	if err := x.deleting.Create(); err != nil {
+		return x, err
+	}
+	x.lock, err = durable.LockDir(dir)
+	return x, err
+}
 
 // Load implements Index.
 func (x folder) Load(added func(id string, at time.Time), _ func(id string)) error {
-	files, err := os.ReadDir(x.dir)
+	ids, err := x.sets.IDs()
 	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		id, ok := strings.CutSuffix(f.Name(), extension)
-		if !ok || !ladder.ValidID(id) {
-			continue
-		}
-		info, err := f.Info()
+	for _, id := range ids {
+		at, err := x.sets.Modified(id)
 		if err != nil {
 			return err
 		}
-		added(id, info.ModTime())
+		added(id, at)
 	}
 	return nil
 }
 
 // Marked implements Index.
-func (x folder) Marked() (ids []string, err error) {
-	files, err := os.ReadDir(filepath.Join(x.dir, deletingDir))
-	for _, f := range files {
-		if id, ok := strings.CutSuffix(f.Name(), extension); ok && ladder.ValidID(id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, err
-}
+func (x folder) Marked() ([]string, error) { return x.deleting.IDs() }
 
 // Look implements Index.
-func (x folder) Look(id string) (e Entry, _ Revision, err error) {
-	b, err := os.ReadFile(x.path(id))
+func (x folder) Look(id string) (Entry, Revision, error) {
+	r, err := x.sets.Read(id)
 	if errors.Is(err, fs.ErrNotExist) {
-		_, err := os.Lstat(x.deleting(id))
-		e.Deleting = err == nil
-		return e, 0, nil
+		return Entry{Deleting: x.deleting.Has(id)}, 0, nil
 	}
 	if err != nil {
-		return e, 0, fmt.Errorf("read index: %w", err)
-	}
-	var r record
-	if err := strictjson.Unmarshal(b, &r); err != nil {
-		return e, 0, fmt.Errorf("read index: %w", err)
+		return Entry{}, 0, fmt.Errorf("read index: %w", err)
 	}
 	return Entry{Published: true, Manifest: r.Manifest, Original: r.Original}, 0, nil
 }
 
-// Commit implements Index. The file's time is that of the set: the sort key of
-// listings, across restarts.
+// Commit implements Index.
 func (x folder) Commit(m manifest.Manifest, original int64, _ Revision) error {
 	encoded, err := m.Encode()
-	if err != nil {
-		return err
+	if err == nil {
+		err = x.sets.Write(m.ID, record{Manifest: encoded, Original: original})
 	}
-	b, err := json.Marshal(record{Manifest: encoded, Original: original})
-	if err != nil {
-		return err
+	if err == nil {
+		err = x.sets.SetModified(m.ID, m.CreatedAt.Time)
 	}
-	if err := durable.Write(x.path(m.ID), b); err != nil {
+	if err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
-	return os.Chtimes(x.path(m.ID), m.CreatedAt.Time, m.CreatedAt.Time)
+	return nil
 }
 
 // Mark implements Index.
 func (x folder) Mark(id string, _ Revision) error {
-	err := durable.Rename(x.path(id), x.deleting(id))
-	if errors.Is(err, fs.ErrNotExist) { // removed by hand; its objects must go nevertheless
-		return durable.Write(x.deleting(id), nil)
+	if !x.sets.Has(id) { // removed by hand; its objects must go nevertheless
+		return x.deleting.Write(id, record{})
 	}
-	return err
+	if err := x.sets.MoveTo(x.deleting, id); err != nil {
+		return err
+	}
+	return errors.Join(x.deleting.Sync(), x.sets.Sync())
 }
 
 // Unmark implements Index. A mark that survives a power cut does no harm: deleting
 // is repeated.
-func (x folder) Unmark(id string, _ Revision) error { return removeExisting(x.deleting(id)) }
+func (x folder) Unmark(id string, _ Revision) error {
+	_, err := x.deleting.Remove(id)
+	return err
+}
 
 // Remove implements Index.
-func (x folder) Remove(id string, _ Revision) error { return removeExisting(x.path(id)) }
+func (x folder) Remove(id string, _ Revision) error {
+	_, err := x.sets.Remove(id)
+	return err
+}
 
 // Close implements Index.
 func (x folder) Close() error { return x.lock.Close() }
-
-func removeExisting(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
