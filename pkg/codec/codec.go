@@ -49,6 +49,9 @@ type About struct {
 	Sandbox  Sandbox         `json:"sandbox"`
 }
 
+// String is what the log on a terminal has of it.
+func (a About) String() string { return a.Version + ", libvips " + a.Libvips }
+
 // Sandbox describes the active protections of a child, as reported by it.
 type Sandbox struct {
 	Memory   int64 `json:"memory"`   // limit on private memory, bytes; 0 for none

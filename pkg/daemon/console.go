@@ -87,7 +87,7 @@ func consoleValue(value any) string {
 	if d, ok := value.(time.Duration); ok {
 		return d.Round(roundDurations).String()
 	}
-	text := fmt.Sprint(value)
+	text := fmt.Sprintf("%+v", value) // of structs, with the names of their fields
 	if strings.ContainsFunc(text, needsQuotes) {
 		return strconv.Quote(text)
 	}

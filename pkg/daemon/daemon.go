@@ -147,7 +147,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	}
 	d.log.Info("ready to serve", zap.String("url", d.URL()), zap.String("admin", d.AdminURL()), zap.String("storage", c.Storage.Dir),
 		zap.Bool("token_needed", len(c.Auth.Tokens) > 0), zap.String("recipe", d.config.Ladder.Recipe().ShortFingerprint()),
-		zap.Int("images", d.store.Len()), zap.String("tunnel", string(c.Tunnel.Mode)), zap.Any("codec", about))
+		zap.Int("images", d.store.Len()), zap.String("tunnel", string(c.Tunnel.Mode)), zap.Reflect("codec", about))
 	return d, nil
 }
 

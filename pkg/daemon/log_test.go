@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
@@ -151,6 +152,7 @@ func inFormat(t *testing.T, format string) []string {
 	}
 	log = log.WithOptions(zap.WithClock(fixedClock{}))
 	log.Named("jobs").With(zap.String("job_id", "job_1")).Info("published", zap.String("filename", "my \x1b[2J cat.jpg"), zap.Int("bytes_in", 5), zap.Duration("took", 1234567890))
+	log.Info("ready to serve", zap.Reflect("codec", codec.About{Version: "1.2.0", Libvips: "8.16.1"}), zap.Any("sandbox", codec.Sandbox{Seccomp: true}))
 	log.Named("http").Warn("request", zap.String("path", "/v1/images"), zap.Error(nil), zap.String("client", ""))
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -162,6 +164,7 @@ func inFormat(t *testing.T, format string) []string {
 func TestTheConsoleHasColumnsAndLocalTime(t *testing.T) {
 	want := []string{
 		`2026-11-01 07:30:15.250  INFO   jobs     published                 job_id=job_1  filename="my \x1b[2J cat.jpg"  bytes_in=5  took=1.2346s`,
+		`2026-11-01 07:30:15.250  INFO            ready to serve            codec="1.2.0, libvips 8.16.1"  sandbox="{Memory:0 Seccomp:true Landlock:0}"`,
 		`2026-11-01 07:30:15.250  WARN   http     request                   path=/v1/images`,
 	}
 	if diff := cmp.Diff(want, inFormat(t, "console")); diff != "" {
