@@ -2,8 +2,7 @@
 # Sourced by scripts that show their progress, one line a step: a spinner with
 # the seconds on a terminal, elsewhere plain lines and one more each minute. What the commands of a step
 # print goes to a log file, whose end is shown when a step fails.
-# The caller sets `log` to the path of that file before it sources this.
-: "${log:?}"
+# The caller sets `log` to the path of that file, if it calls step.
 
 bold='' dim='' green='' red='' off=''
 terminal=''
@@ -38,7 +37,7 @@ remind() {
 step() {
   local title=$1 start=$SECONDS progress status=0
   shift
-  mkdir -p "$(dirname "$log")"
+  mkdir -p "$(dirname "${log:?}")"
   printf '\n=== %s: %s\n' "$title" "$*" >>"$log"
   if [[ $terminal ]]; then
     spin "$title" &
