@@ -147,7 +147,7 @@ func median(values []float64) float64 {
 }
 
 // theChild is the one codec process of this one.
-func theChild(b *testing.B) int {
+func theChild(b testing.TB) int {
 	b.Helper()
 	all, err := procfs.AllProcs()
 	if err != nil {

@@ -453,6 +453,8 @@ func childEnv(noVector bool) []string {
 		"MALLOC_MMAP_THRESHOLD_=25165824",
 		"MALLOC_TRIM_THRESHOLD_=67108864",
 		"MALLOC_TOP_PAD_=1048576",
+		// Stacks of threads that have ended count toward the limit of memory, too.
+		"GLIBC_TUNABLES=glibc.pthread.stack_cache_size=0",
 		"VIPS_DISC_THRESHOLD=100g", // never spill a decode to disk: the limits bound it
 		// No modules are found there. Those of PDF, microscopes, JPEG XL and
 		// ImageMagick take a fifth of a start's CPU time and 2 MiB, and put code
