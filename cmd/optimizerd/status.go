@@ -29,8 +29,8 @@ func statusCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running daemon is doing",
-		Long: `Ask the daemon on this machine what it is doing: queue, images in progress, disk,
-tunnel, temperature, today's counts and the last errors. The admin listener has the same
+		Long: `Ask the daemon on this machine what it is doing: queue, images in progress, codec
+processes, disk, tunnel, temperature, today's counts and the last errors. The admin listener has the same
 as a page, with graphs and thumbnails: http://127.0.0.1:9180/
 
 The command asks admin.listen. The exit status is 1 if it does not answer
@@ -154,6 +154,19 @@ func askAdmin(ctx context.Context, method, address, path string, tokens []string
 	return b, nil
 }
 
+// processState says what a codec process is doing.
+func processState(p status.Process, now time.Time) string {
+	took := now.Sub(p.Since.Time).Round(time.Millisecond)
+	state := fmt.Sprintf("idle for %s", took)
+	if p.Busy {
+		state = fmt.Sprintf("%s (%s), for %s", printable(cmp.Or(p.Filename, p.Input)), p.JobID, took)
+	}
+	if p.Background {
+		state += ", with low priority"
+	}
+	return state
+}
+
 func printStatus(out io.Writer, r status.Report) error {
 	size := func(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -172,9 +185,12 @@ func printStatus(out io.Writer, r status.Report) error {
 		lanes = append(lanes, fmt.Sprintf("%d %s", r.Waiting[lane], lane))
 	}
 	line("waiting", "%s", strings.Join(lanes, ", "))
-	line("in progress", "%d, with %d codec processes (%d started, %d crashed), libvips %s", len(r.Running), r.Codec.Processes, r.Codec.Started, r.Codec.Crashed, r.Codec.Libvips)
+	line("in progress", "%d, with at most %d codec processes (%d started, %d crashed), libvips %s", len(r.Running), r.Codec.Processes, r.Codec.Started, r.Codec.Crashed, r.Codec.Libvips)
 	for _, j := range r.Running {
 		line("", "%s %s %s, for %s", j.Phase, printable(cmp.Or(j.Filename, j.Input, j.JobID)), size(j.Bytes), r.At.Sub(j.Since.Time).Round(time.Millisecond))
+	}
+	for _, p := range r.Codec.Running {
+		line(fmt.Sprintf("process %d", p.PID), "%s; %d done, %s in memory", processState(p, r.At.Time), p.Images, size(p.Memory))
 	}
 	line("disk space", "%s free of %s, %s reserved", size(r.Disk.Free), size(r.Disk.Total), size(r.Disk.Reserved))
 	if r.Disk.MaxBytes > 0 {

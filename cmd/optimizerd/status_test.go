@@ -23,11 +23,11 @@ func TestStatusSaysWhatTheDaemonDid(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || exit != 0 {
 		t.Fatalf("status %d, %v\n%s%s", exit, err, stdout, stderr)
 	}
-	if r.Images != 1 || r.Today.Completed != 1 || len(r.Jobs) != 1 || r.Parts["codec"].Status != "ready" || r.Disk.Total == 0 {
+	if r.Images != 1 || r.Today.Completed != 1 || len(r.Jobs) != 1 || r.Parts["codec"].Status != "ready" || r.Disk.Total == 0 || len(r.Codec.Running) != 1 {
 		t.Errorf("it says %+v", r)
 	}
 	stdout, _, exit = run(t, "status", "--set", "admin.listen="+address)
-	if exit != 0 || !strings.Contains(stdout, "today") || !strings.Contains(stdout, "1 made from") {
+	if exit != 0 || !strings.Contains(stdout, "today") || !strings.Contains(stdout, "1 made from") || !strings.Contains(stdout, "; 1 done, ") {
 		t.Errorf("status %d\n%s", exit, stdout)
 	}
 	if err := s.Process.Kill(); err != nil {

@@ -112,16 +112,18 @@ func AvailableMemory() int64 {
 // Pool is an Engine backed by child processes. Use NewPool to create one. It is
 // safe for concurrent use.
 type Pool struct {
-	config  Config
-	log     *zap.Logger
-	ready   [numPriorities]chan *process // idle children
-	empty   [numPriorities]chan struct{} // one for each child that is not running; one channel for both priorities unless config.Apart
-	about   About
-	alone   sync.Mutex // held while collecting all slots
-	spawner *spawner
-	started atomic.Int64
-	crashed atomic.Int64
-	broken  atomic.Pointer[error] // error of the last failed start; nil after a successful one
+	config   Config
+	log      *zap.Logger
+	ready    [numPriorities]chan *process // idle children
+	empty    [numPriorities]chan struct{} // one for each child that is not running; one channel for both priorities unless config.Apart
+	about    About
+	alone    sync.Mutex // held while collecting all slots
+	spawner  *spawner
+	running  sync.Mutex // held while children is read or written
+	children []*process // that run; some may have ended
+	started  atomic.Int64
+	crashed  atomic.Int64
+	broken   atomic.Pointer[error] // error of the last failed start; nil after a successful one
 
 	stopWatching context.CancelFunc // ends watchIdle
 	watcher      sync.WaitGroup     // watchIdle
@@ -173,6 +175,7 @@ func (p *Pool) start(ctx context.Context, at priority) (*process, error) {
 	}
 	p.broken.Store(nil)
 	p.started.Add(1)
+	p.add(child)
 	p.log.Debug("codec started", zap.Int("pid", child.cmd.Process.Pid))
 	return child, nil
 }
@@ -327,7 +330,9 @@ func (p *Pool) render(ctx context.Context, child *process, src *os.File, m reque
 	defer cancel()
 	m.CPU = p.config.Timeout * time.Duration(p.config.Threads)
 	stop := context.AfterFunc(work, child.kill)
+	child.begin(ctx)
 	summary, err := child.render(src, m, sink)
+	child.end()
 	if !stop() {
 		<-child.exited
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -62,6 +63,8 @@ type process struct {
 	jobs      int           // number of renders
 	suspect   bool          // a decoder failed in it: it may have been taken over
 	exited    chan struct{} // closed once the child is reaped
+
+	doing atomic.Pointer[activity]
 }
 
 // spawn starts a child. It must run on a thread that outlives the child,
@@ -88,6 +91,7 @@ func spawn(c Config, w workarounds, log *zap.Logger, reaped func(*os.ProcessStat
 	}
 	p := &process{cmd: cmd, conn: ours, in: input{r: ours}, exited: make(chan struct{})}
 	p.r = bufio.NewReader(&p.in)
+	p.doing.Store(&activity{since: time.Now()})
 	go func() {
 		_ = cmd.Wait() // the result is in cmd.ProcessState
 		reaped(cmd.ProcessState)

@@ -26,8 +26,8 @@ var statusHTML string
 
 var statusPage = template.Must(template.New("status").Parse(statusHTML))
 
-// status reports what the daemon is doing. It reads memory alone, and the free
-// space of the disk.
+// status reports what the daemon is doing. It reads memory alone, the free space of
+// the disk, and /proc of the codec processes.
 func (d *Daemon) status() status.Report {
 	r := status.Report{
 		Version: buildinfo.Version(), StartedAt: strictjson.At(d.started), At: strictjson.At(time.Now()),
@@ -42,7 +42,9 @@ func (d *Daemon) status() status.Report {
 	for name, check := range d.parts {
 		r.Parts[name] = part(check)
 	}
+	active := make(map[string]job.Job)
 	for _, j := range d.queue.Active() {
+		active[j.ID] = j
 		if j.Status != job.Processing || j.StartedAt == nil {
 			continue
 		}
@@ -55,8 +57,7 @@ func (d *Daemon) status() status.Report {
 		})
 	}
 	slices.SortFunc(r.Running, func(a, b status.Running) int { return a.Since.Compare(b.Since.Time) })
-	codecs := d.pool.Stats()
-	r.Codec = status.Codec{Processes: d.pool.Most(), Started: codecs.Started, Crashed: codecs.Crashed, Libvips: d.pool.About().Libvips}
+	r.Codec = d.codecStatus(active)
 	r.Disk.Free, r.Disk.Total, r.Disk.Reserved, _ = d.spool.Space() // 0 if unknown; /readyz says why
 	if r.Disk.MaxBytes = d.config.Retention.MaxBytes; r.Disk.MaxBytes > 0 {
 		r.Disk.Sets = d.store.Bytes()
@@ -68,6 +69,22 @@ func (d *Daemon) status() status.Report {
 	r.Outbox = status.Outbox{Waiting: webhooks.Pending, Delivered: webhooks.Delivered, GivenUp: webhooks.GivenUp}
 	d.recent.Fill(&r)
 	return r
+}
+
+// codecStatus reports what each codec process is doing, with these jobs.
+func (d *Daemon) codecStatus(active map[string]job.Job) status.Codec {
+	counts := d.pool.Stats()
+	c := status.Codec{
+		Processes: d.pool.Most(), Started: counts.Started, Crashed: counts.Crashed, Libvips: d.pool.About().Libvips, Running: []status.Process{},
+	}
+	for _, child := range d.pool.Children() {
+		j := active[child.Work] // unknown if it has just ended
+		c.Running = append(c.Running, status.Process{
+			PID: child.PID, Background: child.Background, Busy: child.Busy, JobID: child.Work, ImageID: j.ImageID, Filename: j.Source.Filename, Input: j.Input,
+			Since: strictjson.At(child.Since), Images: child.Images, Memory: child.Resident,
+		})
+	}
+	return c
 }
 
 // part is the state of a part by its readiness check, which is nil if it is off.

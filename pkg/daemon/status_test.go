@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 	"github.com/optimizerd/optimizerd/pkg/status"
+	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
 // admin gets a path of the admin listener, for a browser that believes it is at host.
@@ -54,5 +56,42 @@ func TestTheStatusPageAndItsData(t *testing.T) {
 		if res, _ := admin(t, s, path, "evil.example.com"); res.StatusCode != http.StatusMisdirectedRequest {
 			t.Errorf("%s for another host is %s", path, res.Status)
 		}
+	}
+}
+
+func TestTheStatusSaysWhatEachCodecProcessDoes(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, daemontest.OneCodec)
+	process := func() (p status.Process) {
+		t.Helper()
+		var r status.Report
+		if _, b := admin(t, s, status.Path, ""); json.Unmarshal([]byte(b), &r) != nil || len(r.Codec.Running) != 1 {
+			t.Fatalf("the report is %s", b)
+		}
+		p = r.Codec.Running[0]
+		if p.Since.IsZero() || p.Since.After(r.At.Time) || p.Memory < 1<<20 || p.Background {
+			t.Errorf("%+v", p)
+		}
+		p.Since, p.Memory = strictjson.Time{}, 0
+		return p
+	}
+	pid, thaw := s.Freeze()
+	if got, want := process(), (status.Process{PID: pid}); got != want {
+		t.Errorf("before the first image: %+v, want %+v", got, want)
+	}
+	body := bytes.NewReader(daemontest.SmallJPEG(t, 1))
+	j := s.Request(http.MethodPost, "/v1/images?filename=cat.jpg", body, daemontest.Header("Prefer", "respond-async")).Job(t, http.StatusAccepted)
+	var busy status.Process
+	daemontest.Eventually(t, "the process works", func() bool {
+		busy = process()
+		return busy.Busy
+	})
+	thaw()
+	m := s.AwaitJob(j.ID).Output.Manifest
+	if want := (status.Process{PID: pid, Busy: true, JobID: j.ID, ImageID: m.ID, Filename: "cat.jpg"}); busy != want {
+		t.Errorf("during the image: %+v, want %+v", busy, want)
+	}
+	if got, want := process(), (status.Process{PID: pid, Images: 1}); got != want {
+		t.Errorf("after the image: %+v, want %+v", got, want)
 	}
 }

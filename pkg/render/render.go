@@ -130,7 +130,7 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 	defer set.Abort()
 	c := collector{set: set, checkSpace: r.CheckSpace}
 	began := time.Now()
-	summary, err := engine.Render(ctx, src, j.Recipe, r.Limits, &c)
+	summary, err := engine.Render(codec.Named(ctx, j.ID), src, j.Recipe, r.Limits, &c)
 	if err != nil {
 		return made, nil, err
 	}

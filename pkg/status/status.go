@@ -54,12 +54,27 @@ type Running struct {
 	Since    strictjson.Time `json:"since"`
 }
 
-// Codec counts the codec processes.
+// Codec is the codec processes.
 type Codec struct {
-	Processes int    `json:"processes"`
-	Started   int64  `json:"started"`
-	Crashed   int64  `json:"crashed"`
-	Libvips   string `json:"libvips"`
+	Processes int       `json:"processes"` // at most, at once
+	Started   int64     `json:"started"`
+	Crashed   int64     `json:"crashed"`
+	Libvips   string    `json:"libvips"`
+	Running   []Process `json:"running"` // first the oldest
+}
+
+// Process is a codec process that runs, with the job in progress in it.
+type Process struct {
+	PID        int             `json:"pid"`
+	Background bool            `json:"background"` // of low priority, for images that nobody waits for
+	Busy       bool            `json:"busy"`
+	JobID      string          `json:"job_id,omitempty"`
+	ImageID    string          `json:"image_id,omitempty"`
+	Filename   string          `json:"filename,omitempty"`
+	Input      string          `json:"input,omitempty"`
+	Since      strictjson.Time `json:"since"`            // when the image began, or the rest since the last one
+	Images     int             `json:"images"`           // done by this process
+	Memory     int64           `json:"memory,omitempty"` // resident, bytes
 }
 
 // Disk is the file system of the data folder, in bytes.

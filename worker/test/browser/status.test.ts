@@ -67,7 +67,8 @@ test("the status page shows what the daemon did, on every screen, and notices it
   }
   // By itself.
   await upload("new.jpg", new Uint8Array([...bytes, 1]));
-  await page.getByText("new.jpg").waitFor();
+  await page.getByText("new.jpg", { exact: true }).waitFor();
+  await page.getByText(/^\d+: idle for .*; \d+ images? done, \d+ MB in memory$/).waitFor();
   await daemon.stop();
   await page.getByText(/^no answer from the daemon/).waitFor();
   expect(complaints).toEqual([]);
