@@ -14,9 +14,9 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Jobs in the background that have a worker of their own hold up no upload, and neither
-// jobs whose source has to be fetched.
-func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
+// queueApart returns a queue whose jobs in the background have a worker of their own.
+func queueApart(t *testing.T) *Queue {
+	t.Helper()
 	o := options(t, "pi-1", fleettest.Start(t, 1).Servers[0].URL)
 	o.Apart = true
 	f, err := Open(t.Context(), o)
@@ -28,25 +28,26 @@ func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = q.Unlock() })
-	try := func(phase jobs.Phase) *lease {
-		t.Helper()
-		e, err := q.tryLease(phase)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if e == nil {
-			return nil
-		}
-		return &lease{q: q, e: e, phase: phase}
+	return q
+}
+
+// leaseOf returns a lease of a job that waits for a phase, nil if there is none.
+func leaseOf(t *testing.T, q *Queue, phase jobs.Phase) *lease {
+	t.Helper()
+	e, err := q.tryLease(phase)
+	if err != nil {
+		t.Fatal(err)
 	}
-	named := func(input string, background bool) {
-		putJob(t, q, job.New(job.Job{Input: input, Background: background, Recipe: ladder.DefaultConfig().Recipe()}, time.Now()))
+	if e == nil {
+		return nil
 	}
-	for i := range aheadOfRender + 2 {
-		named(fmt.Sprintf("image:%d", i), true)
-	}
-	resolved := 0
-	for l := try(jobs.Resolve); l != nil; l = try(jobs.Resolve) {
+	return &lease{q: q, e: e, phase: phase}
+}
+
+// resolveAll resolves the jobs that may be, and returns how many those were.
+func resolveAll(t *testing.T, q *Queue) (resolved int) {
+	t.Helper()
+	for l := leaseOf(t, q, jobs.Resolve); l != nil; l = leaseOf(t, q, jobs.Resolve) {
 		err := l.SetSource(job.Source{SHA256: strings.Repeat("ab", 32)}, strings.Repeat("k3", 13))
 		if err == nil {
 			err = l.Advance()
@@ -56,11 +57,26 @@ func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
 		}
 		resolved++
 	}
-	if resolved != aheadOfRender {
-		t.Errorf("%d jobs in the background are resolved before the first is rendered", resolved)
+	return resolved
+}
+
+func putNamed(t *testing.T, q *Queue, input string, background bool) {
+	t.Helper()
+	putJob(t, q, job.New(job.Job{Input: input, Background: background, Recipe: ladder.DefaultConfig().Recipe()}, time.Now()))
+}
+
+// Jobs in the background that have a worker of their own hold up no upload, and neither
+// jobs whose source has to be fetched.
+func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
+	q := queueApart(t)
+	for i := range aheadOfRender + 2 {
+		putNamed(t, q, fmt.Sprintf("image:%d", i), true)
 	}
-	named("https://example.com/cat.jpg", false)
-	if l := try(jobs.Resolve); l == nil || l.Job().Background {
+	if n := resolveAll(t, q); n != aheadOfRender {
+		t.Errorf("%d jobs in the background are resolved before the first is rendered", n)
+	}
+	putNamed(t, q, "https://example.com/cat.jpg", false)
+	if l := leaseOf(t, q, jobs.Resolve); l == nil || l.Job().Background {
 		t.Error("a job by URL waits for those in the background")
 	}
 
@@ -71,13 +87,13 @@ func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
 	}
 	upload := newRecord(t).job
 	place.Hold(upload)
-	if try(jobs.Background) != nil {
+	if leaseOf(t, q, jobs.Background) != nil {
 		t.Error("a job in the background begins while an upload waits")
 	}
-	if l := try(jobs.Render); l == nil || l.Job().ID != upload.ID {
+	if l := leaseOf(t, q, jobs.Render); l == nil || l.Job().ID != upload.ID {
 		t.Error("the upload is not the next one")
 	}
-	if l := try(jobs.Background); l == nil || !l.Job().Background || try(jobs.Render) != nil {
+	if l := leaseOf(t, q, jobs.Background); l == nil || !l.Job().Background || leaseOf(t, q, jobs.Render) != nil {
 		t.Error("then a job in the background does not begin, or has another worker")
 	}
 }
