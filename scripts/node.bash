@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced, in the project's root, by scripts that run the Worker's programs. Needs npm
-# (scripts/install-deps npm), and fail() of the caller.
+# (scripts/install-deps npm).
 
 # Nothing is sent to anybody, and nothing asks for a terminal.
 export CI=1 NO_COLOR=1
@@ -24,13 +24,14 @@ install_locked() { # DIR
 # the network it uses the npm registry alone, and that only after a change of a lock file.
 worker_packages() {
   local needed=20.19 have node tools=$PWD/scripts/tools/node/node_modules
-  have=$(node --version) || fail "Node.js is missing; run: scripts/install-deps npm"
+  have=$(node --version) || return
   if ! printf '%s\n' "$needed" "${have#v}" | sort -VC; then
     # Debian 12 has Node 18. An npm that runs on that leaves out what wants more,
     # so it brings us Node and npm, and these bring the rest.
     install_locked scripts/tools/node || return
     node=("$tools"/node-linux-*/bin)
-    [[ -x ${node[0]}/node ]] || fail "there is no Node.js $needed or newer for $(uname -m); install one by hand"
+    [[ -x ${node[0]}/node ]] ||
+      { echo "there is no Node.js $needed or newer for $(uname -m); install one by hand" >&2 && return 1; }
     export PATH="${node[0]}:$PATH"
     npm=(node "$tools/npm/bin/npm-cli.js")
   fi
