@@ -5,6 +5,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
 // mapped returns the private writable memory of a process in MiB, used or not, without
@@ -44,5 +50,39 @@ func TestImagesOfAllKindsLeaveLittleMapped(t *testing.T) {
 	}
 	if got := pool.Stats(); got.Started != 1 || got.Crashed != 0 {
 		t.Errorf("%+v, want one child", got)
+	}
+}
+
+// What images of other kinds leave mapped is not to fail one that needs nearly all of
+// the limit, with as many threads as a Raspberry Pi has cores.
+func TestALargeImageHasRoomAfterOthers(t *testing.T) {
+	c := codec.DefaultConfig()
+	c.Path, c.Processes, c.Threads, c.Memory, c.Timeout = build(t), 1, 4, 448<<20, time.Hour
+	pool, err := codec.NewPool(t.Context(), c, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	limits := generous
+	limits.MaxMemory = 384 << 20
+	render := func(name string, config ladder.Config) {
+		t.Helper()
+		src, err := os.Open(photo(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		if _, err := pool.Render(t.Context(), src, config.Recipe(), limits, make(digests)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"test.avif", "test.gif", "test.heic", "test2.heic"} {
+		render(name, ladder.DefaultConfig())
+	}
+	large := ladder.DefaultConfig()
+	large.Widths, large.Formats = []int{2048}, []ladder.Format{ladder.JPEG}
+	render("vertical.webp", large) // 24 megapixels
+	if got := pool.Stats(); got.Crashed != 0 || got.Started > 2 {
+		t.Errorf("%+v, want no crash", got)
 	}
 }

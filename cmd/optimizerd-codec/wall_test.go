@@ -40,12 +40,7 @@ func (d digests) Variant(v ladder.Variant, body io.Reader) error {
 // child of the pool, each with one thread.
 func bothSides(tb testing.TB) (direct codec.Engine, pool *codec.Pool) {
 	tb.Helper()
-	path := filepath.Join(tb.TempDir(), "optimizerd-codec")
-	build := exec.Command("go", "build", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("%v\n%s", err, out)
-	}
+	path := build(tb)
 	engine, err := imaging.Start(imaging.Config{Threads: 1})
 	if err != nil {
 		tb.Fatal(err)
@@ -58,6 +53,18 @@ func bothSides(tb testing.TB) (direct codec.Engine, pool *codec.Pool) {
 	}
 	tb.Cleanup(pool.Close)
 	return engine, pool
+}
+
+// build makes the program, and returns its path.
+func build(tb testing.TB) (path string) {
+	tb.Helper()
+	path = filepath.Join(tb.TempDir(), "optimizerd-codec")
+	cmd := exec.Command("go", "build", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("%v\n%s", err, out)
+	}
+	return path
 }
 
 var generous = ladder.Limits{MaxPixels: 1 << 30, MaxFrames: 1000, MaxMemory: 1 << 30}

@@ -28,7 +28,9 @@ const Protocol = 2
 
 // Engine renders the ladder of one source: it passes every planned variant to
 // the sink, in any order, as soon as it is encoded. Errors are faults. Render
-// may read src from any offset and does not close it.
+// may read src from any offset and does not close it. If it returns Unavailable
+// before it calls the sink, earlier sources have left too little memory for this one,
+// and a fresh process may render it.
 type Engine interface {
 	Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error)
 }

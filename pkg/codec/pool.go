@@ -246,10 +246,16 @@ func (p *Pool) renderAt(ctx context.Context, at priority, src *os.File, m reques
 		child.kill() // it died while idle; this reaps it
 		child = nil
 	}
-	if child == nil {
-		if child, err = p.start(ctx, at); err != nil {
-			return ladder.Summary{}, err
+	if child != nil {
+		summary, err := p.render(ctx, child, src, m, sink)
+		if !errors.Is(err, errNoRoom) {
+			return summary, err
 		}
+		p.log.Debug("codec replaced for an image that needs much memory", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs))
+		child.close()
+	}
+	if child, err = p.start(ctx, at); err != nil {
+		return ladder.Summary{}, err
 	}
 	return p.render(ctx, child, src, m, sink)
 }

@@ -83,7 +83,7 @@ func startPuppet(test func(part string) bool) (codec.Engine, codec.About, error)
 type puppet struct{}
 
 func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (summary ladder.Summary, err error) {
-	script, err := io.ReadAll(src)
+	script, err := io.ReadAll(io.NewSectionReader(src, 0, 1<<20))
 	if err != nil || string(script) == "early" { // done before it opened anything
 		return summary, err
 	}
@@ -107,13 +107,18 @@ func (puppet) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ la
 	return ladder.Summary{Color: ladder.RGB{1, 2, 3}, ThumbHash: []byte{1}}, nil
 }
 
+// renders is how many the puppet has begun.
+var renders int
+
 // beforeOpening does what a script says about the time before the header of the
 // source was read. Its error is a fault of the source.
 func beforeOpening(script string) error {
 	if fd, ok := strings.CutPrefix(script, "descriptor "); ok {
-		if n, err := strconv.Atoi(fd); err != nil || unix.Fstat(n, new(unix.Stat_t)) == nil {
-			return fault.New(fault.CorruptImage, "The descriptor is open.")
-		}
+		return closed(fd)
+	}
+	renders++
+	if script == "too much" || script == "much" && renders > 1 {
+		return fault.New(fault.Unavailable, "The process has too little memory left for this image.")
 	}
 	switch script {
 	case "corrupt":
@@ -132,12 +137,7 @@ func beforeOpening(script string) error {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		select {} // the signal may take a moment
 	case "mine": // what it was asked for, and then on and on
-		go func() {
-			for block := []byte("block"); ; {
-				sum := sha256.Sum256(block)
-				block = sum[:]
-			}
-		}()
+		go mine()
 	case "doze": // after a little more work
 		go func() {
 			burn(1500 * time.Millisecond)
@@ -145,6 +145,22 @@ func beforeOpening(script string) error {
 		}()
 	}
 	return nil
+}
+
+// closed returns a fault if the descriptor is open.
+func closed(fd string) error {
+	if n, err := strconv.Atoi(fd); err != nil || unix.Fstat(n, new(unix.Stat_t)) == nil {
+		return fault.New(fault.CorruptImage, "The descriptor is open.")
+	}
+	return nil
+}
+
+// mine uses the CPU without end.
+func mine() {
+	for block := []byte("block"); ; {
+		sum := sha256.Sum256(block)
+		block = sum[:]
+	}
 }
 
 // plan returns the variants to send: those of the recipe, or what a script makes of
@@ -391,6 +407,30 @@ func TestOneImageAtATimeNeedsOneChild(t *testing.T) {
 	}
 	if got := p.Stats(); got.Started != 1 {
 		t.Errorf("started %d children", got.Started)
+	}
+}
+
+// Earlier images have left it too little memory. That is no crash, and not the image's
+// fault, unless a fresh child says the same.
+func TestAChildWithoutRoomForAnImageIsReplaced(t *testing.T) {
+	p := newPool(t, nil)
+	for i, started := range []int64{1, 2, 3} {
+		if _, err := p.Render(t.Context(), source(t, "much"), recipe, wide, &basket{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Stats(); got.Started != started || got.Crashed != 0 {
+			t.Errorf("image %d: %+v, want %d children and no crash", i, got, started)
+		}
+	}
+	var crash *codec.Crash
+	if _, err := p.Render(t.Context(), source(t, "too much"), recipe, wide, &basket{}); !errors.As(err, &crash) {
+		t.Errorf("got %v, want a crash", err)
+	}
+	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, wide, &basket{}); err != nil {
+		t.Error(err)
+	}
+	if got := p.Stats().Started; got != 5 {
+		t.Errorf("%d children were started, want a fresh one for each of the last two", got)
 	}
 }
 

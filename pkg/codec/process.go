@@ -170,8 +170,11 @@ func (c *selfTestCrash) Error() string {
 	return fmt.Sprintf("%s in its self-test (%s)", c.Crash.Error(), c.part)
 }
 
-// render makes the child render one source. After any error except a fault
-// reported by the child, the child is dead.
+// errNoRoom is the error of a render that a fresh child may do.
+var errNoRoom = &Crash{"too little memory is left for this image"}
+
+// render makes the child render one source. After any error except errNoRoom and a
+// fault reported by the child, the child is dead.
 func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summary, error) {
 	p.jobs++
 	if err := sendRequest(p.conn, m, src); err != nil {
@@ -191,12 +194,8 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 			err = sink.Opened(*got.Opened)
 		case got.Variant != nil:
 			err = p.variant(*got.Variant, sink)
-		case got.Failed != nil && got.Failed.Code == fault.ProcessingFailed:
-			p.kill()
-			return ladder.Summary{}, &Crash{got.Failed.reason()}
 		case got.Failed != nil:
-			p.suspect = !slices.Contains(headerFaults, got.Failed.Code)
-			return ladder.Summary{}, got.Failed.fault()
+			return ladder.Summary{}, p.failed(*got.Failed)
 		case got.Done != nil:
 			return *got.Done, nil
 		}
@@ -208,6 +207,21 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 			p.kill()
 			return ladder.Summary{}, err
 		}
+	}
+}
+
+// failed returns the error of a render that the child says has failed.
+func (p *process) failed(f failure) error {
+	switch f.Code {
+	case fault.Unavailable:
+		p.suspect = true // or worn, which comes to the same
+		return errNoRoom
+	case fault.ProcessingFailed:
+		p.kill()
+		return &Crash{f.reason()}
+	default:
+		p.suspect = !slices.Contains(headerFaults, f.Code)
+		return f.fault()
 	}
 }
 
@@ -280,7 +294,7 @@ type replyState struct {
 func (s *replyState) validate(m reply) error {
 	switch {
 	case m.Failed != nil:
-		if !slices.Contains(ownFaults, m.Failed.Code) {
+		if noRoom := m.Failed.Code == fault.Unavailable && !s.opened; !noRoom && !slices.Contains(ownFaults, m.Failed.Code) {
 			return fmt.Errorf("child reported %.40q, a code it may not use", m.Failed.Code)
 		}
 		return nil

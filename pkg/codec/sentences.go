@@ -24,6 +24,7 @@ var sentences = []string{
 	"The image has NUMBER pixels (NUMBER × NUMBER); the limit is NUMBER.",
 	"The image has NUMBER pixels (NUMBER × NUMBER in NUMBER frames); the limit is NUMBER.",
 	"The frames of the image have NUMBER pixels; the limit is NUMBER.",
+	"The process has too little memory left for this image.",
 	"The stored image could not be read.",
 	"The MADE could not be created.",
 	"Creating the MADE exceeded the memory limit.",

@@ -45,6 +45,12 @@ func badPixels(format string, cause error) error {
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged or truncated: its pixels cannot be decoded.", displayName(format))
 }
 
+// noRoom returns the fault of a process whose earlier images left too little of its
+// memory for this one. A fresh process has it.
+func noRoom() error {
+	return fault.New(fault.Unavailable, "The process has too little memory left for this image.")
+}
+
 func tooManyFrames(h header, limit int) error {
 	return fault.New(fault.TooManyFrames, "The animation has %d frames; the limit is %d.", h.frames, limit)
 }

@@ -52,7 +52,9 @@ func (e *Engine) render(ctx context.Context, src *os.File, recipe ladder.Recipe,
 	if need > limits.MaxMemory {
 		return ladder.Summary{}, tooMuchMemory(h, need, limits.MaxMemory)
 	}
-	e.heap.reserve(need)
+	if !e.heap.reserve(need) {
+		return ladder.Summary{}, noRoom()
+	}
 	if err := sink.Opened(source); err != nil {
 		return ladder.Summary{}, err
 	}

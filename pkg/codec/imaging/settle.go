@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/optimizerd/optimizerd/pkg/filepages"
 )
 
@@ -22,11 +24,15 @@ const keepFor = 15 * time.Second
 // it, and count toward the limit of the process.
 const keepUpTo = 256 << 20
 
+// tooLow is what an estimate may be too low by, in bytes.
+const tooLow = 64 << 20
+
 // heap trims the C heap once no render has used it for keepFor, and before a large
 // one.
 type heap struct {
 	mu      sync.Mutex
 	renders int // in progress
+	used    bool
 	trim    *time.Timer
 }
 
@@ -42,16 +48,29 @@ func (h *heap) take() {
 func (h *heap) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.used = true
 	if h.renders--; h.renders == 0 {
 		h.trim = time.AfterFunc(keepFor, func() { C.malloc_trim(0) })
 	}
 }
 
-// reserve prepares the heap for a render of so many bytes, by estimate.
-func (h *heap) reserve(need int64) {
+// reserve prepares the heap for a render of so many bytes, by estimate. It reports
+// whether there is room for it within the limit of the process: a block in use at the
+// end of the heap keeps all that is below it, and threads that wait for work have
+// stacks. The first render has all the room there can be.
+func (h *heap) reserve(need int64) bool {
 	if need > keepUpTo {
 		C.malloc_trim(0)
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.used || canMap(need+tooLow)
+}
+
+// canMap reports whether the process may map so many bytes. None of them is used.
+func canMap(bytes int64) bool {
+	b, err := unix.Mmap(-1, 0, int(bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	return err == nil && unix.Munmap(b) == nil
 }
 
 // trimMemory returns the memory that startup alone needed: free memory of the C
