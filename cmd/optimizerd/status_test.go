@@ -27,8 +27,10 @@ func TestStatusSaysWhatTheDaemonDid(t *testing.T) {
 		t.Errorf("it says %+v", r)
 	}
 	stdout, _, exit = run(t, "status", "--set", "admin.listen="+address)
-	if exit != 0 || !strings.Contains(stdout, "today") || !strings.Contains(stdout, "1 made from") || !strings.Contains(stdout, "; 1 done, ") {
-		t.Errorf("status %d\n%s", exit, stdout)
+	for _, want := range []string{"today", "1 made from", "; 1 done, "} {
+		if exit != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("status %d without %q\n%s", exit, want, stdout)
+		}
 	}
 	if err := s.Process.Kill(); err != nil {
 		t.Fatal(err)
