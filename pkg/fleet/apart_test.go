@@ -14,23 +14,6 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// queueApart returns a queue whose jobs in the background have a worker of their own.
-func queueApart(t *testing.T) *Queue {
-	t.Helper()
-	o := options(t, "pi-1", fleettest.Start(t, 1).Servers[0].URL)
-	o.Apart = true
-	f, err := Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q, err := f.NewQueue(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = q.Unlock() })
-	return q
-}
-
 // leaseOf returns a lease of a job that waits for a phase, nil if there is none.
 func leaseOf(t *testing.T, q *Queue, phase jobs.Phase) *lease {
 	t.Helper()
@@ -68,7 +51,9 @@ func putNamed(t *testing.T, q *Queue, input string, background bool) {
 // Jobs in the background that have a worker of their own hold up no upload, and neither
 // jobs whose source has to be fetched.
 func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
-	q := queueApart(t)
+	o := options(t, "pi-1", fleettest.Start(t, 1).Servers[0].URL)
+	o.Apart = true
+	q := joinWith(t, o)
 	for i := range aheadOfRender + 2 {
 		putNamed(t, q, fmt.Sprintf("image:%d", i), true)
 	}

@@ -16,19 +16,6 @@ func TestFleetIsAQueue(t *testing.T) {
 		o := options(t, "pi-1", url)
 		_, name, _ := strings.Cut(t.Name(), "/")
 		o.Name, o.MaxPending = strings.ReplaceAll(name, ",", ""), queuetest.Places
-		f, err := Open(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q, err := f.NewQueue(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := q.Unlock(); err != nil {
-				t.Error(err)
-			}
-		})
-		return q
+		return joinWith(t, o)
 	})
 }

@@ -39,7 +39,12 @@ func options(t *testing.T, name string, urls ...string) Options {
 
 func joinAs(t *testing.T, name string, urls ...string) *Queue {
 	t.Helper()
-	f, err := Open(t.Context(), options(t, name, urls...))
+	return joinWith(t, options(t, name, urls...))
+}
+
+func joinWith(t *testing.T, o Options) *Queue {
+	t.Helper()
+	f, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
