@@ -4,6 +4,7 @@
 
 import type { Image } from "./api";
 import type { Env } from "./env";
+import { addToSearch, fillSearch, matchOf, placeOf, removeFromSearch, searchSchema } from "./search";
 import { type ImageEntry, type ImageMetadata, entryKey, imageOf, imageOfMetadata } from "./image";
 
 /** The last image of a page, with the time by which the list is sorted. */
@@ -19,6 +20,12 @@ export interface Page {
   next: Position | null;
 }
 
+/** A page of what a search has found; next is a place in it. */
+export interface Found {
+  images: Image[];
+  next: number | null;
+}
+
 // created_at is the time by which lists are sorted, uploaded_at of the image.
 // A deleted image keeps its row, without the image: KV lists it for a minute
 // more, and the migration must not bring it back.
@@ -29,9 +36,16 @@ const schema = [
    PRIMARY KEY (tag, created_at DESC, id DESC)) WITHOUT ROWID`,
   "CREATE INDEX IF NOT EXISTS tags_image ON tags (id)",
   "CREATE TABLE IF NOT EXISTS migration (step INTEGER PRIMARY KEY, cursor TEXT)",
+  searchSchema,
 ];
-/** The row of migration that says that all of KV is in the index. */
+/** The row of migration that says that all of KV is in the index; 0 says how far it is. */
 const complete = 1;
+/**
+ * The same for the words of all images. Negative: versions without search, which a gallery
+ * may go back to, look at the greatest.
+ */
+const searchable = -2;
+const filling = -1;
 
 /** migrate() begins no further listing after this many requests, and makes at most 20. */
 const enoughRequests = 8;
@@ -59,19 +73,49 @@ export async function listCatalog(index: D1Database, { limit, after, since, tag 
     AND (listed.created_at, listed.id) < (?1, ?2) AND listed.created_at > ?3 AND image ->> 'created_at' > ?6
     ORDER BY listed.created_at DESC, listed.id DESC LIMIT ?4`;
   const values = [created_at, id, uploadedAfter(since), limit + 1, tag, since];
+  const rows = await rowsOf<{ image: string }>(index, complete, index.prepare(statement).bind(...values));
+  if (rows === null) return null;
+  const images = rows.map(imageIn);
+  const last = images.length > limit ? images[limit - 1] : undefined;
+  return { images: images.slice(0, limit), next: last ? positionOf(last) : null };
+}
+
+export interface Question extends Omit<Selection, "after"> {
+  /** As wordsIn() returns them. */
+  words: readonly string[];
+  before: number | null;
+}
+
+/** Returns a page of the images that have all these words; null if not all images can be searched yet. */
+export async function searchCatalog(index: D1Database, question: Question): Promise<Found | null> {
+  const { limit, before, since, tag, words } = question;
+  // D1 binds numbers as floats, with which FTS5 would begin at its first row.
+  const statement = `SELECT images.image, search.rowid AS place FROM search JOIN images USING (id)
+    WHERE search MATCH ?1 AND search.rowid < CAST(?2 AS INTEGER) AND search.rowid > CAST(?3 AS INTEGER)
+    AND images.image ->> 'created_at' > ?5 ORDER BY search.rowid DESC LIMIT ?4`;
+  const earliest = since === "" ? Number.MIN_SAFE_INTEGER : placeOf(uploadedAfter(since));
+  const values = [matchOf(words, tag), before ?? Number.MAX_SAFE_INTEGER, earliest, limit + 1, since];
+  type Row = { image: string; place: number };
+  const rows = await rowsOf<Row>(index, searchable, index.prepare(statement).bind(...values));
+  if (rows === null) return null;
+  const next = rows.length > limit ? (rows[limit - 1]?.place ?? null) : null;
+  return { images: rows.slice(0, limit).map(imageIn), next };
+}
+
+/** Returns the rows of a statement, unless a step of the migration is still to be done. */
+async function rowsOf<Row>(index: D1Database, step: number, statement: D1PreparedStatement): Promise<Row[] | null> {
   try {
-    const [migration, rows] = await index.batch<{ image: string }>([
-      index.prepare("SELECT 1 FROM migration WHERE step = ?").bind(complete),
-      index.prepare(statement).bind(...values),
-    ]);
-    if (!migration || !rows || migration.results.length === 0) return null;
-    const images = rows.results.map(({ image }) => completed(JSON.parse(image) as Image));
-    const last = images.length > limit ? images[limit - 1] : undefined;
-    return { images: images.slice(0, limit), next: last ? positionOf(last) : null };
+    const done = index.prepare("SELECT 1 FROM migration WHERE step = ?").bind(step);
+    const [migration, rows] = await index.batch<Row>([done, statement]);
+    return migration?.results.length ? (rows?.results ?? null) : null;
   } catch (error) {
     if (String(error).includes("no such table")) return null;
     throw error;
   }
+}
+
+function imageIn({ image }: { image: string }): Image {
+  return completed(JSON.parse(image) as Image);
 }
 
 /** No image that was made after a time was uploaded before this. */
@@ -87,40 +131,66 @@ function completed(image: Image): Image {
 
 /** Adds an image, or replaces it. */
 export async function addToCatalog(env: Env, image: Image): Promise<void> {
-  await write(env, image.id, image.uploaded_at, JSON.stringify(image), image.tags);
+  await write(env, image.id, image);
 }
 
 export async function removeFromCatalog(env: Env, id: string): Promise<void> {
-  await write(env, id, "", null, []);
+  await write(env, id, null);
 }
 
-async function write({ INDEX: index }: Env, id: string, created_at: string, image: string | null, tags: string[]) {
+async function write({ INDEX: index }: Env, id: string, image: Image | null): Promise<void> {
   if (!index) return;
+  const created_at = image?.uploaded_at ?? "";
+  const row = [id, created_at, image && JSON.stringify(image)];
   await index.batch([
     ...schema.map((statement) => index.prepare(statement)),
-    index.prepare("INSERT OR REPLACE INTO images (id, created_at, image) VALUES (?, ?, ?)").bind(id, created_at, image),
+    index
+      .prepare(
+        `INSERT INTO images (id, created_at, image) VALUES (?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET created_at = excluded.created_at, image = excluded.image`,
+      )
+      .bind(...row),
     index.prepare("DELETE FROM tags WHERE id = ?").bind(id),
     index
       .prepare("INSERT INTO tags (tag, created_at, id) SELECT value, ?, ? FROM json_each(?)")
-      .bind(created_at, id, JSON.stringify(tags)),
+      .bind(created_at, id, JSON.stringify(image?.tags ?? [])),
+    removeFromSearch(index, id),
+    ...(image ? [addToSearch(index, [image])] : []),
   ]);
 }
 
 /**
- * Copies the entries of KV into the index, unless that has been done. It can be
- * interrupted and repeated at any time: an image that is in the index, or was
- * deleted from it, stays as it is.
+ * Copies the entries of KV into the index, and makes all that is in it searchable, unless
+ * that has been done. It can be interrupted and repeated at any time: an image that is in
+ * the index, or was deleted from it, stays as it is.
  */
 export async function migrate({ INDEX: index, META: meta }: Env): Promise<void> {
   if (!index) return;
   await index.batch(schema.map((statement) => index.prepare(statement)));
-  const { results } = await index.prepare("SELECT step, cursor FROM migration ORDER BY step DESC").all<{
-    step: number;
-    cursor: string | null;
-  }>();
-  if (results[0]?.step === complete) return;
-  let cursor = results[0]?.cursor ?? null;
-  for (let requests = 2; requests <= enoughRequests; ) {
+  const { results } = await index.prepare("SELECT step, cursor FROM migration").all<{ step: number; cursor: string }>();
+  const steps = new Map(results.map(({ step, cursor }) => [step, cursor]));
+  let requests = 2;
+  if (!steps.has(complete)) {
+    const made = await copyEntries(index, meta, steps.get(0) ?? null);
+    if (made === null) return;
+    requests += made;
+  }
+  let after = steps.get(filling) ?? "";
+  for (; !steps.has(searchable) && requests <= enoughRequests; requests += 2) {
+    const last = await fillSearch(index, after, (last) => reached(index, last === null ? searchable : filling, last));
+    if (last === null) return;
+    after = last;
+  }
+}
+
+/** Records how far the migration is. */
+function reached(index: D1Database, step: number, cursor: string | null): D1PreparedStatement {
+  return index.prepare("INSERT OR REPLACE INTO migration (step, cursor) VALUES (?, ?)").bind(step, cursor);
+}
+
+/** Copies what KV lists from here on; returns the number of requests, null if that was not all. */
+async function copyEntries(index: D1Database, meta: KVNamespace, cursor: string | null): Promise<number | null> {
+  for (let requests = 0; requests <= enoughRequests - 2; ) {
     const list = await meta.list<ImageMetadata>({ prefix: entryKey(""), cursor });
     const { images, reads } = await imagesOf(meta, list.keys);
     cursor = list.list_complete ? null : list.cursor;
@@ -141,13 +211,12 @@ export async function migrate({ INDEX: index, META: meta }: Env): Promise<void> 
            JOIN json_each(entry.value, '$.tags') AS tag`,
         )
         .bind(json),
-      index
-        .prepare("INSERT OR REPLACE INTO migration (step, cursor) VALUES (?, ?)")
-        .bind(list.list_complete ? complete : 0, cursor),
+      reached(index, list.list_complete ? complete : 0, cursor),
     ]);
-    if (cursor === null) return;
     requests += 2 + reads;
+    if (cursor === null) return requests;
   }
+  return null;
 }
 
 /** The images of a KV listing, whose longer texts are in the values. */

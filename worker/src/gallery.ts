@@ -2,7 +2,7 @@
 
 import type { ImageList, PublicImage } from "./api";
 import { isOwner, requireOwner } from "./auth";
-import { type Position, listCatalog, migrate } from "./catalog";
+import { type Position, listCatalog, migrate, searchCatalog } from "./catalog";
 import { deleteImage } from "./deletion";
 import type { Env } from "./env";
 import { idPattern } from "./files";
@@ -12,9 +12,13 @@ import { toPublic } from "./image";
 import { type KVPosition, listKV } from "./listing";
 import { isSigned, sign } from "./signature";
 import { resolveImage } from "./state";
+import { wordsIn } from "./text";
 
 const defaultLimit = 60;
 const maxLimit = 100;
+/** Of a search: each word costs the database some time, however many images have it. */
+const maxSearch = 100;
+const maxWords = 10;
 
 interface Query {
   limit: number;
@@ -23,11 +27,13 @@ interface Query {
   since: string;
   /** Only images with this tag. */
   tag: string | null;
+  /** Only images with words that begin with each of these; null for all. */
+  words: string[] | null;
   /** compact: without what can be derived, for the Worker's own page. */
   view: "full" | "compact";
 }
 
-/** GET /api/images?limit=&cursor=&since=&tag=&view= */
+/** GET /api/images?limit=&cursor=&since=&tag=&q=&view= */
 export async function getImages(request: Request, env: Env, ctx: ExecutionContext): Promise<Response> {
   const query = parseQuery(new URL(request.url).searchParams);
   const owner = await isOwner(request, env);
@@ -47,7 +53,8 @@ export async function newest(
   limit: number,
   tag: string | null = null,
 ): Promise<PublicImage[]> {
-  const { images } = await list(request, env, ctx, { limit, cursor: null, since: "", tag, view: "full" }, false);
+  const query: Query = { limit, cursor: null, since: "", tag, words: null, view: "full" };
+  const { images } = await list(request, env, ctx, query, false);
   return images.map((image) => toPublic(image, siteOf(request, env)));
 }
 
@@ -55,16 +62,19 @@ async function list(
   request: Request,
   env: Env,
   ctx: ExecutionContext,
-  { limit, cursor, since, tag }: Query,
+  query: Query,
   fresh: boolean,
 ): Promise<ImageList> {
+  const { limit, cursor, since, tag, words } = query;
   const position = await parseCursor(env, cursor);
+  if (words !== null) return search(env, ctx, { ...query, words }, position);
+  if ("place" in position) throw badCursor();
   if (env.INDEX && !("listing" in position)) {
     const page = await listCatalog(env.INDEX, { limit, after: position.after, since, tag });
     if (page) return { images: page.images, cursor: page.next && (await showCursor(env, { after: page.next })) };
     ctx.waitUntil(migrate(env));
   }
-  if (tag !== null) throw untagged(env);
+  if (tag !== null) throw env.INDEX ? incomplete() : withoutIndex("has no tags");
   const from: KVPosition = "listing" in position ? position : { listing: null, after: null };
   const { images, next } = await listKV(env, ctx, siteOf(request, env), from, limit, fresh || env.PRIVATE);
   return {
@@ -73,16 +83,43 @@ async function list(
   };
 }
 
-/** KV has no tags. */
-function untagged(env: Env): Problem {
-  if (!env.INDEX) return new Problem(400, "invalid_request", "This gallery has no tags: it has no D1 database.");
+async function search(
+  env: Env,
+  ctx: ExecutionContext,
+  { limit, cursor, since, tag, words }: Query & { words: string[] },
+  position: Cursor,
+): Promise<ImageList> {
+  if (!env.INDEX) throw withoutIndex("cannot be searched");
+  if (cursor !== null && !("place" in position)) throw badCursor();
+  // Nobody can have written what has neither letters nor digits.
+  if (words.length === 0) return { images: [], cursor: null };
+  const before = "place" in position ? position.place : null;
+  const found = await searchCatalog(env.INDEX, { limit, before, since, tag, words });
+  if (found === null) {
+    ctx.waitUntil(migrate(env));
+    throw incomplete();
+  }
+  const { images, next } = found;
+  return { images, cursor: next === null ? null : await showCursor(env, { place: next }) };
+}
+
+/** KV has neither tags nor a search. */
+function withoutIndex(lacks: string): Problem {
+  return new Problem(400, "invalid_request", `This gallery ${lacks}: it has no D1 database.`);
+}
+
+function incomplete(): Problem {
   return new Problem(503, "index_incomplete", "The index is not complete yet; try again.", { "Retry-After": "60" });
+}
+
+function badCursor(): Problem {
+  return new Problem(400, "invalid_request", "cursor must be that of an earlier page.");
 }
 
 function parseQuery(parameters: URLSearchParams): Query {
   const bad = (detail: string) => new Problem(400, "invalid_request", detail);
   for (const name of parameters.keys()) {
-    if (!["limit", "cursor", "since", "tag", "view"].includes(name)) throw bad(`There is no parameter ${name}.`);
+    if (!["limit", "cursor", "since", "tag", "q", "view"].includes(name)) throw bad(`There is no parameter ${name}.`);
   }
   const limit = parameters.get("limit") ?? String(defaultLimit);
   if (!/^[1-9][0-9]{0,2}$/.test(limit) || Number(limit) > maxLimit) throw bad(`limit must be 1 to ${maxLimit}.`);
@@ -95,12 +132,24 @@ function parseQuery(parameters: URLSearchParams): Query {
     cursor: parameters.get("cursor") || null,
     since: since && new Date(since).toISOString(),
     tag: parameters.get("tag")?.normalize("NFC").toLowerCase() ?? null,
+    words: parseSearch(parameters.get("q") ?? ""),
     view,
   };
 }
 
-/** Where a page begins: in the catalog, or in a listing of KV. */
-type Cursor = { after: Position | null } | KVPosition;
+/** Null for an empty search, which is like none. */
+function parseSearch(q: string): string[] | null {
+  const text = q.trim();
+  const words = [...text].length > maxSearch ? null : wordsIn(text);
+  if (words === null || words.length > maxWords) {
+    const detail = `A search (q) has at most ${maxSearch} characters and ${maxWords} words.`;
+    throw new Problem(400, "invalid_request", detail);
+  }
+  return text === "" ? null : words;
+}
+
+/** Where a page begins: in the catalog, in a search, or in a listing of KV. */
+type Cursor = { after: Position | null } | { place: number } | KVPosition;
 
 /** Signed: forged cursors would create listings that are not shared. */
 async function showCursor(env: Env, cursor: Cursor): Promise<string> {
@@ -111,9 +160,7 @@ async function showCursor(env: Env, cursor: Cursor): Promise<string> {
 async function parseCursor(env: Env, shown: string | null): Promise<Cursor> {
   if (shown === null) return { after: null };
   const [text = "", signature = ""] = shown.split(".");
-  if (!(await isSigned(env, "cursor", text, signature))) {
-    throw new Problem(400, "invalid_request", "cursor must be that of an earlier page.");
-  }
+  if (!(await isSigned(env, "cursor", text, signature))) throw badCursor();
   return parseJSON(atob(text)) as Cursor; // written by showCursor
 }
 

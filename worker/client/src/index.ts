@@ -39,6 +39,8 @@ export interface Selection {
   /** A time: only images created after it. */
   since?: string;
   tag?: string;
+  /** A search: words, or beginnings of words, all of which an image must have. */
+  q?: string;
 }
 
 /** Longest wait between two requests for the state of an upload, ms. */

@@ -6,10 +6,10 @@ import { afterEach, expect, test } from "vitest";
 import type { Image, ImageList, Manifest, PublicImage } from "../../src/api";
 import { migrate } from "../../src/catalog";
 import { type ImageMetadata, entryKey } from "../../src/image";
-import { Worker, finished, photo, storedBird } from "./harness";
+import { Worker, dropIndex, finished, photo, storedBird } from "./harness";
 
 afterEach(async () => {
-  for (const table of ["images", "tags", "migration"]) await env.INDEX?.exec(`DROP TABLE IF EXISTS ${table}`);
+  await dropIndex();
   await reset();
 });
 
@@ -150,7 +150,7 @@ test.each([
   expect(await listed()).toEqual([expected]);
   expect(await env.META.get<Image>(entryKey(manifest.id), "json")).toMatchObject(expected);
 
-  for (const table of ["images", "tags", "migration"]) await env.INDEX?.exec(`DROP TABLE ${table}`);
+  await dropIndex();
   expect(await listed()).toEqual([expected]); // from KV
   await migrate(worker.env);
   expect(await listed()).toEqual([expected]);

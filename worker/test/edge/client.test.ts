@@ -36,6 +36,12 @@ test("an upload resolves to the image that is in the gallery", async () => {
   expect(await visitor.get(added[0]?.id ?? "")).toEqual(added[0]);
 });
 
+test("a search finds the images that have its words", async () => {
+  await worker.tick(); // completes the index
+  const { images, cursor } = await visitor.list({ q: "test SQUARE" });
+  expect([images, cursor]).toEqual([[added[1]], null]);
+});
+
 test("all() follows the pages, and asks only for those that are needed", async () => {
   asked = [];
   const ids: string[] = [];

@@ -27,7 +27,12 @@ export interface Invocation {
   /** Operations on R2, KV, the queue and the cache. */
   internal: number;
   kvWrites: number;
+  /** Rows of D1, as D1 counts them. */
+  rowsRead: number;
+  rowsWritten: number;
 }
+
+const none = { external: 0, internal: 0, kvWrites: 0, rowsRead: 0, rowsWritten: 0 };
 
 export interface Pending {
   body: Work;
@@ -39,7 +44,7 @@ export class Worker {
   env: Env;
   readonly invocations: Invocation[] = [];
   queue: Pending[] = [];
-  #now: Invocation = { what: "", external: 0, internal: 0, kvWrites: 0 };
+  #now: Invocation = { what: "", ...none };
 
   constructor(overrides: Partial<Env> = {}) {
     const count = () => this.#now.internal++;
@@ -69,10 +74,7 @@ export class Worker {
         count();
         if (method === "put") this.#now.kvWrites++;
       }),
-      INDEX: counting(env.INDEX as D1Database, (method) => {
-        // Preparing a statement asks nobody.
-        if (method === "batch") count();
-      }),
+      INDEX: this.#countRows(env.INDEX as D1Database),
       WORK: queue as unknown as Queue<Work>,
       // Tests of the limits take the real ones: all others have one address.
       ORDERS: unlimited,
@@ -185,15 +187,36 @@ export class Worker {
   }
 
   #begin(what: string): void {
-    this.#now = { what, external: 0, internal: 0, kvWrites: 0 };
+    this.#now = { what, ...none };
     this.invocations.push(this.#now);
+  }
+
+  /** Preparing a statement asks nobody. */
+  #countRows(index: D1Database): D1Database {
+    const batch: D1Database["batch"] = async <T>(statements: D1PreparedStatement[]) => {
+      const now = this.#now;
+      now.internal++;
+      const results = await index.batch<T>(statements);
+      for (const { meta } of results) {
+        now.rowsRead += meta.rows_read;
+        now.rowsWritten += meta.rows_written;
+      }
+      return results;
+    };
+    return new Proxy(index, {
+      get(object, name) {
+        const value: unknown = name === "batch" ? batch : Reflect.get(object, name);
+        return typeof value === "function" ? (value.bind(object) as unknown) : value;
+      },
+    });
   }
 }
 
 /** The counts, as the log of a test run shows them. README.md's figures are these. */
 export function report(invocations: Invocation[]): string {
-  const line = ({ what, external, internal, kvWrites }: Invocation) =>
-    `${String(external).padStart(2)} to the daemon, ${String(internal).padStart(2)} to Cloudflare, ${kvWrites} KV writes: ${what}`;
+  const line = ({ what, external, internal, kvWrites, rowsWritten }: Invocation) =>
+    `${String(external).padStart(2)} to the daemon, ${String(internal).padStart(2)} to Cloudflare, ` +
+    `${kvWrites} KV writes, ${rowsWritten} rows of D1 written: ${what}`;
   return invocations.map(line).join("\n");
 }
 
@@ -207,6 +230,11 @@ export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T
   });
   if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
   return (response.status === 204 ? null : await response.json()) as T;
+}
+
+/** The index as it is before anything was written to it. */
+export async function dropIndex(): Promise<void> {
+  for (const table of ["images", "tags", "migration", "search"]) await env.INDEX?.exec(`DROP TABLE IF EXISTS ${table}`);
 }
 
 /** The upload of each job. */

@@ -28,7 +28,15 @@ afterEach(() => void vi.useRealTimers());
 afterAll(() => reset());
 
 const paths = (id: string) => [
-  ...["/api/images", "/api/images?view=compact", "/api/images?tag=x", `/api/images/${id}`, "/feed.json", "/feed.xml"],
+  ...[
+    "/api/images",
+    "/api/images?view=compact",
+    "/api/images?tag=x",
+    "/api/images?q=test",
+    `/api/images/${id}`,
+    "/feed.json",
+    "/feed.xml",
+  ],
   ...[`/images/${id}`, `/images/${id}?w=320&f=jpeg`, `/p/${id}`, "/t/x"],
 ];
 

@@ -8,6 +8,7 @@ import {
   Worker,
   copyToBucket,
   daemon,
+  dropIndex,
   finished,
   photo,
   settings,
@@ -37,6 +38,7 @@ beforeEach(async () => {
 afterEach(async () => {
   vi.restoreAllMocks();
   await restart({});
+  await dropIndex();
   await reset();
 });
 
@@ -172,6 +174,9 @@ test("a photo that was uploaded again with the new ladder becomes one image with
   expect(await listed()).toHaveLength(2);
   expect(await remake()).toMatchObject({ done: 1, unchanged: 1 });
   expect(await listed()).toMatchObject([{ id: second.id, title: "The cat" }]);
+  await worker.tick(); // completes the index
+  const { images } = await (await worker.owner("/api/images?q=cat")).json<ImageList>();
+  expect(images.map(({ id }) => id)).toEqual([second.id]);
   for (const { width, format } of first.variants) {
     expect((await worker.fetch(`/images/${first.id}?w=${width}&f=${format}`)).status).toBe(200);
   }

@@ -18,6 +18,7 @@ beforeAll(async () => {
   ({ manifest } = job.output as { manifest: Manifest });
   await worker.webhook(job);
   await worker.drain();
+  await worker.tick(); // completes the index
 });
 afterAll(() => reset());
 
@@ -62,7 +63,7 @@ test.each([`/p/${"a".repeat(26)}`, "/p/nonsense"])(
 );
 
 describe("for other sites", () => {
-  test.each(["/api/images", "/api/images/ID", "/images/ID?w=320", "/feed.json", "/feed.xml"])(
+  test.each(["/api/images", "/api/images?q=bird", "/api/images/ID", "/images/ID?w=320", "/feed.json", "/feed.xml"])(
     "%s may be read by pages of all origins",
     async (template) => {
       const path = template.replace("ID", manifest.id);
@@ -91,17 +92,20 @@ describe("for other sites", () => {
     expect([write.status, write.headers.get("Access-Control-Allow-Origin")]).toEqual([401, null]);
   });
 
-  test.each(["/api/images", "/api/images/ID", "/feed.json"])("%s is only sent if it has changed", async (template) => {
-    const path = template.replace("ID", manifest.id);
-    const first = await worker.fetch(path);
-    expect(first.headers.get("Cache-Control")).toBe("public, max-age=60, stale-while-revalidate=600");
-    const etag = first.headers.get("ETag") ?? "";
-    for (const tag of [etag, `W/${etag}`, `"x", ${etag}`]) {
-      const again = await worker.fetch(path, { headers: { "If-None-Match": tag } });
-      expect([again.status, again.headers.get("ETag")]).toEqual([304, etag]);
-    }
-    expect((await worker.fetch(path, { headers: { "If-None-Match": '"x"' } })).status).toBe(200);
-  });
+  test.each(["/api/images", "/api/images?q=bird", "/api/images/ID", "/feed.json"])(
+    "%s is only sent if it has changed",
+    async (template) => {
+      const path = template.replace("ID", manifest.id);
+      const first = await worker.fetch(path);
+      expect(first.headers.get("Cache-Control")).toBe("public, max-age=60, stale-while-revalidate=600");
+      const etag = first.headers.get("ETag") ?? "";
+      for (const tag of [etag, `W/${etag}`, `"x", ${etag}`]) {
+        const again = await worker.fetch(path, { headers: { "If-None-Match": tag } });
+        expect([again.status, again.headers.get("ETag")]).toEqual([304, etag]);
+      }
+      expect((await worker.fetch(path, { headers: { "If-None-Match": '"x"' } })).status).toBe(200);
+    },
+  );
 
   test("the owner's list is nobody else's", async () => {
     expect((await worker.owner("/api/images")).headers.get("Cache-Control")).toBe("no-store");

@@ -57,7 +57,14 @@ async function expectHidden(id: string): Promise<void> {
       expect(await response.text()).not.toContain("og:image");
     }
   }
-  for (const path of ["/api/images", "/api/images?view=compact", "/api/images?tag=birds", "/feed.json", "/feed.xml"]) {
+  for (const path of [
+    "/api/images",
+    "/api/images?view=compact",
+    "/api/images?tag=birds",
+    "/feed.json",
+    "/feed.xml",
+    "/api/images?q=bird",
+  ]) {
     for (const response of [await worker.fetch(path), await worker.owner(path)]) {
       expect(await response.text()).not.toContain(id);
     }

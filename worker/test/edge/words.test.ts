@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Image, ImageList, Manifest, PublicImage, Words } from "../../src/api";
 import { migrate } from "../../src/catalog";
 import type { ImageEntry } from "../../src/image";
-import { Worker, finished, origin, photo } from "./harness";
+import { Worker, dropIndex, finished, origin, photo } from "./harness";
 
 let worker: Worker;
 let manifest: Manifest;
@@ -92,10 +92,11 @@ test("the same photo again keeps its words", async () => {
 });
 
 test("words survive in KV, and come back into a new index", async () => {
-  for (const table of ["images", "tags", "migration"]) await env.INDEX?.exec(`DROP TABLE ${table}`);
+  await dropIndex();
   await migrate(worker.env);
-  expect(await list("tag=cats")).toMatchObject([words]);
-  expect(await list()).toMatchObject([words]);
+  for (const query of ["", "tag=cats", "q=sofa", "q=susse&tag=cats"]) {
+    expect([query, await list(query)]).toMatchObject([query, [words]]);
+  }
 });
 
 test.each([
