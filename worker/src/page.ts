@@ -21,6 +21,8 @@ interface Card {
   preview: Image;
   /** For the preview, in a private gallery. */
   key: string | null;
+  /** Of an album. */
+  tag: string | null;
 }
 
 export function getHome(request: Request, env: Env): Promise<Response> {
@@ -37,7 +39,7 @@ export async function getPage(request: Request, env: Env, id: string): Promise<R
   // The files are under the image's own id.
   const key = asked === null || image.id === id ? asked : await keyLike(env, asked, image.id);
   const url = pageUrl(image, siteOf(request, env));
-  const page = await render(request, env, { title, description, url, preview: image, key });
+  const page = await render(request, env, { title, description, url, preview: image, key, tag: null });
   if (asked !== null) page.headers.append("Set-Cookie", keepKey(request, id, asked));
   if (key !== null && key !== asked) page.headers.append("Set-Cookie", keepKey(request, image.id, key));
   return page;
@@ -54,7 +56,8 @@ export async function getTagPage(
   const [image] = tag === null ? [] : await newest(request, env, ctx, 1, tag);
   if (tag === null || image === undefined) return render(request, env, "gone");
   const url = `${siteOf(request, env)}/t/${encodeURIComponent(tag)}`;
-  return render(request, env, { title: tag, description: `Images tagged “${tag}”.`, url, preview: image, key: null });
+  const description = `Images tagged “${tag}”.`;
+  return render(request, env, { title: tag, description, url, preview: image, key: null, tag });
 }
 
 function decodeTag(encoded: string): string | null {
@@ -72,12 +75,20 @@ async function render(request: Request, env: Env, card: Card | "home" | "gone" |
   // A validator of the file says nothing of this page.
   headers.delete("ETag");
   if (card !== "home") headers.set("Cache-Control", typeof card === "string" ? "no-store" : "public, max-age=60");
-  const send = (status: number, rewriter: HTMLRewriter) =>
-    rewriter.on("#title", inner(nameOf(env))).transform(new Response(page.body, { status, headers }));
-  if (card === "home") return send(200, home(env));
-  if (card === "locked") return send(401, new HTMLRewriter().on("title", inner(nameOf(env))));
-  if (card === "gone") return send(404, gone());
-  return send(200, opened(card, siteOf(request, env)).on("title", inner(`${card.title} · ${nameOf(env)}`)));
+  const send = (status: number, rewriter: HTMLRewriter) => {
+    // Without an index there is no search.
+    if (!env.INDEX) rewriter.on("#search", { element: (element) => void element.setAttribute("hidden", "") });
+    return rewriter.transform(new Response(page.body, { status, headers }));
+  };
+  const name = inner(nameOf(env));
+  if (card === "home") return send(200, home(env).on("#title", name));
+  if (card === "locked") return send(401, new HTMLRewriter().on("title, #title", name));
+  if (card === "gone") return send(404, gone().on("#title", name));
+  const rewriter = opened(card, siteOf(request, env)).on("title", inner(`${card.title} · ${nameOf(env)}`));
+  if (card.tag === null) return send(200, rewriter.on("#title", name));
+  // As the page's script has it: nothing moves when that has loaded.
+  rewriter.on("#all", { element: (element) => void element.removeAttribute("hidden") });
+  return send(200, rewriter.on("#title", inner(card.tag)));
 }
 
 /** Replaces what is in an element by a text. */
@@ -126,6 +137,6 @@ function gone(): HTMLRewriter {
   return new HTMLRewriter()
     .on("title", inner("Not here any more"))
     .on("script", { element: (element) => void element.remove() })
-    .on("header.top .actions, #grid, #more, noscript", { element: (element) => void element.remove() })
+    .on("header.top .actions, #search, #grid, #more, noscript", { element: (element) => void element.remove() })
     .on("#gone", { element: (element) => void element.removeAttribute("hidden") });
 }

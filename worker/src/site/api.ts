@@ -55,11 +55,12 @@ export const signLink = (id: string) => asOwner<SignedLink>("POST", `/api/images
 export const writeWords = (id: string, words: Words) =>
   asOwner<Image>("PATCH", `/api/images/${encodeURIComponent(id)}`, JSON.stringify(words));
 
-/** tag: only those of an album. */
-export function listImages(cursor: string | null, tag: string | null): Promise<ImageList> {
+/** tag: only those of an album. q: only those with these words; "" for all. */
+export function listImages(cursor: string | null, tag: string | null, q: string): Promise<ImageList> {
   const query = new URLSearchParams({ view: "compact" });
   if (cursor !== null) query.set("cursor", cursor);
   if (tag !== null) query.set("tag", tag);
+  if (q !== "") query.set("q", q);
   return request<ImageList>("GET", `/api/images?${query}`);
 }
 

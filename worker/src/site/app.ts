@@ -1,24 +1,25 @@
 // The gallery page: connects its parts.
 
-import { type Image, Refusal, getImage, getSession, listImages, signLink, signOut, whenSignedOut } from "./api";
+import { type Image, Refusal, getImage, getSession, signLink, signOut, whenSignedOut } from "./api";
 import { deleteDialog, signInDialog, wordsDialog } from "./dialogs";
 import { receiveFiles } from "./drop";
 import { Gallery } from "./gallery";
 import { acceptInvite, invitesDialog } from "./invites";
 import { Lightbox } from "./lightbox";
+import { List } from "./list";
 import { pageUrl } from "../embed";
 import { announce, find } from "./page";
 import * as recent from "./recent";
 import { RemakeBar } from "./remake";
+import { Search } from "./search";
 import { SelectMode } from "./select";
 import { isInstalled, receiveShares, sharing } from "./shared";
 import { trashDialog } from "./trash";
 import { Tray } from "./tray";
 import { UndoBar } from "./undo";
 import { Queue } from "./upload";
-import { copied, countOf, invited, linkCopied, nameOf, locked, notShared, signedOut, toShare } from "./words";
+import { copied, countOf, invited, linkCopied, nameOf, notShared, signedOut, toShare } from "./words";
 
-const more = find<HTMLButtonElement>("more");
 const fileInput = find<HTMLInputElement>("files");
 
 /** The tag whose images this page shows; null for all. */
@@ -29,9 +30,13 @@ if (tag !== null) {
   find("all").hidden = false;
 }
 
+const home = album === null ? "/" : `/t/${album}`;
+
 const gallery = new Gallery(find("grid"), (image) => lightbox.open(image));
 
-const lightbox = new Lightbox(album === null ? "/" : `/t/${album}`, {
+const list = new List(gallery, tag, focusOn);
+
+const lightbox = new Lightbox(home, {
   images: () => gallery.images,
   remove: (image) => askToDelete([image]),
   describe: (image) => askForWords(image),
@@ -45,7 +50,7 @@ const lightbox = new Lightbox(album === null ? "/" : `/t/${album}`, {
 const askToSignIn = signInDialog(() => {
   void learnRole().then(() => {
     queue.resume();
-    void orNothing(gallery.images.length === 0 ? loadMore() : catchUp());
+    void orNothing(gallery.images.length === 0 ? list.load() : list.catchUp());
   });
 });
 
@@ -58,7 +63,7 @@ const askToDelete = deleteDialog((images, forGood) => {
   select.end();
   const next = gallery.images[at] ?? gallery.images[at - 1];
   lightbox.removed(first.id, next);
-  showEmptiness();
+  list.showEmptiness();
   const shown = find<HTMLDialogElement>("lightbox");
   if (forGood) undo.dismiss();
   else undo.offer(images, shown.open ? shown : document.body);
@@ -83,9 +88,9 @@ const showTrash = trashDialog((image) => putBack([image]));
 function putBack(images: readonly Image[]): void {
   for (const image of images) {
     recent.restored(image.id);
-    if (tag === null || image.tags.includes(tag)) gallery.insert(image);
+    if (list.has(image)) gallery.insert(image);
   }
-  showEmptiness();
+  list.showEmptiness();
   announce(`${countOf(images.length)} restored.`);
 }
 
@@ -100,13 +105,13 @@ const queue = new Queue({
   changed: (upload) => {
     tray.update(upload);
     if (upload.state.step !== "done") return;
-    recent.added(upload.state.image);
-    if (tag === null) {
-      const { image, duplicate } = upload.state;
+    const { image, duplicate } = upload.state;
+    recent.added(image);
+    if (list.has(image)) {
       if (duplicate) gallery.prepend(image);
       else gallery.insert(image);
     }
-    showEmptiness();
+    list.showEmptiness();
   },
   signedOut: () => void lostSession(),
 });
@@ -235,55 +240,10 @@ addEventListener("beforeunload", (event) => {
 
 // --- the list -----------------------------------------------------------------
 
-let cursor: string | null = null;
-let loading: Promise<void> | null = null;
-
-/** Loads the next page. Concurrent calls share one request. */
-function loadMore(): Promise<void> {
-  loading ??= loadPage().finally(() => (loading = null));
-  return loading;
-}
-
-async function loadPage(): Promise<void> {
-  const isFirst = cursor === null;
-  const grid = find("grid");
-  const hadFocus = document.activeElement === more;
-  // Elements below the grid are hidden while it grows, so that nothing jumps.
-  more.hidden = true;
-  find("broken").hidden = true;
-  grid.ariaBusy = "true";
-  try {
-    const page = await listImages(cursor, tag);
-    const before = gallery.images.length;
-    cursor = page.cursor;
-    gallery.append(recent.corrected(page.images, isFirst && tag === null), cursor !== null);
-    more.hidden = cursor === null;
-    find("below").hidden = cursor !== null;
-    showEmptiness();
-    if (hadFocus) focusOn(gallery.images[before]);
-    if (!isFirst) announce(`${page.images.length} more images.`);
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    find("broken-text").textContent = error.status === 401 ? locked : error.message;
-    find("broken").hidden = false;
-    if (hadFocus) find("broken-retry").focus();
-  }
-  grid.ariaBusy = "false";
-}
-
-/** Visitors share a list for some minutes; the owner sees everything. */
-async function catchUp(): Promise<void> {
-  const { images } = await listImages(null, tag);
-  const known = new Set(gallery.images.map(({ id }) => id));
-  const missing = recent.corrected(images, tag === null).filter(({ id }) => !known.has(id));
-  for (const image of missing) gallery.insert(image);
-  showEmptiness();
-}
-
-function showEmptiness(): void {
-  find("empty").hidden = gallery.images.length > 0;
-  for (const id of ["remake", "select-open"]) find(id).hidden = gallery.images.length === 0;
-}
+const search = new Search(home, (q) => {
+  select.end();
+  void list.search(q);
+});
 
 /** Shows the linked image, wherever in the list it is. */
 async function followAddress(): Promise<void> {
@@ -299,17 +259,6 @@ async function followAddress(): Promise<void> {
   }
 }
 
-more.addEventListener("click", () => void loadMore());
-find("broken-retry").addEventListener("click", () => void loadMore());
-const nearing = new IntersectionObserver(
-  (entries) => {
-    // A busy browser reports several changes at once; the last is what holds.
-    if (entries.at(-1)?.isIntersecting && !more.hidden) void loadMore();
-  },
-  { rootMargin: "800px" },
-);
-nearing.observe(more);
-
 async function orNothing<T>(asked: Promise<T>): Promise<T | null> {
   try {
     return await asked;
@@ -320,4 +269,4 @@ async function orNothing<T>(asked: Promise<T>): Promise<T | null> {
 }
 
 // In a private gallery a guest's invite opens the list.
-void accepting.then(() => loadMore()).then(followAddress);
+void accepting.then(() => list.search(search.q)).then(followAddress);

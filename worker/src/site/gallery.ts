@@ -34,6 +34,18 @@ export class Gallery {
     return this.#cards.map(({ image }) => image);
   }
 
+  /** Shows these images and no others. Those that are in the grid stay as they are. */
+  show(images: readonly Image[], more: boolean): void {
+    this.#more = more;
+    const known = new Map(this.#cards.map((card) => [card.image.id, card]));
+    this.#cards = [...new Map(images.map((image) => [image.id, image])).values()].map((image) => {
+      const card = known.get(image.id);
+      return card && JSON.stringify(card.image) === JSON.stringify(image) ? card : this.#card(image);
+    });
+    this.grid.replaceChildren(...this.#cards.map(({ element }) => element));
+    this.#layOut();
+  }
+
   /** Adds images that are not in the grid yet. `more`: whether further pages follow. */
   append(images: readonly Image[], more: boolean): void {
     this.#more = more;

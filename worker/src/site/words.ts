@@ -33,6 +33,10 @@ export const timeOf = (time: string) => times.format(new Date(time));
 
 export const countOf = (images: number) => (images === 1 ? "1 image" : `${images} images`);
 
+export function foundNothing(q: string, tag: string | null): string {
+  return tag === null ? `Nothing was found for “${q}”.` : `Nothing was found for “${q}” among images tagged “${tag}”.`;
+}
+
 /** A text for an image: its title, what is on it, or its date. */
 export function nameOf(image: Image): string {
   return titleOf(image) || `Image of ${dateOf(image.created_at)}`;

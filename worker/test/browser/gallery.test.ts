@@ -111,7 +111,8 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   const { keyboard } = page;
   await page.getByRole("button", { name: "Sign in" }).waitFor();
 
-  await keyboard.press("Tab");
+  const focused = () => page.evaluate(() => document.activeElement?.id);
+  while ((await focused()) !== "sign-in-open") await keyboard.press("Tab");
   await keyboard.press("Enter");
   await keyboard.type("not the token");
   await keyboard.press("Enter");
@@ -129,7 +130,6 @@ test("by keyboard alone: sign in, upload, look, and find all again after a reloa
   const working = { upload: "", status: "working", stored: 0, total: 0, image: null, duplicate: false, error: null };
   await page.route("**/api/uploads/*", (route) => route.fulfill({ json: working }), { times: 1 });
   const seen = await watchRows(page);
-  const focused = () => page.evaluate(() => document.activeElement?.id);
   while ((await focused()) !== "files") await keyboard.press("Tab");
   await keyboard.press("Enter");
   await (await chooser).setFiles([photo("northern_cardinal_bird.jpg"), photo("test_square.jpg")]);

@@ -51,8 +51,10 @@ for (const colorScheme of ["light", "dark"] as const) {
       await page.locator("#menu-open").waitFor();
       // By keyboard alone, and before anything of the gallery has the focus.
       const focused = () => page.evaluate(() => document.activeElement?.id);
-      await page.keyboard.press("Tab");
-      expect(await focused()).toBe("menu-open");
+      for (const id of ["q", "menu-open"]) {
+        await page.keyboard.press("Tab");
+        expect(await focused()).toBe(id);
+      }
       await page.keyboard.press("Enter");
       const items: string[] = [];
       for (const item of await page.locator("#menu :is(button, input):visible").all()) {
@@ -102,10 +104,11 @@ test("a long title is where it was when the owner's buttons appear", async () =>
   });
   const header = () =>
     page.locator("header.top").evaluate((element) => JSON.stringify(element.getBoundingClientRect()));
-  const before = [await header(), await title.boundingBox()];
+  const search = page.locator("#search");
+  const before = [await header(), await title.boundingBox(), await search.boundingBox()];
   known();
   await page.locator("#menu-open").waitFor();
-  expect([await header(), await title.boundingBox()]).toEqual(before);
+  expect([await header(), await title.boundingBox(), await search.boundingBox()]).toEqual(before);
   await page.getByRole("button", { name: "Menu" }).click();
   const button = await page.locator("#menu-open").boundingBox();
   const menu = await page.locator("#menu").boundingBox();

@@ -200,6 +200,16 @@ describe("what is refused", () => {
   });
 });
 
+test("the page has a field for it, but not without D1, and not where an image is gone", async () => {
+  const field = /<form [^>]*id="search"[^>]*>/;
+  const of = async (path: string) => field.exec(await (await worker.fetch(path)).text())?.[0];
+  expect(await of("/")).not.toContain("hidden");
+  expect(await of(`/p/${idOf(1)}`)).toBeUndefined();
+  const { INDEX: _, ...bare } = worker.env;
+  worker.env = bare;
+  expect(await of("/")).toContain("hidden");
+});
+
 test("the response is shared as that of a list is", async () => {
   await add({ title: "cat" });
   const headers = { Origin: "https://blog.example" };
