@@ -1,6 +1,7 @@
 // Smaller copies of photos, for slow connections: made here, before they are sent.
 
 import { find } from "./page";
+import { withDate } from "./taken";
 
 /** As wide as the widest file of the default ladder. */
 const widest = 2048;
@@ -44,5 +45,8 @@ export async function smaller(file: File): Promise<File> {
   const copy = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
   if (copy === null || copy.size > file.size * worthwhile) return file;
   const { name, lastModified } = file;
-  return new File([copy], name.replace(/\.hei[cf]$/i, ".jpg"), { type: copy.type, lastModified });
+  return new File([withDate(copy, await file.arrayBuffer())], name.replace(/\.hei[cf]$/i, ".jpg"), {
+    type: copy.type,
+    lastModified,
+  });
 }

@@ -52,6 +52,7 @@ test("a photo is sent as a smaller copy if that is wanted, upright, and others a
   const [copy] = await got("test_exif_full.jpg");
   expect([copy?.width, copy?.height]).toEqual([2048, 2731]);
   expect(copy?.source.bytes).toBeLessThan((await bytesOf("test_exif_full.jpg")) * 0.8);
+  expect(copy?.source.taken_at).toBeDefined();
   for (const name of names.slice(1)) {
     const [{ source } = { source: null }] = await got(name);
     expect([name, source?.bytes]).toEqual([name, await bytesOf(name)]);
@@ -65,6 +66,7 @@ test("a photo is sent as a smaller copy if that is wanted, upright, and others a
   const [whole, ...others] = await got("test_exif_full.jpg");
   expect(others).toEqual([copy]);
   expect(whole?.source.bytes).toBe(await bytesOf("test_exif_full.jpg"));
+  expect(whole?.source.taken_at).toBe(copy?.source.taken_at);
   expect(complaints).toEqual([]);
   await page.context().close();
 });
