@@ -299,7 +299,7 @@ func (c Config) CodecConfig() codec.Config {
 // FleetOptions returns what the fleet needs of the settings.
 func (c Config) FleetOptions() fleet.Options {
 	return fleet.Options{
-		Config: c.Fleet, MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, LongestJob: 2*c.Codec.Timeout + 5*time.Minute,
+		Config: c.Fleet, MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, LongestJob: c.Codec.LongestRender() + 5*time.Minute,
 		Apart: c.CodecConfig().Apart,
 	}
 }

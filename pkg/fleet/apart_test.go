@@ -4,7 +4,10 @@ package fleet
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,5 +83,33 @@ func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
 	}
 	if l := leaseOf(t, q, jobs.Background); l == nil || !l.Job().Background || leaseOf(t, q, jobs.Render) != nil {
 		t.Error("then a job in the background does not begin, or has another worker")
+	}
+}
+
+// What a node may resolve before it renders is one number for all that ask at once.
+func TestFleetResolversThatAskAtOnce(t *testing.T) {
+	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
+	for i := range 3 * aheadOfRender {
+		putNamed(t, q, fmt.Sprintf("https://example.com/%d.jpg", i), false)
+	}
+	var resolvers sync.WaitGroup
+	var leased atomic.Int32
+	q.polls[jobs.Resolve].Lock() // until all have asked, or soon will
+	for range 3 * aheadOfRender {
+		resolvers.Go(func() {
+			e, err := q.tryLease(jobs.Resolve)
+			if err != nil {
+				t.Error(err)
+			}
+			if e != nil {
+				leased.Add(1)
+			}
+		})
+	}
+	runtime.Gosched()
+	q.polls[jobs.Resolve].Unlock()
+	resolvers.Wait()
+	if n := leased.Load(); n != aheadOfRender {
+		t.Errorf("%d jobs are resolved before the first is rendered, want %d", n, aheadOfRender)
 	}
 }

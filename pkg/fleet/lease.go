@@ -131,6 +131,9 @@ func (q *Queue) signalAll() {
 
 // tryLease returns nil, nil if no job is ready.
 func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
+	p := &q.polls[phase]
+	p.Lock() // from before the numbers are read: what they allow is one job
+	defer p.Unlock()
 	q.mu.Lock()
 	closed := q.closed
 	full := phase == jobs.Resolve && q.waiting(jobs.Render)+q.resolving >= aheadOfRender
@@ -140,9 +143,6 @@ func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 		q.signal(phase) // for the next worker
 		return nil, jobs.ErrQueueClosed
 	}
-	p := &q.polls[phase]
-	p.Lock()
-	defer p.Unlock()
 	if full {
 		return nil, nil
 	}
