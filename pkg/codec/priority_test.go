@@ -50,8 +50,9 @@ func TestWorkInTheBackgroundYieldsToOtherWork(t *testing.T) {
 	if len(alone) != 1 {
 		t.Fatalf("one image, and children with the nice values %v", alone)
 	}
-	if both := observe(t, p.Background()); len(both) != 2 || both[0] != alone[0] || both[1] <= alone[0] {
-		t.Errorf("in the background the nice values are %v, want %d and a greater one", both, alone[0])
+	const most = 19 // which is all that there is to get if the test runs at low priority itself
+	if both := observe(t, p.Background()); len(both) != 2 || both[0] != alone[0] || both[1] < min(alone[0]+1, most) {
+		t.Errorf("in the background the nice values are %v, want %d and a greater one, of at most %d", both, alone[0], most)
 	}
 	for range 2 {
 		observe(t, p)
