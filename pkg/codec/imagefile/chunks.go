@@ -35,7 +35,8 @@ func inspectPNG(r io.ReaderAt, info *Info) error {
 	return nil
 }
 
-// inspectWebP looks for the chunk VP8X, which declares the canvas, and for EXIF.
+// inspectWebP looks for the chunk VP8X, which declares the canvas, for lossless
+// frames, and for EXIF, which stands behind all frames.
 func inspectWebP(r io.ReaderAt, info *Info) {
 	at := int64(12)
 	head := make([]byte, 8)
@@ -51,6 +52,11 @@ func inspectWebP(r io.ReaderAt, info *Info) {
 				info.CanvasWidth = 1 + int(b[4]) + int(b[5])<<8 + int(b[6])<<16
 				info.CanvasHeight = 1 + int(b[7]) + int(b[8])<<8 + int(b[9])<<16
 			}
+		case "VP8L":
+			info.Lossless = true
+		case "ANMF": // the header of a frame, and the chunks of the frame
+			at += 8 + 16
+			continue
 		case "EXIF":
 			info.Orientation = blockOrientation(r, at+8, size)
 			return

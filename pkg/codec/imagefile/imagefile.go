@@ -45,6 +45,9 @@ type Info struct {
 	// declares; 0 for any other file.
 	CanvasWidth, CanvasHeight int
 
+	// Lossless is set for a WebP of which any frame is compressed without loss.
+	Lossless bool
+
 	// Edit is how a file must read for libvips to take it right; nil for as
 	// it is.
 	Edit *Edit

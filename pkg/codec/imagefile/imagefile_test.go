@@ -138,6 +138,28 @@ func containers(t *testing.T) map[string]func(exif string) string {
 	}
 }
 
+func TestLosslessWebP(t *testing.T) {
+	const extended = "VP8X\x0a\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x01\x00\x00"
+	frame := func(image string) string { return "ANMF\x1c\x00\x00\x00" + strings.Repeat("-", 16) + image }
+	const lossy, lossless = "VP8 \x03\x00\x00\x00abc\x00", "VP8L\x03\x00\x00\x00abc\x00"
+	for name, test := range map[string]struct {
+		chunks string
+		want   bool
+	}{
+		"lossy":                  {lossy, false},
+		"lossless":               {lossless, true},
+		"with metadata before":   {extended + "ICCP\x01\x00\x00\x00a\x00" + lossless, true},
+		"alpha alone is":         {extended + "ALPH\x01\x00\x00\x00a\x00" + lossy, false},
+		"lossy frames":           {extended + frame(lossy) + frame(lossy), false},
+		"the last frame is":      {extended + frame(lossy) + frame(lossless), true},
+		"orientation behind all": {extended + lossless + "EXIF\x00\x00\x00\x00", true},
+	} {
+		if got := inspect(t, "RIFF----WEBP"+test.chunks, imagefile.WebP).Lossless; got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestOrientationIsReadAroundDamage(t *testing.T) {
 	thumbnail := []field{{513, long, 1, 0x7fffffff}, {514, long, 1, 0x7fffffff}}
 	for name, fields := range map[string][]field{

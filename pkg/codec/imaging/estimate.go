@@ -16,7 +16,7 @@ func estimate(h header, shrink int, sizes []ladder.Rung, encoders []ladder.Encod
 	top := rungBytes(h, sizes[0])
 	decoding := decoderBytes(h, shrink) + streamBytes(h) + top
 	turning := 2 * top // as stored, and upright; or with alpha, and without
-	if h.format == "gif" {
+	if h.format == "gif" || h.frames > 1 {
 		h.alpha = false // most need none; known when all frames are decoded
 	}
 	return max(fixedBytes+max(decoding, turning), encodingEstimate(h, sizes, encoders, threads))
@@ -72,10 +72,19 @@ func decoderBytes(h header, shrink int) int64 {
 		}
 		return area * int64(h.bands) * sample
 	case "webp":
-		// libwebp's own image for lossless files, 4 bytes per pixel; the RGBA
-		// canvas; and libvips' copy of all frames.
-		shrunk := area / int64(shrink*shrink)
-		return area*4 + shrunk*4 + shrunk*int64(h.bands)*int64(h.frames)
+		// A frame, the canvas, and what is in progress, as libvips requests it;
+		// its copy of all frames; and libwebp's own image of a lossless frame,
+		// which is not shrunk.
+		perPixel := int64(12)
+		if h.alpha {
+			perPixel = 14
+		}
+		perPixel += int64(h.bands) * int64(h.frames)
+		need := area / int64(shrink*shrink) * perPixel
+		if h.lossless {
+			need += area * 4
+		}
+		return need
 	case "gif":
 		return area * 4 * 2 // the canvas and, for some disposal methods, the previous one
 	case "heic":

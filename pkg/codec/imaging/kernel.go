@@ -12,7 +12,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"time"
 	"unsafe"
 
 	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
@@ -87,6 +86,15 @@ type vipsImage struct{ image *C.VipsImage }
 
 func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
 
+// derive returns the image that a function of the kernel makes.
+func derive(call func(out **C.VipsImage) C.int) (*vipsImage, error) {
+	p := new(vipsImage)
+	if err := try(func() C.int { return call(&p.image) }); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
 // alpha reports whether a rung has transparent pixels.
 func (p *vipsImage) alpha() bool { return p.image.Bands == 4 }
 
@@ -153,10 +161,10 @@ func (p *vipsImage) header(l loader) header {
 	return h
 }
 
-// decode returns the top rung of an image with header h, width × height before
-// it is turned upright; turned is the time that took.
-func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned time.Duration, err error) {
-	top := C.KernelTop{width: C.int(width), height: C.int(height), orientation: C.int(h.orientation)}
+// decode returns the top rung of an image with header h, width × height. It is still
+// to be turned upright, and finished.
+func (p *vipsImage) decode(h header, width, height int) (*vipsImage, error) {
+	top := C.KernelTop{width: C.int(width), height: C.int(height)}
 	if h.opaque {
 		top.opaque = 1
 	}
@@ -171,11 +179,21 @@ func (p *vipsImage) decode(h header, width, height int) (rung *vipsImage, turned
 			top.shaper = shaperOf(m)
 		}
 	}
-	rung = new(vipsImage)
-	if err := try(func() C.int { return C.kernel_decode(p.image, &top, &rung.image) }); err != nil {
-		return nil, 0, err
-	}
-	return rung, time.Duration(top.turned) * time.Microsecond, nil
+	return derive(func(rung **C.VipsImage) C.int { return C.kernel_decode(p.image, &top, rung) })
+}
+
+// upright returns a rung as an EXIF orientation displays it, in place of p, which it
+// frees.
+func (p *vipsImage) upright(orientation int) (*vipsImage, error) {
+	defer p.free()
+	return derive(func(rung **C.VipsImage) C.int { return C.kernel_upright(p.image, C.int(orientation), rung) })
+}
+
+// finish returns the top rung without an alpha channel that says nothing, in place of
+// p, which it frees.
+func (p *vipsImage) finish() (*vipsImage, error) {
+	defer p.free()
+	return derive(func(rung **C.VipsImage) C.int { return C.kernel_finish(p.image, rung) })
 }
 
 var intents = map[intent]C.VipsIntent{
@@ -202,11 +220,9 @@ func shaperOf(m matrixProfile) (s C.Shaper) {
 
 // shrink returns a smaller rung.
 func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
-	rung := new(vipsImage)
-	if err := try(func() C.int { return C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), &rung.image) }); err != nil {
-		return nil, err
-	}
-	return rung, nil
+	return derive(func(rung **C.VipsImage) C.int {
+		return C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), rung)
+	})
 }
 
 // rgba returns the first frame of a rung, resized, 4 bytes per pixel, straight

@@ -54,15 +54,13 @@ typedef struct {
 
 typedef struct {
 	int width;
-	int height;      /* of one frame, in stored orientation */
-	int orientation; /* EXIF, 1 to 8 */
-	gboolean icc;    /* convert by the embedded profile */
+	int height;   /* of one frame, in stored orientation */
+	gboolean icc; /* convert by the embedded profile */
 	VipsIntent intent; /* one that the profile has */
 	gboolean opaque; /* drop the bands beside the colors */
 	gboolean multiplied; /* the colors are multiplied by alpha */
 	gboolean shaped; /* which shaper says, too */
 	Shaper shaper;
-	gint64 turned;   /* out: time to turn it upright, microseconds */
 } KernelTop;
 
 typedef enum {
@@ -88,7 +86,8 @@ char *kernel_error(void);
 int kernel_open(int fd, const KernelOpening *opening, VipsImage **out);
 void kernel_header(VipsImage *image, KernelHeader *header);
 
-int kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out);
+int kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out);
+int kernel_upright(VipsImage *rung, int orientation, VipsImage **out);
 int kernel_finish(VipsImage *rung, VipsImage **out);
 int kernel_shrink(VipsImage *in, int width, int height, VipsImage **out);
 int kernel_encode(VipsImage *in, const KernelEncoding *encoding, void **buffer, size_t *length);

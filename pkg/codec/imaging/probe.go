@@ -27,6 +27,7 @@ type header struct {
 	progressive bool // multi-scan JPEG
 	subsampled  bool // JPEG with subsampled chroma
 	interlaced  bool // interlaced PNG
+	lossless    bool // WebP of which any frame is lossless
 	fullChroma  bool // AVIF with chroma that is not 4:2:0
 	rowsHeld    int  // TIFF: rows that the decoder holds at once
 	opaque      bool // TIFF: the bands besides the colors are not alpha
@@ -83,7 +84,7 @@ func (e *Engine) probe(src *os.File, limits ladder.Limits) (loader, header, erro
 	h := p.header(l)
 	h.bytes = stat.Size()
 	h.orientation, h.rowsHeld, h.opaque, h.fullChroma = info.Orientation, info.RowsHeld, info.Opaque, info.FullChroma
-	h.noEnd, h.edit, h.multiplied = info.NoEnd, info.Edit, info.Premultiplied
+	h.noEnd, h.edit, h.multiplied, h.lossless = info.NoEnd, info.Edit, info.Premultiplied, info.Lossless
 	if !slices.Contains(e.versions.Inputs, h.format) {
 		return loader{}, header{}, noDecoder(h.format)
 	}

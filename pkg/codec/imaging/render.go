@@ -120,14 +120,25 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 	if err != nil {
 		return nil, decoderFault(src, l, err)
 	}
-	defer p.free()
 	width, height := h.upright(top.Width, top.Height)
-	rung, turned, err := p.decode(h, width, height)
+	rung, err := p.decode(h, width, height)
+	p.free() // a decoder holds more than the rung, which is copied next
 	if err != nil {
 		return nil, decoderFault(src, l, err)
 	}
-	took.Since(began.Add(turned), ladder.StageDecode)
-	took[ladder.StageOrient] = turned
+	took.Since(began, ladder.StageDecode)
+	began = time.Now()
+	if h.orientation > 1 {
+		if rung, err = rung.upright(h.orientation); err != nil {
+			return nil, decoderFault(src, l, err)
+		}
+	}
+	took.Since(began, ladder.StageOrient)
+	began = time.Now()
+	if rung, err = rung.finish(); err != nil {
+		return nil, decoderFault(src, l, err)
+	}
+	took.Since(began, ladder.StageDecode)
 	return rung, nil
 }
 

@@ -86,14 +86,15 @@ kernel_shrink(VipsImage *in, int width, int height, VipsImage **out)
 	return 0;
 }
 
-static int
-upright(VipsImage *in, int orientation, VipsImage **out)
+/* Turns a rung by an EXIF orientation. */
+int
+kernel_upright(VipsImage *rung, int orientation, VipsImage **out)
 {
 	VipsImage *turned;
 	int result;
 
-	vips_image_set_int(in, VIPS_META_ORIENTATION, orientation);
-	if (vips_autorot(in, &turned, NULL))
+	vips_image_set_int(rung, VIPS_META_ORIENTATION, orientation);
+	if (vips_autorot(rung, &turned, NULL))
 		return -1;
 	result = rung_to_memory(turned, turned->Ysize, out);
 	g_object_unref(turned);
@@ -127,12 +128,12 @@ done:
 	return result;
 }
 
-/* Decodes to a rung in stored orientation. Colors are converted after
+/* Decodes an opened image into the top rung, in stored orientation. Colors are converted after
  * shrinking, when there are fewer pixels, except where converting 8 bits of
  * deeper samples would cause banding and they are not multiplied by alpha yet.
  */
-static int
-decode_to_memory(VipsImage *in, const KernelTop *top, VipsImage **out)
+int
+kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
 {
 	VipsImage *scope = vips_image_new();
 	VipsImage **t = (VipsImage **) vips_object_local_array(VIPS_OBJECT(scope), 7);
@@ -184,30 +185,4 @@ kernel_finish(VipsImage *rung, VipsImage **out)
 	if (!vips_image_hasalpha(rung))
 		return color_pass(rung, out);
 	return drop_opaque_alpha(rung, out);
-}
-
-/* Decodes an opened image into the top rung. */
-int
-kernel_decode(VipsImage *in, KernelTop *top, VipsImage **out)
-{
-	VipsImage *rung, *next;
-	int result;
-
-	if (decode_to_memory(in, top, &rung))
-		return -1;
-
-	if (top->orientation > 1) {
-		gint64 began = g_get_monotonic_time();
-
-		result = upright(rung, top->orientation, &next);
-		top->turned = g_get_monotonic_time() - began;
-		g_object_unref(rung);
-		if (result)
-			return -1;
-		rung = next;
-	}
-	result = kernel_finish(rung, out);
-	g_object_unref(rung);
-
-	return result;
 }
