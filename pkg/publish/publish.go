@@ -170,22 +170,27 @@ func (s *Store) Close() error {
 // ReadManifest reads the manifest of a set. A set whose manifest is damaged is
 // set aside, and so is missing: the image can be made again.
 func (s *Store) ReadManifest(id string) (manifest.Manifest, error) {
-	b, err := os.ReadFile(s.manifestPath(id))
-	if err == nil {
-		var m manifest.Manifest
-		if m, err = manifest.Decode(b); err == nil && m.ID != id {
-			err = fmt.Errorf("it is the manifest of %s", m.ID)
-		}
-		if err == nil {
-			return m, nil
-		}
-		err = &damagedError{err}
-	}
+	m, err := s.read(id)
 	if damaged(err) {
 		s.setAside(id, err)
-		return manifest.Manifest{}, fs.ErrNotExist
+		return m, fs.ErrNotExist
 	}
-	return manifest.Manifest{}, fmt.Errorf("read manifest: %w", err)
+	return m, err
+}
+
+// read reads the manifest of a set, damaged or not.
+func (s *Store) read(id string) (m manifest.Manifest, err error) {
+	b, err := os.ReadFile(s.manifestPath(id))
+	if err != nil {
+		return m, fmt.Errorf("read manifest: %w", err)
+	}
+	if m, err = manifest.Decode(b); err == nil && m.ID != id {
+		err = fmt.Errorf("it is the manifest of %s", m.ID)
+	}
+	if err != nil {
+		return manifest.Manifest{}, &damagedError{err}
+	}
+	return m, nil
 }
 
 // Present reports whether the files of a set are there: another process may have

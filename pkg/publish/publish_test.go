@@ -93,6 +93,30 @@ func files(t *testing.T, dir string) []string {
 	return found
 }
 
+func TestTheManifestOfASetThatIsThereIsReturned(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	first, m := begin(t, s, "cat", epoch)
+	second, later := begin(t, s, "cat", epoch.Add(time.Hour))
+	if _, err := first.Commit(m); err != nil {
+		t.Fatal(err)
+	}
+	if stored, err := second.Commit(later); err != nil || !stored.CreatedAt.Equal(epoch) {
+		t.Errorf("the manifest is of %v (%v), want %v", stored.CreatedAt, err, epoch)
+	}
+	if err := os.WriteFile(filepath.Join(dir, id("cat"), manifest.FileName), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	third, latest := begin(t, s, "cat", epoch.Add(2*time.Hour))
+	stored, err := third.Commit(latest)
+	if err != nil || !stored.CreatedAt.Equal(latest.CreatedAt.Time) {
+		t.Errorf("a damaged set is kept: %v, %v", stored.CreatedAt, err)
+	}
+	if _, err := s.Get(id("cat")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestACommittedSetIsWhole(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)

@@ -109,7 +109,8 @@ func (set *Set) close() error {
 
 // Commit publishes the set: it writes the manifest last, syncs everything and
 // renames the directory into place. An existing set with this id has the
-// same content and is kept.
+// same content and is kept, unless it is damaged. It returns the manifest that is
+// stored.
 func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
 	s := set.store
 	if err := set.stage(m); err != nil {
@@ -122,13 +123,15 @@ func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
 		return m, err
 	}
 	s.linkOriginal(set.id, set.original)
-	if s.Has(set.id) && s.Present(set.id) {
-		return m, nil
+	if s.Has(set.id) {
+		if stored, err := s.read(set.id); err == nil {
+			return stored, nil
+		}
 	}
 	if err := s.keepVariants(set.id, set.dir); err != nil {
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
 	}
-	// An unknown directory there has lost its manifest and is not a set.
+	// A directory there has lost its manifest, or that is damaged.
 	place := filepath.Join(s.config.Dir, set.id)
 	if err := os.RemoveAll(place); err != nil {
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
