@@ -35,7 +35,7 @@ func TestBenchMeasuresAndProposes(t *testing.T) {
 	if diff := cmp.Diff(all, efforts); diff != "" {
 		t.Errorf("efforts (-want +got):\n%s", diff)
 	}
-	if r.Proposal.Processes < 1 || r.Proposal.Threads < 1 {
+	if r.Proposal.Processes < 0 || r.Proposal.Threads < 1 {
 		t.Errorf("proposal: %+v", r.Proposal)
 	}
 }
@@ -64,7 +64,7 @@ func TestBenchEndsWithSettingsToPaste(t *testing.T) {
 	if err := os.WriteFile(file, []byte(proposal), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := config.Load(file, nil); err != nil || c.Codec.Processes < 1 {
+	if c, err := config.Load(file, nil); err != nil || c.Codec.Threads < 1 {
 		t.Errorf("%v in\n%s", err, proposal)
 	}
 }

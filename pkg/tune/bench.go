@@ -42,7 +42,8 @@ type File struct{ Name, Path string }
 // Report is the result of a measurement.
 type Report struct {
 	Cores      int          `json:"cores"`
-	Memory     int64        `json:"memory"` // bytes; 0 if unknown
+	Memory     int64        `json:"memory"`              // bytes; 0 if unknown
+	Automatic  int          `json:"automatic_processes"` // as many as codec.processes: 0 is here
 	Libvips    string       `json:"libvips"`
 	Images     []Image      `json:"pictures"`
 	Throughput []Throughput `json:"throughput"`
@@ -92,7 +93,7 @@ type bench struct {
 // Run measures. It takes minutes on a small machine.
 func Run(ctx context.Context, o Options) (Report, error) {
 	b := bench{Options: o}
-	r := Report{Cores: runtime.GOMAXPROCS(0), Memory: codec.AvailableMemory()}
+	r := Report{Cores: runtime.GOMAXPROCS(0), Memory: codec.AvailableMemory(), Automatic: codec.Config{Memory: o.Codec.Memory}.Sized().Processes}
 	about, err := b.start(ctx)
 	if err != nil {
 		return r, err

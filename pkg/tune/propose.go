@@ -11,7 +11,7 @@ import (
 
 // Proposal is a set of settings derived from a report.
 type Proposal struct {
-	Processes int                   `json:"processes"`  // codec.processes
+	Processes int                   `json:"processes"`  // codec.processes; 0, automatic, where that is as many as are proposed
 	Threads   int                   `json:"threads"`    // codec.threads
 	MaxMemory int64                 `json:"max_memory"` // limits.max_memory, bytes; 0 if memory is unknown
 	Effort    map[ladder.Format]int `json:"effort"`     // ladder.effort, for each measured format
@@ -34,6 +34,9 @@ func Propose(r Report, reserved Reserved) Proposal {
 	}
 	p.Processes, p.Threads = best.Processes, best.Threads
 	p.MaxMemory = maxMemory(r.Memory, p.Processes, reserved)
+	if p.Processes == r.Automatic {
+		p.Processes = 0 // a number would do without the process for images that nobody waits for
+	}
 	lowest := make(map[ladder.Format]float64)
 	for _, e := range r.Efforts {
 		if e.TooSlow || e.CPUSeconds <= 0 || e.Bytes <= 0 {

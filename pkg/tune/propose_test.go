@@ -29,6 +29,17 @@ func TestTheFastestSetupIsProposed(t *testing.T) {
 	}
 }
 
+func TestTheAutomaticNumberOfProcessesIsProposedAsSuch(t *testing.T) {
+	r := tune.Report{Automatic: 2, Throughput: []tune.Throughput{{Processes: 2, Threads: 4, LaddersPerMinute: 1}}}
+	if p := tune.Propose(r, tune.Reserved{}); p.Processes != 0 || !strings.Contains(p.YAML(), "processes: 0\n") {
+		t.Errorf("%d processes are proposed:\n%s", p.Processes, p.YAML())
+	}
+	r.Automatic = 1
+	if p := tune.Propose(r, tune.Reserved{}); p.Processes != 2 {
+		t.Errorf("%d processes are proposed, want 2", p.Processes)
+	}
+}
+
 func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 	const mib = 1 << 20
 	for _, tc := range []struct {
