@@ -132,7 +132,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // do executes one phase of a job and ends the job or returns it to the queue.
 // pause is set if it returned because of a temporary failure of the machine.
 func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (pause bool) {
-	err := s.ready() // a temporary failure, before anything is fetched or rendered
+	err := s.ready(0, 0) // a temporary failure, before anything is fetched or rendered
 	if err == nil {
 		advanced, phaseErr := do(giveUp, lease)
 		if advanced {
@@ -213,14 +213,6 @@ func logFailure(log *zap.Logger, j job.Job, err error) {
 	}
 	write("job failed", zap.String("result", string(code)), zap.String("filename", j.Source.Filename), zap.Int64("bytes_in", j.Source.Bytes),
 		zap.Duration("took", took), zap.String("request_id", j.RequestID), zap.Error(err))
-}
-
-// ready returns a fault while the disk is full or no set can be published.
-func (s *Service) ready() error {
-	if err := s.checkSpace(0); err != nil {
-		return err
-	}
-	return s.config.Sets.Check()
 }
 
 // logRecordError logs an error that cannot be reported to a client. The next start
