@@ -254,7 +254,7 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 		}
 	}
 	defer src.Close()
-	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // added after the job was accepted
+	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted, or by URL
 		return false, err
 	}
 	_, took, err := s.config.Renderer.Render(ctx, src, j)
