@@ -73,12 +73,6 @@ func (s *Service) running() error {
 	}
 }
 
-// CheckBody returns a TooLarge fault if a body of this many bytes, of which up to
-// overhead are not the image, exceeds the limit.
-func (a *Admission) CheckBody(bytes, overhead int64) error {
-	return a.s.config.Spool.CheckSize(bytes - overhead)
-}
-
 // Receive streams the image into the spool, or into memory if there is room and
 // mayHold is set, until a client relies on it. With a store of uploads it may stay
 // in memory even then. filename is the client's name for
