@@ -269,6 +269,7 @@ func (d *Daemon) newHandler(views httpapi.Views, receivers func(string) error) (
 		Jobs:        d.service,
 		Sets:        d.store,
 		Views:       views,
+		MaxBytes:    c.Limits.MaxBytes,
 		Receivers:   receivers,
 		Tokens:      c.TokenStrings(),
 		Access:      checkAccess,

@@ -112,6 +112,7 @@ type Deps struct {
 	Jobs        *jobs.Service
 	Sets        Sets
 	Views       Views
+	MaxBytes    int64                     // of an image
 	Receivers   func(url string) error    // returns why a webhook must not be sent to url; nil disables webhooks
 	Tokens      []string                  // accepted bearer tokens; none disables authentication
 	Access      func(*http.Request) error // returns why a request through the tunnel is refused; nil accepts all

@@ -18,24 +18,25 @@ const paceGrace = 10 * time.Second
 // slow phone gets through a tunnel, a dead one is cut off. The total time is
 // unlimited. Its errors are faults.
 type pacedBody struct {
-	body      io.Reader
-	maxRead   int // bytes per read
-	conn      *http.ResponseController
-	idle      time.Duration
-	rate      int64
-	checkSize func(n int64) error // checks the total size
-	began     time.Time
-	n         int64
+	body     io.Reader
+	maxRead  int // bytes per read
+	conn     *http.ResponseController
+	idle     time.Duration
+	rate     int64
+	limit    int64 // bytes
+	tooLarge error // if there are more
+	began    time.Time
+	n        int64
 }
 
 // chunkRead is the read size for bodies without a length: net/http returns only
 // when it has all bytes, and each read has one deadline.
 const chunkRead = 4 << 10
 
-// paced returns the request's body as a pacedBody. checkSize returns a fault if the
-// number of bytes read so far is too large. The caller must call release.
-func (a *api) paced(w http.ResponseWriter, r *http.Request, checkSize func(n int64) error) *pacedBody {
-	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, checkSize: checkSize, began: time.Now()}
+// paced returns the request's body as a pacedBody, which fails with tooLarge if it has
+// more than limit bytes. The caller must call release.
+func (a *api) paced(w http.ResponseWriter, r *http.Request, limit int64, tooLarge error) *pacedBody {
+	b := &pacedBody{body: r.Body, maxRead: math.MaxInt, conn: http.NewResponseController(w), idle: a.BodyIdle, rate: a.BodyRate, limit: limit, tooLarge: tooLarge, began: time.Now()}
 	if r.ContentLength < 0 {
 		b.maxRead = chunkRead
 	}
@@ -57,8 +58,8 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return n, fault.Wrap(fault.InvalidRequest, err, "The body is shorter than declared; send it again.")
 	}
-	if tooLong := b.checkSize(b.n); tooLong != nil { // the last bytes may arrive together with io.EOF
-		return n, tooLong
+	if b.n > b.limit { // the last bytes may arrive together with io.EOF
+		return n, b.tooLarge
 	}
 	if late := time.Since(b.began) - paceGrace; err == nil && late > 0 && b.n < b.rate*int64(late/time.Second) {
 		return n, fault.New(fault.UploadTimeout, "The body arrived at less than %d bytes per second; send the image again.", b.rate)

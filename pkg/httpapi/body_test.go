@@ -19,12 +19,7 @@ func TestABodyIsMeasuredToItsLastByte(t *testing.T) {
 		b := &pacedBody{
 			body: iotest.DataErrReader(strings.NewReader(strings.Repeat("x", length))), maxRead: math.MaxInt,
 			conn: http.NewResponseController(httptest.NewRecorder()), began: time.Now(),
-			checkSize: func(n int64) error {
-				if n > 4 {
-					return fault.New(fault.TooLarge, "too large")
-				}
-				return nil
-			},
+			limit: 4, tooLarge: fault.New(fault.TooLarge, "too large"),
 		}
 		got, err := io.ReadAll(b)
 		if fault.CodeOf(err) != want || len(got) != length {

@@ -18,7 +18,10 @@ const (
 	formSlack   = maxFormText + 64<<10 // bytes that a form may add to its file, boundaries and part headers included
 )
 
-var errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file.")
+var (
+	errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file.")
+	errForm  = fault.New(fault.TooLarge, "The form is larger than one image and %d bytes of text fields may be on this server.", maxFormText)
+)
 
 // receiveForm streams the only file of a form into the spool. Text fields, which
 // are parts without a file name, are ignored wherever they are.

@@ -77,6 +77,24 @@ func TestFormHasOneFileAmongTextFields(t *testing.T) {
 	}
 }
 
+// The parts' own limits do not bound what is around them.
+func TestAFormIsBoundedAsAWhole(t *testing.T) {
+	file := "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"cat.gif\"\r\n\r\n" + tiny + "\r\n"
+	handler, padding := newAPI(t, t.TempDir()), strings.Repeat("x", 1<<20)
+	for name, form := range map[string]string{
+		"after its last part": file + "--b--\r\n" + padding,
+		"in empty parts":      strings.Repeat("--b\r\n\r\n\r\n", 100_000) + file + "--b--\r\n",
+	} {
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/v1/images", struct{ io.Reader }{strings.NewReader(form)}) // its length is not known
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), `"too_large"`) {
+			t.Errorf("bytes %s: got %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
 func TestBodiesWithAContentEncodingAreRefused(t *testing.T) {
 	handler, err := New(DefaultConfig(), Deps{Log: zap.NewNop()})
 	if err != nil {

@@ -51,7 +51,8 @@ func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handle
 	log := zap.NewNop()
 	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 8, Keep: time.Hour}, log)
 	must(err)
-	uploads, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 8 << 10, MinFree: 1})
+	const maxBytes = 8 << 10
+	uploads, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: maxBytes, MinFree: 1})
 	must(err)
 	store, err := publish.Open(publish.Config{Dir: filepath.Join(dir, "files")}, log)
 	must(err)
@@ -74,7 +75,7 @@ func newAPI(t testing.TB, dir string, changes ...func(*jobs.Config)) http.Handle
 		must(q.Unlock())
 		must(store.Close())
 	})
-	handler, err := New(DefaultConfig(), Deps{Jobs: service, Sets: store, Stopping: config.Stopping, Log: log})
+	handler, err := New(DefaultConfig(), Deps{Jobs: service, Sets: store, MaxBytes: maxBytes, Stopping: config.Stopping, Log: log})
 	must(err)
 	return handler
 }

@@ -36,6 +36,8 @@ type jobRequest struct {
 	Metadata   json.RawMessage `json:"metadata"`
 }
 
+var errDescription = fault.New(fault.TooLarge, "The job description exceeds %d bytes; upload images to /v1/images.", maxDescription)
+
 // postJob accepts a job whose input is a URL or a stored image.
 func (a *api) postJob(w *response, r *http.Request) error {
 	if err := onlyQuery(r); err != nil {
@@ -91,12 +93,7 @@ func (a *api) answerJob(w *response, r *http.Request, status int, j job.Job) err
 }
 
 func (a *api) readJobRequest(w *response, r *http.Request) (jobRequest, error) {
-	body := a.paced(w, r, func(n int64) error {
-		if n > maxDescription {
-			return fault.New(fault.TooLarge, "The job description exceeds %d bytes; upload images to /v1/images.", maxDescription)
-		}
-		return nil
-	})
+	body := a.paced(w, r, maxDescription, errDescription)
 	b, err := io.ReadAll(body)
 	body.release()
 	if err != nil {

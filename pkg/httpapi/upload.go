@@ -52,7 +52,8 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	admission.RequestID = w.requestID
 	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
 	mayHold := prefer.wait > 0 && webhook.URL == "" // it may be published before a client relies on it
-	body := a.paced(w, r, func(n int64) error { return admission.CheckBody(n, formSlack) })
+	// Only a form reaches this limit: of an image, the spool reads MaxBytes and one more.
+	body := a.paced(w, r, a.MaxBytes+formSlack, errForm)
 	err = receive(r, body, digest, func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
 		sum, err = admission.Receive(image, filename, mayHold)
 		w.note(zap.String("filename", admission.Filename))

@@ -28,13 +28,7 @@ func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 	if err := s.running(); err != nil {
 		return nil, err
 	}
-	if err := s.config.Spool.CheckSize(bytes - overhead); err != nil {
-		return nil, err
-	}
-	if err := s.checkSpace(bytes); err != nil {
-		return nil, err
-	}
-	if err := s.config.Sets.Check(); err != nil {
+	if err := s.ready(bytes, overhead); err != nil {
 		return nil, err
 	}
 	place, err := s.config.Queue.Reserve(true)
@@ -44,13 +38,27 @@ func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 	return &Admission{s: s, place: place}, nil
 }
 
-// checkSpace returns an InsufficientStorage fault if the disk has no space for
-// this many bytes more (-1 if unknown), and none can be made: by deleting sources
-// of failed jobs first, then what retention allows.
-func (s *Service) checkSpace(bytes int64) error {
+// ready returns a fault if a body of this many bytes (-1 if unknown, 0 for none), of
+// which up to overhead are not the image, is too large, or while the disk has no
+// space for it or no set can be published.
+func (s *Service) ready(bytes, overhead int64) error {
+	err := s.config.Spool.Check(bytes, overhead)
+	if fault.CodeOf(err) == fault.InsufficientStorage {
+		err = s.makeRoom(bytes)
+	}
+	if err != nil {
+		return err
+	}
+	return s.config.Sets.Check()
+}
+
+// makeRoom deletes sources of failed jobs, then what retention allows, until the
+// disk has space for this many bytes more. It returns an InsufficientStorage fault
+// if that is not enough.
+func (s *Service) makeRoom(bytes int64) error {
 	err := s.config.Spool.MakeRoom(bytes)
 	if fault.CodeOf(err) == fault.InsufficientStorage && s.config.MakeRoom != nil && s.config.MakeRoom(bytes) {
-		return s.config.Spool.CheckSpace(bytes)
+		return nil
 	}
 	return err
 }
@@ -63,12 +71,6 @@ func (s *Service) running() error {
 	default:
 		return nil
 	}
-}
-
-// CheckBody returns a TooLarge fault if a body of this many bytes, of which up to
-// overhead are not the image, exceeds the limit.
-func (a *Admission) CheckBody(bytes, overhead int64) error {
-	return a.s.config.Spool.CheckSize(bytes - overhead)
 }
 
 // Receive streams the image into the spool, or into memory if there is room and

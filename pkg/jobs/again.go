@@ -34,7 +34,7 @@ func (s *Service) Retry(ctx context.Context, id string) (Ticket, error) {
 	if _, active := s.config.Queue.Ticket(id); active || j.Status != job.Failed {
 		return nil, fault.New(fault.Conflict, "The job has not failed; only a failed job can be retried.")
 	}
-	if err := s.ready(); err != nil {
+	if err := s.ready(0, 0); err != nil {
 		return nil, err
 	}
 	place, err := s.config.Queue.Reserve(false)

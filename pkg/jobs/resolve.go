@@ -71,9 +71,6 @@ func (s *Service) setSource(lease Lease, source job.Source, digest [sha256.Size]
 		}
 	}()
 	if published = s.config.Sets.Has(id); !published {
-		if err := s.config.Quarantine.Check(source.SHA256); err != nil {
-			return false, err
-		}
 		if err := keep(); err != nil {
 			return false, err
 		}

@@ -156,7 +156,7 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
 			return nil, err
 		}
 	}
-	if err := s.ready(); err != nil {
+	if err := s.ready(0, 0); err != nil {
 		return nil, err
 	}
 	defer s.claims.lock(j.Key())()

@@ -132,7 +132,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // do executes one phase of a job and ends the job or returns it to the queue.
 // pause is set if it returned because of a temporary failure of the machine.
 func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (pause bool) {
-	err := s.ready() // a temporary failure, before anything is fetched or rendered
+	err := s.ready(0, 0) // a temporary failure, before anything is fetched or rendered
 	if err == nil {
 		advanced, phaseErr := do(giveUp, lease)
 		if advanced {
@@ -215,14 +215,6 @@ func logFailure(log *zap.Logger, j job.Job, err error) {
 		zap.Duration("took", took), zap.String("request_id", j.RequestID), zap.Error(err))
 }
 
-// ready returns a fault while the disk is full or no set can be published.
-func (s *Service) ready() error {
-	if err := s.checkSpace(0); err != nil {
-		return err
-	}
-	return s.config.Sets.Check()
-}
-
 // logRecordError logs an error that cannot be reported to a client. The next start
 // repeats the step.
 func (s *Service) logRecordError(log *zap.Logger, err error) {
@@ -262,7 +254,7 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 		}
 	}
 	defer src.Close()
-	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // added after the job was accepted
+	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted, or by URL
 		return false, err
 	}
 	_, took, err := s.config.Renderer.Render(ctx, src, j)

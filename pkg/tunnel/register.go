@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"strings"
 	"sync"
 
 	"github.com/cloudflare/cloudflared/tunnelrpc"
@@ -36,7 +35,8 @@ func clientInfo(instance uuid.UUID, version string) pogs.ClientInfo {
 // errRefused marks a registration the edge rejected; retrying cannot help.
 var errRefused = errors.New("refused by the edge")
 
-// duplicate is the edge's error for a second connection to the same server.
+// duplicate is the edge's code for a second connection to the same server. The
+// protocol has no other field for it than the text of the error.
 const duplicate = "EDUPCONN"
 
 // registrationFault distinguishes a refusal, which needs the operator, from
@@ -45,7 +45,7 @@ func registrationFault(err error) error {
 	var rpc *pogs.RPCError
 	var later *pogs.RetryableError
 	switch {
-	case errors.As(err, &rpc), strings.Contains(err.Error(), duplicate):
+	case errors.As(err, &rpc), err.Error() == duplicate:
 		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, but does not accept the tunnel.")
 	case errors.As(err, &later):
 		return fault.Wrap(fault.Internal, err, "Cloudflare's edge asked to retry later.")

@@ -383,6 +383,15 @@ func TestARefusalThatPassesIsGotOver(t *testing.T) {
 	k.says("tst01, tst02.")
 }
 
+func TestASecondConnectionToOneServerIsNoFaultOfTheToken(t *testing.T) {
+	t.Parallel()
+	e := edgetest.Start(t)
+	e.Refuse(errors.New("EDUPCONN"))
+	k := connect(t, e, hello)
+	e.AwaitRefusals(1)
+	k.says("does not accept the tunnel")
+}
+
 func TestWhoIsNotCloudflareIsNotTalkedTo(t *testing.T) {
 	t.Parallel()
 	e, other := edgetest.Start(t), edgetest.Start(t)
