@@ -72,19 +72,7 @@ func decoderBytes(h header, shrink int) int64 {
 		}
 		return area * int64(h.bands) * sample
 	case "webp":
-		// A frame, the canvas, and what is in progress, as libvips requests it;
-		// its copy of all frames; and libwebp's own image of a lossless frame,
-		// which is not shrunk.
-		perPixel := int64(12)
-		if h.alpha {
-			perPixel = 14
-		}
-		perPixel += int64(h.bands) * int64(h.frames)
-		need := area / int64(shrink*shrink) * perPixel
-		if h.lossless {
-			need += area * 4
-		}
-		return need
+		return webpBytes(h, shrink)
 	case "gif":
 		return area * 4 * 2 // the canvas and, for some disposal methods, the previous one
 	case "heic":
@@ -108,6 +96,23 @@ func decoderBytes(h header, shrink int) int64 {
 	default:
 		return area * int64(h.bands) * sample
 	}
+}
+
+// webpBytes is decoderBytes for a WebP: a frame, the canvas, and what is in progress,
+// as libvips requests it; its copy of all frames; and libwebp's own image of a
+// lossless frame, which is not shrunk.
+func webpBytes(h header, shrink int) int64 {
+	perPixel := int64(12)
+	if h.alpha {
+		perPixel = 14
+	}
+	perPixel += int64(h.bands) * int64(h.frames)
+	area := pixels(h.width, h.height)
+	need := area / int64(shrink*shrink) * perPixel
+	if h.lossless {
+		need += area * 4
+	}
+	return need
 }
 
 // encoderPixel is the memory of an encoder per pixel of a frame, in bytes.
