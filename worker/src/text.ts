@@ -5,7 +5,7 @@ import type { Words } from "./api";
 /** Accents, and the vowel points of Hebrew and Arabic. */
 const marks = /[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670]/g;
 /** Letters whose stroke is no mark of its own in Unicode, and ligatures. */
-const plain: Record<string, string> = { Æ: "AE", Ð: "D", Đ: "D", Ħ: "H", Ł: "L", Ø: "O", Œ: "OE", Þ: "TH" };
+const plain: Record<string, string> = { Æ: "AE", Ð: "D", Đ: "D", Ħ: "H", Ł: "L", Ø: "O", Œ: "OE", Þ: "TH", ẞ: "SS" };
 /** Chinese and Japanese have no spaces: each character is a word. */
 const alone = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}]\p{M}*/gu;
 /** The first alternative is the second one's for words in ASCII alone, at a third of the time. */
@@ -20,7 +20,7 @@ export function wordsIn(text: string): string[] {
     .normalize("NFKD")
     .replace(marks, "")
     .toUpperCase()
-    .replace(/[ÆÐĐĦŁØŒÞ]/g, (letter) => plain[letter] ?? letter)
+    .replace(/[ÆÐĐĦŁØŒÞẞ]/g, (letter) => plain[letter] ?? letter)
     .replace(alone, " $& ");
   return [...new Set(folded.match(word))];
 }

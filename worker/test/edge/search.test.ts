@@ -109,6 +109,15 @@ describe("which images are found", () => {
     expect(await found({ q })).toEqual(expected);
   });
 
+  // What is written in one of these ways is found by each of the others.
+  test.each([
+    [["straße", "STRASSE", "STRAẞE"]], // the capital letter that German has since 2017
+  ])("%j", async (ways) => {
+    await add(...ways.map((title) => ({ title })));
+    const everything = ways.map((_, n) => n).reverse();
+    for (const q of ways) expect([q, await found({ q })]).toEqual([q, everything]);
+  });
+
   test.each(["", " ", "\t\n"])("an empty search is none: %j", async (q) => {
     await add({ title: "one" }, { title: "two" });
     expect(await found({ q })).toEqual([1, 0]);
