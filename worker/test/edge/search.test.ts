@@ -112,10 +112,20 @@ describe("which images are found", () => {
   // What is written in one of these ways is found by each of the others.
   test.each([
     [["straße", "STRASSE", "STRAẞE"]], // the capital letter that German has since 2017
+    [["❤", "❤️", "❤︎"]], // as keyboards write it, with a selector for colors or without
+    [["葛", "葛󠄀"]],
+    [["👍", "👍🏽"]],
   ])("%j", async (ways) => {
     await add(...ways.map((title) => ({ title })));
     const everything = ways.map((_, n) => n).reverse();
     for (const q of ways) expect([q, await found({ q })]).toEqual([q, everything]);
+  });
+
+  test("flags are emoji, of two characters", async () => {
+    await add({ title: "Berlin 🇩🇪" }, { title: "🇪🇸🇩🇰" }, { title: "Málaga 🇪🇸" });
+    expect(await found({ q: "🇩🇪" })).toEqual([0]);
+    expect(await found({ q: "🇪🇸" })).toEqual([2, 1]);
+    expect(await found({ q: "málaga 🇩🇪" })).toEqual([]);
   });
 
   test.each(["", " ", "\t\n"])("an empty search is none: %j", async (q) => {
