@@ -2,8 +2,11 @@
 
 import type { Words } from "./api";
 
-/** Accents, the vowel points of Hebrew and Arabic, and what selects how an emoji is drawn. */
-const marks = /[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0670\p{VS}]/gu;
+/**
+ * What changes no word: accents, the points of Hebrew (between which is its punctuation) and
+ * Arabic, lines that widen Arabic words, soft hyphens, and what selects how an emoji is drawn.
+ */
+const marks = /[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670\u0640\xad\p{VS}]/gu;
 /** Letters whose stroke is no mark of its own in Unicode, and ligatures. */
 const plain: Record<string, string> = { Æ: "AE", Ð: "D", Đ: "D", Ħ: "H", Ł: "L", Ø: "O", Œ: "OE", Þ: "TH", ẞ: "SS" };
 /** Chinese and Japanese have no spaces: each character is a word. */

@@ -115,6 +115,8 @@ describe("which images are found", () => {
     [["❤", "❤️", "❤︎"]], // as keyboards write it, with a selector for colors or without
     [["葛", "葛󠄀"]],
     [["👍", "👍🏽"]],
+    [["Donaudampf", "Donau\u00addampf"]], // a soft hyphen, as in what is copied from pages
+    [["محمد", "محـــمد"]], // widened
   ])("%j", async (ways) => {
     await add(...ways.map((title) => ({ title })));
     const everything = ways.map((_, n) => n).reverse();
@@ -126,6 +128,11 @@ describe("which images are found", () => {
     expect(await found({ q: "🇩🇪" })).toEqual([0]);
     expect(await found({ q: "🇪🇸" })).toEqual([2, 1]);
     expect(await found({ q: "málaga 🇩🇪" })).toEqual([]);
+  });
+
+  test("the hyphen of Hebrew separates words; its points do not", async () => {
+    await add({ title: "בֵּית־סֵפֶר" });
+    for (const q of ["ספר", "בית ספר", "בית־ספר", "סֵפֶר"]) expect([q, await found({ q })]).toEqual([q, [0]]);
   });
 
   test.each(["", " ", "\t\n"])("an empty search is none: %j", async (q) => {
