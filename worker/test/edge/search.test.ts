@@ -358,6 +358,20 @@ describe("a gallery of 10,000 images that could not be searched", () => {
     expect((await worker.fetch("/api/images?q=sunset")).status).toBe(503);
   });
 
+  test("however long its texts are", async () => {
+    await unsearched(250);
+    // Words of nine characters, each of which is taken apart into three letters of three bytes.
+    const syllable = String.fromCharCode(0xac01);
+    const word = (n: number) =>
+      syllable.repeat(7) + String.fromCharCode(0xac01 + 28 * (n >> 4), 0xac01 + 28 * (n % 16));
+    const text = (from: number, words: number) => Array.from({ length: words }, (_, n) => word(from + n)).join(" ");
+    await env.INDEX?.prepare("UPDATE images SET image = json_set(image, '$.caption', ?, '$.alt', ?, '$.title', ?)")
+      .bind(text(0, 200), text(200, 50), `Sunset ${text(250, 19)}`)
+      .run();
+    for (let n = 0; n < 30; n++) await worker.tick();
+    expect(await found({ q: "sunset", limit: "100" })).toHaveLength(250);
+  });
+
   test("what changes while it is made searchable is found as it is", async () => {
     await unsearched(4);
     const { INDEX: index } = worker.env as { INDEX: D1Database };
