@@ -195,6 +195,9 @@ describe("what is refused", () => {
     ["many words without spaces", { q: "東京タワーの夜空海山川" }],
     ["another parameter", { query: "cat" }],
     ["a limit that is none", { q: "cat", limit: "101" }],
+    ["a time that is none", { q: "cat", since: "yesterday" }],
+    ["a time before all that a list can have", { q: "cat", since: "-271821-04-20T00:00:00Z" }],
+    ["a time after that", { q: "cat", since: "+010000-01-01T00:00:00Z" }],
     ["a cursor that is none", { q: "cat", cursor: "x" }],
   ])("%s", async (_, query) => {
     expect(await refused(query)).toEqual([400, "invalid_request"]);
