@@ -212,6 +212,20 @@ test("the owner deletes, restores and adds while searching, and sees what belong
   expect(await page.locator("#select-bar").isVisible()).toBe(false);
 });
 
+test("what is typed while the script is on its way is searched for", async () => {
+  const page = await open("/");
+  let script: Route | undefined;
+  await page.route("**/app.js", (route) => {
+    script = route;
+  });
+  await page.goto(site.url, { waitUntil: "commit" });
+  await field(page).pressSequentially("mount");
+  await expect.poll(() => script).toBeDefined();
+  await script?.continue();
+  await expect.poll(() => shown(page)).toEqual(["Milky way"]);
+  expect([address(page), await field(page).inputValue()]).toEqual(["/?q=mount", "mount"]);
+});
+
 test("it looks like this, is accessible, and nothing moves by itself", async () => {
   for (const width of [320, 360, 768, 1440]) {
     for (const colorScheme of ["light", "dark"] as const) {
