@@ -226,6 +226,20 @@ test("what is typed while the script is on its way is searched for", async () =>
   expect([address(page), await field(page).inputValue()]).toEqual(["/?q=mount", "mount"]);
 });
 
+test("the Delete key in the field deletes text", async () => {
+  const page = await open("/");
+  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await page.goto(`${site.url}/?q=black`);
+  await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
+  await settle(page);
+  await choose(page, "Select images");
+  await page.getByLabel("Select Mitzi").check();
+  await page.keyboard.press("/");
+  await page.keyboard.press("Delete");
+  expect(await page.locator("dialog[open]").count()).toBe(0);
+  await expect.poll(() => field(page).inputValue()).toBe("");
+});
+
 test("it looks like this, is accessible, and nothing moves by itself", async () => {
   for (const width of [320, 360, 768, 1440]) {
     for (const colorScheme of ["light", "dark"] as const) {
