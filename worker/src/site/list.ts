@@ -43,7 +43,10 @@ export class List {
 
   /** Whether an image is one of those that are listed here. */
   has(image: Image): boolean {
-    return (this.tag === null || image.tags.includes(this.tag)) && matches(image, wordsIn(this.#q));
+    const words = wordsIn(this.#q);
+    // Without letters and digits nothing is found.
+    if (this.#q !== "" && words.length === 0) return false;
+    return (this.tag === null || image.tags.includes(this.tag)) && matches(image, words);
   }
 
   /** Loads the next page. Concurrent calls share one request. */

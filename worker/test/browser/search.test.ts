@@ -240,6 +240,18 @@ test("the Delete key in the field deletes text", async () => {
   await expect.poll(() => field(page).inputValue()).toBe("");
 });
 
+test("a search for nothing that could be found stays empty", async () => {
+  const page = await open("/");
+  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await page.goto(`${site.url}/?q=...`);
+  await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
+  await nothing(page, "Nothing was found for “...”.").waitFor();
+  await page.locator("#files").setInputFiles([photo("test.jpg")]);
+  await page.getByText("1 added").waitFor();
+  expect(await shown(page)).toEqual([]);
+  expect(await nothing(page, "Nothing was found for “...”.").isVisible()).toBe(true);
+});
+
 test("it looks like this, is accessible, and nothing moves by itself", async () => {
   for (const width of [320, 360, 768, 1440]) {
     for (const colorScheme of ["light", "dark"] as const) {
