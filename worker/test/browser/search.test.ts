@@ -252,6 +252,29 @@ test("a search for nothing that could be found stays empty", async () => {
   expect(await nothing(page, "Nothing was found for “...”.").isVisible()).toBe(true);
 });
 
+test("a guest's new image is found, even though the browser has this search already", async () => {
+  const page = await open("/");
+  const invite = await fetch(`${site.url}/api/invites`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${ownerToken}` },
+    body: JSON.stringify({ name: "Mia", days: 1 }),
+  });
+  const { url } = (await invite.json()) as { url: string };
+  await page.goto(`${site.url}/?again${new URL(url).hash}`);
+  await page.getByText("You can now add images here.").waitFor();
+  await field(page).fill("milky");
+  await expect.poll(() => shown(page)).toEqual(["Milky way"]);
+  await field(page).fill("");
+  await expect.poll(() => shown(page)).not.toHaveLength(1);
+  const { id } = await site.seed("vertical.jpg");
+  const buffer = await (await fetch(`${site.url}/images/${id}?w=320&f=jpeg`)).arrayBuffer();
+  const file = { name: "milky coffee.jpg", mimeType: "image/jpeg", buffer: Buffer.from(buffer) };
+  await page.locator("#files").setInputFiles([file]);
+  await page.getByText("1 added").waitFor();
+  await field(page).fill("milky");
+  await expect.poll(() => shown(page)).toEqual(["milky coffee", "Milky way"]);
+});
+
 test("it looks like this, is accessible, and nothing moves by itself", async () => {
   for (const width of [320, 360, 768, 1440]) {
     for (const colorScheme of ["light", "dark"] as const) {
