@@ -170,6 +170,21 @@ test("a response that is late is ignored, and typing asks once", async () => {
   expect(asked).toEqual(["black", "cafe"]);
 });
 
+test("a response that is late leaves the focus on an image that stays", async () => {
+  const page = await open("/?q=black");
+  let late: Route | undefined;
+  await page.route("**/api/images?*", (route) => {
+    late = route;
+  });
+  await field(page).fill("cat");
+  await expect.poll(() => late).toBeDefined();
+  const cat = page.locator(".card a", { has: page.getByAltText("A black cat") });
+  await cat.focus();
+  await late?.continue();
+  await expect.poll(() => shown(page)).toEqual(["A black cat"]);
+  expect(await cat.evaluate((link) => link === document.activeElement)).toBe(true);
+});
+
 test("a search that fails shows nothing of the one before, and can be tried again", async () => {
   const page = await open("/?q=cafe", { provoked: /503|400/ });
   await page.route("**/api/images?*", (route) =>
