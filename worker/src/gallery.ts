@@ -123,18 +123,26 @@ function parseQuery(parameters: URLSearchParams): Query {
   }
   const limit = parameters.get("limit") ?? String(defaultLimit);
   if (!/^[1-9][0-9]{0,2}$/.test(limit) || Number(limit) > maxLimit) throw bad(`limit must be 1 to ${maxLimit}.`);
-  const since = parameters.get("since") ?? "";
-  if (since !== "" && Number.isNaN(Date.parse(since))) throw bad("since must be a time, like 2026-11-28T09:00:00Z.");
+  const after = parameters.get("since") ?? "";
+  const since = after && parseTime(after);
+  if (since === null) throw bad("since must be a time, like 2026-11-28T09:00:00Z.");
   const view = parameters.get("view") ?? "full";
   if (view !== "full" && view !== "compact") throw bad("view must be full or compact.");
   return {
     limit: Number(limit),
     cursor: parameters.get("cursor") || null,
-    since: since && new Date(since).toISOString(),
+    since,
     tag: parameters.get("tag")?.normalize("NFC").toLowerCase() ?? null,
     words: parseSearch(parameters.get("q") ?? ""),
     view,
   };
+}
+
+/** In the form that is compared, which has years of four digits; null if it is no such time. */
+function parseTime(text: string): string | null {
+  const time = Date.parse(text);
+  const written = Number.isNaN(time) ? "" : new Date(time).toISOString();
+  return /^\d/.test(written) ? written : null;
 }
 
 /** Null for an empty search, which is like none. */

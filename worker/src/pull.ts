@@ -100,10 +100,10 @@ async function enqueue(env: Env, { manifest, run, stored }: ImageState & { statu
   await env.WORK.send({ kind: "pull", image: manifest.id, run, from: stored });
 }
 
-/** Shows an image to readers: one write to KV, and one to the index. */
+/** Shows an image to readers: one write to the index, and one to KV. What is in KV has been published. */
 export async function publish(env: Env, entry: ImageEntry): Promise<void> {
-  await env.META.put(entryKey(entry.id), JSON.stringify(entry), { metadata: metadataOf(entry) });
   await addToCatalog(env, imageOf(entry));
+  await env.META.put(entryKey(entry.id), JSON.stringify(entry), { metadata: metadataOf(entry) });
 }
 
 /**

@@ -16,6 +16,8 @@ export const searchSchema = `CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts
 const places = 2048;
 /** Images per step of the migration, up to four of which share the 10 ms of CPU time that the free plan has. */
 const atOnce = 100;
+/** Characters of these images, but for the first: D1 takes values of 2 MB, and words have up to 9 bytes per character. */
+const charactersAtOnce = 100_000;
 
 /** Where the rows of the images begin that were uploaded at this time (RFC 3339). */
 export function placeOf(uploaded_at: string): number {
@@ -78,11 +80,16 @@ export async function fillSearch(
     .prepare("SELECT id, created_at, image FROM images WHERE id > ? AND image IS NOT NULL ORDER BY id LIMIT ?")
     .bind(after, atOnce)
     .all<{ id: string; created_at: string; image: string }>();
-  const images = results.map(({ id, created_at, image }): Described => {
+  const images: Described[] = [];
+  let characters = 0;
+  for (const { id, created_at, image } of results) {
+    characters += image.length;
+    if (images.length > 0 && characters > charactersAtOnce) break;
     const { title, alt, caption, tags = [] } = JSON.parse(image) as Image;
-    return { id, uploaded_at: created_at, title, alt, caption, tags };
-  });
-  const last = results.length < atOnce ? null : (results.at(-1)?.id ?? null);
+    images.push({ id, uploaded_at: created_at, title, alt, caption, tags });
+  }
+  const isLast = results.length < atOnce && images.length === results.length;
+  const last = isLast ? null : (images.at(-1)?.id ?? null);
   await index.batch([addToSearch(index, images), record(last)]);
   return last;
 }

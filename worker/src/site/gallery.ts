@@ -42,7 +42,10 @@ export class Gallery {
       const card = known.get(image.id);
       return card && JSON.stringify(card.image) === JSON.stringify(image) ? card : this.#card(image);
     });
+    const focused = this.grid.querySelector<HTMLElement>(":focus");
     this.grid.replaceChildren(...this.#cards.map(({ element }) => element));
+    // A move takes it away.
+    focused?.focus({ preventScroll: true });
     this.#layOut();
   }
 

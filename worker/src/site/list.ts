@@ -43,7 +43,10 @@ export class List {
 
   /** Whether an image is one of those that are listed here. */
   has(image: Image): boolean {
-    return (this.tag === null || image.tags.includes(this.tag)) && matches(image, wordsIn(this.#q));
+    const words = wordsIn(this.#q);
+    // Without letters and digits nothing is found.
+    if (this.#q !== "" && words.length === 0) return false;
+    return (this.tag === null || image.tags.includes(this.tag)) && matches(image, words);
   }
 
   /** Loads the next page. Concurrent calls share one request. */
@@ -62,7 +65,7 @@ export class List {
     const { images } = await listImages(null, this.tag, q);
     if (q !== this.#q) return;
     const known = new Set(this.gallery.images.map(({ id }) => id));
-    const missing = recent.corrected(images, this.#isWhole).filter(({ id }) => !known.has(id));
+    const missing = recent.corrected(images, (image) => this.has(image)).filter(({ id }) => !known.has(id));
     for (const image of missing) this.gallery.insert(image);
     this.showEmptiness();
   }
@@ -74,10 +77,6 @@ export class List {
     find("none-text").textContent = foundNothing(this.#q, this.tag);
     find("select-open").hidden = isEmpty;
     find("remake").hidden = isEmpty && this.#q === "";
-  }
-
-  get #isWhole(): boolean {
-    return this.tag === null && this.#q === "";
   }
 
   async #loadPage(isOutdated: () => boolean): Promise<void> {
@@ -92,14 +91,14 @@ export class List {
       if (isOutdated()) return;
       const before = isFirst ? 0 : this.gallery.images.length;
       this.#cursor = cursor;
-      const corrected = recent.corrected(images, isFirst && this.#isWhole);
+      const corrected = recent.corrected(images, (image) => isFirst && this.has(image));
       if (isFirst) this.gallery.show(corrected, cursor !== null);
       else this.gallery.append(corrected, cursor !== null);
       this.#more.hidden = cursor === null;
       find("below").hidden = cursor !== null;
       this.showEmptiness();
       if (hadFocus) this.focusOn(this.gallery.images[before]);
-      this.#announce(isFirst, images.length);
+      this.#announce(isFirst, corrected.length);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       if (isOutdated()) return;

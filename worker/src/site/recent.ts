@@ -50,12 +50,12 @@ export function restored(id: string): void {
   }
 }
 
-/** Returns a page of the list with this tab's changes applied. */
-export function corrected(images: readonly Image[], isFirst: boolean): Image[] {
+/** Returns a page of a list with this tab's changes applied: first are new images that belong there. */
+export function corrected(images: readonly Image[], belongs: (image: Image) => boolean): Image[] {
   const recent = changes();
   const gone = new Set(recent.filter(({ image }) => !image).map(({ id }) => id));
   const known = new Map(recent.flatMap(({ image }) => (image ? [[image.id, image] as const] : [])));
-  const fresh = isFirst ? recent.flatMap(({ image, listed }) => (image && !listed ? [image] : [])) : [];
+  const fresh = recent.flatMap(({ image, listed }) => (image && !listed && belongs(image) ? [image] : []));
   // As in the list: uploads run side by side, and this tab may hear of them in another order.
   fresh.sort((a, b) => b.uploaded_at.localeCompare(a.uploaded_at));
   const shown = new Set(fresh.map(({ id }) => id));

@@ -17,11 +17,11 @@ export class Search {
     private readonly home: string,
     private readonly changed: (q: string) => void,
   ) {
-    this.#q = this.#field.value = this.#addressed ?? "";
-    this.#field.addEventListener("input", () => {
-      clearTimeout(this.#pause);
-      this.#pause = setTimeout(() => this.#ask(), pause);
-    });
+    this.#q = this.#addressed ?? "";
+    // On a slow connection somebody has typed already.
+    if (this.#field.value !== "") this.#askSoon();
+    else this.#field.value = this.#q;
+    this.#field.addEventListener("input", () => this.#askSoon());
     // Before an image is opened, too, which has another address.
     this.#field.addEventListener("change", () => this.#ask());
     this.#form.addEventListener("submit", (event) => {
@@ -58,6 +58,11 @@ export class Search {
     this.#field.value = "";
     this.#field.focus();
     this.#ask();
+  }
+
+  #askSoon(): void {
+    clearTimeout(this.#pause);
+    this.#pause = setTimeout(() => this.#ask(), pause);
   }
 
   #ask(): void {

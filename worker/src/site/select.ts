@@ -14,11 +14,11 @@ export class SelectMode {
   ) {
     this.#delete.addEventListener("click", () => this.remove(this.gallery.picked));
     find("select-cancel").addEventListener("click", () => this.#leave());
-    addEventListener("keydown", ({ key }) => {
+    addEventListener("keydown", ({ key, target }) => {
       if (this.#bar.hidden || document.querySelector("dialog[open], [popover]:popover-open")) return;
       // Long lists are long ways to the buttons.
       if (key === "Escape") this.#leave();
-      if (key === "Delete") this.#delete.click();
+      if (key === "Delete" && target !== find("q")) this.#delete.click();
     });
   }
 

@@ -170,6 +170,21 @@ test("a response that is late is ignored, and typing asks once", async () => {
   expect(asked).toEqual(["black", "cafe"]);
 });
 
+test("a response that is late leaves the focus on an image that stays", async () => {
+  const page = await open("/?q=black");
+  let late: Route | undefined;
+  await page.route("**/api/images?*", (route) => {
+    late = route;
+  });
+  await field(page).fill("cat");
+  await expect.poll(() => late).toBeDefined();
+  const cat = page.locator(".card a", { has: page.getByAltText("A black cat") });
+  await cat.focus();
+  await late?.continue();
+  await expect.poll(() => shown(page)).toEqual(["A black cat"]);
+  expect(await cat.evaluate((link) => link === document.activeElement)).toBe(true);
+});
+
 test("a search that fails shows nothing of the one before, and can be tried again", async () => {
   const page = await open("/?q=cafe", { provoked: /503|400/ });
   await page.route("**/api/images?*", (route) =>
@@ -210,6 +225,69 @@ test("the owner deletes, restores and adds while searching, and sees what belong
   await page.keyboard.type("tiles");
   await expect.poll(() => shown(page)).toEqual(["Black and white tiles"]);
   expect(await page.locator("#select-bar").isVisible()).toBe(false);
+});
+
+test("what is typed while the script is on its way is searched for", async () => {
+  const page = await open("/");
+  let script: Route | undefined;
+  await page.route("**/app.js", (route) => {
+    script = route;
+  });
+  await page.goto(site.url, { waitUntil: "commit" });
+  await field(page).pressSequentially("mount");
+  await expect.poll(() => script).toBeDefined();
+  await script?.continue();
+  await expect.poll(() => shown(page)).toEqual(["Milky way"]);
+  expect([address(page), await field(page).inputValue()]).toEqual(["/?q=mount", "mount"]);
+});
+
+test("the Delete key in the field deletes text", async () => {
+  const page = await open("/");
+  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await page.goto(`${site.url}/?q=black`);
+  await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
+  await settle(page);
+  await choose(page, "Select images");
+  await page.getByLabel("Select Mitzi").check();
+  await page.keyboard.press("/");
+  await page.keyboard.press("Delete");
+  expect(await page.locator("dialog[open]").count()).toBe(0);
+  await expect.poll(() => field(page).inputValue()).toBe("");
+});
+
+test("a search for nothing that could be found stays empty", async () => {
+  const page = await open("/");
+  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await page.goto(`${site.url}/?q=...`);
+  await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
+  await nothing(page, "Nothing was found for “...”.").waitFor();
+  await page.locator("#files").setInputFiles([photo("test.jpg")]);
+  await page.getByText("1 added").waitFor();
+  expect(await shown(page)).toEqual([]);
+  expect(await nothing(page, "Nothing was found for “...”.").isVisible()).toBe(true);
+});
+
+test("a guest's new image is found, even though the browser has this search already", async () => {
+  const page = await open("/");
+  const invite = await fetch(`${site.url}/api/invites`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${ownerToken}` },
+    body: JSON.stringify({ name: "Mia", days: 1 }),
+  });
+  const { url } = (await invite.json()) as { url: string };
+  await page.goto(`${site.url}/?again${new URL(url).hash}`);
+  await page.getByText("You can now add images here.").waitFor();
+  await field(page).fill("milky");
+  await expect.poll(() => shown(page)).toEqual(["Milky way"]);
+  await field(page).fill("");
+  await expect.poll(() => shown(page)).not.toHaveLength(1);
+  const { id } = await site.seed("vertical.jpg");
+  const buffer = await (await fetch(`${site.url}/images/${id}?w=320&f=jpeg`)).arrayBuffer();
+  const file = { name: "milky coffee.jpg", mimeType: "image/jpeg", buffer: Buffer.from(buffer) };
+  await page.locator("#files").setInputFiles([file]);
+  await page.getByText("1 added").waitFor();
+  await field(page).fill("milky");
+  await expect.poll(() => shown(page)).toEqual(["milky coffee", "Milky way"]);
 });
 
 test("it looks like this, is accessible, and nothing moves by itself", async () => {

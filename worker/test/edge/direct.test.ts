@@ -71,6 +71,26 @@ test("nothing is pulled, and no message is sent", async () => {
   expect((await env.IMAGES.list({ prefix: "inbox/" })).objects).toEqual([]);
 });
 
+test("an image that the index did not take at once", async () => {
+  const { job, manifest } = await ended();
+  await worker.owner("/api/images"); // the index begins
+  const { INDEX: index } = worker.env as { INDEX: D1Database };
+  worker.env.INDEX = new Proxy(index, {
+    get(object, name) {
+      if (name === "batch") return () => Promise.reject(new Error("D1_ERROR: overloaded"));
+      const value: unknown = Reflect.get(object, name);
+      return typeof value === "function" ? (value.bind(object) as unknown) : value;
+    },
+  });
+  expect((await worker.webhook(job)).status).toBe(500);
+  worker.env.INDEX = index;
+  // The daemon sends it again.
+  expect((await worker.webhook(job)).status).toBe(204);
+  expect(await listed()).toEqual([manifest.id]);
+  const found = await worker.fetch("/api/images?view=compact&q=red");
+  expect((await found.json<ImageList>()).images.map(({ id }) => id)).toEqual([manifest.id]);
+});
+
 test.each([
   ["with an index", true, 4],
   ["without one", false, 3],

@@ -109,6 +109,32 @@ describe("which images are found", () => {
     expect(await found({ q })).toEqual(expected);
   });
 
+  // What is written in one of these ways is found by each of the others.
+  test.each([
+    [["straße", "STRASSE", "STRAẞE"]], // the capital letter that German has since 2017
+    [["❤", "❤️", "❤︎"]], // as keyboards write it, with a selector for colors or without
+    [["葛", "葛󠄀"]],
+    [["👍", "👍🏽"]],
+    [["Donaudampf", "Donau\u00addampf"]], // a soft hyphen, as in what is copied from pages
+    [["محمد", "محـــمد"]], // widened
+  ])("%j", async (ways) => {
+    await add(...ways.map((title) => ({ title })));
+    const everything = ways.map((_, n) => n).reverse();
+    for (const q of ways) expect([q, await found({ q })]).toEqual([q, everything]);
+  });
+
+  test("flags are emoji, of two characters", async () => {
+    await add({ title: "Berlin 🇩🇪" }, { title: "🇪🇸🇩🇰" }, { title: "Málaga 🇪🇸" });
+    expect(await found({ q: "🇩🇪" })).toEqual([0]);
+    expect(await found({ q: "🇪🇸" })).toEqual([2, 1]);
+    expect(await found({ q: "málaga 🇩🇪" })).toEqual([]);
+  });
+
+  test("the hyphen of Hebrew separates words; its points do not", async () => {
+    await add({ title: "בֵּית־סֵפֶר" });
+    for (const q of ["ספר", "בית ספר", "בית־ספר", "סֵפֶר"]) expect([q, await found({ q })]).toEqual([q, [0]]);
+  });
+
   test.each(["", " ", "\t\n"])("an empty search is none: %j", async (q) => {
     await add({ title: "one" }, { title: "two" });
     expect(await found({ q })).toEqual([1, 0]);
@@ -169,6 +195,9 @@ describe("what is refused", () => {
     ["many words without spaces", { q: "東京タワーの夜空海山川" }],
     ["another parameter", { query: "cat" }],
     ["a limit that is none", { q: "cat", limit: "101" }],
+    ["a time that is none", { q: "cat", since: "yesterday" }],
+    ["a time before all that a list can have", { q: "cat", since: "-271821-04-20T00:00:00Z" }],
+    ["a time after that", { q: "cat", since: "+010000-01-01T00:00:00Z" }],
     ["a cursor that is none", { q: "cat", cursor: "x" }],
   ])("%s", async (_, query) => {
     expect(await refused(query)).toEqual([400, "invalid_request"]);
@@ -330,6 +359,20 @@ describe("a gallery of 10,000 images that could not be searched", () => {
     // An index that is deleted is made again.
     await env.INDEX?.exec("DROP TABLE search");
     expect((await worker.fetch("/api/images?q=sunset")).status).toBe(503);
+  });
+
+  test("however long its texts are", async () => {
+    await unsearched(250);
+    // Words of nine characters, each of which is taken apart into three letters of three bytes.
+    const syllable = String.fromCharCode(0xac01);
+    const word = (n: number) =>
+      syllable.repeat(7) + String.fromCharCode(0xac01 + 28 * (n >> 4), 0xac01 + 28 * (n % 16));
+    const text = (from: number, words: number) => Array.from({ length: words }, (_, n) => word(from + n)).join(" ");
+    await env.INDEX?.prepare("UPDATE images SET image = json_set(image, '$.caption', ?, '$.alt', ?, '$.title', ?)")
+      .bind(text(0, 200), text(200, 50), `Sunset ${text(250, 19)}`)
+      .run();
+    for (let n = 0; n < 30; n++) await worker.tick();
+    expect(await found({ q: "sunset", limit: "100" })).toHaveLength(250);
   });
 
   test("what changes while it is made searchable is found as it is", async () => {
