@@ -1,16 +1,14 @@
 // The index in D1: order, paging, and its migration from KV.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, expect, test } from "vitest";
 import type { Image, ImageList, Manifest, PublicImage } from "../../src/api";
 import { migrate } from "../../src/catalog";
 import { type ImageMetadata, entryKey } from "../../src/image";
-import { Worker, dropIndex, finished, photo, storedBird } from "./harness";
+import { Worker, dropIndex, empty, finished, photo, storedBird } from "./harness";
 
 afterEach(async () => {
-  await dropIndex();
-  await reset();
+  await empty();
 });
 
 const metadata = { width: 4, height: 3, thumbhash: "", color: "#000000", alt: "", formats: { jpeg: [320] } };

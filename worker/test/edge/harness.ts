@@ -2,7 +2,7 @@
 // behind the proxy, every subrequest counted. The queue is in the test's hands,
 // so that messages come when, and as often as, a test wants.
 
-import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
+import { createExecutionContext, reset, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { Webhook } from "standardwebhooks";
 import { inject, vi } from "vitest";
@@ -235,6 +235,19 @@ export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T
 /** The index as it is before anything was written to it. */
 export async function dropIndex(): Promise<void> {
   for (const table of ["images", "tags", "migration", "search"]) await env.INDEX?.exec(`DROP TABLE IF EXISTS ${table}`);
+}
+
+/** Nothing is stored anywhere. The runtime may still have written what it had in memory when it was told to forget. */
+export async function empty(): Promise<void> {
+  const left = async () => [
+    ...(await env.META.list()).keys,
+    ...(await env.IMAGES.list()).objects,
+    ...((await env.INDEX?.prepare("SELECT name FROM sqlite_master WHERE name = 'images'").all())?.results ?? []),
+  ];
+  do {
+    await dropIndex();
+    await reset();
+  } while ((await left()).length > 0);
 }
 
 /** The upload of each job. */

@@ -1,6 +1,5 @@
 // A new ladder for old images: links stay valid all the time, and no image is there twice.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Image, ImageList, Manifest, Remake } from "../../src/api";
@@ -8,7 +7,7 @@ import {
   Worker,
   copyToBucket,
   daemon,
-  dropIndex,
+  empty,
   finished,
   photo,
   settings,
@@ -38,8 +37,7 @@ beforeEach(async () => {
 afterEach(async () => {
   vi.restoreAllMocks();
   await restart({});
-  await dropIndex();
-  await reset();
+  await empty();
 });
 
 async function store(bytes: ArrayBuffer, filename = "square.jpg"): Promise<Manifest> {

@@ -1,12 +1,11 @@
 // Searching: which images are found, in which order, and what that costs.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Image, ImageList, ProblemBody } from "../../src/api";
 import { addToCatalog, migrate, removeFromCatalog, searchCatalog } from "../../src/catalog";
 import { idOf, oldIndex } from "../fixtures/old-index";
-import { Worker, dropIndex, report, storedBird } from "./harness";
+import { Worker, dropIndex, empty, report, storedBird } from "./harness";
 
 let worker: Worker;
 
@@ -15,8 +14,7 @@ beforeEach(async () => {
   await migrate(worker.env); // of an empty KV
 });
 afterEach(async () => {
-  await dropIndex();
-  await reset();
+  await empty();
 });
 
 function image(n: number, change: Partial<Image> = {}): Image {
