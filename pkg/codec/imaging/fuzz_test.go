@@ -43,7 +43,6 @@ func FuzzRender(f *testing.F) {
 		}
 		defer src.Close()
 		if refuse >= 0 {
-			// Large ones only: GLib ends the process when it lacks a small one.
 			refuseAllocation(refuse%64, 1<<20)
 			defer refuseAllocation(-1, 0)
 		}

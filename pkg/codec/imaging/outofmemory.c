@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define REAL(function) __interceptor_##function
@@ -44,10 +45,22 @@ memory_refuse(gint after, gsize least)
 	g_atomic_int_set(&left, after);
 }
 
-static int
-refused_by_test(size_t size)
+/* A function of its own, as AddressSanitizer cannot have its variable watched in
+ * the first allocations, which are made before it has started.
+ */
+static G_NO_INLINE int
+is_of_glib(const void *caller)
 {
-	if (G_LIKELY(g_atomic_int_get(&left) < 0) || size < least_size)
+	Dl_info library;
+
+	return dladdr(caller, &library) && strstr(library.dli_fname, "/libglib-");
+}
+
+/* GLib is refused nothing: it would end the process. */
+static int
+refused_by_test(size_t size, const void *caller)
+{
+	if (G_LIKELY(g_atomic_int_get(&left) < 0) || size < least_size || is_of_glib(caller))
 		return 0;
 	return g_atomic_int_add(&left, -1) == 0;
 }
@@ -71,25 +84,25 @@ refusal(void)
 void *
 malloc(size_t size)
 {
-	return refused_by_test(size) ? refusal() : watched(REAL(malloc)(size), size);
+	return refused_by_test(size, __builtin_return_address(0)) ? refusal() : watched(REAL(malloc)(size), size);
 }
 
 void *
 calloc(size_t n, size_t size)
 {
-	return refused_by_test(n * size) ? refusal() : watched(REAL(calloc)(n, size), n && size);
+	return refused_by_test(n * size, __builtin_return_address(0)) ? refusal() : watched(REAL(calloc)(n, size), n && size);
 }
 
 void *
 realloc(void *memory, size_t size)
 {
-	return refused_by_test(size) ? refusal() : watched(REAL(realloc)(memory, size), size);
+	return refused_by_test(size, __builtin_return_address(0)) ? refusal() : watched(REAL(realloc)(memory, size), size);
 }
 
 void *
 memalign(size_t alignment, size_t size)
 {
-	return refused_by_test(size) ? refusal() : watched(REAL(memalign)(alignment, size), size);
+	return refused_by_test(size, __builtin_return_address(0)) ? refusal() : watched(REAL(memalign)(alignment, size), size);
 }
 
 void *
