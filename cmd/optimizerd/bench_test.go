@@ -35,7 +35,11 @@ func TestBenchMeasuresAndProposes(t *testing.T) {
 	if diff := cmp.Diff(all, efforts); diff != "" {
 		t.Errorf("efforts (-want +got):\n%s", diff)
 	}
-	if r.Proposal.Processes < 0 || r.Proposal.Threads < 1 {
+	processes := r.Proposal.Processes
+	if processes == 0 {
+		processes = r.Automatic
+	}
+	if processes < 1 || r.Proposal.Threads < 1 {
 		t.Errorf("proposal: %+v", r.Proposal)
 	}
 }

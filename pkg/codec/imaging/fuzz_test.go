@@ -43,7 +43,7 @@ func FuzzRender(f *testing.F) {
 		}
 		defer src.Close()
 		if refuse >= 0 {
-			refuseAllocation(refuse%64, 1<<20)
+			refuseAllocation(refuse%64, 1<<20) // large ones, as those of pixels are
 			defer refuseAllocation(-1, 0)
 		}
 		_, err = engine().Render(context.Background(), src, recipe(defaultFormats, 16, 64), limits, new(collector))

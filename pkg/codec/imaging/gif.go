@@ -47,10 +47,10 @@ func probeGIF(src *os.File, size int64) (header, error) {
 func decodeGIF(h header, top ladder.Rung, took ladder.Timings) (*vipsImage, error) {
 	began := time.Now()
 	var resizing time.Duration
-	var frames vipsImage
-	if err := try(func() C.int {
-		return C.frames_new(C.int(top.Width), C.int(top.Height), C.int(h.frames), &frames.image)
-	}); err != nil {
+	frames, err := newImage(func(out **C.VipsImage) C.int {
+		return C.frames_new(C.int(top.Width), C.int(top.Height), C.int(h.frames), out)
+	})
+	if err != nil {
 		return nil, badPixels(h.format, err)
 	}
 	defer frames.free()
@@ -71,10 +71,10 @@ func decodeGIF(h header, top ladder.Rung, took ladder.Timings) (*vipsImage, erro
 	for i, d := range h.gif.Delays {
 		delays[i] = C.int(d.Milliseconds())
 	}
-	rung := new(vipsImage)
-	if err := try(func() C.int {
-		return C.frames_finish(frames.image, C.int(top.Height), &delays[0], C.int(min(h.gif.Plays, webpPlays)), &rung.image)
-	}); err != nil {
+	rung, err := newImage(func(out **C.VipsImage) C.int {
+		return C.frames_finish(frames.image, C.int(top.Height), &delays[0], C.int(min(h.gif.Plays, webpPlays)), out)
+	})
+	if err != nil {
 		return nil, createFault("frames", err)
 	}
 	took.Since(began.Add(resizing), ladder.StageDecode)

@@ -86,8 +86,8 @@ type vipsImage struct{ image *C.VipsImage }
 
 func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
 
-// derive returns the image that a function of the kernel makes.
-func derive(call func(out **C.VipsImage) C.int) (*vipsImage, error) {
+// newImage returns the image that a function of the kernel makes.
+func newImage(call func(out **C.VipsImage) C.int) (*vipsImage, error) {
 	p := new(vipsImage)
 	if err := try(func() C.int { return call(&p.image) }); err != nil {
 		return nil, err
@@ -117,13 +117,9 @@ func open(f *os.File, o opening) (*vipsImage, error) {
 	if o.edit != nil {
 		c.edit = editOf(o.edit)
 	}
-	p := new(vipsImage)
-	err := try(func() C.int { return C.kernel_open(C.int(f.Fd()), &c, &p.image) })
+	p, err := newImage(func(out **C.VipsImage) C.int { return C.kernel_open(C.int(f.Fd()), &c, out) })
 	runtime.KeepAlive(f) // libvips has duplicated the descriptor
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, err
 }
 
 func (p *vipsImage) header(l loader) header {
@@ -179,21 +175,21 @@ func (p *vipsImage) decode(h header, width, height int) (*vipsImage, error) {
 			top.shaper = shaperOf(m)
 		}
 	}
-	return derive(func(rung **C.VipsImage) C.int { return C.kernel_decode(p.image, &top, rung) })
+	return newImage(func(rung **C.VipsImage) C.int { return C.kernel_decode(p.image, &top, rung) })
 }
 
 // upright returns a rung as an EXIF orientation displays it, in place of p, which it
 // frees.
 func (p *vipsImage) upright(orientation int) (*vipsImage, error) {
 	defer p.free()
-	return derive(func(rung **C.VipsImage) C.int { return C.kernel_upright(p.image, C.int(orientation), rung) })
+	return newImage(func(rung **C.VipsImage) C.int { return C.kernel_upright(p.image, C.int(orientation), rung) })
 }
 
 // finish returns the top rung without an alpha channel that says nothing, in place of
 // p, which it frees.
 func (p *vipsImage) finish() (*vipsImage, error) {
 	defer p.free()
-	return derive(func(rung **C.VipsImage) C.int { return C.kernel_finish(p.image, rung) })
+	return newImage(func(rung **C.VipsImage) C.int { return C.kernel_finish(p.image, rung) })
 }
 
 var intents = map[intent]C.VipsIntent{
@@ -220,7 +216,7 @@ func shaperOf(m matrixProfile) (s C.Shaper) {
 
 // shrink returns a smaller rung.
 func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
-	return derive(func(rung **C.VipsImage) C.int {
+	return newImage(func(rung **C.VipsImage) C.int {
 		return C.kernel_shrink(p.image, C.int(to.Width), C.int(to.Height), rung)
 	})
 }
@@ -228,8 +224,8 @@ func (p *vipsImage) shrink(to ladder.Rung) (*vipsImage, error) {
 // rgba returns the first frame of a rung, resized, 4 bytes per pixel, straight
 // alpha.
 func (p *vipsImage) rgba(width, height int) ([]byte, error) {
-	var small vipsImage
-	if err := try(func() C.int { return C.kernel_rgba(p.image, C.int(width), C.int(height), &small.image) }); err != nil {
+	small, err := newImage(func(out **C.VipsImage) C.int { return C.kernel_rgba(p.image, C.int(width), C.int(height), out) })
+	if err != nil {
 		return nil, err
 	}
 	defer small.free()

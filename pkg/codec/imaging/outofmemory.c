@@ -45,8 +45,8 @@ memory_refuse(gint after, gsize least)
 	g_atomic_int_set(&left, after);
 }
 
-/* A function of its own, as AddressSanitizer cannot have its variable watched in
- * the first allocations, which are made before it has started.
+/* Not inlined: AddressSanitizer would instrument the variable in malloc, which is
+ * called before the sanitizer has started.
  */
 static G_NO_INLINE int
 is_of_glib(const void *caller)

@@ -128,9 +128,10 @@ done:
 	return result;
 }
 
-/* Decodes an opened image into the top rung, in stored orientation. Colors are converted after
- * shrinking, when there are fewer pixels, except where converting 8 bits of
- * deeper samples would cause banding and they are not multiplied by alpha yet.
+/* Decodes an opened image into the top rung, in stored orientation. Colors are
+ * converted after shrinking, when there are fewer pixels, except where converting
+ * 8 bits of deeper samples would cause banding and they are not multiplied by
+ * alpha yet.
  */
 int
 kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
