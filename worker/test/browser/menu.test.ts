@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Image } from "../../src/api";
 import { expectAccessible } from "./accessible";
 import { expectNoShifts, watchShifts } from "./shifts";
-import { Site, openBrowser, openPage, ownerToken, screenshot, settle } from "./site";
+import { Site, openBrowser, openPage, screenshot, settle } from "./site";
 
 let site: Site;
 let browser: Browser;
@@ -43,7 +43,7 @@ for (const colorScheme of ["light", "dark"] as const) {
   test(`in an endless gallery the owner reaches everything from the top, in the ${colorScheme}`, async () => {
     for (const width of [320, 360, 768, 1440]) {
       const { page, complaints } = await openPage(browser, { viewport: { width, height: 800 }, colorScheme });
-      await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+      await site.admit(page);
       await watchShifts(page);
       await endless(page);
       await page.goto(site.url);
@@ -88,7 +88,7 @@ for (const colorScheme of ["light", "dark"] as const) {
 
 test("a long title is where it was when the owner's buttons appear", async () => {
   const { page } = await openPage(browser, { viewport: { width: 320, height: 640 } });
-  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await site.admit(page);
   let known: () => void = () => {};
   const session = new Promise<void>((resolve) => {
     known = resolve;

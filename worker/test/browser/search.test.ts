@@ -41,12 +41,15 @@ afterEach(async () => {
   expect(complaints).toEqual([]);
 });
 
-async function open(path: string, options: BrowserContextOptions & { provoked?: RegExp } = {}): Promise<Page> {
-  const { provoked, ...context } = options;
+type Options = BrowserContextOptions & { provoked?: RegExp; isOwner?: boolean };
+
+async function open(path: string, { provoked, isOwner, ...context }: Options = {}): Promise<Page> {
   const opened = await openPage(browser, { viewport: { width: 1280, height: 800 }, ...context }, provoked);
   watched.push(opened);
   const { page } = opened;
+  if (isOwner) await site.admit(page);
   await page.goto(site.url + path);
+  if (isOwner) await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
   await settle(page);
   return page;
 }
@@ -201,11 +204,7 @@ test("a search that fails shows nothing of the one before, and can be tried agai
 });
 
 test("the owner deletes, restores and adds while searching, and sees what belongs there", async () => {
-  const page = await open("/");
-  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
-  await page.goto(`${site.url}/?q=black`);
-  await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
-  await settle(page);
+  const page = await open("/?q=black", { isOwner: true });
   await choose(page, "Select images");
   await page.getByLabel("Select Mitzi").check();
   await page.locator("#select-delete").click();
@@ -242,11 +241,7 @@ test("what is typed while the script is on its way is searched for", async () =>
 });
 
 test("the Delete key in the field deletes text", async () => {
-  const page = await open("/");
-  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
-  await page.goto(`${site.url}/?q=black`);
-  await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
-  await settle(page);
+  const page = await open("/?q=black", { isOwner: true });
   await choose(page, "Select images");
   await page.getByLabel("Select Mitzi").check();
   await page.keyboard.press("/");
@@ -256,10 +251,7 @@ test("the Delete key in the field deletes text", async () => {
 });
 
 test("a search for nothing that could be found stays empty", async () => {
-  const page = await open("/");
-  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
-  await page.goto(`${site.url}/?q=...`);
-  await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
+  const page = await open("/?q=...", { isOwner: true });
   await nothing(page, "Nothing was found for “...”.").waitFor();
   await page.locator("#files").setInputFiles([photo("test.jpg")]);
   await page.getByText("1 added").waitFor();

@@ -25,7 +25,7 @@ afterAll(async () => {
 
 async function open(path: string): Promise<{ page: Page; complaints: string[] }> {
   const opened = await openPage(browser, { viewport: { width: 360, height: 740 } }, /401/);
-  await opened.page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await site.admit(opened.page);
   await opened.page.goto(site.url + path);
   await opened.page.locator("html[data-session=owner]").waitFor();
   await settle(opened.page);

@@ -24,7 +24,7 @@ afterAll(async () => {
 /** The owner's page, which receives what is shared. */
 async function installed(options: BrowserContextOptions = {}, provoked?: RegExp) {
   const opened = await openPage(browser, { ...phone, ...options }, provoked);
-  await opened.page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await site.admit(opened.page);
   await opened.page.goto(site.url);
   await expect.poll(() => registrations(opened.page)).toEqual([`activated ${site.url}/share`]);
   return opened;

@@ -27,6 +27,11 @@ export class Site {
     readonly dispose: () => Promise<void>,
   ) {}
 
+  /** Signs the owner in, without the dialog. */
+  async admit(page: Page): Promise<void> {
+    await page.context().request.post(`${this.url}/api/session`, { data: { token: ownerToken } });
+  }
+
   /** bindings are those of this test, in addition. */
   static async start(bindings: Record<string, { type: "json"; value: boolean }> = {}): Promise<Site> {
     if (!existsSync(join(worker, "site/app.js"))) throw new Error("site/app.js is missing; run npm run build");

@@ -5,7 +5,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Manifest } from "../../src/api";
 import { token } from "../node/daemon";
-import { Site, openBrowser, openPage, ownerToken, photo, settle } from "./site";
+import { Site, openBrowser, openPage, photo, settle } from "./site";
 
 let site: Site;
 let browser: Browser;
@@ -38,7 +38,7 @@ async function choose(page: Page, wanted: boolean): Promise<void> {
 
 test("a photo is sent as a smaller copy if that is wanted, upright, and others as they are", async () => {
   const { page, complaints } = await openPage(browser, { viewport: { width: 360, height: 740 } });
-  await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await site.admit(page);
   await page.goto(site.url);
   await settle(page);
   await choose(page, true);

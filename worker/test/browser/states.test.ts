@@ -114,7 +114,7 @@ async function go(page: Page, path: string, before?: () => Promise<unknown>): Pr
 test.each(Object.keys(states))("accessible at all widths, in light and dark: %s", async (name) => {
   const { owner, reach } = states[name] as (typeof states)[string];
   const { page, complaints } = await openPage(browser, { viewport: { width: 320, height: 740 } }, /40[014]|503/);
-  if (owner) await page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  if (owner) await site.admit(page);
   await reach(page);
   if (owner) await page.locator("html[data-session=owner]").waitFor({ state: "attached" });
   for (const width of widths) {

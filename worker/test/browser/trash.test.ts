@@ -34,7 +34,7 @@ async function list(): Promise<Image[]> {
 
 async function open(options: Parameters<typeof openPage>[1]): Promise<{ page: Page; complaints: string[] }> {
   const opened = await openPage(browser, options);
-  await opened.page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await site.admit(opened.page);
   await watchShifts(opened.page);
   await opened.page.goto(site.url);
   await settle(opened.page);

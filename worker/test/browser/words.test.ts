@@ -5,7 +5,7 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Image } from "../../src/api";
 import { expectAccessible } from "./accessible";
-import { Site, openBrowser, openPage, ownerToken, photo, screenshot, settle } from "./site";
+import { Site, openBrowser, openPage, photo, screenshot, settle } from "./site";
 
 let site: Site;
 let browser: Browser;
@@ -26,7 +26,7 @@ afterAll(async () => {
 async function narrow(provoked?: RegExp): Promise<{ page: Page; complaints: string[] }> {
   const viewport = { width: 320, height: 640 };
   const opened = await openPage(browser, { viewport, deviceScaleFactor: 2, hasTouch: true, isMobile: true }, provoked);
-  await opened.page.context().request.post(`${site.url}/api/session`, { data: { token: ownerToken } });
+  await site.admit(opened.page);
   return opened;
 }
 

@@ -7,9 +7,7 @@ import { migrate } from "../../src/catalog";
 import { type ImageMetadata, entryKey } from "../../src/image";
 import { Worker, dropIndex, empty, finished, photo, storedBird } from "./harness";
 
-afterEach(async () => {
-  await empty();
-});
+afterEach(empty);
 
 const metadata = { width: 4, height: 3, thumbhash: "", color: "#000000", alt: "", formats: { jpeg: [320] } };
 

@@ -1,12 +1,12 @@
 // Deletion reaches everything that was made of an image, wherever it is, however late.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Job, Manifest } from "../../src/api";
 import {
   Worker,
   daemon,
+  empty,
   faults,
   finishedJob,
   ownerToken,
@@ -30,7 +30,7 @@ afterEach(async () => {
   vi.unstubAllGlobals();
   await faults();
   await startDaemon();
-  await reset();
+  await empty();
 });
 
 const owner = { Authorization: `Bearer ${ownerToken}` };

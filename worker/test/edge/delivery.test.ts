@@ -1,10 +1,9 @@
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Manifest, ProblemBody } from "../../src/api";
 import type { Env } from "../../src/env";
 import { type ImageEntry, describe as describeImage, entryKey, metadataOf } from "../../src/image";
-import { Worker, faults, ownerToken, report, seen, startDaemon, stopDaemon, storedBird } from "./harness";
+import { Worker, empty, faults, ownerToken, report, seen, startDaemon, stopDaemon, storedBird } from "./harness";
 
 let worker: Worker;
 let manifest: Manifest;
@@ -17,7 +16,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await faults();
-  await reset();
+  await empty();
 });
 
 const owner = { Authorization: `Bearer ${ownerToken}` };

@@ -2,7 +2,6 @@
 // its place, file by file, to count and to interrupt; test/node/direct.test.ts has the
 // daemon's own S3 client.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { ImageList, Job, Manifest } from "../../src/api";
@@ -11,6 +10,7 @@ import {
   bird,
   copyToBucket,
   daemon,
+  empty,
   faults,
   finished,
   finishedJob,
@@ -33,7 +33,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await faults();
   await startDaemon();
-  await reset();
+  await empty();
 });
 
 /** An upload whose image is in the bucket, which the Worker does not know yet. */

@@ -1,11 +1,10 @@
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, expect, test } from "vitest";
 import type { ImageList, Manifest } from "../../src/api";
 import type { ImageEntry } from "../../src/image";
-import { Worker, bird, finished, photo, report, storedFiles } from "./harness";
+import { Worker, bird, empty, finished, photo, report, storedFiles } from "./harness";
 
-afterEach(() => reset());
+afterEach(empty);
 
 test("a photo goes in, 21 files come out, and every number is counted", async () => {
   const worker = new Worker();

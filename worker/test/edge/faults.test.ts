@@ -1,6 +1,5 @@
 // Whatever breaks, the end is right, and nothing wrong is ever stored.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Job, Manifest, ProblemBody } from "../../src/api";
@@ -8,6 +7,7 @@ import {
   Worker,
   bird,
   daemon,
+  empty,
   faults,
   finished,
   finishedJob,
@@ -29,7 +29,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await faults();
   await startDaemon();
-  await reset();
+  await empty();
 });
 
 /** An upload whose job has ended, which the Worker does not know yet. */

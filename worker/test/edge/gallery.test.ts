@@ -1,13 +1,12 @@
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import golden from "../../../pkg/manifest/testdata/golden.json";
 import type { Image, ImageList, Manifest, Variant } from "../../src/api";
 import { isJob, isManifest } from "../../src/generated/validate";
 import { describe as describeImage, entryKey, validateManifest, maxFiles, metadataOf } from "../../src/image";
-import { Worker } from "./harness";
+import { Worker, empty } from "./harness";
 
-afterEach(() => reset());
+afterEach(empty);
 
 /** The daemon's own golden file, which has no URLs: they are those of a request. */
 const manifest = {

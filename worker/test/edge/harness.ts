@@ -237,7 +237,7 @@ export async function dropIndex(): Promise<void> {
   for (const table of ["images", "tags", "migration", "search"]) await env.INDEX?.exec(`DROP TABLE IF EXISTS ${table}`);
 }
 
-/** Nothing is stored anywhere. The runtime may still have written what it had in memory after a reset. */
+/** Empties all that is stored. The runtime may still have written what it had in memory after a reset. */
 export async function empty(): Promise<void> {
   const left = async () => [
     ...(await env.META.list()).keys,

@@ -13,9 +13,7 @@ beforeEach(async () => {
   worker = new Worker();
   await migrate(worker.env); // of an empty KV
 });
-afterEach(async () => {
-  await empty();
-});
+afterEach(empty);
 
 function image(n: number, change: Partial<Image> = {}): Image {
   const at = new Date(1.7e12 + n * 1000).toISOString();

@@ -1,6 +1,5 @@
 // A deleted image is hidden at once, can be restored for a day, and is then gone for good.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Image, ImageList, Manifest, Remake, Trash } from "../../src/api";
@@ -12,6 +11,7 @@ import {
   bird,
   copyToBucket,
   daemon,
+  empty,
   photo,
   report,
   seen,
@@ -37,7 +37,7 @@ afterEach(async () => {
   // No invocation of any of these tests may make more.
   for (const { external, internal } of worker.invocations) expect(external + internal).toBeLessThanOrEqual(20);
   await startDaemon();
-  await reset();
+  await empty();
 });
 
 const post = (id: string, what: "trash" | "restore") => worker.owner(`/api/images/${id}/${what}`, { method: "POST" });

@@ -1,6 +1,5 @@
 // Uploads arrive, whatever the daemon does.
 
-import { reset } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Job, Manifest, ProblemBody, Upload, UploadAccepted, UploadParts } from "../../src/api";
@@ -9,6 +8,7 @@ import { createUpload } from "../../src/state";
 import {
   Worker,
   daemon,
+  empty,
   faults,
   finished,
   lengthOf,
@@ -33,7 +33,7 @@ afterEach(async () => {
   vi.useRealTimers();
   await faults();
   await startDaemon();
-  await reset();
+  await empty();
 });
 
 /** The clock of the Worker, from now on ahead by this. */
@@ -245,7 +245,7 @@ describe("many uploads wait", () => {
   beforeAll(async () => {
     const { upload } = await new Worker().upload(await photo("test_square.jpg", crypto.randomUUID()));
     template = await finished(upload);
-    await reset();
+    await empty();
   });
 
   /** One trigger and its messages; returns how many of them there were. */
