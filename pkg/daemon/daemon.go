@@ -229,7 +229,7 @@ func (d *Daemon) openService(about codec.About) error {
 		Sets:  d.store,
 		Renderer: &render.Renderer{
 			Engine: d.pool, Background: d.pool.Background(), LastResort: d.pool.Alone(), Sets: d.store, Limits: c.LadderLimits(), Log: log,
-			CheckSpace: d.spool.CheckSpace, Crashes: crashes, History: history, NotBefore: buildinfo.Date(), KeepTimings: c.Storage.KeepTimings, KeepTakenAt: c.Storage.KeepTakenAt,
+			Crashes: crashes, History: history, NotBefore: buildinfo.Date(), KeepTimings: c.Storage.KeepTimings, KeepTakenAt: c.Storage.KeepTakenAt,
 		},
 		Spool:      d.spool,
 		Uploads:    d.uploads,

@@ -43,24 +43,14 @@ func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 // space for it or no set can be published.
 func (s *Service) ready(bytes, overhead int64) error {
 	err := s.config.Spool.Check(bytes, overhead)
-	if fault.CodeOf(err) == fault.InsufficientStorage {
-		err = s.makeRoom(bytes)
+	full := fault.CodeOf(err) == fault.InsufficientStorage
+	if full && s.config.MakeRoom != nil && s.config.MakeRoom(bytes) {
+		err = nil
 	}
 	if err != nil {
 		return err
 	}
 	return s.config.Sets.Check()
-}
-
-// makeRoom deletes sources of failed jobs, then what retention allows, until the
-// disk has space for this many bytes more. It returns an InsufficientStorage fault
-// if that is not enough.
-func (s *Service) makeRoom(bytes int64) error {
-	err := s.config.Spool.MakeRoom(bytes)
-	if fault.CodeOf(err) == fault.InsufficientStorage && s.config.MakeRoom != nil && s.config.MakeRoom(bytes) {
-		return nil
-	}
-	return err
 }
 
 // running returns a ShuttingDown fault if the daemon is stopping.

@@ -32,7 +32,7 @@ func (s *Service) resolve(ctx context.Context, lease Lease) (advanced bool, err 
 
 func (s *Service) resolveURL(ctx context.Context, lease Lease, url string) (published bool, err error) {
 	upload, err := s.config.Fetcher.Fetch(ctx, url)
-	if isTemporary(err) && s.config.Spool.CheckSpace(0) == nil {
+	if isTemporary(err) && s.ready(0, 0) == nil {
 		return false, permanent{err} // there is space, but not enough for this image
 	}
 	if err != nil {

@@ -36,6 +36,10 @@ type Config struct {
 	Dir           string // served directory; created if missing
 	Originals     string // directory of originals, never served; "" for none
 	KeepOriginals bool   // keep the originals of new sets
+
+	// CheckSpace returns a fault if a file of this many bytes would leave too little
+	// free on the disk; nil checks nothing.
+	CheckSpace func(bytes int64) error
 }
 
 // Store is the served directory. It is safe for concurrent use.

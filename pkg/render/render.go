@@ -34,10 +34,6 @@ type Renderer struct {
 	Limits     ladder.Limits
 	Log        *zap.Logger
 
-	// CheckSpace returns a fault if a file of so many bytes would leave too little
-	// free on the disk; nil checks nothing.
-	CheckSpace func(bytes int64) error
-
 	Crashes Crashes // nil if no other machine renders the same sources
 
 	History History // of the ladders; if empty, an upload replaces no set
@@ -128,7 +124,7 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 		return made, nil, err
 	}
 	defer set.Abort()
-	c := collector{set: set, checkSpace: r.CheckSpace}
+	c := collector{set: set}
 	began := time.Now()
 	summary, err := engine.Render(codec.Named(ctx, j.ID), src, j.Recipe, r.Limits, &c)
 	if err != nil {
@@ -168,11 +164,10 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 
 // collector is a sink that fills a set.
 type collector struct {
-	set        Set
-	checkSpace func(bytes int64) error
-	source     ladder.Source
-	variants   []manifest.Variant
-	bytes      int64
+	set      Set
+	source   ladder.Source
+	variants []manifest.Variant
+	bytes    int64
 }
 
 func (c *collector) Opened(s ladder.Source) error {
@@ -181,11 +176,6 @@ func (c *collector) Opened(s ladder.Source) error {
 }
 
 func (c *collector) Variant(v ladder.Variant, body io.Reader) error {
-	if c.checkSpace != nil {
-		if err := c.checkSpace(v.Bytes); err != nil {
-			return err
-		}
-	}
 	described, err := c.set.Add(v, body)
 	c.variants = append(c.variants, described)
 	c.bytes += described.Bytes

@@ -35,10 +35,10 @@ func (thousands) Render(_ context.Context, _ *os.File, recipe ladder.Recipe, _ l
 	return ladder.Summary{}, nil
 }
 
-// open returns a store in dir and an empty source, until the end of the test.
-func open(t *testing.T, dir string) (*publish.Store, *os.File) {
+// open returns a store and an empty source, until the end of the test.
+func open(t *testing.T, config publish.Config) (*publish.Store, *os.File) {
 	t.Helper()
-	store, err := publish.Open(publish.Config{Dir: dir}, zap.NewNop())
+	store, err := publish.Open(config, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,17 +53,18 @@ func open(t *testing.T, dir string) (*publish.Store, *os.File) {
 
 func TestOutputLeavesTheReservedSpaceFree(t *testing.T) {
 	dir := t.TempDir()
-	store, src := open(t, dir)
+	var left int64
+	store, src := open(t, publish.Config{Dir: dir, CheckSpace: func(bytes int64) error {
+		if left < bytes {
+			return fault.New(fault.InsufficientStorage, "Not enough disk space.")
+		}
+		left -= bytes
+		return nil
+	}})
 	recipe := ladder.DefaultConfig().Recipe()
 	for free, code := range map[int64]fault.Code{2000: "", 1999: fault.InsufficientStorage, 999: fault.InsufficientStorage} {
-		left := free
-		r := render.Renderer{Engine: thousands{}, Sets: store, Log: zap.NewNop(), CheckSpace: func(bytes int64) error {
-			if left < bytes {
-				return fault.New(fault.InsufficientStorage, "Not enough disk space.")
-			}
-			left -= bytes
-			return nil
-		}}
+		left = free
+		r := render.Renderer{Engine: thousands{}, Sets: store, Log: zap.NewNop()}
 		id := strings.Repeat("a", 25) + string(rune('a'+free%3))
 		if _, _, err := r.Render(t.Context(), src, job.Job{Recipe: recipe, ImageID: id}); fault.CodeOf(err) != code {
 			t.Errorf("with %d bytes free: %v, want %q", free, err, code)
@@ -105,7 +106,7 @@ func (t *tally) Survived(string) error {
 }
 
 func TestCrashesOnOtherMachinesCount(t *testing.T) {
-	store, src := open(t, t.TempDir())
+	store, src := open(t, publish.Config{Dir: t.TempDir()})
 	j := job.Job{Recipe: ladder.DefaultConfig().Recipe(), ImageID: strings.Repeat("a", 26)}
 	for name, c := range map[string]struct {
 		crashes     render.Crashes
@@ -131,7 +132,7 @@ func TestCrashesOnOtherMachinesCount(t *testing.T) {
 }
 
 func TestAJobInTheBackgroundHasItsOwnEngine(t *testing.T) {
-	store, src := open(t, t.TempDir())
+	store, src := open(t, publish.Config{Dir: t.TempDir()})
 	for _, background := range []bool{false, true} {
 		ordinary, yielding := new(fatal), new(fatal)
 		r := render.Renderer{Engine: ordinary, Background: yielding, LastResort: new(fatal), Sets: store, Log: zap.NewNop()}

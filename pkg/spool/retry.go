@@ -49,9 +49,9 @@ func (s *Spool) ForgetRetries(needed func(jobID string) bool) error {
 	})
 }
 
-// MakeRoom deletes sources that were kept for failed jobs, the oldest first, until
+// makeRoom deletes sources that were kept for failed jobs, the oldest first, until
 // there is space for need bytes more. It returns the error of CheckSpace.
-func (s *Spool) MakeRoom(need int64) error {
+func (s *Spool) makeRoom(need int64) error {
 	short := s.CheckSpace(need)
 	if short == nil {
 		return nil

@@ -67,10 +67,10 @@ func TestTheOldestFailedSourcesAreDeletedFirst(t *testing.T) {
 		t.Errorf("of three, two fit: kept are %v", names(t, retry))
 	}
 	s, retry, _ := failedSources(t, 1<<20)
-	if err := s.MakeRoom(0); err != nil || len(names(t, retry)) != 3 {
+	if err := s.Check(0, 0); err != nil || len(names(t, retry)) != 3 {
 		t.Errorf("with space for an upload %v are kept (%v), want all", names(t, retry), err)
 	}
-	if err := s.MakeRoom(1 << 60); err == nil || len(names(t, retry)) != 0 {
+	if err := s.Check(1<<60, 1<<60); err == nil || len(names(t, retry)) != 0 {
 		t.Errorf("without space for an upload %v are kept (%v), want none and an error", names(t, retry), err)
 	}
 }

@@ -118,12 +118,13 @@ func (s *Spool) CheckSpace(need int64) error {
 }
 
 // Check returns a fault if a body of this many bytes (-1 if unknown), of which up
-// to overhead are not the source, is too large or does not fit on the disk.
+// to overhead are not the source, is too large or does not fit on the disk even
+// without the sources of failed jobs, which it deletes in that case.
 func (s *Spool) Check(bytes, overhead int64) error {
-	if err := s.CheckSize(bytes - overhead); err != nil {
+	if err := s.checkSize(bytes - overhead); err != nil {
 		return err
 	}
-	return s.CheckSpace(bytes)
+	return s.makeRoom(bytes)
 }
 
 // Upload is a received source that is not stored yet. Its owner must call Keep
@@ -186,15 +187,15 @@ func (u *Upload) receive(body io.Reader) error {
 	}
 	hash.Sum(u.SHA256[:0])
 	u.Timings.Since(began, ladder.StageReceive)
-	if err := u.spool.CheckSize(u.Bytes); err != nil {
+	if err := u.spool.checkSize(u.Bytes); err != nil {
 		return err
 	}
 	defer u.Timings.Since(time.Now(), ladder.StageSpool)
 	return u.file.Sync() // here rather than in Keep, which others wait for
 }
 
-// CheckSize returns a fault if length (-1 if unknown) exceeds the size limit.
-func (s *Spool) CheckSize(length int64) error {
+// checkSize returns a fault if length (-1 if unknown) exceeds the size limit.
+func (s *Spool) checkSize(length int64) error {
 	if length > s.config.MaxBytes {
 		return fault.New(fault.TooLarge, "The image is larger than %s, the limit of this server.", humanize.IBytes(uint64(s.config.MaxBytes)))
 	}
