@@ -12,6 +12,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
@@ -85,7 +86,7 @@ func (f *Fetcher) attempt(request *http.Request) (*spool.Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	upload, err := f.spool.Receive(content, spool.CleanFilename(request.URL.Path))
+	upload, err := f.spool.Receive(content, job.CleanFilename(request.URL.Path))
 	if fault.CodeOf(err) == fault.InvalidRequest { // an empty upload is the client's fault
 		return nil, fault.Wrap(fault.InputRefused, err, "The origin sent an empty body.")
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
@@ -61,7 +62,7 @@ func TestFormHasOneFileAmongTextFields(t *testing.T) {
 			}
 			var upload *spool.Upload
 			err = receiveForm(multipart.NewReader(strings.NewReader(tc.form+"--b--\r\n"), "b"), func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
-				if upload, err = uploads.Receive(image, spool.CleanFilename(filename)); err != nil {
+				if upload, err = uploads.Receive(image, job.CleanFilename(filename)); err != nil {
 					return sum, err
 				}
 				t.Cleanup(upload.Discard)

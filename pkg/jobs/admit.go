@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
@@ -68,7 +69,7 @@ func (s *Service) running() error {
 // in memory even then. filename is the client's name for
 // it, for display. Faults of body are returned unchanged.
 func (a *Admission) Receive(body io.Reader, filename string, mayHold bool) (sum [sha256.Size]byte, err error) {
-	a.waits, a.Filename = mayHold, spool.CleanFilename(filename)
+	a.waits, a.Filename = mayHold, job.CleanFilename(filename)
 	receive := a.s.config.Spool.Receive
 	if mayHold || a.s.config.Uploads != nil {
 		receive = a.s.config.Spool.ReceiveInMemory

@@ -1,4 +1,4 @@
-package spool_test
+package job_test
 
 import (
 	"net/url"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/optimizerd/optimizerd/pkg/spool"
+	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
 func FuzzFilename(f *testing.F) {
@@ -14,11 +14,11 @@ func FuzzFilename(f *testing.F) {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		got := spool.CleanFilename(name)
+		got := job.CleanFilename(name)
 		if !utf8.ValidString(got) || len(got) > 255 || strings.ContainsAny(got, "/\\\x00\r\n") || got == "." || got == ".." {
 			t.Errorf("%q is shown as %q", name, got)
 		}
-		if again := spool.CleanFilename(got); again != got {
+		if again := job.CleanFilename(got); again != got {
 			t.Errorf("%q is cleaned to %q, that to %q", name, got, again)
 		}
 		if _, err := url.ParseQuery(url.Values{"filename": {got}}.Encode()); err != nil {
