@@ -67,32 +67,29 @@ func (s *Service) refused(j job.Job, err error) {
 	s.uploads.delete(j.ID)
 }
 
-// put makes the upload and its job durable, or holds both in memory.
+// put makes the upload and its job durable, or holds both in memory: if the client
+// waits, nobody else learns of the job, and a worker will soon start it.
 func (a *Admission) put(j job.Job) (Ticket, error) {
 	log := a.s.log.With(zap.String("source", a.upload.Digest()))
-	inMemory, mustSurvive := a.upload.InMemory(), a.mustSurvive(j)
-	if mustSurvive && a.s.config.Uploads != nil && (inMemory || a.s.config.Shared) {
+	inMemory := a.upload.InMemory()
+	bySpool := !inMemory && !a.s.config.Shared // only the spool's directory makes it durable
+	hold := !bySpool && a.waits && !j.Promised() && a.place.MayHold()
+	if !hold && !bySpool && a.s.config.Uploads != nil {
 		if err := a.s.uploads.put(j, a.upload.Path()); err != nil {
 			return nil, err
 		}
 	}
-	if inMemory && (!mustSurvive || a.s.config.Uploads != nil) {
+	if inMemory && (hold || a.s.config.Uploads != nil) {
 		a.upload.Hold()
 	} else if err := a.upload.Keep(); err != nil {
 		return nil, err
 	}
-	if !mustSurvive && (inMemory || a.s.config.Shared) {
+	if hold {
 		log.Debug("source held in memory")
 		return a.place.Hold(j), nil
 	}
 	log.Debug("source stored")
 	return a.place.Put(j)
-}
-
-// mustSurvive reports whether the job has to be durable before the answer: somebody
-// learns of it who cannot send the upload again, or there is no room in memory.
-func (a *Admission) mustSurvive(j job.Job) bool {
-	return j.Promised() || !a.waits || !a.place.MayHold()
 }
 
 // Announce makes a job durable, guarantees that its end will be recorded, and
