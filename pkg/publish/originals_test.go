@@ -12,6 +12,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/render"
 )
 
 // openKeeping opens a store that keeps originals, in dir/files and
@@ -31,8 +32,7 @@ func openKeeping(t *testing.T, dir string, keep bool) *publish.Store {
 func keep(t *testing.T, s *publish.Store, name, path string, at time.Time) {
 	t.Helper()
 	set, m := begin(t, s, name, at)
-	set.SetOriginal(path)
-	if _, err := set.Commit(m); err != nil {
+	if _, err := set.Commit(m, render.Origin{Path: path}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -71,7 +71,7 @@ func begin(t *testing.T, s *publish.Store, name string, at time.Time) (render.Se
 func publishSet(t *testing.T, s *publish.Store, name string, at time.Time) {
 	t.Helper()
 	set, m := begin(t, s, name, at)
-	if _, err := set.Commit(m); err != nil {
+	if _, err := set.Commit(m, render.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -98,17 +98,17 @@ func TestTheManifestOfASetThatIsThereIsReturned(t *testing.T) {
 	s := open(t, dir)
 	first, m := begin(t, s, "cat", epoch)
 	second, later := begin(t, s, "cat", epoch.Add(time.Hour))
-	if _, err := first.Commit(m); err != nil {
+	if _, err := first.Commit(m, render.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	if stored, err := second.Commit(later); err != nil || !stored.CreatedAt.Equal(epoch) {
+	if stored, err := second.Commit(later, render.Origin{}); err != nil || !stored.CreatedAt.Equal(epoch) {
 		t.Errorf("the manifest is of %v (%v), want %v", stored.CreatedAt, err, epoch)
 	}
 	if err := os.WriteFile(filepath.Join(dir, id("cat"), manifest.FileName), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	third, latest := begin(t, s, "cat", epoch.Add(2*time.Hour))
-	stored, err := third.Commit(latest)
+	stored, err := third.Commit(latest, render.Origin{})
 	if err != nil || !stored.CreatedAt.Equal(latest.CreatedAt.Time) {
 		t.Errorf("a damaged set is kept: %v, %v", stored.CreatedAt, err)
 	}
@@ -127,7 +127,7 @@ func TestACommittedSetIsWhole(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, id("cat"))); !os.IsNotExist(err) {
 		t.Errorf("its folder is visible before its commit: %v", err)
 	}
-	if _, err := set.Commit(m); err != nil {
+	if _, err := set.Commit(m, render.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	set.Abort()

@@ -29,16 +29,7 @@ type Set struct {
 	files   []*os.File // written, but not synced yet
 	done    bool
 	timings ladder.Timings // write, hash and, after Commit, sync
-
-	original string // path of the source; "" if unknown
-	parent   string // id of the image that it is a variant of; "" for none
 }
-
-// SetParent names the image that the set is a variant of.
-func (set *Set) SetParent(id string) { set.parent = id }
-
-// SetOriginal names the set's source file, to be kept if originals are.
-func (set *Set) SetOriginal(path string) { set.original = path }
 
 // Timings returns how long writing and hashing took, and, after Commit, syncing.
 func (set *Set) Timings() ladder.Timings { return set.timings }
@@ -116,7 +107,7 @@ func (set *Set) close() error {
 // renames the directory into place. An existing set with this id has the
 // same content and is kept, unless it is damaged. It returns the manifest that is
 // stored.
-func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
+func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manifest, error) {
 	s := set.store
 	if err := set.stage(m); err != nil {
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
@@ -124,10 +115,10 @@ func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
 	s.log.Debug("set staged", zap.String("image_id", set.id))
 	s.moves.Lock()
 	defer s.moves.Unlock()
-	if err := s.recordVariant(set.parent, set.id); err != nil {
+	if err := s.recordVariant(from.Parent, set.id); err != nil {
 		return m, err
 	}
-	s.linkOriginal(set.id, set.original)
+	s.linkOriginal(set.id, from.Path)
 	if s.Has(set.id) {
 		if stored, err := s.read(set.id); err == nil {
 			return stored, nil

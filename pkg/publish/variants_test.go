@@ -8,6 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
+	"github.com/optimizerd/optimizerd/pkg/render"
 )
 
 // makeVariant publishes a set that is made on demand from an image.
@@ -15,8 +16,7 @@ func makeVariant(t *testing.T, s *publish.Store, name, parent string) error {
 	t.Helper()
 	set, m := begin(t, s, name, epoch)
 	defer set.Abort()
-	set.SetParent(id(parent))
-	_, err := set.Commit(m)
+	_, err := set.Commit(m, render.Origin{Parent: id(parent)})
 	return err
 }
 
@@ -94,11 +94,10 @@ func TestVariantOfADeletedImageIsNotPublished(t *testing.T) {
 	s := open(t, dir)
 	publishSet(t, s, "cat", epoch)
 	set, m := begin(t, s, "cat, small", epoch)
-	set.SetParent(id("cat"))
 	if err := s.Delete(id("cat")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := set.Commit(m); fault.CodeOf(err) != fault.NotFound {
+	if _, err := set.Commit(m, render.Origin{Parent: id("cat")}); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("got %v, want not_found", err)
 	}
 	set.Abort()

@@ -18,21 +18,23 @@ type Sets interface {
 	Begin(ctx context.Context, id string) (Set, error)
 }
 
+// Origin is what a set was made from.
+type Origin struct {
+	Path   string // of the source file, to be kept if originals are; "" for none
+	Parent string // id of the image that the set is a variant of, and deleted with; "" for none
+}
+
 // Set is a set that is not published yet. Its owner must call Commit or Abort;
 // Abort after Commit does nothing.
 type Set interface {
 	// Add stages one variant from body, which must contain exactly v.Bytes, and
 	// returns its description for the manifest.
 	Add(v ladder.Variant, body io.Reader) (manifest.Variant, error)
-	// SetOriginal names the set's source file, to be kept if originals are.
-	SetOriginal(path string)
-	// SetParent names the image that the set is a variant of: it is deleted with
-	// that image, and Commit returns a NotFound fault if that is gone.
-	SetParent(id string)
 	// Commit publishes the set, all of it at once, and returns its manifest. What
 	// was stored first stays: if another process has stored the set or some of its
-	// files in the meantime, the manifest describes those.
-	Commit(m manifest.Manifest) (manifest.Manifest, error)
+	// files in the meantime, the manifest describes those. It returns a NotFound fault
+	// if the set's parent is gone.
+	Commit(m manifest.Manifest, from Origin) (manifest.Manifest, error)
 	// Timings returns how long writing took so far.
 	Timings() ladder.Timings
 	Abort()

@@ -142,11 +142,11 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 	if r.KeepTimings {
 		made.Timings = j.Timings.Plus(took).Plus(set.Timings()).Milliseconds()
 	}
-	set.SetOriginal(src.Name())
+	from := Origin{Path: src.Name()}
 	if parent, ok := job.ImageInput(j.Input); ok && j.Recipe.Single() && parent != j.ImageID {
-		set.SetParent(parent)
+		from.Parent = parent
 	}
-	if made, err = set.Commit(made); err != nil {
+	if made, err = set.Commit(made, from); err != nil {
 		return made, nil, err
 	}
 	took = took.Plus(set.Timings())

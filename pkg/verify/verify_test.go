@@ -16,6 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 	"github.com/optimizerd/optimizerd/pkg/verify"
 )
@@ -53,12 +54,11 @@ func data(t *testing.T, names ...string) string {
 			t.Fatal(err)
 		}
 		digest := sha256.Sum256([]byte(name))
-		set.SetOriginal(source)
 		_, err = set.Commit(manifest.Manifest{
 			Version: manifest.Version, ID: id(name), CreatedAt: strictjson.At(time.Now()), Width: 320, Height: 240,
 			Source:   manifest.Source{SHA256: hex.EncodeToString(digest[:]), Bytes: int64(len(name))},
 			Variants: []manifest.Variant{v},
-		})
+		}, render.Origin{Path: source})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -99,7 +99,7 @@ func (n node) publish(t *testing.T, name, maker string) (manifest.Manifest, erro
 	t.Helper()
 	set, m := n.begin(t, name, maker)
 	defer set.Abort()
-	return set.Commit(m)
+	return set.Commit(m, render.Origin{})
 }
 
 func (n node) mustPublish(t *testing.T, name string) manifest.Manifest {
@@ -406,7 +406,7 @@ func TestRetentionDeletesTheOldest(t *testing.T) {
 	for i, name := range []string{"a", "b", "c"} {
 		set, m := n.begin(t, name, "")
 		m.CreatedAt = strictjson.At(epoch.Add(time.Duration(i) * time.Hour))
-		if _, err := set.Commit(m); err != nil {
+		if _, err := set.Commit(m, render.Origin{}); err != nil {
 			t.Fatal(err)
 		}
 		set.Abort()

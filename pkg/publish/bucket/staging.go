@@ -26,25 +26,17 @@ import (
 // Set is a set that waits in the spool for its Commit. Nothing of an image that
 // fails while it is rendered reaches the store.
 type Set struct {
-	ctx      context.Context
-	store    *Store
-	id       string
-	files    map[string]*spool.Scratch // by name
-	original string                    // path of the source; "" if unknown
-	parent   string                    // id of the image that it is a variant of; "" for none
-	timings  ladder.Timings            // hash, write and, after Commit, sync
+	ctx     context.Context
+	store   *Store
+	id      string
+	files   map[string]*spool.Scratch // by name
+	timings ladder.Timings            // hash, write and, after Commit, sync
 }
 
 // Begin creates a set. ctx bounds its Commit.
 func (s *Store) Begin(ctx context.Context, id string) (render.Set, error) {
 	return &Set{ctx: ctx, store: s, id: id, files: make(map[string]*spool.Scratch), timings: make(ladder.Timings)}, nil
 }
-
-// SetOriginal names the set's source file, to be kept if originals are.
-func (set *Set) SetOriginal(path string) { set.original = path }
-
-// SetParent names the image that the set is a variant of.
-func (set *Set) SetParent(id string) { set.parent = id }
 
 // Timings returns how long writing and hashing took, and, after Commit, storing.
 func (set *Set) Timings() ladder.Timings { return set.timings }
@@ -75,22 +67,22 @@ func (set *Set) Abort() {
 
 // Commit stores the files, several at once, then the manifest, and then the entry
 // in the index. It returns the manifest that is stored.
-func (set *Set) Commit(m manifest.Manifest) (manifest.Manifest, error) {
-	if err := set.recordVariant(); err != nil {
+func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manifest, error) {
+	if err := set.recordVariant(from.Parent); err != nil {
 		return m, err
 	}
-	stored, err := set.commit(m)
-	if err != nil || set.parent == "" {
+	stored, err := set.commit(m, from.Path)
+	if err != nil || from.Parent == "" {
 		return stored, err
 	}
 	// Whoever deleted the image meanwhile may have looked for variants before.
-	if err := set.checkParent(); err != nil {
+	if err := set.checkParent(from.Parent); err != nil {
 		return stored, errors.Join(err, set.store.Delete(set.id))
 	}
 	return stored, nil
 }
 
-func (set *Set) commit(m manifest.Manifest) (manifest.Manifest, error) {
+func (set *Set) commit(m manifest.Manifest, original string) (manifest.Manifest, error) {
 	s := set.store
 	defer s.locks.lock(set.id)()
 	began := time.Now()
@@ -110,7 +102,7 @@ func (set *Set) commit(m manifest.Manifest) (manifest.Manifest, error) {
 			}
 			continue
 		}
-		stored, err := set.storeAll(m, at)
+		stored, err := set.storeAll(m, original, at)
 		if errors.Is(err, ErrChanged) {
 			continue // deleted, or published by another process
 		}
@@ -146,7 +138,7 @@ func (set *Set) revision() (published bool, at Revision, err error) {
 const deletionPoll = 100 * time.Millisecond
 
 // storeAll stores the objects of the set, the manifest last, and commits it.
-func (set *Set) storeAll(m manifest.Manifest, at Revision) (manifest.Manifest, error) {
+func (set *Set) storeAll(m manifest.Manifest, original string, at Revision) (manifest.Manifest, error) {
 	s := set.store
 	m, err := set.storeFiles(m)
 	if err == nil {
@@ -158,7 +150,7 @@ func (set *Set) storeAll(m manifest.Manifest, at Revision) (manifest.Manifest, e
 		}
 		return m, fmt.Errorf("publish %s: %w", set.id, s.fault(err))
 	}
-	kept := s.storeOriginal(set.ctx, m, set.original)
+	kept := s.storeOriginal(set.ctx, m, original)
 	if err := s.index.Commit(m, kept, at); err != nil {
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
 	}

@@ -12,16 +12,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/s3"
 )
 
-// recordVariant records the set as a variant of an image, if it is one. It returns
-// ErrNoImage if the image is gone.
-func (set *Set) recordVariant() error {
-	if set.parent == "" {
+// recordVariant records the set as a variant of parent, unless that is "". It
+// returns ErrNoImage if the image is gone.
+func (set *Set) recordVariant(parent string) error {
+	if parent == "" {
 		return nil
 	}
-	if err := set.checkParent(); err != nil {
+	if err := set.checkParent(parent); err != nil {
 		return err
 	}
-	return set.store.RecordVariant(set.ctx, set.parent, set.id)
+	return set.store.RecordVariant(set.ctx, parent, set.id)
 }
 
 // RecordVariant durably records that a set was made on demand from an image.
@@ -51,10 +51,10 @@ func (s *Store) Variants(ctx context.Context, id string) (ids []string, err erro
 }
 
 // checkParent returns ErrNoImage if the image that the set is a variant of is gone.
-func (set *Set) checkParent() error {
-	e, _, err := set.store.index.Look(set.parent)
+func (set *Set) checkParent(parent string) error {
+	e, _, err := set.store.index.Look(parent)
 	if err != nil {
-		return fmt.Errorf("look for %s: %w", set.parent, err)
+		return fmt.Errorf("look for %s: %w", parent, err)
 	}
 	if !e.Published {
 		return catalog.ErrNoImage

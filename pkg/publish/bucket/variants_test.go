@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/s3/s3test"
 )
 
@@ -14,23 +15,21 @@ func TestVariantsAreDeletedWithTheirImage(t *testing.T) {
 	n := open(t, server.URL, t.TempDir())
 	for _, name := range []string{"cat", "dog"} {
 		set, m := n.begin(t, name, "the maker")
-		if _, err := set.Commit(m); err != nil {
+		if _, err := set.Commit(m, render.Origin{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, parent := range map[string]string{"cat, small": "cat", "dog, small": "dog"} {
 		set, m := n.begin(t, name, "the maker")
-		set.SetParent(id(parent))
-		if _, err := set.Commit(m); err != nil {
+		if _, err := set.Commit(m, render.Origin{Parent: id(parent)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	late, m := n.begin(t, "cat, gray", "the maker")
-	late.SetParent(id("cat"))
 	if err := n.Delete(id("cat")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := late.Commit(m); fault.CodeOf(err) != fault.NotFound {
+	if _, err := late.Commit(m, render.Origin{Parent: id("cat")}); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("a variant of a deleted image: %v, want not_found", err)
 	}
 	for name, want := range map[string]bool{"cat": false, "cat, small": false, "cat, gray": false, "dog": true, "dog, small": true} {

@@ -85,14 +85,16 @@ func (m *Move) set(ctx context.Context, id string) (copied bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	var origin render.Origin
 	if kept {
-		done, err := m.original(ctx, set, from)
+		path, done, err := m.original(ctx, from)
 		if err != nil {
 			return false, err
 		}
 		defer done()
+		origin.Path = path
 	}
-	if _, err := set.Commit(from); err != nil {
+	if _, err := set.Commit(from, origin); err != nil {
 		return false, err
 	}
 	return true, m.checkOriginal(id)
@@ -137,16 +139,15 @@ func (m *Move) file(ctx context.Context, set render.Set, id string, v manifest.V
 
 // original brings the original of a set into the spool, for its commit. done
 // removes it again.
-func (m *Move) original(ctx context.Context, set render.Set, from manifest.Manifest) (done func(), err error) {
+func (m *Move) original(ctx context.Context, from manifest.Manifest) (path string, done func(), err error) {
 	if err := m.From.CopyOriginal(ctx, from, m.Spool); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	f, err := m.Spool.Source(from.Source.SHA256)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	set.SetOriginal(f.Name())
-	return func() {
+	return f.Name(), func() {
 		_ = f.Close()                          // it was only read
 		_ = m.Spool.Remove(from.Source.SHA256) // otherwise swept by the next move
 	}, nil

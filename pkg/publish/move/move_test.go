@@ -22,6 +22,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/publish/bucket"
 	"github.com/optimizerd/optimizerd/pkg/publish/move"
+	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/s3"
 	"github.com/optimizerd/optimizerd/pkg/s3/s3test"
 	"github.com/optimizerd/optimizerd/pkg/spool"
@@ -81,12 +82,11 @@ func (h house) publish(t *testing.T, n int) (all []manifest.Manifest) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		set.SetOriginal(source)
 		m, err := set.Commit(manifest.Manifest{
 			Version: manifest.Version, ID: id, CreatedAt: strictjson.At(time.Date(2026, 11, 21, 20, i, 0, 0, time.UTC)), Width: 320, Height: 240,
 			Source:   manifest.Source{SHA256: hex.EncodeToString(digest[:]), Bytes: int64(len(content))},
 			Variants: []manifest.Variant{v}, Srcset: manifest.Srcset([]manifest.Variant{v}),
-		})
+		}, render.Origin{Path: source})
 		if err != nil {
 			t.Fatal(err)
 		}
