@@ -247,8 +247,11 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 	j := lease.Job()
 	defer s.claims.lock(renderKey(j.ImageID))()
 	s.sources.retain(j.Source.SHA256, j.ID) // it may have been accepted by another machine
+	if _, err := s.config.Sets.Get(j.ImageID); fault.CodeOf(err) != fault.NotFound {
+		return false, err // published: by an earlier job, or before a power cut, which may have taken the source
+	}
 	src, err := s.config.Spool.Source(j.Source.SHA256)
-	if err != nil && !s.config.Sets.Has(j.ImageID) { // a published set needs no source, after a power cut
+	if err != nil {
 		if src, err = s.uploads.fetch(ctx, j, s.config.Spool, err); err != nil {
 			return false, fmt.Errorf("open source: %w", err)
 		}

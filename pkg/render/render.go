@@ -61,16 +61,10 @@ type Crashes interface {
 // MaxCrashes is the number of crashes with a source after which it fails.
 const MaxCrashes = 2
 
-// Render makes and publishes the set of a job whose source is src, unless it is
-// published already. took adds to the job's timings. Errors are faults, or those
-// of ctx and the disk.
+// Render makes and publishes the set of a job whose source is src. If it has been
+// published meanwhile, that set stays. took adds to the job's timings. Errors are
+// faults, or those of ctx and the disk.
 func (r *Renderer) Render(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
-	if r.Sets.Has(j.ImageID) {
-		made, err = r.Sets.Get(j.ImageID)
-		if deleted := fault.CodeOf(err) == fault.NotFound; !deleted || src == nil {
-			return made, nil, err
-		}
-	}
 	crashes, engine := 0, r.Engine
 	if j.Background && r.Background != nil {
 		engine = r.Background
@@ -262,10 +256,12 @@ func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, 
 	var digest [sha256.Size]byte
 	hash.Sum(digest[:0])
 	id := recipe.ID(digest)
-	there := r.Sets.Has(id)
+	if set, err = r.Sets.Get(id); fault.CodeOf(err) != fault.NotFound {
+		return false, set, err
+	}
 	source := job.Source{SHA256: hex.EncodeToString(digest[:]), Filename: filepath.Base(path), Bytes: n}
 	set, _, err = r.Render(ctx, f, job.Job{Source: source, Recipe: recipe, ImageID: id, Timings: took})
-	return !there && err == nil, set, err
+	return err == nil, set, err
 }
 
 // prefix stores the first bytes written to it.
