@@ -75,7 +75,8 @@ type ending struct {
 // settle makes an end durable, then deletes the source and releases the webhooks.
 // It may be called again after an error.
 func (s *Service) settle(e ending) error {
-	if err := s.config.Outbox.Put(e.job); err != nil { // webhooks are durable before the end is recorded
+	outbox := s.outbox(e.job)
+	if err := outbox.Put(e.job); err != nil { // webhooks are durable before the end is recorded
 		return fmt.Errorf("end %s: %w", e.job.ID, err)
 	}
 	if e.job.Status == job.Failed && e.lease.Announced() {
@@ -90,8 +91,16 @@ func (s *Service) settle(e ending) error {
 			s.log.Warn("cannot delete kept source; housekeeping does", zap.Error(err))
 		}
 	}
-	s.config.Outbox.Release(e.job.ID) // now webhooks may be sent
+	outbox.Release(e.job.ID) // now webhooks may be sent
 	return nil
+}
+
+// outbox returns what delivers the webhooks of a job.
+func (s *Service) outbox(j job.Job) Outbox {
+	if len(j.Webhooks) == 0 || s.config.Outbox == nil {
+		return noOutbox{}
+	}
+	return s.config.Outbox
 }
 
 // Settle records the ends that could not be recorded when they happened.

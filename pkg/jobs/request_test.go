@@ -184,7 +184,11 @@ func TestAFetchThatFailsIsTheJobsEnd(t *testing.T) {
 	h, _, out := newRequests(t, t.TempDir(), func(context.Context, string) error {
 		return fault.New(fault.InputNotFound, "The origin answered 404.")
 	})
-	j := h.request(t, "https://example.com/cat", wide).Wait(t.Context())
+	ticket, err := h.Request(job.Job{Input: "https://example.com/cat", Options: wide}, job.Webhook{URL: "https://example.com/hook"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := ticket.Wait(t.Context())
 	if j.Status != job.Failed || *j.Error != (job.Error{Code: fault.InputNotFound, Message: "The origin answered 404."}) {
 		t.Errorf("it is %s, %+v", j.Status, j.Error)
 	}

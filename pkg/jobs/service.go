@@ -31,7 +31,7 @@ type Config struct {
 	Shared     bool    // other machines execute jobs, too: only Uploads makes a source durable
 	Fetcher    Fetcher
 	Quarantine Quarantine
-	Outbox     Outbox                 // nil if no job has webhooks
+	Outbox     Outbox                 // nil delivers no webhooks
 	Ladder     ladder.Config          // of new jobs; a job keeps the recipe that it was accepted with
 	Writes     []ladder.Format        // what the engine can write
 	Elsewhere  func() []ladder.Format // what the engines of other machines can write; may be nil
@@ -62,9 +62,6 @@ type Service struct {
 func New(c Config) (*Service, error) {
 	if c.Ended == nil {
 		c.Ended = func(job.Job) {}
-	}
-	if c.Outbox == nil {
-		c.Outbox = noOutbox{}
 	}
 	s := &Service{
 		config: c, log: c.Log, recipe: c.Ladder.Recipe(), claims: newClaims(),
@@ -104,7 +101,7 @@ func (s *Service) Get(id string) (job.Job, error) {
 // Ticket returns a ticket for a job that has not ended; ok is false otherwise.
 func (s *Service) Ticket(id string) (t Ticket, ok bool) { return s.config.Queue.Ticket(id) }
 
-// noOutbox is the Outbox if no job has webhooks.
+// noOutbox is the Outbox where there is nothing to deliver.
 type noOutbox struct{}
 
 func (noOutbox) Put(job.Job) error { return nil }
