@@ -53,6 +53,17 @@ func (m *memory) get(digest string) *heldSource {
 	return m.held[digest]
 }
 
+// hold stores a source and reports whether it did: not if it has an equal one.
+func (m *memory) hold(digest string, h *heldSource) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held[digest] != nil {
+		return false
+	}
+	m.held[digest] = h
+	return true
+}
+
 // remove deletes a source. Open files of it stay valid.
 func (m *memory) remove(digest string) error {
 	m.mu.Lock()
@@ -135,13 +146,10 @@ func (u *Upload) InMemory() bool { return u.inMemory }
 // Hold stores an in-memory upload under its digest until Remove. It does not
 // survive the process unless Persist is called.
 func (u *Upload) Hold() {
-	m := &u.spool.memory
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.held[u.Digest()] == nil {
-		m.held[u.Digest()] = &heldSource{file: u.file, bytes: u.taken}
+	if u.spool.memory.hold(u.Digest(), &heldSource{file: u.file, bytes: u.taken}) {
 		u.file, u.taken = nil, 0
 	}
+	u.Discard() // if an equal source is held already
 }
 
 // Persist makes a held source durable. It does nothing for a source on disk,
