@@ -19,7 +19,7 @@ const module = "github.com/optimizerd/optimizerd/"
 // above it.
 var layers = []string{
 	"github.com/optimizerd/optimizerd",
-	"pkg/buildinfo", "pkg/fault", "pkg/strictjson", "pkg/durable", "pkg/httpapi/signedurl", "pkg/egress", "pkg/servertest", "pkg/leaktest", "pkg/s3", "pkg/s3/s3test", "pkg/tunnel/access", "pkg/clock", "pkg/filepages", "pkg/thermal", "pkg/codec/imaging/thumbhash", "pkg/codec/imaging/jpegdc", "pkg/codec/imaging/gifanim",
+	"pkg/buildinfo", "pkg/fault", "pkg/strictjson", "pkg/durable", "pkg/durable/diskspace", "pkg/httpapi/signedurl", "pkg/egress", "pkg/servertest", "pkg/leaktest", "pkg/s3", "pkg/s3/s3test", "pkg/tunnel/access", "pkg/clock", "pkg/filepages", "pkg/thermal", "pkg/codec/imaging/thumbhash", "pkg/codec/imaging/jpegdc", "pkg/codec/imaging/gifanim",
 	"pkg/ladder", "pkg/codec/imagefile", "pkg/manifest", "pkg/job", "pkg/status",
 	"pkg/codec/imaging", "pkg/codec/sandbox", "pkg/codec", "pkg/spool", "pkg/fetch", "pkg/quarantine", "pkg/render", "pkg/publish/catalog", "pkg/publish", "pkg/publish/bucket", "pkg/verify", "pkg/publish/move", "pkg/jobs", "pkg/jobs/queuetest", "pkg/queue", "pkg/notify", "pkg/fleet", "pkg/fleet/fleettest",
 	"pkg/httpapi", "pkg/tunnel", "pkg/tunnel/edgetest", "pkg/config", "pkg/tune", "pkg/doctor", "pkg/client", "pkg/client/cfimages", "pkg/backup", "pkg/daemon", "pkg/daemon/daemontest", "pkg/daemon/daemontest/hostile", "pkg/daemon/daemontest/standin",

@@ -13,6 +13,7 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/durable/diskspace"
 	"github.com/optimizerd/optimizerd/pkg/fleet"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/publish/bucket"
@@ -86,7 +87,7 @@ func moveSets(cmd *cobra.Command, c config.Config, log *zap.Logger, to string, r
 	defer func() { err = errors.Join(err, objects.Close()) }()
 	folder, err := publish.Open(publish.Config{
 		Dir: filepath.Join(c.Storage.Dir, "files"), Originals: filepath.Join(c.Storage.Dir, "originals"), KeepOriginals: true,
-		CheckSpace: staging.CheckSpace,
+		Reserve: &diskspace.Reserve{Dir: c.Storage.Dir, MinFree: c.Storage.MinFree},
 	}, log)
 	if err != nil {
 		return fmt.Errorf("storage.dir: %w", err)

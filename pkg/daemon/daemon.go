@@ -34,6 +34,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/durable/diskspace"
 	"github.com/optimizerd/optimizerd/pkg/egress"
 	"github.com/optimizerd/optimizerd/pkg/fetch"
 	"github.com/optimizerd/optimizerd/pkg/filepages"
@@ -64,6 +65,7 @@ type Daemon struct {
 	sweptUploads      time.Time              // when its sources were last swept
 	storeMetrics      []prometheus.Collector // of the object store, if there is one
 	spool             *spool.Spool
+	reserve           diskspace.Reserve // of the disk with the data folder
 	clock             *clock.Guard
 	retaining         sync.Mutex // held while retention deletes
 	clockDoubted      bool       // the clock was implausible when it was last asked; under retaining
@@ -163,6 +165,7 @@ func (d *Daemon) openStorage(ctx context.Context) (err error) {
 			return fmt.Errorf("storage.dir: %w", err)
 		}
 	}
+	d.reserve = diskspace.Reserve{Dir: d.config.Storage.Dir, MinFree: d.config.Storage.MinFree}
 	d.spool, err = spool.Open(spool.Config{
 		Dir: d.path("spool"), MaxBytes: d.config.Limits.MaxBytes, MinFree: d.config.Storage.MinFree, Memory: d.config.Storage.UploadMemory,
 		Retry: d.path("retry"), RetryBytes: d.config.Jobs.KeepBytes,
@@ -285,7 +288,7 @@ func (d *Daemon) newHandler(views httpapi.Views, receivers func(string) error) (
 func (d *Daemon) checks(about codec.About) httpapi.Checks {
 	checks := httpapi.Checks{
 		"queue":  func() (string, error) { return "", d.queue.Check() },
-		"disk":   func() (string, error) { return "", d.spool.CheckSpace(0) },
+		"disk":   func() (string, error) { return "", d.reserve.Check(0) },
 		"codec":  func() (string, error) { return unavailableFormats(about), d.pool.Check() },
 		"tunnel": d.tunnelCheck(),
 	}

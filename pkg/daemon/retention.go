@@ -61,7 +61,7 @@ func (d *Daemon) pruneRecords() {
 func (d *Daemon) makeRoom(need int64) bool {
 	d.retaining.Lock()
 	defer d.retaining.Unlock()
-	enough := func() bool { return d.spool.CheckSpace(need) == nil }
+	enough := func() bool { return d.reserve.Check(need) == nil }
 	if enough() { // another upload has made it
 		return true
 	}

@@ -58,7 +58,7 @@ func (d *Daemon) status() status.Report {
 	}
 	slices.SortFunc(r.Running, func(a, b status.Running) int { return a.Since.Compare(b.Since.Time) })
 	r.Codec = d.codecStatus(active)
-	r.Disk.Free, r.Disk.Total, r.Disk.Reserved, _ = d.spool.Space() // 0 if unknown; /readyz says why
+	r.Disk.Free, r.Disk.Total, r.Disk.Reserved, _ = d.reserve.Usage() // 0 if unknown; /readyz says why
 	if r.Disk.MaxBytes = d.config.Retention.MaxBytes; r.Disk.MaxBytes > 0 {
 		r.Disk.Sets = d.store.Bytes()
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
+	"github.com/optimizerd/optimizerd/pkg/durable/diskspace"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/spool"
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
@@ -309,7 +309,7 @@ func checkSpace(f Facts) []Finding {
 	if f.settings() == nil || d.Total == 0 {
 		return nil
 	}
-	floor := spool.Reserved(f.settings().MinFree, d.Total)
+	floor := diskspace.Reserve{MinFree: f.settings().MinFree}.Of(d.Total)
 	found := fmt.Sprintf("%s of %s free, %s reserved", size(d.Free), size(d.Total), size(floor))
 	switch {
 	case d.MaxFiles > 0 && d.FreeFiles == 0:

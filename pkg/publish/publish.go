@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/durable/diskspace"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
@@ -37,9 +38,7 @@ type Config struct {
 	Originals     string // directory of originals, never served; "" for none
 	KeepOriginals bool   // keep the originals of new sets
 
-	// CheckSpace returns a fault if a file of this many bytes would leave too little
-	// free on the disk; nil checks nothing.
-	CheckSpace func(bytes int64) error
+	Reserve *diskspace.Reserve // stays free; nil for none
 }
 
 // Store is the served directory. It is safe for concurrent use.

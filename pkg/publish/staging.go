@@ -49,8 +49,8 @@ func (s *Store) Begin(_ context.Context, id string) (render.Set, error) {
 // Add writes one variant file from body, which must contain exactly v.Bytes,
 // and returns its description for the manifest.
 func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
-	if check := set.store.config.CheckSpace; check != nil {
-		if err := check(v.Bytes); err != nil {
+	if reserve := set.store.config.Reserve; reserve != nil {
+		if err := reserve.Check(v.Bytes); err != nil {
 			return manifest.Variant{}, err
 		}
 	}

@@ -67,7 +67,7 @@ func (w *world) render(history render.History, present ladder.Recipe, j job.Job)
 		j.Recipe = present
 	}
 	j.ImageID = j.Recipe.ID(digest)
-	r := render.Renderer{Engine: thousands{}, Sets: w.store, Log: zap.NewNop(), History: history, NotBefore: w.notBefore}
+	r := render.Renderer{Engine: sized{1000, 1000}, Sets: w.store, Log: zap.NewNop(), History: history, NotBefore: w.notBefore}
 	m, _, err := r.Render(w.Context(), src, j)
 	if err != nil {
 		w.Fatal(err)

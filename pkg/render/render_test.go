@@ -1,8 +1,8 @@
 package render_test
 
 import (
-	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/durable/diskspace"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -19,20 +20,28 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/render"
 )
 
-// thousands makes files of 1000 bytes.
-type thousands struct{}
+// sized is an engine that makes files of these sizes in bytes, one after the other.
+type sized []int64
 
-func (thousands) Render(_ context.Context, _ *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
+func (e sized) Render(_ context.Context, _ *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
 	if err := sink.Opened(ladder.Source{Format: "png", Width: 64, Height: 64, Frames: 1}); err != nil {
 		return ladder.Summary{}, err
 	}
-	for _, v := range recipe.Plan(64, 64).Variants {
-		v.Bytes = 1000
-		if err := sink.Variant(v, bytes.NewReader(make([]byte, 1000))); err != nil {
+	for i, v := range recipe.Plan(64, 64).Variants {
+		v.Bytes = e[i]
+		if err := sink.Variant(v, io.LimitReader(zeros{}, v.Bytes)); err != nil {
 			return ladder.Summary{}, err
 		}
 	}
 	return ladder.Summary{}, nil
+}
+
+// zeros is an endless file of zeros.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }
 
 // open returns a store and an empty source, until the end of the test.
@@ -51,30 +60,33 @@ func open(t *testing.T, config publish.Config) (*publish.Store, *os.File) {
 	return store, src
 }
 
-func TestOutputLeavesTheReservedSpaceFree(t *testing.T) {
-	dir := t.TempDir()
-	var left int64
-	store, src := open(t, publish.Config{Dir: dir, CheckSpace: func(bytes int64) error {
-		if left < bytes {
-			return fault.New(fault.InsufficientStorage, "Not enough disk space.")
-		}
-		left -= bytes
-		return nil
-	}})
-	recipe := ladder.DefaultConfig().Recipe()
-	for free, code := range map[int64]fault.Code{2000: "", 1999: fault.InsufficientStorage, 999: fault.InsufficientStorage} {
-		left = free
-		r := render.Renderer{Engine: thousands{}, Sets: store, Log: zap.NewNop()}
-		id := strings.Repeat("a", 25) + string(rune('a'+free%3))
-		if _, _, err := r.Render(t.Context(), src, job.Job{Recipe: recipe, ImageID: id}); fault.CodeOf(err) != code {
-			t.Errorf("with %d bytes free: %v, want %q", free, err, code)
-		}
-		if store.Has(id) != (code == "") {
-			t.Errorf("with %d bytes free the set is there: %v", free, store.Has(id))
-		}
-		if staged, err := os.ReadDir(filepath.Join(dir, ".staging")); err != nil || len(staged) > 0 {
-			t.Errorf("with %d bytes free, staged are %v (%v)", free, staged, err)
-		}
+func TestOutputLeavesTheReserveFree(t *testing.T) {
+	const tooMuch = 1 << 60 // for any disk
+	for _, tc := range []struct {
+		name    string
+		minFree int64
+		files   sized
+		code    fault.Code
+	}{
+		{"space for all files", 1, sized{1000, 1000}, ""},
+		{"no space for the second file", 1, sized{1000, tooMuch}, fault.InsufficientStorage},
+		{"less free than the reserve", tooMuch, sized{1000, 1000}, fault.InsufficientStorage},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			store, src := open(t, publish.Config{Dir: dir, Reserve: &diskspace.Reserve{Dir: dir, MinFree: tc.minFree}})
+			r := render.Renderer{Engine: tc.files, Sets: store, Log: zap.NewNop()}
+			id := strings.Repeat("a", 26)
+			if _, _, err := r.Render(t.Context(), src, job.Job{Recipe: ladder.DefaultConfig().Recipe(), ImageID: id}); fault.CodeOf(err) != tc.code {
+				t.Errorf("got %v, want %q", err, tc.code)
+			}
+			if store.Has(id) != (tc.code == "") {
+				t.Errorf("the set is published: %v", store.Has(id))
+			}
+			if staged, err := os.ReadDir(filepath.Join(dir, ".staging")); err != nil || len(staged) > 0 {
+				t.Errorf("staged are %v (%v)", staged, err)
+			}
+		})
 	}
 }
 
@@ -125,7 +137,7 @@ func TestCrashesOnOtherMachinesCount(t *testing.T) {
 		}
 	}
 	once := &tally{n: 1}
-	r := render.Renderer{Engine: new(fatal), LastResort: thousands{}, Sets: store, Log: zap.NewNop(), Crashes: once}
+	r := render.Renderer{Engine: new(fatal), LastResort: sized{1000, 1000}, Sets: store, Log: zap.NewNop(), Crashes: once}
 	if _, _, err := r.Render(t.Context(), src, j); err != nil || !once.survived {
 		t.Errorf("in isolation: %v, its crash is forgotten: %v", err, once.survived)
 	}

@@ -50,9 +50,9 @@ func (s *Spool) ForgetRetries(needed func(jobID string) bool) error {
 }
 
 // makeRoom deletes sources that were kept for failed jobs, the oldest first, until
-// there is space for need bytes more. It returns the error of CheckSpace.
+// there is space for need bytes more. It returns an InsufficientStorage fault if that is not enough.
 func (s *Spool) makeRoom(need int64) error {
-	short := s.CheckSpace(need)
+	short := s.reserve.Check(need)
 	if short == nil {
 		return nil
 	}
@@ -60,7 +60,7 @@ func (s *Spool) makeRoom(need int64) error {
 		if err := s.forget(e); err != nil {
 			return false, err
 		}
-		short = s.CheckSpace(need)
+		short = s.reserve.Check(need)
 		return short != nil, nil
 	})
 	return errors.Join(short, err)

@@ -20,10 +20,10 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/durable/diskspace"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
@@ -32,7 +32,7 @@ import (
 type Config struct {
 	Dir      string // created if missing
 	MaxBytes int64  // of one source
-	MinFree  int64  // bytes that must stay free on the disk; 0 is 5 % of it, at most 256 MiB
+	MinFree  int64  // bytes that must stay free on the disk, as in diskspace.Reserve
 	Memory   int64  // bytes of uploads that may be held in memory
 
 	Retry      string // directory, on the same file system, of sources that are kept for retries; created if missing
@@ -41,8 +41,9 @@ type Config struct {
 
 // Spool is the directory of sources. It is safe for concurrent use.
 type Spool struct {
-	config Config
-	memory memory
+	config  Config
+	reserve diskspace.Reserve
+	memory  memory
 }
 
 const partSuffix = ".part"
@@ -58,7 +59,7 @@ func Open(config Config) (*Spool, error) {
 			return nil, fmt.Errorf("open spool: %w", err)
 		}
 	}
-	s := &Spool{config: config, memory: memory{free: config.Memory, held: make(map[string]*heldSource)}}
+	s := &Spool{config: config, reserve: diskspace.Reserve{Dir: config.Dir, MinFree: config.MinFree}, memory: memory{free: config.Memory, held: make(map[string]*heldSource)}}
 	return s, s.sweep(func(name string) bool { return !strings.HasSuffix(name, partSuffix) })
 }
 
@@ -83,40 +84,6 @@ func (s *Spool) sweep(keep func(name string) bool) error {
 	return nil
 }
 
-// Reserved returns how many bytes must stay free on a disk of this size, given
-// Config.MinFree.
-func Reserved(minFree, diskSize int64) int64 {
-	if minFree == 0 {
-		return min(256<<20, diskSize/20)
-	}
-	return minFree
-}
-
-// Space returns the free and the total bytes of the disk, and how many of them
-// must stay free.
-func (s *Spool) Space() (free, total, reserved int64, err error) {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(s.config.Dir, &fs); err != nil {
-		return 0, 0, 0, fmt.Errorf("check free space: %w", err)
-	}
-	free, total = int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
-	return free, total, Reserved(s.config.MinFree, total), nil
-}
-
-// CheckSpace returns a fault if need more bytes (0 for one more small file)
-// would leave less than the reserved free space.
-func (s *Spool) CheckSpace(need int64) error {
-	free, _, floor, err := s.Space()
-	if err != nil {
-		return err
-	}
-	if free-max(0, need) < floor {
-		return fault.New(fault.InsufficientStorage, "Not enough disk space: %s free, %s reserved.",
-			humanize.IBytes(uint64(max(0, free))), humanize.IBytes(uint64(floor)))
-	}
-	return nil
-}
-
 // Check returns a fault if a body of this many bytes (-1 if unknown), of which up
 // to overhead are not the source, is too large or does not fit on the disk even
 // without the sources of failed jobs, which it deletes in that case.
@@ -127,8 +94,8 @@ func (s *Spool) Check(bytes, overhead int64) error {
 	return s.makeRoom(bytes)
 }
 
-// Upload is a received source that is not stored yet. Its owner must call Keep
-// or Discard; Discard after Keep does nothing.
+// Upload is a received source that is not stored yet. Its owner must call Keep, Hold
+// or Discard; Discard after the others does nothing.
 type Upload struct {
 	SHA256   [sha256.Size]byte
 	Bytes    int64
@@ -136,7 +103,7 @@ type Upload struct {
 	Timings  ladder.Timings
 
 	spool *Spool
-	file  *os.File // the .part file, or one in memory; nil after Keep or Discard
+	file  *os.File // the .part file, or one in memory; nil after Keep, Hold or Discard
 
 	inMemory bool
 	taken    int64 // reserved bytes of memory

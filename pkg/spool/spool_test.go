@@ -138,24 +138,13 @@ func TestOpeningSweepsHalfReceivedFilesOnly(t *testing.T) {
 	}
 }
 
-func TestRoomIsRefusedBelowTheFloor(t *testing.T) {
-	dir := t.TempDir()
-	s, err := spool.Open(spool.Config{Dir: dir, MaxBytes: 1, MinFree: 1 << 60})
+func TestSourceIsRefusedWithoutSpaceForIt(t *testing.T) {
+	s, err := spool.Open(spool.Config{Dir: t.TempDir(), MaxBytes: 1, MinFree: 1 << 60})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fault.CodeOf(s.CheckSpace(0)); got != fault.InsufficientStorage {
-		t.Errorf("code %q, want %q", got, fault.InsufficientStorage)
-	}
-	s, err = spool.Open(spool.Config{Dir: dir, MaxBytes: 1, MinFree: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.CheckSpace(1); err != nil {
-		t.Error(err)
-	}
-	if got := fault.CodeOf(s.CheckSpace(1 << 60)); got != fault.InsufficientStorage {
-		t.Errorf("code %q for an exabyte, want %q", got, fault.InsufficientStorage)
+	if err := s.Check(0, 0); fault.CodeOf(err) != fault.InsufficientStorage {
+		t.Errorf("got %v, want %q", err, fault.InsufficientStorage)
 	}
 }
 
