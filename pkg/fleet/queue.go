@@ -252,8 +252,12 @@ func (p *place) Hold(j job.Job) jobs.Ticket {
 func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q := p.q
 	claim, other, err := q.claim(j)
-	if other != nil || err != nil {
-		return other, err
+	if err != nil {
+		return nil, err
+	}
+	if other != nil {
+		p.Release()
+		return other, nil
 	}
 	q.log.Debug("work claimed", zap.String("job_id", j.ID))
 	if err := q.create(record{Level: level, Claim: claim, job: j}); err != nil {

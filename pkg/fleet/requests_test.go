@@ -106,3 +106,23 @@ func TestFleetAJobRemovesItsOwnClaim(t *testing.T) {
 		}
 	}
 }
+
+// Of two nodes that accept equal work at once, one joins the job of the other, which
+// takes one place of the fleet.
+func TestFleetEqualJobsTakeOnePlace(t *testing.T) {
+	o := options(t, "pi-1", fleettest.Start(t, 1).Servers[0].URL)
+	o.MaxPending = 2
+	q, other := joinWith(t, o), joinWith(t, o)
+	first, second := newRecord(t).job, newRecord(t).job
+	putJob(t, q, first)
+	for range 2 { // each time one place is left
+		place, err := other.Reserve(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticket, err := place.Put(second)
+		if err != nil || ticket.Job().ID != first.ID {
+			t.Fatalf("the equal job is not joined: %v", err)
+		}
+	}
+}

@@ -13,8 +13,8 @@ import (
 // source once it is received. Its owner must call Close in any case.
 type Admission struct {
 	s      *Service
-	place  Place
-	upload *spool.Upload // nil until it is received
+	place  Place         // nil once it is the job's
+	upload *spool.Upload // nil until it is received, and once it is the job's
 	waits  bool          // the client waits, and nobody relies on the job yet
 
 	RequestID string // for the log; may be set before Submit
@@ -84,7 +84,9 @@ func (a *Admission) Receive(body io.Reader, filename string, mayHold bool) (sum 
 
 // Close releases the place and discards the source, unless they became a job.
 func (a *Admission) Close() {
-	a.place.Release()
+	if a.place != nil {
+		a.place.Release()
+	}
 	if a.upload != nil {
 		a.upload.Discard()
 	}

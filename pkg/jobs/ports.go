@@ -79,7 +79,7 @@ type Place interface {
 	// closed queue: the job was admitted before, and is executed after the next
 	// start. A job that is retried replaces its record as a failed one. A queue of
 	// several machines may return the ticket of an equal job that another one has
-	// accepted, with the webhooks of j added.
+	// accepted, with the webhooks of j added. After an error the place is still reserved.
 	Put(j job.Job) (Ticket, error)
 	// MayHold reports whether Hold is allowed: a worker of this machine will soon
 	// start the job.

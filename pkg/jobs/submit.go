@@ -47,6 +47,7 @@ func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 		s.refused(j, err)
 		return Submission{}, err
 	}
+	a.place, a.upload = nil, nil
 	joined := t.Job().ID != j.ID // by way of another machine
 	if joined {
 		s.sources.release(j.Source.SHA256, j.ID)
