@@ -1,5 +1,5 @@
-// Builds what site/ serves and does not contain: the page's script, its service worker, the client for
-// pages of other origins, and the OpenAPI document.
+// Builds what site/ serves and does not contain: the page's style sheet and script, its service worker,
+// the client for pages of other origins, and the OpenAPI document.
 import { readFile, writeFile } from "node:fs/promises";
 import { build } from "esbuild";
 import { parse } from "yaml";
@@ -13,6 +13,7 @@ const options = {
   legalComments: "none",
   logLevel: "warning",
 };
+await build({ ...options, entryPoints: [path("src/site/style/index.css")], outfile: path("site/style.css") });
 await build({ ...options, entryPoints: [path("src/site/app.ts")], outfile: path("site/app.js") });
 await build({ ...options, entryPoints: [path("src/site/sw.ts")], outfile: path("site/sw.js") });
 await build({ ...options, entryPoints: [path("client/src/site.ts")], outfile: path("site/client.js") });

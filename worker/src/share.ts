@@ -3,7 +3,7 @@
 import type { Env } from "./env";
 import { nameOf, sharedText } from "./http";
 
-// As in site/style.css and src/site/sw.ts.
+// As in src/site/style/base.css and src/site/sw.ts.
 const ground = "#faf8f5";
 const sharePath = "/share";
 const fileField = "images";

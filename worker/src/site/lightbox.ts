@@ -22,7 +22,7 @@ const swipe = 48;
 /** An image as large as the window allows, on its way. */
 function frameOf(image: Image): Frame {
   const frame = new Frame(image, true);
-  // As in style.css: the window's width, or the width that its height allows.
+  // As in style/image.css: the window's width, or the width that its height allows.
   const byHeight = `calc((100vh - 5rem) * ${image.width / image.height})`;
   frame.load(`min(100vw, ${byHeight}, ${image.width}px)`, true);
   return frame;

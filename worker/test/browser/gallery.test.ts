@@ -3,10 +3,11 @@
 import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, BrowserContextOptions, CDPSession, Page } from "playwright-core";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Image, ImageList } from "../../src/api";
 import { expectAccessible } from "./accessible";
+import { cdp, drop, throttle, watchRows } from "./page";
 import { expectNoShifts, watchShifts } from "./shifts";
 import {
   Site,
@@ -27,17 +28,6 @@ const viewports = [
   { name: "desktop", viewport: { width: 1440, height: 900 }, deviceScaleFactor: 1 },
 ];
 const schemes = ["light", "dark"] as const;
-
-interface Seen {
-  values: number[];
-  texts: string[];
-}
-
-declare global {
-  interface Window {
-    seen: Seen;
-  }
-}
 
 let site: Site;
 let browser: Browser;
@@ -569,37 +559,6 @@ test("without scripts there is a word of explanation", async () => {
   expect(await page.locator("noscript").innerText()).toContain("needs JavaScript");
 });
 
-function cdp(page: Page): Promise<CDPSession> {
-  return page.context().newCDPSession(page);
-}
-
-async function throttle(page: Page, uploadThroughput: number): Promise<void> {
-  const network = await cdp(page);
-  await network.send("Network.enable");
-  await network.send("Network.emulateNetworkConditions", {
-    offline: false,
-    latency: 0,
-    downloadThroughput: -1,
-    uploadThroughput,
-  });
-}
-
-/** Keeps every state that the rows go through. The answer: where the first bar stood, and what all rows said. */
-async function watchRows(page: Page): Promise<() => Promise<Seen>> {
-  await page.locator("#tray-rows").evaluate((rows) => {
-    const seen: Seen = { values: [], texts: [] };
-    window.seen = seen;
-    new MutationObserver(() => {
-      const bar = rows.querySelector<HTMLProgressElement>("li:first-child[data-step=sending] progress[value]");
-      if (bar && bar.value !== seen.values.at(-1)) seen.values.push(bar.value);
-      for (const { textContent } of rows.querySelectorAll(".step")) {
-        if (!seen.texts.includes(textContent)) seen.texts.push(textContent);
-      }
-    }).observe(rows, { subtree: true, childList: true, attributes: true, characterData: true });
-  });
-  return () => page.evaluate(() => window.seen);
-}
-
 /** Has the list come in pages of some pictures, as a long one would, and fresh to visitors too. */
 async function inPages(page: Page, size: number): Promise<void> {
   await page.route("**/api/images*", async (route) => {
@@ -609,19 +568,4 @@ async function inPages(page: Page, size: number): Promise<void> {
     const cursor = from + size < images.length ? `${from + size}` : null;
     await route.fulfill({ json: { images: images.slice(from, from + size), cursor } });
   });
-}
-
-async function drop(page: Page, name: string, type: string): Promise<void> {
-  const data = await page.evaluateHandle(
-    ({ name, type }) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File(["dropped"], name, { type }));
-      return transfer;
-    },
-    { name, type },
-  );
-  await page.dispatchEvent("main", "dragenter", { dataTransfer: data });
-  await page.getByText("Drop to add to the gallery").waitFor();
-  await page.dispatchEvent("main", "drop", { dataTransfer: data });
-  await page.getByText("Drop to add to the gallery").waitFor({ state: "hidden" });
 }
