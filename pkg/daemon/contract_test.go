@@ -10,6 +10,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
@@ -172,6 +173,26 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	}
 }
 
+func TestAPersonWhoOpensTheServersURLIsToldWhereToGo(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, func(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret-token"} })
+	for _, tc := range []struct {
+		code    string
+		options []daemontest.Option
+		names   []string
+	}{
+		{"unauthorized", nil, []string{"Bearer", "/healthz"}},
+		{"not_found", []daemontest.Option{daemontest.Bearer(s.Config)}, []string{"/openapi.json", "/healthz"}},
+	} {
+		detail := s.Get("/", tc.options...).CheckProblem(t, tc.code).Detail
+		for _, name := range tc.names {
+			if !strings.Contains(detail, name) {
+				t.Errorf("GET /: %s with the detail %q, want it to name %s", tc.code, detail, name)
+			}
+		}
+	}
+}
+
 // net/http answers these itself, before any handler.
 func TestRequestsThatAreNotHTTPAreProblemsToo(t *testing.T) {
 	t.Parallel()
@@ -249,10 +270,21 @@ func TestARequestKeepsItsIDIfThatIsSane(t *testing.T) {
 
 func TestAnswersAboutStateAreNotCached(t *testing.T) {
 	t.Parallel()
-	s, m, _, _ := published(t)
+	s, m, _, _ := published(t, daemontest.OneCodec)
 	for _, path := range []string{"/v1/images", "/v1/images/" + m.ID, "/healthz", "/readyz", "/nothing"} {
 		if got := s.Get(path).Header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("GET %s: Cache-Control is %q, want no-store", path, got)
+		}
+	}
+	_, thaw := s.Freeze()
+	defer thaw()
+	s.Submit(daemontest.SmallJPEG(t, 8))
+	s.AwaitJobs(1, 0)
+	waiting := "/jobs/" + s.Submit(daemontest.SmallJPEG(t, 9)).ID
+	for _, path := range []string{waiting, "/v1/images/" + m.ID} {
+		a := s.Request(http.MethodDelete, path, nil)
+		if got := a.Header.Get("Cache-Control"); a.StatusCode != http.StatusNoContent || got != "no-store" {
+			t.Errorf("DELETE %s: got %s with Cache-Control %q, want 204 with no-store", path, a.Status, got)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -307,6 +308,10 @@ func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
 		r.Header.Set("X-Forwarded-Host", "img.example.com")
 	}
 	badProto := func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "javascript") }
+	badHost := func(r *http.Request) { r.Header.Set("X-Forwarded-Host", "evil.example/path?") }
+	appended := func(r *http.Request) { // Apache adds its own to what the client sent
+		r.Header["X-Forwarded-Host"] = []string{"evil.example", "other.example, img.example.com:8443"}
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(*config.Config)
@@ -318,6 +323,8 @@ func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
 		{"another network is trusted", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"10.0.0.0/8"} }, forwarded, ""},
 		{"the proxy is trusted", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"10.0.0.0/8", "127.0.0.1/32"} }, forwarded, "https://img.example.com"},
 		{"a trusted proxy gives another scheme", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"127.0.0.1/32"} }, badProto, ""},
+		{"a trusted proxy gives what is no host", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"127.0.0.1/32"} }, badHost, ""},
+		{"a trusted proxy adds to a list", func(c *config.Config) { c.HTTP.TrustedProxies = []string{"127.0.0.1/32"} }, appended, "http://img.example.com:8443"},
 		{"public_url wins", func(c *config.Config) {
 			c.HTTP.PublicURL, c.HTTP.TrustedProxies = "https://cdn.example.org/img/", []string{"127.0.0.1/32"}
 		}, forwarded, "https://cdn.example.org/img"},
@@ -338,6 +345,36 @@ func TestURLsAreAbsoluteByRequestHostOrPublicURL(t *testing.T) {
 				t.Errorf("the manifest differs (-upload +GET):\n%s", diff)
 			}
 		})
+	}
+}
+
+// HTTP/1.0 knows no Host, and HTTP/1.1 allows an empty one.
+func TestURLsAreAbsoluteWhateverTheHost(t *testing.T) {
+	t.Parallel()
+	s := daemontest.Start(t, func(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret-token"} })
+	m := s.Upload(daemontest.SmallJPEG(t, 4), daemontest.Bearer(s.Config)).Manifest(t, http.StatusCreated)
+	for name, head := range map[string]string{
+		"none":           " HTTP/1.0\r\n",
+		"an empty one":   " HTTP/1.1\r\nHost:\r\n",
+		"a bad port":     " HTTP/1.1\r\nHost: images.local:port\r\n",
+		"half a bracket": " HTTP/1.1\r\nHost: [::1\r\n",
+		"a list":         " HTTP/1.1\r\nHost: a.example,b.example\r\n",
+	} {
+		w := s.Dial(t)
+		w.Send([]byte("GET /v1/images/" + m.ID + head + "Authorization: Bearer secret-token\r\n\r\n"))
+		res, err := http.ReadResponse(w.R, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := daemontest.Answer{Response: res, Body: body}.Manifest(t, http.StatusOK)
+		if want := s.URL + "/files/" + got.Variants[0].Key; got.Variants[0].URL != want {
+			t.Errorf("%s: url is %s, want %s", name, got.Variants[0].URL, want)
+		}
 	}
 }
 

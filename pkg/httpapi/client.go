@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
+	"strings"
 )
 
 type tunnelKey struct{}
@@ -37,9 +40,13 @@ func (a *api) base(r *http.Request) string { return a.Views.Base(a.ownBase(r)) }
 
 // ownBase returns the scheme and host the client used. The edge sets the
 // scheme; it passes on X-Forwarded-Host from visitors, so that header is
-// trusted only from a configured proxy.
+// trusted only from a configured proxy. A request need not have a usable host: one in
+// HTTP/1.0 has none. Then the host is the address at which the request arrived.
 func (a *api) ownBase(r *http.Request) string {
-	scheme, host := "http", r.Host
+	scheme, host := "http", localHost(r)
+	if hostInURL.MatchString(r.Host) {
+		host = r.Host
+	}
 	if r.TLS != nil {
 		scheme = "https"
 	}
@@ -47,10 +54,28 @@ func (a *api) ownBase(r *http.Request) string {
 	if proto := r.Header.Get("X-Forwarded-Proto"); (proxy || throughTunnel(r)) && (proto == "http" || proto == "https") {
 		scheme = proto
 	}
-	if forwarded := r.Header.Get("X-Forwarded-Host"); proxy && forwarded != "" {
+	if forwarded := lastOfList(r.Header.Values("X-Forwarded-Host")); proxy && hostInURL.MatchString(forwarded) {
 		host = forwarded
 	}
 	return scheme + "://" + host
+}
+
+// hostInURL matches a name or an address, with or without a port.
+var hostInURL = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?$`)
+
+// lastOfList returns the last element of a header that is a list: a proxy appends its
+// own value to those that the client sent.
+func lastOfList(values []string) string {
+	list := strings.Join(values, ",")
+	return strings.TrimSpace(list[strings.LastIndexByte(list, ',')+1:])
+}
+
+// localHost returns the address at which a request arrived.
+func localHost(r *http.Request) string {
+	if address, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		return address.String()
+	}
+	return "localhost"
 }
 
 // client returns the address of the client for the log: from the edge's or

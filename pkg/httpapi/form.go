@@ -19,7 +19,7 @@ const (
 )
 
 var (
-	errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file.")
+	errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file: a part with a file name.")
 	errForm  = fault.New(fault.TooLarge, "The form is larger than one image and %d bytes of text fields may be on this server.", maxFormText)
 )
 

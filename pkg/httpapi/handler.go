@@ -108,10 +108,17 @@ func serve(h http.Handler, w *response, r *http.Request) (err error) {
 // refuseRoute returns why no route matches. Without a token a client learns only
 // which methods the public paths have.
 func (a *api) refuseRoute(mux *http.ServeMux, w *response, r *http.Request) error {
+	atRoot := r.URL.Path == "/" // where a person's browser looks first
 	if !a.open(r.URL.Path) {
-		if err := a.auth.check(r); err != nil {
+		switch err := a.auth.check(r); {
+		case err != nil && atRoot:
+			return fault.New(fault.Unauthorized, "This is the API of an image server: send one of its tokens as 'Authorization: Bearer TOKEN'. /healthz needs none, and says whether the server works.")
+		case err != nil:
 			return err
 		}
+	}
+	if atRoot {
+		return fault.New(fault.NotFound, "This is the API of an image server: /openapi.json describes it, and /healthz says whether the server works.")
 	}
 	return noRoute(mux, w, r)
 }
@@ -253,6 +260,12 @@ const (
 func (w *response) allowTime(n int64) {
 	// Some writers do not support deadlines; then their owner limits the time.
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeSlack + time.Duration(n/writeRate)*time.Second))
+}
+
+// noContent answers that what was asked for is done.
+func (w *response) noContent() {
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // json writes v as an uncacheable JSON response.

@@ -29,7 +29,7 @@ func (a *api) deleteImage(w *response, r *http.Request) error {
 	if err := a.Sets.Delete(r.PathValue("id")); err != nil {
 		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
+	w.noContent()
 	return nil
 }
 

@@ -68,6 +68,6 @@ func (a *api) cancelJob(w *response, r *http.Request) error {
 	if err := a.Jobs.Cancel(r.PathValue("id")); err != nil {
 		return err
 	}
-	w.WriteHeader(http.StatusNoContent)
+	w.noContent()
 	return nil
 }
