@@ -73,7 +73,7 @@ func TestMemoryCountsChildrenOnTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAProcessThatEndsSaysWhy(t *testing.T) {
+func TestProcessThatEndsSaysWhy(t *testing.T) {
 	p, err := start(context.Background(), t.TempDir(), os.Environ(), "sh", "-c", "echo no photos >&2; exit 1")
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestAProcessThatEndsSaysWhy(t *testing.T) {
 }
 
 // As of a script that runs in the background.
-func TestAProcessThatIgnoresInterruptsIsStopped(t *testing.T) {
+func TestProcessThatIgnoresInterruptsIsStopped(t *testing.T) {
 	signal.Ignore(os.Interrupt)
 	t.Cleanup(func() { signal.Reset(os.Interrupt) })
 	p := shell(t, "")

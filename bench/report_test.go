@@ -31,7 +31,7 @@ func pageOf(t *testing.T, r results) string {
 	return page.String()
 }
 
-func TestATargetIsMetUpToItsLimit(t *testing.T) {
+func TestTargetIsMetUpToItsLimit(t *testing.T) {
 	for _, c := range []struct {
 		target target
 		met    string
@@ -49,7 +49,7 @@ func TestATargetIsMetUpToItsLimit(t *testing.T) {
 	}
 }
 
-func TestThePageSaysWhatWasNotMeasured(t *testing.T) {
+func TestPageSaysWhatWasNotMeasured(t *testing.T) {
 	page := pageOf(t, results{Rounds: 1})
 	if got, want := row(t, page, photo24MP, "to sharp"), "| vertical.jpg: CPU, one thread, to sharp | at most 0.440 | – | not measured | `make bench PARTS=ladder` |"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -66,7 +66,7 @@ func TestThePageSaysWhatWasNotMeasured(t *testing.T) {
 
 // The figures of the page are of a run; what a person writes about them can change
 // later.
-func TestThePageInTheDocsHasTheNotes(t *testing.T) {
+func TestPageInTheDocsHasTheNotes(t *testing.T) {
 	page, err := os.ReadFile("../docs/performance.md")
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestThePageInTheDocsHasTheNotes(t *testing.T) {
 	}
 }
 
-func TestThePageHoldsTheFiguresAgainstTheTargets(t *testing.T) {
+func TestPageHoldsTheFiguresAgainstTheTargets(t *testing.T) {
 	page := pageOf(t, results{
 		Rounds: 3,
 		Ladder: []ladderResult{{

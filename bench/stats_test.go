@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestASpreadIsTheMedianAndTheEnds(t *testing.T) {
+func TestSpreadIsTheMedianAndTheEnds(t *testing.T) {
 	for _, c := range []struct {
 		values []float64
 		want   spread
@@ -46,7 +46,7 @@ func TestRatiosAreMadeWithinARound(t *testing.T) {
 	}
 }
 
-func TestTwiceAndHalfCancelOut(t *testing.T) {
+func TestMeanOfTwiceAndHalfIsOne(t *testing.T) {
 	if got := geometric([]float64{2, 0.5}); math.Abs(got-1) > 1e-9 {
 		t.Errorf("%v, want 1", got)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestEachRequestHasItsAnswerAndAFailureIsOne(t *testing.T) {
+func TestContestAnswersEachRequestAlsoWithAFailure(t *testing.T) {
 	in := strings.NewReader(`{"photo":"a.jpg","folder":"out","variants":[{"name":"640.webp","format":"webp","width":640,"quality":80,"effort":4}]}
 {"photo":"broken.jpg","folder":"out","variants":[]}
 `)
@@ -29,7 +29,7 @@ func TestEachRequestHasItsAnswerAndAFailureIsOne(t *testing.T) {
 	}
 }
 
-func TestTheTotalIsTheDecodeAndEveryFile(t *testing.T) {
+func TestTotalIsTheDecodeAndEveryFile(t *testing.T) {
 	p := Parts{Decode: 0.5, Encode: map[string]float64{"640.webp": 1, "640.jpg": 0.25}}
 	if got := p.Total(); got != 1.75 {
 		t.Errorf("%v, want 1.75", got)

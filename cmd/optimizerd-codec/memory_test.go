@@ -55,7 +55,7 @@ func TestImagesOfAllKindsLeaveLittleMapped(t *testing.T) {
 
 // What images of other kinds leave mapped is not to fail one that needs nearly all of
 // the limit, with as many threads as a Raspberry Pi has cores.
-func TestALargeImageHasRoomAfterOthers(t *testing.T) {
+func TestLargeImageHasRoomAfterOthers(t *testing.T) {
 	c := codec.DefaultConfig()
 	c.Path, c.Processes, c.Threads, c.Memory, c.Timeout = build(t), 1, 4, 448<<20, time.Hour
 	pool, err := codec.NewPool(t.Context(), c, zap.NewNop())

@@ -96,7 +96,7 @@ func photo(tb testing.TB, name string) string {
 	return filepath.Join(strings.TrimSpace(string(dir)), "testdata", name)
 }
 
-func TestTheWallChangesNoByte(t *testing.T) {
+func TestWallChangesNoByte(t *testing.T) {
 	direct, pool := bothSides(t)
 	path := photo(t, "test.jpg")
 	want, got := ladderOf(t, direct, path, 64, 320), ladderOf(t, pool, path, 64, 320)

@@ -53,7 +53,7 @@ func (s *server) sendAsync(t *testing.T, photos int, sent *atomic.Int32) (jobs f
 
 // The folder is destroyed while photos arrive. What had been accepted before the
 // last backup is there afterwards: published, or a job that is executed.
-func TestARestoreAfterTheFolderWasDestroyedUnderLoad(t *testing.T) {
+func TestRestoreAfterTheFolderWasDestroyedUnderLoad(t *testing.T) {
 	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
 	settings := []string{"storage.keep_originals=true", "ladder.widths=32", "codec.processes=1", "storage.upload_memory=0"}
 	s := serve(t, data, settings...)
@@ -98,7 +98,7 @@ func TestARestoreAfterTheFolderWasDestroyedUnderLoad(t *testing.T) {
 	}
 }
 
-func TestABackupGoesOnAfterCtrlCAndSaysWhatIsDamaged(t *testing.T) {
+func TestBackupGoesOnAfterCtrlCAndSaysWhatIsDamaged(t *testing.T) {
 	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
 	s := serve(t, data, "ladder.widths=32")
 	m := s.optimize(t, smallPhoto(t, 1))

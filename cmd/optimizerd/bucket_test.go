@@ -117,7 +117,7 @@ func verifyBucket(t *testing.T, dir string, settings []string, status int, args 
 	return problems, totals
 }
 
-func TestS3ALostIndexIsRebuilt(t *testing.T) {
+func TestS3LostIndexIsRebuilt(t *testing.T) {
 	store := s3test.Start(t)
 	dir, settings := t.TempDir(), inBucket(t, store.URL)
 	s := serve(t, dir, settings...)

@@ -34,7 +34,7 @@ func (s *server) written(t *testing.T) int64 {
 	return int64(io.WChar)
 }
 
-func TestAnUploadIsWrittenOnceAndItsFilesToo(t *testing.T) {
+func TestUploadIsWrittenOnceAndItsFilesToo(t *testing.T) {
 	for picture, most := range map[string]float64{
 		"test_exif_full.jpg": 1.05,
 		"test.jpg":           1.25, // 52 KiB: the manifest, the job's record and the answer weigh more
@@ -57,7 +57,7 @@ func TestAnUploadIsWrittenOnceAndItsFilesToo(t *testing.T) {
 	}
 }
 
-func TestAStormOfRefusedRequestsDoesNotFillTheLog(t *testing.T) {
+func TestStormOfRefusedRequestsDoesNotFillTheLog(t *testing.T) {
 	const requests = 300
 	s := serve(t, t.TempDir(), "auth.tokens_file="+tokenFile(t, "0123456789abcdef0123456789abcdef"))
 	path := strings.Repeat("/..;", 1000)
@@ -138,7 +138,7 @@ func changed(t *testing.T, dir string) time.Time {
 	return info.ModTime()
 }
 
-func TestAnUploadInMemoryTouchesTheDiskOnlyWithItsSet(t *testing.T) {
+func TestUploadInMemoryTouchesTheDiskOnlyWithItsSet(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=90s", "ladder.widths=320")
 	folders := []string{dir + "/spool", dir + "/queue/pending", dir + "/queue/running", dir + "/queue/done"}
@@ -158,7 +158,7 @@ func TestAnUploadInMemoryTouchesTheDiskOnlyWithItsSet(t *testing.T) {
 	}
 }
 
-func TestAnUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
+func TestUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=1s", "ladder.widths=320", "codec.processes=1")
 	s.stopCodecs(t) // so that every wait runs out
@@ -181,7 +181,7 @@ func TestAnUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
 	serve(t, dir).completes(t, dir, accepted)
 }
 
-func TestAnUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {
+func TestUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=90s", "ladder.widths=320", "codec.processes=1")
 	s.stopCodecs(t) // so that its work does not end

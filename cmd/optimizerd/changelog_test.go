@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestTheChangelogSaysNothingTwice finds entries that a merge has brought back.
-func TestTheChangelogSaysNothingTwice(t *testing.T) {
+// TestChangelogSaysNothingTwice finds entries that a merge has brought back.
+func TestChangelogSaysNothingTwice(t *testing.T) {
 	page := string(read(t, "../../CHANGELOG.md"))
 	entry := regexp.MustCompile(`(?m)^- .*\n(?:  .*\n)*`)
 	for _, version := range strings.Split(page, "\n## ")[1:] {

@@ -32,7 +32,7 @@ import (
 
 // scripts/chaos-daemon sets these for the long form.
 var (
-	kills     = flag.Int("kills", 4, "how often TestADaemonThatIsKilledAtAnyMomentKeepsItsWord kills it")
+	kills     = flag.Int("kills", 4, "how often TestDaemonThatIsKilledAtAnyMomentKeepsItsWord kills it")
 	chaosSeed = flag.Uint64("chaos.seed", 1, "seed of everything that is random")
 )
 
@@ -53,7 +53,7 @@ func figure(t *testing.T, what, format string, args ...any) {
 	t.Logf("figure: %-58s %s", what, fmt.Sprintf(format, args...))
 }
 
-func TestADaemonThatIsKilledAtAnyMomentKeepsItsWord(t *testing.T) {
+func TestDaemonThatIsKilledAtAnyMomentKeepsItsWord(t *testing.T) {
 	c := newChaos(t)
 	for round := range *kills {
 		if round == 1 {
@@ -83,7 +83,7 @@ func TestADaemonThatIsKilledAtAnyMomentKeepsItsWord(t *testing.T) {
 	figure(t, "uploads that were promised and not kept", "0")
 }
 
-func TestABusyCodecProcessDiesWithItsDaemon(t *testing.T) {
+func TestBusyCodecProcessDiesWithItsDaemon(t *testing.T) {
 	c := newChaos(t)
 	s := serve(t, c.dir, "ladder.widths=1600", "ladder.formats=avif", "ladder.effort.avif=8", "codec.threads=1", "codec.processes=1", "storage.min_free=1")
 	for i := range 4 { // which take it some seconds of processor time each

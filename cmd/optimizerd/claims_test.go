@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestWhatProvesTheREADMEExists looks up the tests, files and targets that
+// TestREADMEClaimsAreProven looks up the tests, files and targets that
 // docs/claims.md names.
-func TestWhatProvesTheREADMEExists(t *testing.T) {
+func TestREADMEClaimsAreProven(t *testing.T) {
 	page := string(read(t, "../../docs/claims.md"))
 	tests := allTests(t)
 	makefile := string(read(t, "../../Makefile"))

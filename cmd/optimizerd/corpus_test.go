@@ -11,7 +11,7 @@ import (
 
 // go test reads a corpus only in the package of its target: one that stays behind when
 // the target moves to another package is never run again.
-func TestEveryCorpusBelongsToATargetOfItsPackage(t *testing.T) {
+func TestFuzzCorpusBelongsToATargetOfItsPackage(t *testing.T) {
 	var found []string // package and target
 	err := filepath.WalkDir("../../pkg", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Base(path) != "fuzz" || filepath.Base(filepath.Dir(path)) != "testdata" {

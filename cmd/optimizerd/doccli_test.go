@@ -20,9 +20,9 @@ var (
 	docCLI = regexp.MustCompile(`(?m)(^[ ]*|[|&;('=] ?|(?:sudo|as_service|xargs)(?: -u optimizerd| CREDENTIALS_DIRECTORY=\S+)? )(?:\S*/)?optimizerd ((?:[a-z]|--[a-z])[^|&;<>()#\n]*)`)
 )
 
-// TestTheCommandLinesOfTheDocsAreValid looks up the commands, flags and settings of
+// TestCommandLinesOfTheDocsAreValid looks up the commands, flags and settings of
 // each optimizerd … that the pages and the units show.
-func TestTheCommandLinesOfTheDocsAreValid(t *testing.T) {
+func TestCommandLinesOfTheDocsAreValid(t *testing.T) {
 	c := root(&options{})
 	c.InitDefaultCompletionCmd()
 	lines := 0
@@ -45,7 +45,7 @@ func TestTheCommandLinesOfTheDocsAreValid(t *testing.T) {
 	}
 }
 
-func TestAWrongCommandLineIsFound(t *testing.T) {
+func TestWrongCommandLineIsFound(t *testing.T) {
 	c := root(&options{})
 	for line, problem := range map[string]string{
 		"verfy": "no such command", "jobs lst": "no such command", "verify --fast": "no flag --fast", "upload -k x": "no flag -k",

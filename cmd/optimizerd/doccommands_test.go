@@ -19,9 +19,9 @@ var (
 	docDir    = regexp.MustCompile(`\./(?:cmd|pkg)[\w/.-]*`)
 )
 
-// TestTheCommandsOfTheDocsExist looks up what the pages tell readers to run: the
+// TestCommandsOfTheDocsExist looks up what the pages tell readers to run: the
 // targets of make, the scripts, the packages of go test and the tests in them.
-func TestTheCommandsOfTheDocsExist(t *testing.T) {
+func TestCommandsOfTheDocsExist(t *testing.T) {
 	makefile := string(read(t, "../../Makefile"))
 	commands := 0
 	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../docs/decisions/*.md", "../../worker/*.md"} {

@@ -155,7 +155,7 @@ func TestImportFromCloudflareImagesOverAFailingNetwork(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedImportGoesOn(t *testing.T) {
+func TestInterruptedImportGoesOn(t *testing.T) {
 	from := startStandInImages(t, 4)
 	reached := make(chan struct{})
 	from.blob = func(_ http.ResponseWriter, r *http.Request, nth int) bool {

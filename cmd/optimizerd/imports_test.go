@@ -95,7 +95,7 @@ func TestImportsGoOneWay(t *testing.T) {
 
 // The bench is part of this module as long as it adds nothing to go.mod:
 // docs/decisions/0029-one-module-with-the-bench.md.
-func TestTheBenchNeedsNothingThatTheProductDoesNot(t *testing.T) {
+func TestBenchNeedsNothingThatTheProductDoesNot(t *testing.T) {
 	external := func(packages []goPackage) (paths []string) {
 		for _, p := range packages {
 			if first, _, _ := strings.Cut(p.ImportPath, "/"); strings.Contains(first, ".") && !strings.HasPrefix(p.ImportPath+"/", module) {
@@ -115,7 +115,7 @@ func TestTheBenchNeedsNothingThatTheProductDoesNot(t *testing.T) {
 	}
 }
 
-func TestTheDaemonLinksNoC(t *testing.T) {
+func TestDaemonLinksNoC(t *testing.T) {
 	for _, p := range list(t, []string{"CGO_ENABLED=0"}, "-deps", module+"cmd/optimizerd") {
 		if slices.Contains([]string{"github.com/h2non/bimg", "github.com/seccomp/libseccomp-golang", "runtime/cgo"}, p.ImportPath) {
 			t.Errorf("the daemon links %s: no C belongs in the process that faces the net", p.ImportPath)
@@ -127,7 +127,7 @@ func TestTheDaemonLinksNoC(t *testing.T) {
 }
 
 // The image is built of what .dockerignore lets through.
-func TestTheContainerBuildHasEveryFile(t *testing.T) {
+func TestContainerBuildHasEveryFile(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func decodeLines[T any](t *testing.T, stdout string) (all []T) {
 	return all
 }
 
-func TestAFailedJobIsRetriedAfterTheDaemonWasKilled(t *testing.T) {
+func TestFailedJobIsRetriedAfterTheDaemonWasKilled(t *testing.T) {
 	var broken atomic.Bool
 	broken.Store(true)
 	from, port := origin(t, &broken)
@@ -86,7 +86,7 @@ func TestAFailedJobIsRetriedAfterTheDaemonWasKilled(t *testing.T) {
 	says(t, 1, "is the daemon running?", "jobs", "list", "--to", s.url)
 }
 
-func TestAJobThatWaitsIsCanceled(t *testing.T) {
+func TestJobThatWaitsIsCanceled(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, "ladder.widths=32", "codec.processes=1")
 	s.stopCodecs(t)
@@ -149,7 +149,7 @@ func TestImagesAreFoundAndDeleted(t *testing.T) {
 	says(t, 1, "token", "images", "list", "--to", s.url)
 }
 
-func TestADeletionGoesOnAfterTheDaemonWasKilled(t *testing.T) {
+func TestDeletionGoesOnAfterTheDaemonWasKilled(t *testing.T) {
 	data, address := t.TempDir(), servertest.FreeAddress(t)
 	start := func() *server { return serve(t, data, "http.listen="+address, "ladder.widths=32") }
 	s := start()
@@ -230,7 +230,7 @@ func TestWebhooksThatWereNotDelivered(t *testing.T) {
 	}
 }
 
-func TestTheIDsOfJobsAreCompleted(t *testing.T) {
+func TestIDsOfJobsAreCompleted(t *testing.T) {
 	s := serve(t, t.TempDir(), "ladder.widths=32")
 	var j jobAnswer
 	s.do(t, http.MethodPost, "/v1/images", smallPhoto(t, 1), map[string]string{"Prefer": "respond-async"}, &j)

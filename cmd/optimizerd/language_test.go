@@ -76,10 +76,10 @@ func TestWordsWithAReplacementAreFound(t *testing.T) {
 	}
 }
 
-// TestTheTextIsInPlainEnglish reads the source code, comments, scripts and
+// TestTextIsInPlainEnglish reads the source code, comments, scripts and
 // documentation of the whole repository. What the commands print stands in
 // their source code.
-func TestTheTextIsInPlainEnglish(t *testing.T) {
+func TestTextIsInPlainEnglish(t *testing.T) {
 	var (
 		foreign    = []string{"node_modules", "bin", "dist", "generated", "testdata", "testimages", "samples"}
 		extensions = []string{"", ".go", ".c", ".h", ".ts", ".tsx", ".mjs", ".js", ".css", ".html", ".sh", ".md", ".tmpl", ".yaml", ".yml", ".toml", ".json", ".jsonc", ".service", ".sql"}

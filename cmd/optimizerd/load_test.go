@@ -23,7 +23,7 @@ import (
 // shortLoad is what every go test queues; scripts/load queues more.
 const shortLoad = 80
 
-var queued = flag.Int("queued", shortLoad, "how many jobs TestManyQueuedJobsAreDoneAndToldOnceEach queues")
+var queued = flag.Int("queued", shortLoad, "how many jobs TestQueuedJobsAreDoneAndAnnouncedOnceEach queues")
 
 // The targets of the long form.
 const (
@@ -31,7 +31,7 @@ const (
 	longestRecovery = 10 * time.Second
 )
 
-func TestManyQueuedJobsAreDoneAndToldOnceEach(t *testing.T) {
+func TestQueuedJobsAreDoneAndAnnouncedOnceEach(t *testing.T) {
 	n := *queued
 	l := newLoad(t)
 	s, empty := l.serve()

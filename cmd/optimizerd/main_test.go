@@ -249,7 +249,7 @@ func TestServeDrainsOnSIGTERM(t *testing.T) {
 	}
 }
 
-func TestAKilledDaemonLosesNothingThatItAccepted(t *testing.T) {
+func TestKilledDaemonLosesNothingThatItAccepted(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, "ladder.widths=64,320", "codec.processes=1")
 	s.stopCodecs(t)
@@ -394,7 +394,7 @@ func TestVersionTellsOfTheCodec(t *testing.T) {
 	}
 }
 
-func TestAMistypedCommandIsAnError(t *testing.T) {
+func TestMistypedCommandIsAnError(t *testing.T) {
 	for _, args := range [][]string{{"srve"}, {"serve", "now"}, {"optimize"}, {"serve", "--prot", "1"}} {
 		if _, stderr, status := run(t, args...); status != 1 || !strings.HasPrefix(stderr, "optimizerd: ") {
 			t.Errorf("%v: status %d, %q", args, status, stderr)

@@ -51,7 +51,7 @@ func yamlFile(t *testing.T, content string) string {
 	return path
 }
 
-func TestAMistakeOnTheCommandLineIsAnsweredWithTheUsage(t *testing.T) {
+func TestMistakeOnTheCommandLineIsAnsweredWithTheUsage(t *testing.T) {
 	for want, args := range map[string][]string{
 		"accepts 1 arg(s), received 0; usage: optimizerd backup {DIR | s3://BUCKET/PREFIX} [flags]\n": {"backup"},
 		"usage: optimizerd webhooks test URL [flags]\n":                                               {"webhooks", "test"},
@@ -64,7 +64,7 @@ func TestAMistakeOnTheCommandLineIsAnsweredWithTheUsage(t *testing.T) {
 	}
 }
 
-func TestEveryCommandFindsTheConfigurationAndSaysSo(t *testing.T) {
+func TestCommandsFindTheConfigurationAndSayWhich(t *testing.T) {
 	noFileVariable(t)
 	file := yamlFile(t, "http: {listne: 1}")
 	for _, args := range [][]string{
@@ -86,7 +86,7 @@ func TestEveryCommandFindsTheConfigurationAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestWhichConfigurationIsRead(t *testing.T) {
+func TestConfigurationThatIsRead(t *testing.T) {
 	first := yamlFile(t, "storage: {dir: /first}")
 	second := yamlFile(t, "storage: {dir: /second}")
 	third := yamlFile(t, "storage: {dir: /third}")
@@ -120,7 +120,7 @@ func TestWhichConfigurationIsRead(t *testing.T) {
 	}
 }
 
-func TestAConfigurationThatMayNotBeReadIsNotPassedOver(t *testing.T) {
+func TestConfigurationThatMayNotBeReadIsNotPassedOver(t *testing.T) {
 	noFileVariable(t)
 	file := yamlFile(t, "")
 	if err := os.Chmod(file, 0); err != nil {
@@ -178,7 +178,7 @@ func TestCheckReportsEveryMistakeOnALineOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedCommandExitsWith130(t *testing.T) {
+func TestInterruptedCommandExitsWith130(t *testing.T) {
 	interrupted, cancel := context.WithCancel(t.Context())
 	cancel()
 	data, saved := t.TempDir(), filepath.Join(t.TempDir(), "backup")

@@ -116,7 +116,7 @@ func TestUploadsSucceedBesideSlowClients(t *testing.T) {
 	slow.stop()
 }
 
-func TestAClientThatSendsNothingMoreEndsWith408(t *testing.T) {
+func TestClientThatSendsNothingMoreEndsWith408(t *testing.T) {
 	const n = 20
 	s := serve(t, t.TempDir(), "http.body_idle=1s", "storage.min_free=1")
 	silent := slowly(t, s, n, ended(), ended()) // after one byte

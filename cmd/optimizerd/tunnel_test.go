@@ -130,7 +130,7 @@ func TestSettingsOfTheTunnelThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
+func TestSocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
 	dir, err := os.MkdirTemp("", "o") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestASocketThatIsLeftBehindIsReplacedAndOneInUseIsNot(t *testing.T) {
 	}
 }
 
-func TestTheDaemonServesWhileTheTunnelIsDown(t *testing.T) {
+func TestDaemonServesWhileTheTunnelIsDown(t *testing.T) {
 	e := edgetest.Start(t)
 	s := serve(t, t.TempDir(), "auth.tokens_file="+tokenFile(t, "0123456789abcdef"), "tunnel.mode=embedded", "tunnel.token_file="+e.TokenFile,
 		"tunnel.edge_addresses=127.0.0.1:1", "tunnel.edge_roots="+e.RootsFile)

@@ -22,7 +22,7 @@ func openBucket(t *testing.T, server *s3test.Server) backup.Store {
 	return backup.OpenBucket(objects, "/pi/")
 }
 
-func TestABackupInABucketIsRestored(t *testing.T) {
+func TestBackupInABucketIsRestored(t *testing.T) {
 	server := s3test.Start(t)
 	data, into := t.TempDir(), filepath.Join(t.TempDir(), "data")
 	files := map[string]string{"url-key": "secret", "quarantine/a.json": "{}\n", "outbox/failed/b.json": `{"x":1}`}

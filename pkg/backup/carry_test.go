@@ -49,7 +49,7 @@ func failedUpload(t *testing.T, source []byte) (j job.Job, record []byte) {
 	return j, record
 }
 
-func TestABackupCarriesTheRecordsOfVariantsAndTheSourcesOfFailedUploads(t *testing.T) {
+func TestBackupCarriesTheRecordsOfVariantsAndTheSourcesOfFailedUploads(t *testing.T) {
 	data, into := t.TempDir(), filepath.Join(t.TempDir(), "data")
 	image, variant := strings.Repeat("a", 26), strings.Repeat("b", 26)
 	m, err := manifest.Manifest{Version: manifest.Version, ID: image, CreatedAt: strictjson.At(time.Now()), Source: manifest.Source{SHA256: strings.Repeat("0", 64)}, Width: 1, Height: 1}.Encode()

@@ -9,7 +9,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/backup"
 )
 
-func TestADirectoryWithoutAQueueIsNotTakenForADataFolder(t *testing.T) {
+func TestDirectoryWithoutAQueueIsNotTakenForADataFolder(t *testing.T) {
 	data := t.TempDir()
 	write(t, []byte("secret"), data, "url-key")
 	store, err := backup.OpenFolder(filepath.Join(t.TempDir(), "backup"), true)
@@ -23,7 +23,7 @@ func TestADirectoryWithoutAQueueIsNotTakenForADataFolder(t *testing.T) {
 }
 
 // A snapshot must not survive a power cut that its blobs do not.
-func TestASnapshotIsNotStoredIfTheNamesOfBlobsCannotBeSynced(t *testing.T) {
+func TestSnapshotIsNotStoredIfTheNamesOfBlobsCannotBeSynced(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "backup")
 	store, err := backup.OpenFolder(dir, true)
 	if err != nil {

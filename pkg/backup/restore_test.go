@@ -85,7 +85,7 @@ func checkRestored(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-func TestABackupOfTheFirstFormatIsRestored(t *testing.T) {
+func TestBackupOfTheFirstFormatIsRestored(t *testing.T) {
 	from, files := oneSnapshot(t, 1)
 	into := filepath.Join(t.TempDir(), "data")
 	totals, err := backup.Restore(t.Context(), into, openFolder(t, from), "", func(file string, err error) { t.Error(file, err) })
@@ -95,7 +95,7 @@ func TestABackupOfTheFirstFormatIsRestored(t *testing.T) {
 	checkRestored(t, into, files)
 }
 
-func TestABackupOfANewerFormatIsRefusedByName(t *testing.T) {
+func TestBackupOfANewerFormatIsRefusedByName(t *testing.T) {
 	from, _ := oneSnapshot(t, 2)
 	into := filepath.Join(t.TempDir(), "data")
 	_, err := backup.Restore(t.Context(), into, openFolder(t, from), "", nil)
@@ -121,7 +121,7 @@ func (s *interrupting) Get(ctx context.Context, digest string) (io.ReadCloser, e
 	return s.Store.Get(ctx, digest)
 }
 
-func TestAnInterruptedRestoreFailsAndGoesOn(t *testing.T) {
+func TestInterruptedRestoreFailsAndGoesOn(t *testing.T) {
 	from, files := oneSnapshot(t, 1)
 	store := openFolder(t, from)
 	for nth := 1; nth <= 4; nth++ { // the source, the manifest, the variant and the original are read

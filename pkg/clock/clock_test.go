@@ -50,7 +50,7 @@ func accepted(t *testing.T, g *clock.Guard) {
 	}
 }
 
-func TestAClockInThePastIsRefused(t *testing.T) {
+func TestClockInThePastIsRefused(t *testing.T) {
 	m := &machine{now: time.Unix(0, 0)}
 	g := m.start(t, filepath.Join(t.TempDir(), "clock"))
 	refused(t, g, "before this program was built")
@@ -60,7 +60,7 @@ func TestAClockInThePastIsRefused(t *testing.T) {
 	accepted(t, g)
 }
 
-func TestALeapAheadIsRefusedUntilItIsConfirmed(t *testing.T) {
+func TestLeapAheadIsRefusedUntilItIsConfirmed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clock")
 	m := &machine{now: newest.Add(time.Hour)}
 	g := m.start(t, path)
@@ -85,7 +85,7 @@ func TestALeapAheadIsRefusedUntilItIsConfirmed(t *testing.T) {
 	accepted(t, g)
 }
 
-func TestTheFirstStartGoesByTheNewestSet(t *testing.T) {
+func TestFirstStartGoesByTheNewestSet(t *testing.T) {
 	m := &machine{now: time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)}
 	refused(t, m.start(t, filepath.Join(t.TempDir(), "clock")), "network time has not confirmed it")
 	g := m.start(t, filepath.Join(t.TempDir(), "clock"))
@@ -94,7 +94,7 @@ func TestTheFirstStartGoesByTheNewestSet(t *testing.T) {
 	}
 }
 
-func TestHoursWithoutARunAreNoLeap(t *testing.T) {
+func TestClockAfterHoursWithoutARunHasNotLeapt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clock")
 	m := &machine{now: newest.Add(time.Hour)}
 	accepted(t, m.start(t, path))

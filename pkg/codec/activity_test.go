@@ -8,7 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/codec"
 )
 
-func TestAPoolSaysWhatItsChildrenDo(t *testing.T) {
+func TestPoolSaysWhatItsChildrenDo(t *testing.T) {
 	p := newPool(t, apart)
 	// check compares what the children do, apart from times, memory and process ids.
 	check := func(when string, want ...codec.Child) {

@@ -10,7 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-func TestAChildsReportsAreHeldAgainstBounds(t *testing.T) {
+func TestChildsReportsAreHeldAgainstBounds(t *testing.T) {
 	limits := ladder.Limits{MaxPixels: 1000, MaxFrames: 5, MaxMemory: 1 << 30}
 	recipe := ladder.DefaultConfig().Recipe()
 	source := func(w, h, frames int) reply {
@@ -46,7 +46,7 @@ func TestAChildsReportsAreHeldAgainstBounds(t *testing.T) {
 	}
 }
 
-func TestAFileIsBoundedByItsPixels(t *testing.T) {
+func TestFileIsBoundedByItsPixels(t *testing.T) {
 	recipe := ladder.Recipe{Widths: []int{100, 200}, Encoders: []ladder.Encoder{{Format: ladder.WebP}, {Format: ladder.JPEG}, {Format: ladder.AVIF}}}
 	for _, test := range []struct {
 		format       ladder.Format

@@ -2,7 +2,7 @@ package codec
 
 import "testing"
 
-func TestTheNumberOfProcessesFollowsCoresAndMemory(t *testing.T) {
+func TestNumberOfProcessesFollowsCoresAndMemory(t *testing.T) {
 	const gib = 1 << 30
 	for _, tc := range []struct {
 		board      string

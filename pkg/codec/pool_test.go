@@ -268,7 +268,7 @@ func source(t *testing.T, script string) *os.File {
 
 var recipe = ladder.DefaultConfig().Recipe()
 
-func TestALadderComesThroughTheWallWhole(t *testing.T) {
+func TestLadderComesThroughTheWallWhole(t *testing.T) {
 	p := newPool(t, nil)
 	for range 3 { // by one and the same child
 		var b basket
@@ -291,7 +291,7 @@ func TestALadderComesThroughTheWallWhole(t *testing.T) {
 }
 
 // A header over a limit is no decoder's failure.
-func TestAChildIsReplacedAfterADecoderFailed(t *testing.T) {
+func TestChildIsReplacedAfterADecoderFailed(t *testing.T) {
 	p := newPool(t, nil)
 	for i, test := range []struct {
 		script   string
@@ -318,7 +318,7 @@ func TestAChildIsReplacedAfterADecoderFailed(t *testing.T) {
 	}
 }
 
-func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
+func TestChildThatDiesInAnyWayIsACrashAndTheNextJobWorks(t *testing.T) {
 	patient := newPool(t, nil)
 	for script, reason := range map[string]string{
 		"panic":        "ended (exit status 2)",
@@ -351,7 +351,7 @@ func TestEveryWayToDieIsACrashAndTheNextJobWorks(t *testing.T) {
 	}
 }
 
-func TestASinkThatFailsEndsTheWork(t *testing.T) {
+func TestSinkThatFailsEndsTheWork(t *testing.T) {
 	p := newPool(t, nil)
 	full := fault.New(fault.InsufficientStorage, "The disk is full.")
 	_, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{err: full})
@@ -363,7 +363,7 @@ func TestASinkThatFailsEndsTheWork(t *testing.T) {
 	}
 }
 
-func TestCancellingKillsTheChildAtHand(t *testing.T) {
+func TestCancelKillsTheChildInUse(t *testing.T) {
 	p := newPool(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
@@ -398,7 +398,7 @@ func TestJobsShareTheChildren(t *testing.T) {
 }
 
 // A child that is idle works before another one is started.
-func TestOneImageAtATimeNeedsOneChild(t *testing.T) {
+func TestPoolStartsOneChildForOneImageAtATime(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.Processes = 3 })
 	for range 5 {
 		if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
@@ -412,7 +412,7 @@ func TestOneImageAtATimeNeedsOneChild(t *testing.T) {
 
 // Earlier images have left it too little memory. That is no crash, and not the image's
 // fault, unless a fresh child says the same.
-func TestAChildWithoutRoomForAnImageIsReplaced(t *testing.T) {
+func TestChildWithoutRoomForAnImageIsReplaced(t *testing.T) {
 	p := newPool(t, nil)
 	for i, started := range []int64{1, 2, 3} {
 		if _, err := p.Render(t.Context(), source(t, "much"), recipe, wide, &basket{}); err != nil {
@@ -434,7 +434,7 @@ func TestAChildWithoutRoomForAnImageIsReplaced(t *testing.T) {
 	}
 }
 
-func TestAChildOfAnotherBuildIsRefused(t *testing.T) {
+func TestChildOfAnotherBuildIsRefused(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -447,14 +447,14 @@ func TestAChildOfAnotherBuildIsRefused(t *testing.T) {
 	}
 }
 
-func TestAMissingProgramIsNamedWithItsKey(t *testing.T) {
+func TestMissingProgramIsNamedWithItsKey(t *testing.T) {
 	_, err := codec.Find("/nowhere/optimizerd-codec")
 	if err == nil || !strings.Contains(err.Error(), "codec.path") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestAChildIsReplacedAfterItsJobs(t *testing.T) {
+func TestChildIsReplacedAfterItsJobs(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.MaxJobs = 2 })
 	for range 4 {
 		if _, err := p.Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
@@ -466,7 +466,7 @@ func TestAChildIsReplacedAfterItsJobs(t *testing.T) {
 	}
 }
 
-func TestTheLastTryIsInAFreshChildAndAlone(t *testing.T) {
+func TestLastTryIsInAFreshChildAndAlone(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.Processes = 2 })
 	if _, err := p.Alone().Render(t.Context(), source(t, "ok"), recipe, ladder.Limits{MaxPixels: 1e9, MaxFrames: 1000}, &basket{}); err != nil {
 		t.Fatal(err)
@@ -486,7 +486,7 @@ func TestTheLastTryIsInAFreshChildAndAlone(t *testing.T) {
 	group.Wait()
 }
 
-func TestAFormatOfWhichTheSelfTestDiesIsSwitchedOff(t *testing.T) {
+func TestFormatOfWhichTheSelfTestDiesIsSwitchedOff(t *testing.T) {
 	for illness, want := range map[string]struct {
 		off    []string
 		vector bool
@@ -507,7 +507,7 @@ func TestAFormatOfWhichTheSelfTestDiesIsSwitchedOff(t *testing.T) {
 	}
 }
 
-func TestAChildThatStartsSlowlyIsWaitedForAndOneThatHangsIsNot(t *testing.T) {
+func TestChildThatStartsSlowlyIsWaitedForAndOneThatHangsIsNot(t *testing.T) {
 	before := codec.HangAfter(2 * time.Second)
 	defer codec.HangAfter(before)
 	dir := t.TempDir()

@@ -44,7 +44,7 @@ func observe(t *testing.T, engine codec.Engine) []int {
 	return o.nice
 }
 
-func TestWorkInTheBackgroundYieldsToOtherWork(t *testing.T) {
+func TestBackgroundYieldsToOtherWork(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.Processes = 2 })
 	alone := observe(t, p)
 	if len(alone) != 1 {
@@ -64,7 +64,7 @@ func TestWorkInTheBackgroundYieldsToOtherWork(t *testing.T) {
 }
 
 // A child cannot raise its priority again: another one takes its place.
-func TestOtherWorkGetsThePlaceOfWorkInTheBackground(t *testing.T) {
+func TestBackgroundGivesItsPlaceToOtherWork(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.Processes = 2 })
 	observe(t, p.Background())
 	inner := new(observer)
@@ -93,14 +93,14 @@ func (n *nested) Opened(s ladder.Source) error {
 	return n.basket.Opened(s)
 }
 
-func TestAPoolOfOneChildHasNoneForTheBackground(t *testing.T) {
+func TestPoolOfOneChildHasNoneForTheBackground(t *testing.T) {
 	p := newPool(t, nil)
 	if alone, both := observe(t, p), observe(t, p.Background()); !slices.Equal(alone, both) {
 		t.Errorf("nice values %v, in the background %v", alone, both)
 	}
 }
 
-func TestAfterWorkInTheBackgroundAChildIsReadyForOtherWork(t *testing.T) {
+func TestChildIsReadyForOtherWorkAfterWorkInTheBackground(t *testing.T) {
 	p := newPool(t, func(c *codec.Config) { c.Processes = 2 })
 	observe(t, p.Background())
 	p.BackgroundIdleFor(time.Minute)
@@ -116,7 +116,7 @@ func TestAfterWorkInTheBackgroundAChildIsReadyForOtherWork(t *testing.T) {
 // apart is a pool of one child, and one for the background.
 func apart(c *codec.Config) { c.Apart = true }
 
-func TestNeitherWaitsForTheOtherIfTheBackgroundHasAChildApart(t *testing.T) {
+func TestBackgroundWithAChildApartNeitherWaitsNorIsWaitedFor(t *testing.T) {
 	p := newPool(t, apart)
 	if p.Size() != 1 || p.Most() != 2 {
 		t.Errorf("size %d, at most %d children", p.Size(), p.Most())
@@ -146,7 +146,7 @@ func TestNeitherWaitsForTheOtherIfTheBackgroundHasAChildApart(t *testing.T) {
 	}
 }
 
-func TestAChildApartTakesNoOtherImages(t *testing.T) {
+func TestChildApartTakesNoOtherImages(t *testing.T) {
 	p := newPool(t, apart)
 	observe(t, p.Background())
 	over, cancel := context.WithCancel(t.Context())
@@ -170,7 +170,7 @@ func TestAChildApartTakesNoOtherImages(t *testing.T) {
 	}
 }
 
-func TestAChildApartEndsAfterARest(t *testing.T) {
+func TestChildApartEndsAfterARest(t *testing.T) {
 	p := newPool(t, apart)
 	for range 2 {
 		observe(t, p.Background())
@@ -185,7 +185,7 @@ func TestAChildApartEndsAfterARest(t *testing.T) {
 	}
 }
 
-func TestTheLastTryWaitsForAChildApart(t *testing.T) {
+func TestLastTryWaitsForAChildApart(t *testing.T) {
 	p := newPool(t, apart)
 	over, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -217,7 +217,7 @@ func TestTheLastTryWaitsForAChildApart(t *testing.T) {
 }
 
 // On a busy machine the start of a child of low priority takes long.
-func TestNoStartWaitsForOneInTheBackground(t *testing.T) {
+func TestStartDoesNotWaitForOneInTheBackground(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	p := newPool(t, func(c *codec.Config) { c.Processes = 3 })

@@ -11,7 +11,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-func TestOnlyKnownSentencesOfAChildReachAClient(t *testing.T) {
+func TestSentencesOfAChildReachAClientOnlyIfKnown(t *testing.T) {
 	for _, detail := range []string{
 		"", "The image\nis damaged.", "<img src=x onerror=alert(1)>", strings.Repeat("x", 50_000), "damaged \xff",
 		"The JPEG image is damaged: its header cannot be read. Visit example.org.",
@@ -33,7 +33,7 @@ func TestOnlyKnownSentencesOfAChildReachAClient(t *testing.T) {
 
 // The sentences are in the source of the packages that make them, with verbs for
 // what changes.
-func TestASentenceOfTheEngineReachesAClient(t *testing.T) {
+func TestSentenceOfTheEngineReachesAClient(t *testing.T) {
 	inserted := strings.NewReplacer("%d", "12", "%s could", "animation could", "Creating the %s", "Creating the animation",
 		"pixels (%s)", "pixels (3 × 4 in 5 frames)", "%s is not", "Lossless JPEG is not", "TIFF (%s", "TIFF (CIE Lab", "%s", "AVIF")
 	for glob, quoted := range map[string]string{

@@ -47,7 +47,7 @@ func readComposeFleet(t *testing.T) (c composed) {
 	return c
 }
 
-func TestTheFleetInContainersRefersToWhatExists(t *testing.T) {
+func TestFleetInContainersRefersToWhatExists(t *testing.T) {
 	c := readComposeFleet(t)
 	made, err := os.ReadFile(root + "scripts/fleet-secrets") // fleet-ca makes NAME.pem and NAME.key
 	if err != nil {
@@ -107,7 +107,7 @@ func checkBound(t *testing.T, file string, made []byte) {
 	}
 }
 
-func TestTheNodesOfTheFleetInContainersAreConfigured(t *testing.T) {
+func TestNodesOfTheFleetInContainersAreConfigured(t *testing.T) {
 	c := readComposeFleet(t)
 	names := make(map[string]bool)
 	for name, s := range c.Services {

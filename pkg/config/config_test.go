@@ -38,7 +38,7 @@ func load(t *testing.T, content string, sets ...string) config.Config {
 
 const example = "../../config.example.yaml"
 
-func TestTheExampleIsTheDefaults(t *testing.T) {
+func TestExampleIsTheDefaults(t *testing.T) {
 	got, err := config.Load(example, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func keys(prefix string, tree map[string]any) (all []string) {
 	return all
 }
 
-func TestTheExampleHasEveryKey(t *testing.T) {
+func TestExampleHasEveryKey(t *testing.T) {
 	b, err := os.ReadFile(example)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ retention: {max_age: 30d}
 }
 
 // A profile gives the defaults of the ladder; what is set stays.
-func TestAProfileGivesDefaults(t *testing.T) {
+func TestProfileGivesDefaults(t *testing.T) {
 	c := load(t, "ladder:\n  profile: small-board\n  quality: {webp: 77}\n  format_widths: {avif: {from: 1600}}\n", "ladder.effort.webp=3")
 	want := ladder.ProfileConfig(ladder.SmallBoardProfile)
 	want.Quality.WebP, want.FormatWidths.AVIF.From, want.Effort.WebP = 77, 1600, 3
@@ -121,7 +121,7 @@ func TestAProfileGivesDefaults(t *testing.T) {
 	}
 }
 
-func TestWhereStrangersComeThereMustBeSecrets(t *testing.T) {
+func TestSecretsAreRequiredWhereStrangersCome(t *testing.T) {
 	const token = "auth: {tokens: [0123456789abcdef]}\n"
 	for content, want := range map[string]string{
 		`http: {listen: "0.0.0.0:80"}`:     "http.listen: other machines can reach 0.0.0.0:80, and no token is set",
@@ -210,7 +210,7 @@ func TestTokensComeFromFilesAndAreNeverPrinted(t *testing.T) {
 	}
 }
 
-func TestACommandByHandReadsTheSecretsOfTheService(t *testing.T) {
+func TestCommandByHandReadsTheSecretsOfTheService(t *testing.T) {
 	t.Setenv("CREDENTIALS_DIRECTORY", "")
 	credstore := filepath.Join(t.TempDir(), "optimizerd.")
 	if err := os.WriteFile(credstore+"tokens", []byte("token-of-the-service\n"), 0o600); err != nil {
@@ -231,7 +231,7 @@ func TestACommandByHandReadsTheSecretsOfTheService(t *testing.T) {
 	}
 }
 
-func TestAFleetsCredentialsNeedNoSetting(t *testing.T) {
+func TestFleetsCredentialsNeedNoSetting(t *testing.T) {
 	credentials := t.TempDir()
 	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
 	const fleet = "storage: {s3: {endpoint: https://r2.example, bucket: images}}\nfleet: {servers: [tls://nas:4222]}"
@@ -251,7 +251,7 @@ func TestAFleetsCredentialsNeedNoSetting(t *testing.T) {
 }
 
 // A secret that docs/secrets.md names must reach the service.
-func TestTheUnitLoadsEverySecret(t *testing.T) {
+func TestUnitLoadsEverySecret(t *testing.T) {
 	page, err := os.ReadFile("../../docs/secrets.md")
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestTheUnitLoadsEverySecret(t *testing.T) {
 	}
 }
 
-func TestTheDataFolderIsThatOfSystemdOrTheUser(t *testing.T) {
+func TestDataFolderIsThatOfSystemdOrTheUser(t *testing.T) {
 	t.Setenv("HOME", "/home/cat")
 	t.Setenv("XDG_STATE_HOME", "")
 	t.Setenv("STATE_DIRECTORY", "")

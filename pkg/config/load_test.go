@@ -34,7 +34,7 @@ func mistakes(t *testing.T, content string, sets ...string) []string {
 	return strings.Split(strings.ReplaceAll(err.Error(), filepath.Dir(file)+"/", ""), "\n")
 }
 
-func TestAllMistakesAreReportedAtOnce(t *testing.T) {
+func TestMistakesAreAllReportedAtOnce(t *testing.T) {
 	t.Setenv("OPTIMIZERD_LIMITS_MAX_BYTES", "lots")
 	t.Setenv("OPTIMIZERD_HTTP_LISTNE", "x")
 	t.Setenv("OPTIMIZERD_HTTP_PUBLIC_URL", "nowhere")
@@ -75,7 +75,7 @@ limits:
 	}
 }
 
-func TestAnEmptyVariableSetsAnEmptyValue(t *testing.T) {
+func TestEmptyVariableSetsAnEmptyValue(t *testing.T) {
 	t.Setenv("OPTIMIZERD_ADMIN_LISTEN", "")
 	t.Setenv("OPTIMIZERD_FETCH_ALLOW_HOSTS", "")
 	c := load(t, "admin: {listen: '127.0.0.1:1'}\nfetch: {allow_hosts: [example.com]}")
@@ -134,14 +134,14 @@ func TestShortTokensAreRefusedWhereverTheyAre(t *testing.T) {
 	}
 }
 
-func TestATokenOfDigitsIsTakenAsItIsWritten(t *testing.T) {
+func TestTokenOfDigitsIsTakenAsItIsWritten(t *testing.T) {
 	c := load(t, "auth: {tokens: [00001234567890123456789012345678]}")
 	if got := c.TokenStrings(); !slices.Equal(got, []string{"00001234567890123456789012345678"}) {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestAnUnknownKeyDoesNotPrintASecret(t *testing.T) {
+func TestUnknownKeyDoesNotPrintASecret(t *testing.T) {
 	t.Setenv("OPTIMIZERD_AUTH_TOKEN", "hunter2")
 	got := strings.Join(mistakes(t, "auth: {token: hunter2}\ntoken: hunter2\nwebhook: hunter2", "auth.toknes=hunter2"), "\n")
 	if strings.Contains(got, "hunter2") || !strings.Contains(got, "did you mean auth.tokens?") || !strings.Contains(got, "did you mean OPTIMIZERD_AUTH_TOKENS?") {
@@ -160,13 +160,13 @@ ladder:
 	}
 }
 
-func TestAFileThatCannotBeReadIsAnError(t *testing.T) {
+func TestFileThatCannotBeReadIsAnError(t *testing.T) {
 	if _, err := config.Load(t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("a directory gives %v", err)
 	}
 }
 
-func TestTheConfigurationIsUsableDespiteAMistake(t *testing.T) {
+func TestConfigurationIsUsableDespiteAMistake(t *testing.T) {
 	c, err := config.Load(write(t, "codec: {path: /opt/codec, timeout: soon}"), nil)
 	if err == nil || c.Codec.Path != "/opt/codec" || c.Codec.Timeout != config.Default().Codec.Timeout {
 		t.Errorf("%v, %+v", err, c.Codec)

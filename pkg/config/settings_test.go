@@ -9,7 +9,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/config"
 )
 
-func TestEverySettingIsDescribed(t *testing.T) {
+func TestSettingsAreAllDescribed(t *testing.T) {
 	var described []string
 	for _, section := range config.Sections() {
 		if section.Description == "" {
@@ -29,7 +29,7 @@ func TestEverySettingIsDescribed(t *testing.T) {
 }
 
 // Every value that is offered is valid, and the next one is not.
-func TestTheValuesThatAreOfferedAreValid(t *testing.T) {
+func TestValuesThatAreOfferedAreValid(t *testing.T) {
 	for _, s := range config.Settings() {
 		for _, value := range s.Values {
 			if _, err := config.Load("", []string{s.Key + "=" + value}); err != nil {

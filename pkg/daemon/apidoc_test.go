@@ -53,7 +53,7 @@ func blocksOf(page string) (blocks []block) {
 
 // The guide is run from top to bottom, in one shell. Every answer is held
 // against the document; what the guide shows of an answer, against that answer.
-func TestTheGuideIsTrue(t *testing.T) {
+func TestGuideIsTrue(t *testing.T) {
 	t.Parallel()
 	g := openGuide(t)
 	page, err := os.ReadFile(apiGuide)

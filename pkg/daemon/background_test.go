@@ -10,7 +10,7 @@ import (
 
 // On a machine with one codec process and memory for two, images that nobody waits for
 // have a process apart, so that uploads wait for none of them, however many there are.
-func TestAnUploadWaitsForNoImageInTheBackground(t *testing.T) {
+func TestUploadWaitsForNoImageInTheBackground(t *testing.T) {
 	s := daemontest.Prepare(t, daemontest.OneCodec, func(c *config.Config) {
 		c.Storage.KeepOriginals, c.Codec.Apart = true, true
 	})

@@ -98,7 +98,7 @@ func interlacedPNG() []byte {
 	return append(b, pngChunk("IEND", nil)...)
 }
 
-func TestAProblemSaysWhatIsWrongWithoutInternals(t *testing.T) {
+func TestProblemSaysWhatIsWrongWithoutInternals(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	jpg := daemontest.BimgImage(t, "test.jpg")
@@ -113,7 +113,7 @@ func TestAProblemSaysWhatIsWrongWithoutInternals(t *testing.T) {
 	}
 }
 
-func TestABadImageFailsForAllWhoSentIt(t *testing.T) {
+func TestBadImageFailsForAllWhoSentIt(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -189,7 +189,7 @@ func TestDeadAndSlowClientsAreCutOff(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestASlowClientThatKeepsComingGetsThrough(t *testing.T) {
+func TestSlowClientThatKeepsComingGetsThrough(t *testing.T) {
 	t.Parallel()
 	const idle, pieces = 8 * time.Second, 13
 	s := daemontest.Start(t, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.BodyRate = idle, 100 })
@@ -221,7 +221,7 @@ func trickle(w *daemontest.Conn, stop <-chan struct{}) {
 	}
 }
 
-func TestAFullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
+func TestFullQueueRefusesBeforeTheBodyIsRead(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) { c.Queue.MaxPending = 1 })
 	_, thaw := s.Freeze()
@@ -284,7 +284,7 @@ func readinessOf(t *testing.T, a daemontest.Answer, status int) readiness {
 	return r
 }
 
-func TestAJPEGWithJunkAfterItIsStillAnImage(t *testing.T) {
+func TestJPEGWithJunkAfterItIsStillAnImage(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := binary.BigEndian.AppendUint64(daemontest.SmallJPEG(t, 34), 0xdeadbeef)

@@ -141,7 +141,7 @@ func (c hostedClient) optimize(input string, options map[string]any) (contentTyp
 	return "", nil, fmt.Errorf("not done after %v", daemontest.Patience)
 }
 
-func TestAClientOfHostedJobAPIsNeedsOnlyAnotherBaseAndKey(t *testing.T) {
+func TestClientOfHostedJobAPIsNeedsOnlyAnotherBaseAndKey(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome, withToken)
 	origin := originOf(t, daemontest.BimgImage(t, "test.webp")) // 550 × 368
@@ -183,7 +183,7 @@ func TestAClientOfHostedJobAPIsNeedsOnlyAnotherBaseAndKey(t *testing.T) {
 	}
 }
 
-func TestAJobByURLIsShownAsItWasAskedFor(t *testing.T) {
+func TestJobByURLIsShownAsItWasAskedFor(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome)
 	origin := originOf(t, daemontest.BimgImage(t, "test.webp"))
@@ -219,7 +219,7 @@ func TestAJobByURLIsShownAsItWasAskedFor(t *testing.T) {
 	s.CheckDir(m)
 }
 
-func TestAJobWithoutSizeAndFormatIsALadder(t *testing.T) {
+func TestJobWithoutSizeAndFormatIsALadder(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome)
 	source := daemontest.BimgImage(t, "test.webp")
@@ -286,7 +286,7 @@ func TestBadJobsAreRefusedAndLeaveNothing(t *testing.T) {
 	s.CheckNothingLeft()
 }
 
-func TestEqualJobsAreOneWhileItIsOnItsWay(t *testing.T) {
+func TestJobsThatAreEqualAreOneUntilItEnds(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome)
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -319,7 +319,7 @@ func TestEqualJobsAreOneWhileItIsOnItsWay(t *testing.T) {
 	}
 }
 
-func TestWhatTheOriginDoesIsToldApart(t *testing.T) {
+func TestOriginFailuresHaveCodesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome, func(c *config.Config) {
 		c.Limits.MaxBytes = 1 << 20
@@ -387,7 +387,7 @@ func TestJobsDoNotReachTheHomeNetwork(t *testing.T) {
 	}
 }
 
-func TestAStoredImageIsMadeAgain(t *testing.T) {
+func TestStoredImageIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Storage.KeepOriginals = true })
 	m := s.Upload(daemontest.BimgImage(t, "test.webp")).Manifest(t, http.StatusCreated)
@@ -419,7 +419,7 @@ func TestAStoredImageIsMadeAgain(t *testing.T) {
 	}
 }
 
-func TestWithoutOriginalsAStoredImageCannotBeMadeAgain(t *testing.T) {
+func TestStoredImageWithoutAnOriginalCannotBeMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	m := s.Upload(daemontest.SmallJPEG(t, 31)).Manifest(t, http.StatusCreated)
@@ -480,7 +480,7 @@ func TestSignedURLsNeedNoTokenUntilTheyExpire(t *testing.T) {
 	}
 }
 
-func TestPublicFilesAndOpenServersSignNothing(t *testing.T) {
+func TestURLsOfPublicFilesAndOpenServersAreNotSigned(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*config.Config){
 		"public files":         func(c *config.Config) { withToken(c); c.Files.Public = true },
@@ -500,7 +500,7 @@ func TestPublicFilesAndOpenServersSignNothing(t *testing.T) {
 	}
 }
 
-func TestAJobIsShownUnderThePublicURL(t *testing.T) {
+func TestJobIsShownUnderThePublicURL(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome, func(c *config.Config) { c.HTTP.PublicURL = "https://img.example.com/" })
 	origin := originOf(t, daemontest.SmallJPEG(t, 43))
@@ -511,7 +511,7 @@ func TestAJobIsShownUnderThePublicURL(t *testing.T) {
 	}
 }
 
-func TestAVisitorsImageOvertakesABatchOfLadders(t *testing.T) {
+func TestVisitorsImageOvertakesABatchOfLadders(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome, daemontest.OneCodec, func(c *config.Config) { c.Ladder.Widths = []int{64, 128} })
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -552,7 +552,7 @@ func TestAVisitorsImageOvertakesABatchOfLadders(t *testing.T) {
 	}
 }
 
-func TestAStopDuringAFetchLosesNothing(t *testing.T) {
+func TestStopDuringAFetchLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome)
 	asked := make(chan struct{}, 10)

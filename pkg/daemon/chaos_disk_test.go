@@ -50,7 +50,7 @@ func (o *onslaught) count(status int) int {
 	return o.answers[status]
 }
 
-func TestChaosADiskThatFillsUpUnderLoad(t *testing.T) {
+func TestChaosDiskThatFillsUpUnderLoad(t *testing.T) {
 	t.Parallel()
 	seed := daemontest.Seed(t)
 	d := newDisk(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
 )
 
-func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
+func TestDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	if got := s.Contract.Doc.OpenAPI; !strings.HasPrefix(got, "3.1.") {
@@ -52,7 +52,7 @@ func TestTheDocumentDescribesTheRoutesOfTheContract(t *testing.T) {
 
 // The check itself is held against answers that break the document, so that a
 // green suite means something.
-func TestTheContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
+func TestContractCheckRefusesWhatTheDocumentDoesNotAllow(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	health, err := http.NewRequest(http.MethodGet, s.URL+"/healthz", nil)
@@ -173,7 +173,7 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	}
 }
 
-func TestAPersonWhoOpensTheServersURLIsToldWhereToGo(t *testing.T) {
+func TestPersonWhoOpensTheServersURLIsToldWhereToGo(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret-token"} })
 	for _, tc := range []struct {
@@ -244,7 +244,7 @@ func TestRequestsThatAreNotHTTPAreProblemsToo(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestARequestKeepsItsIDIfThatIsSane(t *testing.T) {
+func TestRequestKeepsItsIDIfThatIsSane(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	for _, sane := range []string{"abc-123", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "a.b_c~d+e/f=", strings.Repeat("x", 128)} {

@@ -76,7 +76,7 @@ func TestSpaceThatIsToStayFreeStaysFree(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestADiskThatFillsUpDuringAnUpload(t *testing.T) {
+func TestDiskThatFillsUpDuringAnUpload(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
 	s := daemontest.Start(t, d.use)
@@ -104,7 +104,7 @@ func bulky(c *config.Config) {
 	c.Ladder.Quality.JPEG, c.Ladder.Quality.WebP, c.Ladder.Effort.WebP = 100, 100, 0
 }
 
-func TestADiskThatFillsUpDuringTheWork(t *testing.T) {
+func TestDiskThatFillsUpDuringTheWork(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
 	s := daemontest.Start(t, d.use, bulky, daemontest.OneCodec)
@@ -120,7 +120,7 @@ func TestADiskThatFillsUpDuringTheWork(t *testing.T) {
 	}
 }
 
-func TestAJobThatWasPromisedWaitsForSpace(t *testing.T) {
+func TestJobThatWasPromisedWaitsForSpace(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
 	s := daemontest.Start(t, d.use, bulky, daemontest.OneCodec)

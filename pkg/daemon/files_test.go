@@ -31,7 +31,7 @@ func published(t *testing.T, changes ...func(*config.Config)) (s *daemontest.Ser
 	return s, m, "/files/" + m.Variants[0].Key, content
 }
 
-func TestAFileSaysThatItNeverChanges(t *testing.T) {
+func TestFileSaysThatItNeverChanges(t *testing.T) {
 	t.Parallel()
 	s, m, path, content := published(t)
 	manifestPath := "/files/" + m.ID + "/manifest.json"
@@ -140,7 +140,7 @@ func checkRefusal(t *testing.T, a daemontest.Answer) {
 	}
 }
 
-func TestSeveralRangesComeAsParts(t *testing.T) {
+func TestRangesThatAreSeveralComeAsParts(t *testing.T) {
 	t.Parallel()
 	s, m, path, content := published(t)
 	a := s.Get(path, daemontest.Header("Range", "bytes=0-4,10-19"))
@@ -169,7 +169,7 @@ func rawPath(path string) daemontest.Option {
 	return func(r *http.Request) { r.URL.Opaque = "//" + r.URL.Host + path }
 }
 
-func TestNothingButTheFilesOfSetsCanBeRead(t *testing.T) {
+func TestFilesOfSetsAreAllThatCanBeRead(t *testing.T) {
 	t.Parallel()
 	s, m, path, _ := published(t)
 	name := path[strings.LastIndexByte(path, '/')+1:]
@@ -198,7 +198,7 @@ func TestNothingButTheFilesOfSetsCanBeRead(t *testing.T) {
 	}
 }
 
-func TestAFileThatWasRemovedByHandIsNotFound(t *testing.T) {
+func TestFileThatWasRemovedByHandIsNotFound(t *testing.T) {
 	t.Parallel()
 	s, m, path, _ := published(t)
 	if err := os.RemoveAll(s.Path("files", m.ID)); err != nil {
@@ -278,7 +278,7 @@ func submitWithToken(s *daemontest.Server, t *testing.T) string {
 	return a.Header.Get("Location")
 }
 
-func TestARefusedUploadWithoutATokenLeavesNothing(t *testing.T) {
+func TestRefusedUploadWithoutATokenLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret-token"} })
 	s.Upload(daemontest.BimgImage(t, "test.png")).CheckProblem(t, "unauthorized")

@@ -41,7 +41,7 @@ func (s *arena) ended(m *member, id string) (j jobNews) {
 	return j
 }
 
-func TestFleetAJobGoesToANodeThatCanDoIt(t *testing.T) {
+func TestFleetJobGoesToANodeThatCanDoIt(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	small := s.join("codec.path="+standin(t, "blind"), "limits.max_bytes=100")
@@ -67,7 +67,7 @@ func TestFleetAJobGoesToANodeThatCanDoIt(t *testing.T) {
 	daemontest.Eventually(t, "no message is left", func() bool { return len(s.servers.Subjects(t, fleettest.Work)) == 0 })
 }
 
-func TestFleetWhatNoNodeCanDoIsRefused(t *testing.T) {
+func TestFleetRefusesWhatNoNodeCanDo(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	first, second := s.join("codec.path="+standin(t, "blind")), s.join("codec.path="+standin(t, "blind-too"))
@@ -85,7 +85,7 @@ func TestFleetWhatNoNodeCanDoIsRefused(t *testing.T) {
 	}
 }
 
-func TestFleetAJobWaitsForTheNodeThatCanDoIt(t *testing.T) {
+func TestFleetJobWaitsForTheNodeThatCanDoIt(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	blind := s.join("codec.path=" + standin(t, "blind"))
@@ -125,7 +125,7 @@ func TestFleetAJobWaitsForTheNodeThatCanDoIt(t *testing.T) {
 	}
 }
 
-func TestFleetANodeSaysThatItDiffers(t *testing.T) {
+func TestFleetNodeSaysThatItDiffers(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	first := s.join()

@@ -87,7 +87,7 @@ func TestFleetAnswersAreThoseOfTheDocumentWhoeverIsAsked(t *testing.T) {
 	}
 }
 
-func TestFleetALinkOfOneNodeOpensAtAnother(t *testing.T) {
+func TestFleetLinkOfOneNodeOpensAtAnother(t *testing.T) {
 	t.Parallel()
 	nodes := startNodes(t, 2, fleettest.Start(t, 1), s3test.Start(t).URL, func(c *config.Config) { c.Auth.Tokens = []config.Secret{"the-token-of-all"} })
 	with := daemontest.Bearer(nodes[0].Config)
@@ -110,7 +110,7 @@ func TestFleetALinkOfOneNodeOpensAtAnother(t *testing.T) {
 	}
 }
 
-func TestFleetAWaitingJobIsCanceledAtAnyNode(t *testing.T) {
+func TestFleetWaitingJobIsCanceledAtAnyNode(t *testing.T) {
 	t.Parallel()
 	nodes := startNodes(t, 2, fleettest.Start(t, 1), s3test.Start(t).URL)
 	for i, s := range nodes { // each is busy with one
@@ -146,7 +146,7 @@ func TestFleetAWaitingJobIsCanceledAtAnyNode(t *testing.T) {
 	nodes[0].Request(http.MethodDelete, path, nil).CheckProblem(t, string(fault.Conflict))
 }
 
-func TestFleetAFullQueueRefusesAtEveryNodeBeforeTheBodyIsRead(t *testing.T) {
+func TestFleetFullQueueRefusesAtEveryNodeBeforeTheBodyIsRead(t *testing.T) {
 	t.Parallel()
 	nodes := startNodes(t, 2, fleettest.Start(t, 1), s3test.Start(t).URL, func(c *config.Config) { c.Queue.MaxPending = 3 })
 	for _, s := range nodes {

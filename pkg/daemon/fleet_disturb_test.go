@@ -111,7 +111,7 @@ func TestFleetMessagesThatAreLostComeAgain(t *testing.T) {
 	s.completes(jobs)
 }
 
-func TestFleetANodeThatStopsReturnsItsJobs(t *testing.T) {
+func TestFleetNodeThatStopsReturnsItsJobs(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	const untilTheEnd = "fleet.lease=5m" // longer than this test waits for anything
@@ -148,7 +148,7 @@ func TestFleetANodeThatStopsReturnsItsJobs(t *testing.T) {
 	}
 }
 
-func TestFleetAKilledNodesJobStartsElsewhere(t *testing.T) {
+func TestFleetKilledNodesJobStartsElsewhere(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	victim := s.join()
@@ -171,7 +171,7 @@ func TestFleetAKilledNodesJobStartsElsewhere(t *testing.T) {
 	}
 }
 
-func TestFleetAZombieChangesNothing(t *testing.T) {
+func TestFleetZombieChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	zombie := s.join()
@@ -208,7 +208,7 @@ func TestFleetAZombieChangesNothing(t *testing.T) {
 	}
 }
 
-func TestFleetASetThatIsDeletedAndMadeAtOnceIsCompleteOrGone(t *testing.T) {
+func TestFleetSetThatIsDeletedAndMadeAtOnceIsCompleteOrGone(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	nodes := []*member{s.join(), s.join("codec.path=" + standin(t, twin)), s.join()}
@@ -259,7 +259,7 @@ func TestFleetASetThatIsDeletedAndMadeAtOnceIsCompleteOrGone(t *testing.T) {
 	figure(t, "deleted and made at once", "%d rounds: %d times complete, %d times gone", *rounds, whole, gone)
 }
 
-func TestFleetANodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
+func TestFleetNodeWithoutTheStoreOrNATSRefusesAndComesBack(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	link := fleettest.NewLink(t, s.servers.Servers[0])
@@ -331,7 +331,7 @@ func (s *arena) ready(m *member) int {
 	return a.StatusCode
 }
 
-func TestFleetAnImageThatKillsCodecsIsRefusedEverywhere(t *testing.T) {
+func TestFleetImageThatKillsCodecsIsRefusedEverywhere(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	first, second := s.join(), s.join()
@@ -401,7 +401,7 @@ func TestFleetCrashesOfAnImageAreCountedAcrossNodes(t *testing.T) {
 	}
 }
 
-func TestFleetAQueueThatIsFullRefusesTheRest(t *testing.T) {
+func TestFleetQueueThatIsFullRefusesTheRest(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	const places = 8
@@ -443,7 +443,7 @@ func TestFleetAQueueThatIsFullRefusesTheRest(t *testing.T) {
 	figure(t, "queue.max_pending=8, 80 uploads at once", "%d accepted, %d refused", len(jobs), refused)
 }
 
-func TestFleetASingleVariantDoesNotWaitForLadders(t *testing.T) {
+func TestFleetSingleVariantDoesNotWaitForLadders(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	m := s.join("fetch.concurrency=1", "queue.max_pending=1000")

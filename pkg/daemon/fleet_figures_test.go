@@ -178,7 +178,7 @@ func TestFleetRequestsOfAJob(t *testing.T) {
 
 // An upload whose client waits is held by the node that has a free worker: NATS hears of
 // it as its set is published.
-func TestFleetAnUploadThatIsWaitedFor(t *testing.T) {
+func TestFleetUploadThatIsWaitedFor(t *testing.T) {
 	s := newArena(t, 3)
 	node, alone := s.join("ladder.widths=16"), s.join("ladder.widths=16", "fleet.servers=")
 	awaitServing(t, node, alone)
@@ -253,7 +253,7 @@ func (s *arena) serversTime() (sum time.Duration) {
 	return sum
 }
 
-func TestFleetTheLeaderIsKilledUnderLoad(t *testing.T) {
+func TestFleetLeaderIsKilledUnderLoad(t *testing.T) {
 	s := newArena(t, 3)
 	first, second := s.join(), s.join()
 	awaitServing(t, first, second)

@@ -17,7 +17,7 @@ import (
 
 // Servers that do not answer, without a word to those connected to them.
 
-func TestFleetTheMajorityOfServersGoesOn(t *testing.T) {
+func TestFleetMajorityOfServersGoesOn(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 3)
 	first, second := s.join(), s.join()
@@ -54,7 +54,7 @@ func TestFleetTheMajorityOfServersGoesOn(t *testing.T) {
 	s.completes(jobs)
 }
 
-func TestFleetTheMinorityOfServersRefusesAndComesBack(t *testing.T) {
+func TestFleetMinorityOfServersRefusesAndComesBack(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 3)
 	node := s.join()
@@ -87,7 +87,7 @@ func TestFleetTheMinorityOfServersRefusesAndComesBack(t *testing.T) {
 }
 
 // The network between the servers is cut: one has a node, and two have another.
-func TestFleetAClusterThatIsCutInTwoWorksWhereTheMajorityIs(t *testing.T) {
+func TestFleetClusterThatIsCutInTwoWorksWhereTheMajorityIs(t *testing.T) {
 	t.Parallel()
 	servers := fleettest.StartLinked(t, 3)
 	s := newArenaOn(t, servers)
@@ -126,7 +126,7 @@ func TestFleetAClusterThatIsCutInTwoWorksWhereTheMajorityIs(t *testing.T) {
 	}
 }
 
-func TestFleetANodeWithoutTheStoreAndNATSComesBack(t *testing.T) {
+func TestFleetNodeWithoutTheStoreAndNATSComesBack(t *testing.T) {
 	t.Parallel()
 	s := newArena(t, 1)
 	link := fleettest.NewLink(t, s.servers.Servers[0])

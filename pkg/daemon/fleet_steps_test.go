@@ -49,7 +49,7 @@ var (
 	}}
 )
 
-func TestFleetAJobWhoseNodeIsKilledAfterAnyStepEndsAsItShould(t *testing.T) {
+func TestFleetJobWhoseNodeIsKilledAfterAnyStepEndsAsItShould(t *testing.T) {
 	t.Parallel()
 	servers, store := fleettest.Start(t, 1), s3test.Start(t)
 	for _, l := range fleetLives {
@@ -80,7 +80,7 @@ func own(t *testing.T) func(*config.Config) {
 				return '_'
 			}
 			return r
-		}, strings.TrimPrefix(t.Name(), "TestFleetAJobWhoseNodeIsKilledAfterAnyStepEndsAsItShould/"))
+		}, strings.TrimPrefix(t.Name(), "TestFleetJobWhoseNodeIsKilledAfterAnyStepEndsAsItShould/"))
 	}
 }
 

@@ -57,7 +57,7 @@ func nodeSettings(t *testing.T, name string, servers *fleettest.Cluster, store s
 	}
 }
 
-func TestFleetAnyNodeAnswersForAnyOther(t *testing.T) {
+func TestFleetNodesAnswerForEachOther(t *testing.T) {
 	t.Parallel()
 	store := s3test.Start(t)
 	proxy := s3test.NewProxy(t, store)
@@ -123,7 +123,7 @@ func TestFleetEqualUploadsAreMadeOnce(t *testing.T) {
 	}
 }
 
-func TestFleetAKilledNodesJobsAreDoneByAnother(t *testing.T) {
+func TestFleetKilledNodesJobsAreDoneByAnother(t *testing.T) {
 	t.Parallel()
 	store := s3test.Start(t)
 	servers := fleettest.Start(t, 1)
@@ -175,7 +175,7 @@ func TestFleetServersThatRestartLoseNothing(t *testing.T) {
 	}
 }
 
-func TestFleetThreeServersSurviveOne(t *testing.T) {
+func TestFleetServersSurviveTheLossOfOne(t *testing.T) {
 	t.Parallel()
 	store := s3test.Start(t)
 	servers := fleettest.Start(t, 3)
@@ -218,7 +218,7 @@ func TestFleetThreeServersSurviveOne(t *testing.T) {
 	}
 }
 
-func TestFleetWhatIsNotSupportedIsSaidAtTheStart(t *testing.T) {
+func TestFleetStartSaysWhatIsNotSupported(t *testing.T) {
 	t.Parallel()
 	store := s3test.Start(t)
 	servers := fleettest.Start(t, 1)

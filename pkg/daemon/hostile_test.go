@@ -33,7 +33,7 @@ func ordering(t *testing.T, name string) []byte {
 	return append(daemontest.SmallJPEG(t, 7), "attack:"+name...)
 }
 
-func TestACodecThatWasTakenOverGetsNoMoreThanItsShare(t *testing.T) {
+func TestCodecThatWasTakenOverGetsNoMoreThanItsShare(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, takenOver(t))
 	for _, name := range []string{"memory", "stack", "page tables"} {
@@ -43,7 +43,7 @@ func TestACodecThatWasTakenOverGetsNoMoreThanItsShare(t *testing.T) {
 	}
 }
 
-func TestACodecThatWasTakenOverGetsNoMoreThreadsThanItsLimit(t *testing.T) {
+func TestCodecThatWasTakenOverGetsNoMoreThreadsThanItsLimit(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, takenOver(t))
 	// Without another thread its runtime may end the codec, but it may not go on with
@@ -56,7 +56,7 @@ func TestACodecThatWasTakenOverGetsNoMoreThreadsThanItsLimit(t *testing.T) {
 	}
 }
 
-func TestWhatACodecCannotHonestlySayIsACrash(t *testing.T) {
+func TestCodecThatSaysWhatItCannotHonestlySayIsACrash(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, takenOver(t))
 	for i, name := range []string{"disk", "size", "markup"} {
@@ -75,7 +75,7 @@ func TestWhatACodecCannotHonestlySayIsACrash(t *testing.T) {
 	s.Upload(ordering(t, "")).Manifest(t, http.StatusCreated)
 }
 
-func TestAClientReadsNothingThatACodecMadeUp(t *testing.T) {
+func TestClientReadsNothingThatACodecMadeUp(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, takenOver(t))
 	a := s.Upload(ordering(t, "words"))
@@ -85,7 +85,7 @@ func TestAClientReadsNothingThatACodecMadeUp(t *testing.T) {
 }
 
 // What it cannot do any longer is answer later clients with it.
-func TestACodecKeepsNoImageOnceADecoderFailedOrWithOneJobEach(t *testing.T) {
+func TestCodecKeepsNoImageOnceADecoderFailedOrWithOneJobEach(t *testing.T) {
 	t.Parallel()
 	secret := []byte("PRIVATE")
 	for name, test := range map[string]struct {
@@ -111,7 +111,7 @@ func TestACodecKeepsNoImageOnceADecoderFailedOrWithOneJobEach(t *testing.T) {
 }
 
 // A closed socket ends an honest codec, and one that is busy when its work is done.
-func TestACodecThatWasTakenOverEndsWithItsDaemon(t *testing.T) {
+func TestCodecThatWasTakenOverEndsWithItsDaemon(t *testing.T) {
 	t.Parallel()
 	path, err := daemontest.Hostile()
 	if err != nil {
@@ -139,7 +139,7 @@ func TestACodecThatWasTakenOverEndsWithItsDaemon(t *testing.T) {
 }
 
 // A decoder that is not in the process cannot be attacked.
-func TestACodecLoadsNoDecoderThatItDoesNotUse(t *testing.T) {
+func TestCodecLoadsNoDecoderThatItDoesNotUse(t *testing.T) {
 	t.Parallel()
 	p := daemontest.StartProcess(t)
 	for _, pid := range p.Children() {

@@ -19,7 +19,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-func TestAnAsyncUploadIsAJobUntilItIsASet(t *testing.T) {
+func TestAsyncUploadIsAJobUntilItIsASet(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -62,7 +62,7 @@ func checkUnfinished(s *daemontest.Server, id, status string) {
 	}
 }
 
-func TestAnUploadWaitsAsLongAsItsClientLikes(t *testing.T) {
+func TestUploadWaitsAsLongAsItsClientLikes(t *testing.T) {
 	t.Parallel()
 	source := daemontest.SmallJPEG(t, 9)
 	t.Run("and not longer", func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestAnUploadWaitsAsLongAsItsClientLikes(t *testing.T) {
 	})
 }
 
-func TestALongPollEndsWithTheJob(t *testing.T) {
+func TestLongPollEndsWithTheJob(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -134,7 +134,7 @@ func TestALongPollEndsWithTheJob(t *testing.T) {
 	}
 }
 
-func TestALongPollWaitsUntilTheEndIsRecorded(t *testing.T) {
+func TestLongPollWaitsUntilTheEndIsRecorded(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Prepare(t)
 	ids, answers := make(chan string, 1), make(chan daemontest.Answer, 1)
@@ -154,7 +154,7 @@ func TestALongPollWaitsUntilTheEndIsRecorded(t *testing.T) {
 	}
 }
 
-func TestAFailedJobSaysWhy(t *testing.T) {
+func TestFailedJobSaysWhy(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -190,7 +190,7 @@ func TestJobsThatAreNotThere(t *testing.T) {
 	}
 }
 
-func TestACompletedJobWhoseSetWasDeletedHasNoOutput(t *testing.T) {
+func TestCompletedJobWhoseSetWasDeletedHasNoOutput(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -240,7 +240,7 @@ func listAll(s *daemontest.Server, limit int) (ids []string, pages int) {
 	}
 }
 
-func TestTheListingHasEverySetOnceNewestFirst(t *testing.T) {
+func TestListingHasEverySetOnceNewestFirst(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	var want []string
@@ -276,7 +276,7 @@ func TestTheListingHasEverySetOnceNewestFirst(t *testing.T) {
 	})
 }
 
-func TestTheListingRefusesBadLimitsAndCursors(t *testing.T) {
+func TestListingRefusesBadLimitsAndCursors(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	if a := s.Get("/v1/images"); string(bytes.TrimSpace(a.Body)) != `{"items":[],"next":null}` {
@@ -294,7 +294,7 @@ func TestTheListingRefusesBadLimitsAndCursors(t *testing.T) {
 	}
 }
 
-func TestADeletedSetIsGoneAndCanBeMadeAgain(t *testing.T) {
+func TestDeletedSetIsGoneAndCanBeMadeAgain(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := daemontest.SmallJPEG(t, 13)
@@ -316,7 +316,7 @@ func TestADeletedSetIsGoneAndCanBeMadeAgain(t *testing.T) {
 	s.CheckDir(again)
 }
 
-func TestDeletingWhatIsNoIDIsHarmless(t *testing.T) {
+func TestDeleteOfWhatIsNoIDIsHarmless(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	m := s.Upload(daemontest.SmallJPEG(t, 14)).Manifest(t, http.StatusCreated)
@@ -329,7 +329,7 @@ func TestDeletingWhatIsNoIDIsHarmless(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestWaitingForTheWorkIsNoPauseOfTheBody(t *testing.T) {
+func TestBodyIsNotPausedWhileTheClientWaitsForTheWork(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) { c.HTTP.BodyIdle, c.HTTP.SyncWait = 3*time.Second, 5*time.Second })
 	s.Freeze()

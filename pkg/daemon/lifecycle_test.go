@@ -30,7 +30,7 @@ func withField(name, value string) func(observer.LoggedEntry) bool {
 	return func(e observer.LoggedEntry) bool { return e.ContextMap()[name] == value }
 }
 
-func TestStoppingAnswersWhoWaitsAndTheNextStartDoesTheRest(t *testing.T) {
+func TestStopAnswersWaitingClientsAndTheNextStartDoesTheRest(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	s.Freeze() // and never thawed: the stop has to give up on the job at hand
@@ -79,7 +79,7 @@ func TestStoppingAnswersWhoWaitsAndTheNextStartDoesTheRest(t *testing.T) {
 	again.CheckEmpty("spool")
 }
 
-func TestAStoppingDaemonStillAnswers(t *testing.T) {
+func TestStoppingDaemonStillAnswers(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	published := s.Upload(daemontest.SmallJPEG(t, 60)).Manifest(t, http.StatusCreated)
@@ -116,7 +116,7 @@ func TestAStoppingDaemonStillAnswers(t *testing.T) {
 	}
 }
 
-func TestAnIdleDaemonStopsAtOnce(t *testing.T) {
+func TestIdleDaemonStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	s.Get("/healthz") // leaves an idle connection
@@ -133,7 +133,7 @@ func TestAnIdleDaemonStopsAtOnce(t *testing.T) {
 
 // Without storage.s3, a fleet and a tunnel the daemon has its two listeners, and what
 // clients connect to them.
-func TestADaemonThatIsAloneConnectsToNothing(t *testing.T) {
+func TestDaemonThatIsAloneConnectsToNothing(t *testing.T) {
 	t.Parallel()
 	p := daemontest.StartProcess(t)
 	p.Upload(daemontest.SmallJPEG(t, 1)).Manifest(t, http.StatusCreated)
@@ -176,7 +176,7 @@ func TestADaemonThatIsAloneConnectsToNothing(t *testing.T) {
 	}
 }
 
-func TestASecondDaemonInTheSameFolderIsRefusedAndHarmsNothing(t *testing.T) {
+func TestSecondDaemonInTheSameFolderIsRefusedAndHarmsNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -200,7 +200,7 @@ func TestASecondDaemonInTheSameFolderIsRefusedAndHarmsNothing(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsTakenIsAClearError(t *testing.T) {
+func TestPortThatIsTakenIsAClearError(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -220,7 +220,7 @@ func TestAPortThatIsTakenIsAClearError(t *testing.T) {
 	daemontest.Start(t, refused.SameDir).CheckServes() // the folder was given back
 }
 
-func TestAnAdminPortThatIsTakenIsOnlyAWarning(t *testing.T) {
+func TestAdminPortThatIsTakenIsOnlyAWarning(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -235,7 +235,7 @@ func TestAnAdminPortThatIsTakenIsOnlyAWarning(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestACodecThatIsMissingIsAClearError(t *testing.T) {
+func TestCodecThatIsMissingIsAClearError(t *testing.T) {
 	t.Parallel()
 	err := daemontest.Prepare(t, func(c *config.Config) { c.Codec.Path = "/nonexistent/optimizerd-codec" }).Launch()
 	if err == nil || !strings.Contains(err.Error(), "codec.path") {
@@ -243,7 +243,7 @@ func TestACodecThatIsMissingIsAClearError(t *testing.T) {
 	}
 }
 
-func TestHalfMadeThingsAreSweptAtTheStart(t *testing.T) {
+func TestStartSweepsWhatIsHalfMade(t *testing.T) {
 	t.Parallel()
 	s, m, path, _ := published(t)
 	s.Stop()
@@ -274,7 +274,7 @@ func TestHalfMadeThingsAreSweptAtTheStart(t *testing.T) {
 	again.CheckServes()
 }
 
-func TestACodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
+func TestCodecProcessThatDiesIsReplacedAndTheWorkDoneAgain(t *testing.T) {
 	t.Parallel()
 	t.Run("before its first file", func(t *testing.T) {
 		s := daemontest.Start(t, daemontest.OneCodec)
@@ -334,7 +334,7 @@ func replacedOnce(s *daemontest.Server, atWork ...float64) {
 	s.CheckEmpty("files/.staging")
 }
 
-func TestAnImageThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
+func TestImageThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) {
 		c.Codec.Timeout = 2 * time.Second
@@ -350,7 +350,7 @@ func TestAnImageThatTakesTooLongIsGivenUpAfterTwoTries(t *testing.T) {
 }
 
 // The kernel ends what a codec computes, whoever the daemon runs as.
-func TestEveryImageHasALimitOfCPUTime(t *testing.T) {
+func TestImagesHaveALimitOfCPUTime(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) {
 		c.Codec.Timeout, c.Codec.Threads = 30*time.Second, 2
@@ -364,7 +364,7 @@ func TestEveryImageHasALimitOfCPUTime(t *testing.T) {
 	}
 }
 
-func TestAClientThatHangsUpWhileItWaitsFindsItsImageLater(t *testing.T) {
+func TestClientThatHangsUpWhileItWaitsFindsItsImageLater(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -379,7 +379,7 @@ func TestAClientThatHangsUpWhileItWaitsFindsItsImageLater(t *testing.T) {
 	s.Upload(source).Manifest(t, http.StatusOK)
 }
 
-func TestASetIsServedWhileItIsDeletedUpToItsEnd(t *testing.T) {
+func TestSetIsServedWhileItIsDeletedUpToItsEnd(t *testing.T) {
 	t.Parallel()
 	s, m, path, content := published(t)
 	w := s.Dial(t)
@@ -399,7 +399,7 @@ func TestASetIsServedWhileItIsDeletedUpToItsEnd(t *testing.T) {
 }
 
 // A codec keeps the memory of an image for the next one, and soon gives it back.
-func TestACodecGivesTheMemoryOfAnImageBack(t *testing.T) {
+func TestCodecGivesTheMemoryOfAnImageBack(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec, func(c *config.Config) { c.Ladder = ladder.DefaultConfig() })
 	s.Upload(daemontest.BimgImage(t, "test_exif_full.jpg")).Manifest(t, http.StatusCreated)

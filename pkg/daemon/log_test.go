@@ -48,7 +48,7 @@ func logged(t *testing.T, level string, n int) string {
 	return string(b)
 }
 
-func TestTheLogIsBoundedAndSaysWhatItLeftOut(t *testing.T) {
+func TestLogIsBoundedAndSaysWhatItLeftOut(t *testing.T) {
 	log := logged(t, "info", 10_000)
 	if n := strings.Count(log, `"msg":"request"`); n != 120 {
 		t.Errorf("%d of 10,000 equal lines are in the log, want 120", n)
@@ -61,7 +61,7 @@ func TestTheLogIsBoundedAndSaysWhatItLeftOut(t *testing.T) {
 	}
 }
 
-func TestADebugLogIsWhole(t *testing.T) {
+func TestDebugLogIsWhole(t *testing.T) {
 	if n := strings.Count(logged(t, "debug", 10_000), "\n"); n != 20_001 {
 		t.Errorf("%d lines, want 20,001", n)
 	}
@@ -89,7 +89,7 @@ func linesSoFar(s *daemontest.Server, requestID string) (lines []map[string]any)
 	return lines
 }
 
-func TestAnUploadHasOneLineInTheLog(t *testing.T) {
+func TestUploadHasOneLineInTheLog(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	image, bad := daemontest.SmallJPEG(t, 1), damaged(t)
@@ -161,7 +161,7 @@ func inFormat(t *testing.T, format string) []string {
 	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
 }
 
-func TestTheConsoleHasColumnsAndLocalTime(t *testing.T) {
+func TestConsoleHasColumnsAndLocalTime(t *testing.T) {
 	want := []string{
 		`2026-11-01 07:30:15.250  INFO   jobs     published                 job_id=job_1  filename="my \x1b[2J cat.jpg"  bytes_in=5  took=1.2346s`,
 		`2026-11-01 07:30:15.250  INFO            ready to serve            codec="1.2.0, libvips 8.16.1"  sandbox="{Memory:0 Seccomp:true Landlock:0}"`,
@@ -172,7 +172,7 @@ func TestTheConsoleHasColumnsAndLocalTime(t *testing.T) {
 	}
 }
 
-func TestTheJSONLogIsInUTC(t *testing.T) {
+func TestJSONLogIsInUTC(t *testing.T) {
 	for _, line := range inFormat(t, "json") {
 		var entry struct{ Time string }
 		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Time != "2026-10-31T22:30:15.250Z" {
@@ -182,7 +182,7 @@ func TestTheJSONLogIsInUTC(t *testing.T) {
 }
 
 // A daemon's own log answers the queries of the documentation.
-func TestTheQueriesOfTheDocsFindSomething(t *testing.T) {
+func TestQueriesOfTheDocsFindSomething(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {

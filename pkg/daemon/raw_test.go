@@ -26,7 +26,7 @@ func refusedUnread(s *daemontest.Server, t *testing.T, length int, code string) 
 	return a
 }
 
-func TestABodyLongerThanDeclaredIsNotTheNextRequest(t *testing.T) {
+func TestBodyLongerThanDeclaredIsNotTheNextRequest(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := daemontest.BimgImage(t, "test.jpg")
@@ -40,7 +40,7 @@ func TestABodyLongerThanDeclaredIsNotTheNextRequest(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestWhatFollowsAWholeBodyDoesNotSpoilIt(t *testing.T) {
+func TestBodyIsNotSpoiledByWhatFollowsIt(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := daemontest.SmallJPEG(t, 20)
@@ -52,7 +52,7 @@ func TestWhatFollowsAWholeBodyDoesNotSpoilIt(t *testing.T) {
 	}
 }
 
-func TestABodyShorterThanDeclared(t *testing.T) {
+func TestBodyShorterThanDeclared(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := daemontest.BimgImage(t, "test.png")
@@ -105,7 +105,7 @@ func TestBrokenChunksAreRefused(t *testing.T) {
 	s.CheckNothingLeft()
 }
 
-func TestAClientThatStopsListeningIsNotToldThatAllIsWell(t *testing.T) {
+func TestClientThatStopsListeningIsNotToldThatAllIsWell(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -129,7 +129,7 @@ func TestAClientThatStopsListeningIsNotToldThatAllIsWell(t *testing.T) {
 	s.Upload(source).Manifest(t, http.StatusOK)
 }
 
-func TestOneMeasureForChunkedAndDeclaredBodies(t *testing.T) {
+func TestBodiesChunkedOrDeclaredHaveOneLimit(t *testing.T) {
 	t.Parallel()
 	source := daemontest.BimgImage(t, "test.png")
 	s := daemontest.Start(t, limitBytes(int64(len(source))))
@@ -140,7 +140,7 @@ func TestOneMeasureForChunkedAndDeclaredBodies(t *testing.T) {
 	s.CheckEmpty("spool")
 }
 
-func TestTooLongABodyIsRefusedBeforeItIsRead(t *testing.T) {
+func TestBodyThatIsTooLongIsRefusedBeforeItIsRead(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, limitBytes(1<<20))
 	refusedUnread(s, t, 8<<20, "too_large")
@@ -165,7 +165,7 @@ func TestTooLongABodyIsRefusedBeforeItIsRead(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestABodyThatNobodyReadsHoldsUpNothing(t *testing.T) {
+func TestBodyThatNobodyReadsHoldsUpNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	for _, head := range []string{

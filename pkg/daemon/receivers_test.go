@@ -181,7 +181,7 @@ func submitWithWebhook(s *daemontest.Server, receiver string, seed uint64) daemo
 	return s.Request(http.MethodPost, path, bytes.NewReader(daemontest.SmallJPEG(s.T, seed)), daemontest.Header("Prefer", "respond-async")).Job(s.T, http.StatusAccepted)
 }
 
-func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
+func TestReceiversThatAreNotWellAreReachedInTheEndAndDelayNobody(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, atHome)
 	down, downURL, startDown := unreachable(t)
@@ -242,7 +242,7 @@ func TestReceiversThatAreNotWellAreToldInTheEndAndHoldUpNobody(t *testing.T) {
 	}
 }
 
-func TestAReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
+func TestReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
 	t.Parallel()
 	r := receive(t, nil)
 	port := r.Listener.Addr().(*net.TCPAddr).Port
@@ -289,7 +289,7 @@ func refusedWith(s *daemontest.Server, jobID, folder string, tries int, reason s
 	}
 }
 
-func TestASecretIsReplacedWithoutAGap(t *testing.T) {
+func TestSecretIsReplacedWithoutAGap(t *testing.T) {
 	t.Parallel()
 	r := receive(t, nil)
 	var s *daemontest.Server

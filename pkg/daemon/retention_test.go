@@ -26,7 +26,7 @@ func TestRetentionMakesRoomBeforeAnUploadIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnImplausibleClockDeletesNothing(t *testing.T) {
+func TestImplausibleClockDeletesNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	old := s.Upload(daemontest.SmallJPEG(t, 9)).Manifest(t, http.StatusCreated)
@@ -76,7 +76,7 @@ func TestAnImplausibleClockDeletesNothing(t *testing.T) {
 	daemontest.Eventually(t, "its source is deleted", func() bool { return len(s.Names("retry")) == 0 })
 }
 
-func TestAnEndedJobIsGoneAfterItsTime(t *testing.T) {
+func TestEndedJobIsGoneAfterItsTime(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	failed := failedUpload(s)

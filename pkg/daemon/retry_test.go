@@ -30,7 +30,7 @@ func retry(s *daemontest.Server, id string) daemontest.Job {
 	return s.AwaitJob(id)
 }
 
-func TestAFailedUploadIsRetriedAsOftenAsItFails(t *testing.T) {
+func TestFailedUploadIsRetriedAsOftenAsItFails(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*config.Config){
 		"on disk":   func(*config.Config) {},
@@ -58,7 +58,7 @@ func TestAFailedUploadIsRetriedAsOftenAsItFails(t *testing.T) {
 	}
 }
 
-func TestACanceledUploadIsCompletedByARetry(t *testing.T) {
+func TestCanceledUploadIsCompletedByARetry(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()
@@ -79,7 +79,7 @@ func TestACanceledUploadIsCompletedByARetry(t *testing.T) {
 	s.Request(http.MethodPost, "/jobs/"+id+"/retry", nil).CheckProblem(t, "conflict")
 }
 
-func TestAFailedUploadIsKeptWithinBounds(t *testing.T) {
+func TestFailedUploadIsKeptWithinBounds(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Jobs.KeepBytes = 1000 }) // one of 700 bytes
 	older := failedUpload(s).ID
@@ -96,7 +96,7 @@ func TestAFailedUploadIsKeptWithinBounds(t *testing.T) {
 	none.Request(http.MethodPost, "/jobs/"+failedUpload(none).ID+"/retry", nil).CheckProblem(t, "conflict")
 }
 
-func TestAFailedUploadWhoseClientWaitsLeavesNothing(t *testing.T) {
+func TestFailedUploadWhoseClientWaitsLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	s.Upload(damaged(t)).CheckProblem(t, "corrupt_image")

@@ -107,7 +107,7 @@ func TestS3ServesWhatItStored(t *testing.T) {
 	s.CheckNothingLeft()
 }
 
-func TestS3WhatIsWrongIsSaidAtTheStart(t *testing.T) {
+func TestS3StartSaysWhatIsWrong(t *testing.T) {
 	server := s3test.Start(t)
 	for name, c := range map[string]struct {
 		change func(*config.Config)
@@ -128,7 +128,7 @@ func TestS3WhatIsWrongIsSaidAtTheStart(t *testing.T) {
 	}
 }
 
-func TestS3AStoreThatIsAwayAtTheStartIsWaitedFor(t *testing.T) {
+func TestS3StoreThatIsAwayAtTheStartIsWaitedFor(t *testing.T) {
 	server := s3test.Start(t)
 	server.Down()
 	s := daemontest.Start(t, inBucket(server.URL))
@@ -206,7 +206,7 @@ func (o *storeOutage) awaitStore(t *testing.T, refusal daemontest.Answer) {
 	}
 }
 
-func TestS3NothingIsLostWhileTheStoreIsAway(t *testing.T) {
+func TestS3StoreThatIsAwayLosesNothing(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	s := daemontest.Start(t, inBucket(proxy.URL), func(c *config.Config) {
@@ -262,7 +262,7 @@ func awaitReady(s *daemontest.Server) {
 }
 
 // A daemon is killed in the middle of each put of a set.
-func TestS3ADaemonKilledInAPutLosesNothing(t *testing.T) {
+func TestS3DaemonKilledInAPutLosesNothing(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	keyFile := s3test.KeyFile(t)
@@ -306,7 +306,7 @@ func TestS3ADaemonKilledInAPutLosesNothing(t *testing.T) {
 }
 
 // What must survive the daemon goes to the store and not to the disk.
-func TestS3AnUploadInMemorySurvivesInTheBucket(t *testing.T) {
+func TestS3UploadInMemorySurvivesInTheBucket(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	dir := t.TempDir()
@@ -354,7 +354,7 @@ func TestS3AnUploadInMemorySurvivesInTheBucket(t *testing.T) {
 }
 
 // Two daemons with folders of their own make the same sets in one bucket.
-func TestS3AFailedUploadInMemoryIsRetried(t *testing.T) {
+func TestS3FailedUploadInMemoryIsRetried(t *testing.T) {
 	server := s3test.Start(t)
 	inMemory := func(c *config.Config) { c.Storage.UploadMemory = 1 << 20 }
 	s := daemontest.Start(t, inBucket(server.URL), inMemory)
@@ -372,7 +372,7 @@ func TestS3AFailedUploadInMemoryIsRetried(t *testing.T) {
 	s.CheckEmpty("spool")
 }
 
-func TestS3TwoDaemonsMakeOneSet(t *testing.T) {
+func TestS3DaemonsMakeOneSetTogether(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	daemons := []*daemontest.Server{daemontest.Start(t, inBucket(proxy.URL)), daemontest.Start(t, inBucket(proxy.URL))}
@@ -398,7 +398,7 @@ func TestS3TwoDaemonsMakeOneSet(t *testing.T) {
 }
 
 // A file whose store is out of reach is a problem of the contract, not half a file.
-func TestS3AFileOfAStoreThatIsAway(t *testing.T) {
+func TestS3FileOfAStoreThatIsAway(t *testing.T) {
 	server := s3test.Start(t)
 	s := daemontest.Start(t, inBucket(server.URL))
 	source := daemontest.SmallJPEG(t, 1)
@@ -423,7 +423,7 @@ func TestS3AFileOfAStoreThatIsAway(t *testing.T) {
 }
 
 // A store without space refuses uploads as a full disk does; what was promised waits.
-func TestS3AFullStore(t *testing.T) {
+func TestS3FullStore(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	s := daemontest.Start(t, inBucket(proxy.URL))
@@ -467,7 +467,7 @@ func TestS3AFullStore(t *testing.T) {
 
 // A store that takes longer than the client waits costs the client a job id, and
 // nothing else.
-func TestS3ASlowStore(t *testing.T) {
+func TestS3SlowStore(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	s := daemontest.Start(t, inBucket(proxy.URL))

@@ -36,7 +36,7 @@ func admin(t *testing.T, s *daemontest.Server, path, host string) (*http.Respons
 	return res, string(b)
 }
 
-func TestTheStatusPageAndItsData(t *testing.T) {
+func TestStatusPageAndItsData(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	m := s.Upload(daemontest.SmallJPEG(t, 11)).Manifest(t, http.StatusCreated)
@@ -59,7 +59,7 @@ func TestTheStatusPageAndItsData(t *testing.T) {
 	}
 }
 
-func TestTheStatusSaysWhatEachCodecProcessDoes(t *testing.T) {
+func TestStatusSaysWhatEachCodecProcessDoes(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	process := func() (p status.Process) {

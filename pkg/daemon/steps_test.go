@@ -180,7 +180,7 @@ var lives = []life{
 	},
 }
 
-func TestAJobWhoseDaemonIsKilledAfterAnyStepEndsAsItShould(t *testing.T) {
+func TestJobWhoseDaemonIsKilledAfterAnyStepEndsAsItShould(t *testing.T) {
 	t.Parallel()
 	for _, l := range lives {
 		t.Run(l.name, func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestAJobWhoseDaemonIsKilledAfterAnyStepEndsAsItShould(t *testing.T) {
 	}
 }
 
-func TestTheStepsAreThoseOfTheDocs(t *testing.T) {
+func TestStepsAreThoseOfTheDocs(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../../docs/ARCHITECTURE.md")
 	if err != nil {

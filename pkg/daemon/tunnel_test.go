@@ -80,7 +80,7 @@ func behindAccess(t *testing.T) (*daemontest.Server, *edgetest.Edge) {
 	return s, e
 }
 
-func TestWithoutAccessNothingComesThroughTheTunnel(t *testing.T) {
+func TestTunnelLetsNothingThroughWithoutAccess(t *testing.T) {
 	t.Parallel()
 	s, e := behindAccess(t)
 	secret := daemontest.Header("Authorization", "Bearer secret")
@@ -95,7 +95,7 @@ func TestWithoutAccessNothingComesThroughTheTunnel(t *testing.T) {
 
 // Over HTTP/2 a read deadline that has passed ends a body for good, whatever is
 // set afterwards.
-func TestAnUploadOutlivesSlowKeysOfAccess(t *testing.T) {
+func TestUploadOutlivesSlowKeysOfAccess(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	key, err := rsa.GenerateKey(crand.Reader, 2048)
@@ -127,7 +127,7 @@ func TestAnUploadOutlivesSlowKeysOfAccess(t *testing.T) {
 		daemontest.Header("Authorization", "Bearer secret"), daemontest.Header("Cf-Access-Jwt-Assertion", token)).Manifest(t, http.StatusCreated)
 }
 
-func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
+func TestTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	s := daemontest.Start(t, withToken, through(t, e))
@@ -154,7 +154,7 @@ func TestTheTunnelIsSeenInReadinessAndMetrics(t *testing.T) {
 	daemontest.Eventually(t, "two connections count as lost", func() bool { return s.Metric("optimizerd_tunnel_lost_total") == 2 })
 }
 
-func TestTheEmbeddedTunnel(t *testing.T) {
+func TestEmbeddedTunnel(t *testing.T) {
 	t.Parallel()
 	embedded.test(t)
 }
@@ -299,7 +299,7 @@ func (u *tunnelled) fileOver(v manifest.Variant) {
 
 // An idle daemon's memory is what a small machine has less for the rest of its
 // day.
-func TestAnIdleTunnelTakesLittleMemory(t *testing.T) {
+func TestIdleTunnelTakesLittleMemory(t *testing.T) {
 	e := edgetest.Start(t)
 	idle := func(settings ...string) (resident, private int64) {
 		p := daemontest.StartProcess(t, append(settings, "auth.tokens_file="+longSecret(t))...)

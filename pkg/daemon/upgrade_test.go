@@ -37,7 +37,7 @@ func firstData(t *testing.T) *daemontest.Server {
 	return s
 }
 
-func TestTheFirstFormatsAreReadByThisVersion(t *testing.T) {
+func TestFirstFormatsAreReadByThisVersion(t *testing.T) {
 	t.Parallel()
 	s := firstData(t)
 	if err := s.Launch(); err != nil {
@@ -74,7 +74,7 @@ func TestTheFirstFormatsAreReadByThisVersion(t *testing.T) {
 
 // What a newer version has written is set aside, never deleted, and the rest is
 // served: a downgrade is safe.
-func TestWhatANewerVersionWroteIsSetAside(t *testing.T) {
+func TestRecordsOfANewerVersionAreSetAside(t *testing.T) {
 	t.Parallel()
 	s := firstData(t)
 	edit := func(name, old, with string) {
@@ -109,7 +109,7 @@ func TestWhatANewerVersionWroteIsSetAside(t *testing.T) {
 
 // An id does not depend on the version of libvips, only on the source and the
 // recipe.
-func TestTheIDOfAnImageIsThatOfTheFirstVersion(t *testing.T) {
+func TestIDOfAnImageIsThatOfTheFirstVersion(t *testing.T) {
 	record, err := job.Decode(daemontest.ReadFile(t, "testdata/data-1/queue/done/"+doneJob+".json"))
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-func TestAnUploadBecomesALadderAndAManifest(t *testing.T) {
+func TestUploadBecomesALadderAndAManifest(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Ladder.Widths = []int{64, 128, 2048} })
 	for _, tc := range []struct {
@@ -49,7 +49,7 @@ func TestAnUploadBecomesALadderAndAManifest(t *testing.T) {
 	}
 }
 
-func TestEveryFormatOfTheLadderIsMadeInTheConfiguredOrder(t *testing.T) {
+func TestLadderFormatsAreMadeInTheConfiguredOrder(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) {
 		c.Ladder.Widths = []int{64}
@@ -59,7 +59,7 @@ func TestEveryFormatOfTheLadderIsMadeInTheConfiguredOrder(t *testing.T) {
 	s.CheckManifest(s.Upload(source).Manifest(t, http.StatusCreated), daemontest.Expected{Source: source, Format: "jpeg", Width: 1680, Height: 1050, Frames: 1})
 }
 
-func TestAFormIsTakenLikeARawBody(t *testing.T) {
+func TestFormIsTakenLikeARawBody(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := daemontest.BimgImage(t, "test.webp")
@@ -71,7 +71,7 @@ func TestAFormIsTakenLikeARawBody(t *testing.T) {
 	}
 }
 
-func TestTheContentTypeIsNotBelieved(t *testing.T) {
+func TestContentTypeIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := daemontest.BimgImage(t, "test_exif_canon.jpg")
@@ -83,7 +83,7 @@ func TestTheContentTypeIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestARepeatedUploadIsNoWork(t *testing.T) {
+func TestRepeatedUploadIsNoWork(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	source := daemontest.SmallJPEG(t, 1)
@@ -105,7 +105,7 @@ func TestARepeatedUploadIsNoWork(t *testing.T) {
 	s.CheckDir(m)
 }
 
-func TestIdenticalUploadsAtOnceAreWorkedOnce(t *testing.T) {
+func TestUploadsThatAreIdenticalAreRenderedOnce(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 20} {
 		s := daemontest.Start(t, daemontest.OneCodec)
@@ -214,7 +214,7 @@ func TestContentDigestIsVerified(t *testing.T) {
 	}
 }
 
-func TestTheFilenameIsKeptToBeShownAndNothingElse(t *testing.T) {
+func TestFilenameIsKeptToBeShownAndNothingElse(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	for i, tc := range []struct{ sent, want string }{
@@ -245,7 +245,7 @@ func TestTheFilenameIsKeptToBeShownAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestAFormMustBeOneFile(t *testing.T) {
+func TestFormMustBeOneFile(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	good := daemontest.BimgImage(t, "test_exif_canon.jpg")
@@ -287,7 +287,7 @@ func TestAFormMustBeOneFile(t *testing.T) {
 	s.CheckServes()
 }
 
-func TestAQueryParameterThatNobodyKnowsIsAnError(t *testing.T) {
+func TestQueryParameterThatNobodyKnowsIsAnError(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t)
 	for _, path := range []string{"/v1/images?width=100", "/v1/images?filename=a&Filename=b"} {

@@ -283,7 +283,7 @@ func (w *walker) forbidden() provoked {
 
 // The suite fails on an answer that the document does not have. Here is the
 // other half: the document has no answer that cannot be provoked.
-func TestEveryAnswerOfTheDocumentCanBeHad(t *testing.T) {
+func TestDocumentedAnswersCanAllBeHad(t *testing.T) {
 	t.Parallel()
 	w := newWalker(t)
 	all := make(provoked)
@@ -423,7 +423,7 @@ func canceledJob(s *daemontest.Server) daemontest.Job {
 	return s.AwaitJob(j.ID)
 }
 
-func TestEveryCodeOfAFailedJobCanBeHad(t *testing.T) {
+func TestFailedJobsCanHaveEachDocumentedCode(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
 	origin := originOfFaults(t, asked, release)

@@ -61,7 +61,7 @@ func healthy() doctor.Facts {
 	}
 }
 
-func TestAHealthyMachineHasNothingToMend(t *testing.T) {
+func TestHealthyMachineHasNothingToMend(t *testing.T) {
 	r := doctor.Examine(healthy())
 	if r.Status != doctor.OK {
 		t.Errorf("status %s", r.Status)
@@ -73,7 +73,7 @@ func TestAHealthyMachineHasNothingToMend(t *testing.T) {
 	}
 }
 
-func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
+func TestDoctorNamesEachProblemWithItsRemedy(t *testing.T) {
 	unsynced := false
 	for _, test := range []struct {
 		name          string
@@ -215,7 +215,7 @@ func TestEachAilmentIsNamedWithItsCure(t *testing.T) {
 	}
 }
 
-func TestABrokenConfigurationLeavesTheMachineToLookAt(t *testing.T) {
+func TestBrokenConfigurationLeavesTheMachineToLookAt(t *testing.T) {
 	f := healthy()
 	f.Configuration = doctor.Configuration{Problem: errors.New("http.listn: unknown setting\nOPTIMIZERD_X: unknown environment variable")}
 	f.Codec, f.Data, f.Port = doctor.Codec{}, doctor.Data{}, doctor.Port{}
@@ -232,7 +232,7 @@ func TestABrokenConfigurationLeavesTheMachineToLookAt(t *testing.T) {
 	}
 }
 
-func TestNothingKnownIsNothingWrong(t *testing.T) {
+func TestDoctorFindsNothingWrongInNothing(t *testing.T) {
 	f := healthy()
 	f.Machine = doctor.Machine{Now: f.Machine.Now}
 	f.Data = doctor.Data{Dir: f.Data.Dir}
@@ -251,7 +251,7 @@ func text(t *testing.T, r doctor.Report, style doctor.Style) string {
 	return b.String()
 }
 
-func TestPrint(t *testing.T) {
+func TestDoctorPrints(t *testing.T) {
 	r := doctor.Report{Status: doctor.Fail, Findings: []doctor.Finding{
 		{"codec", doctor.OK, "there", ""},
 		{"storage", doctor.Warn, "in memory, and lost at the next restart", "Set storage.dir to a folder on a disk."},
@@ -283,7 +283,7 @@ fail  1 failure, 1 warning
 	}
 }
 
-func TestAReportFitsTheScreen(t *testing.T) {
+func TestReportFitsTheScreen(t *testing.T) {
 	f := healthy()
 	f.Codec.About.Sandbox.Landlock, f.Machine.Cgroup.Memory, f.Data.FileSystem = 0, false, "tmpfs"
 	for line := range strings.Lines(text(t, doctor.Examine(f), doctor.Style{Width: 80})) {
@@ -293,7 +293,7 @@ func TestAReportFitsTheScreen(t *testing.T) {
 	}
 }
 
-func TestTheJSONHasEveryField(t *testing.T) {
+func TestJSONHasEveryField(t *testing.T) {
 	b, err := json.Marshal(doctor.Report{Status: doctor.OK, Findings: []doctor.Finding{{"codec", doctor.OK, "there", ""}}})
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +303,7 @@ func TestTheJSONHasEveryField(t *testing.T) {
 	}
 }
 
-func TestOneFaultIsToldOnce(t *testing.T) {
+func TestDoctorReportsAFaultOnce(t *testing.T) {
 	f := healthy()
 	f.Data.Problem, f.Data.Quarantine.Problem = syscall.EACCES, fmt.Errorf("open quarantine: %w", syscall.EACCES)
 	f.Codec = doctor.Codec{Problem: errors.New("it does not start")}

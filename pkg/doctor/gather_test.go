@@ -59,7 +59,7 @@ func listen(l net.Listener) func(*doctor.Settings) {
 	return func(s *doctor.Settings) { s.Listen = l.Addr().String() }
 }
 
-func TestAStartingDaemonLearnsThatNothingLimitsMemory(t *testing.T) {
+func TestStartingDaemonLearnsThatNothingLimitsMemory(t *testing.T) {
 	off := tree(t, map[string]string{
 		"proc/self/cgroup":                 "0::/system.slice/optimizerd.service\n",
 		"sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n",
@@ -77,7 +77,7 @@ func TestAStartingDaemonLearnsThatNothingLimitsMemory(t *testing.T) {
 	}
 }
 
-func TestTheMemoryCgroup(t *testing.T) {
+func TestMemoryCgroup(t *testing.T) {
 	const service = "sys/fs/cgroup/system.slice/optimizerd.service/"
 	for _, test := range []struct {
 		name  string
@@ -130,7 +130,7 @@ func TestTheMemoryCgroup(t *testing.T) {
 	}
 }
 
-func TestModelAndMemory(t *testing.T) {
+func TestMachineModelAndMemory(t *testing.T) {
 	m := gather(t, tree(t, map[string]string{
 		"proc/device-tree/model":     "Raspberry Pi 4 Model B Rev 1.4\x00",
 		"proc/meminfo":               "MemTotal:        1000 kB\nMemFree:  1 kB\nMemAvailable:    500 kB\nHugePages_Total:       0\n",
@@ -151,7 +151,7 @@ func TestModelAndMemory(t *testing.T) {
 	}
 }
 
-func TestTheKindOfDisk(t *testing.T) {
+func TestKindOfDisk(t *testing.T) {
 	const devices = "sys/devices/platform/"
 	for _, test := range []struct {
 		name  string
@@ -223,7 +223,7 @@ func TestTheKindOfDisk(t *testing.T) {
 	}
 }
 
-func TestTheDataFolderIsLeftAsItWas(t *testing.T) {
+func TestDataFolderIsLeftAsItWas(t *testing.T) {
 	dir := t.TempDir()
 	d := gather(t, t.TempDir(), dir).Data
 	if d.Problem != nil || !d.Exists || d.Total == 0 || d.Owner != os.Getuid() {
@@ -271,7 +271,7 @@ func TestQuarantinedSourcesAreCounted(t *testing.T) {
 	}
 }
 
-func TestWhoHasThePort(t *testing.T) {
+func TestPortHasItsOwnerNamed(t *testing.T) {
 	daemon := func(health, ready string) http.Handler {
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, health) })
@@ -330,7 +330,7 @@ func TestWhoHasThePort(t *testing.T) {
 	})
 }
 
-func TestWhetherTheEdgeCanBeReached(t *testing.T) {
+func TestEdgeCanBeReached(t *testing.T) {
 	e := edgetest.Start(t)
 	embedded := func(address string) func(*doctor.Settings) {
 		return func(s *doctor.Settings) {
@@ -354,7 +354,7 @@ func TestWhetherTheEdgeCanBeReached(t *testing.T) {
 	}
 }
 
-func TestARunningDaemonTellsOfItsTunnel(t *testing.T) {
+func TestRunningDaemonTellsOfItsTunnel(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"status":"ok","parts":{"tunnel":{"status":"ready","detail":"It goes to fra08."}}}`)
 	}))
@@ -364,7 +364,7 @@ func TestARunningDaemonTellsOfItsTunnel(t *testing.T) {
 	}
 }
 
-func TestABadConfigurationIsAFact(t *testing.T) {
+func TestBadConfigurationIsAFact(t *testing.T) {
 	f := doctor.Gather(t.Context(), doctor.Configuration{Problem: errors.New("http.listn: unknown setting")}, "/")
 	if f.Codec.Problem != nil || f.Data.Dir != "" || f.Machine.PageSize == 0 {
 		t.Errorf("got %+v", f)

@@ -25,7 +25,7 @@ func serve(t *testing.T, handler http.HandlerFunc) string {
 
 var home = egress.Rules{AllowPrivate: true}
 
-func TestAtHomeARequestTellsNoMoreThanItMust(t *testing.T) {
+func TestRequestTellsNoMoreThanItMust(t *testing.T) {
 	var header http.Header
 	at := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "seen", Value: "yes"})
@@ -59,7 +59,7 @@ func TestAtHomeARequestTellsNoMoreThanItMust(t *testing.T) {
 	}
 }
 
-func TestThereIsNoProxy(t *testing.T) {
+func TestProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
 	port, reached := victim(t)
 	t.Setenv("HTTP_PROXY", (&url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", port)}).String())
 	res, _ := resolver(t, leads)
@@ -89,7 +89,7 @@ func TestRedirectsAreCounted(t *testing.T) {
 	}
 }
 
-func TestWithoutRedirectsTheyAreAnswers(t *testing.T) {
+func TestRedirectsAreAnswersIfTheyAreNotFollowed(t *testing.T) {
 	at := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/elsewhere", http.StatusFound)
 	})
@@ -103,7 +103,7 @@ func TestWithoutRedirectsTheyAreAnswers(t *testing.T) {
 	}
 }
 
-func TestABrokenLocationIsNone(t *testing.T) {
+func TestBrokenLocationIsNone(t *testing.T) {
 	at := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "http://[::1/?key=secret")
 		w.WriteHeader(http.StatusFound)
@@ -118,7 +118,7 @@ func TestABrokenLocationIsNone(t *testing.T) {
 	}
 }
 
-func TestAHeaderHasAnEnd(t *testing.T) {
+func TestHeaderHasAnEnd(t *testing.T) {
 	at := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Long", strings.Repeat("x", 100<<10))
 	})

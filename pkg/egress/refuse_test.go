@@ -156,7 +156,7 @@ func TestPrivateAddressesAreRefused(t *testing.T) {
 	}
 }
 
-func TestANameThatChangesItsAnswerGainsNothing(t *testing.T) {
+func TestNameThatChangesItsAnswerGainsNothing(t *testing.T) {
 	port, reached := victim(t)
 	for _, later := range []string{"127.0.0.1", "::1"} {
 		res, server := resolver(t, map[string][][]netip.Addr{"rebind.example": slices.Concat(answers(outside), answers(later))})
@@ -171,7 +171,7 @@ func TestANameThatChangesItsAnswerGainsNothing(t *testing.T) {
 	}
 }
 
-func TestOtherFormsAreRefused(t *testing.T) {
+func TestURLsOfOtherFormsAreRefused(t *testing.T) {
 	port, reached := victim(t)
 	res, _ := resolver(t, leads)
 	strict := egress.Rules{Resolver: res}
@@ -283,7 +283,7 @@ func TestAllowPrivateAllowsWhatAHomeHas(t *testing.T) {
 	}
 }
 
-func TestTheMachinesOwnNetworkIsNotPublic(t *testing.T) {
+func TestMachinesOwnNetworkIsNotPublic(t *testing.T) {
 	want := map[string]bool{"127.0.0.1": true, "127.0.0.2": false}
 	if conn, err := net.ListenPacket("udp6", "[::1]:0"); err == nil { // where IPv6 is switched on
 		_ = conn.Close()
@@ -296,7 +296,7 @@ func TestTheMachinesOwnNetworkIsNotPublic(t *testing.T) {
 	}
 }
 
-func TestARedirectLoopEnds(t *testing.T) {
+func TestRedirectLoopEnds(t *testing.T) {
 	client := egress.NewClient(egress.Rules{}, 5)
 	client.Transport = redirecting{"https://start.example/again", client.Transport}
 	if err := get(t, client, "https://start.example/", false); !errors.Is(err, egress.ErrRedirects) {
@@ -304,7 +304,7 @@ func TestARedirectLoopEnds(t *testing.T) {
 	}
 }
 
-func TestARefusedRequestsBodyIsClosed(t *testing.T) {
+func TestRefusedRequestsBodyIsClosed(t *testing.T) {
 	body, closed := io.Pipe()
 	_, err := egress.NewClient(egress.Rules{}, 0).Post("http://"+outside, "text/plain", body)
 	wantRefused(t, err)

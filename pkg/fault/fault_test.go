@@ -33,7 +33,7 @@ func TestFromHidesTheCauseOfAnInternalError(t *testing.T) {
 	}
 }
 
-func TestAFullDiskHasItsOwnCodeWhereverItIsMet(t *testing.T) {
+func TestFullDiskHasItsOwnCodeWhereverItIsMet(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT} {
 		err := fmt.Errorf("publish: %w", &os.PathError{Op: "write", Path: "/x", Err: errno})
 		if got := fault.CodeOf(err); got != fault.InsufficientStorage {
@@ -42,13 +42,13 @@ func TestAFullDiskHasItsOwnCodeWhereverItIsMet(t *testing.T) {
 	}
 }
 
-func TestNoErrorHasNoCode(t *testing.T) {
+func TestCodeOfNoErrorIsEmpty(t *testing.T) {
 	if got := fault.CodeOf(nil); got != "" {
 		t.Errorf("CodeOf(nil) = %q", got)
 	}
 }
 
-func TestTheCauseFollowsTheDetailAsOneLine(t *testing.T) {
+func TestCauseFollowsTheDetailAsOneLine(t *testing.T) {
 	err := fault.Wrap(fault.CorruptImage, errors.New("row 7"), "The image is damaged.")
 	if got, want := err.Error(), "corrupt_image: The image is damaged: row 7"; got != want {
 		t.Errorf("got %q, want %q", got, want)

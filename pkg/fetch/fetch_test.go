@@ -303,7 +303,7 @@ func TestFiveRedirectsAreFollowed(t *testing.T) {
 	}
 }
 
-func TestWhatMayPassIsTriedAgain(t *testing.T) {
+func TestFailuresThatMayPassAreRetried(t *testing.T) {
 	for name, fail := range map[string]func(http.ResponseWriter){
 		"500": func(w http.ResponseWriter) { w.WriteHeader(500) },
 		"cut short": func(w http.ResponseWriter) {
@@ -384,7 +384,7 @@ func bubble(t *testing.T, config fetch.Config, handler func(n int, w http.Respon
 	})
 }
 
-func TestAnOriginSaysWhenToComeBack(t *testing.T) {
+func TestOriginSaysWhenToComeBack(t *testing.T) {
 	bubble(t, atHome(), func(n int, w http.ResponseWriter, _ *http.Request) {
 		if n == 1 {
 			w.Header().Set("Retry-After", "7")
@@ -405,7 +405,7 @@ func TestAnOriginSaysWhenToComeBack(t *testing.T) {
 	})
 }
 
-func TestASlowOriginIsGivenUp(t *testing.T) {
+func TestSlowOriginIsGivenUp(t *testing.T) {
 	for name, begin := range map[string]func(http.ResponseWriter){
 		"before the header": func(http.ResponseWriter) {},
 		"within the body": func(w http.ResponseWriter) {
@@ -430,7 +430,7 @@ func TestASlowOriginIsGivenUp(t *testing.T) {
 	}
 }
 
-func TestAnOriginThatIsNotReached(t *testing.T) {
+func TestOriginThatIsNotReached(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -458,7 +458,7 @@ func TestAnOriginThatIsNotReached(t *testing.T) {
 	}
 }
 
-func TestTheRulesForbid(t *testing.T) {
+func TestRulesForbid(t *testing.T) {
 	at, requests := origin(t, func(_ int, w http.ResponseWriter, _ *http.Request) { sendGIF(w) })
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(at, "http://"))
 	strict := fetch.DefaultConfig()
@@ -536,7 +536,7 @@ func TestFetchEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestAFullDiskIsSeenBeforeTheDownload(t *testing.T) {
+func TestFullDiskIsSeenBeforeTheDownload(t *testing.T) {
 	spool, err := spool.Open(spool.Config{Dir: t.TempDir(), MaxBytes: 1 << 50, MinFree: 1})
 	if err != nil {
 		t.Fatal(err)

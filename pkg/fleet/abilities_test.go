@@ -16,7 +16,7 @@ func ordinary() Abilities {
 	}
 }
 
-func TestWhatANodeCannotExecute(t *testing.T) {
+func TestNodeCannotExecute(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*job.Job)
 		want   fault.Code
@@ -39,7 +39,7 @@ func TestWhatANodeCannotExecute(t *testing.T) {
 	}
 }
 
-func TestWhoMayExecuteWhatAnotherCannot(t *testing.T) {
+func TestNodesThatMayExecuteWhatAnotherCannot(t *testing.T) {
 	all := []fault.Code{fault.TooLarge, fault.TooManyPixels, fault.TooManyFrames, fault.UnsupportedFormat, fault.CorruptImage, fault.ProcessingFailed, fault.Internal}
 	for name, c := range map[string]struct {
 		change func(*Abilities)
@@ -68,7 +68,7 @@ func TestWhoMayExecuteWhatAnotherCannot(t *testing.T) {
 	}
 }
 
-func TestARecordKeepsWhoPassedOnIt(t *testing.T) {
+func TestRecordKeepsWhoPassedOnIt(t *testing.T) {
 	r := newRecord(t)
 	for i := range maxPassed + 2 {
 		r.Passed = r.Passed.with(fmt.Sprint("process-", i), fault.New(fault.UnsupportedFormat, "This server cannot read HEIC images."))
@@ -89,7 +89,7 @@ func TestARecordKeepsWhoPassedOnIt(t *testing.T) {
 // What passes, or fails everywhere, is no reason to leave a job to another node, not
 // even while nobody knows what the others can do: the reason would become the job's
 // end.
-func TestWhatAnotherNodeCannotDoBetterIsNotPassedOn(t *testing.T) {
+func TestJobIsNotPassedOnIfNoNodeCanDoBetter(t *testing.T) {
 	f := new(Fleet) // without servers
 	about := ordinary()
 	f.about.Store(&about)

@@ -74,7 +74,7 @@ func TestLanesTakeTurnsByWeight(t *testing.T) {
 }
 
 // Each worker that is woken sends a request for each of its lanes.
-func TestAJobWakesOnlyWorkersThatMayTakeIt(t *testing.T) {
+func TestJobWakesOnlyWorkersThatMayTakeIt(t *testing.T) {
 	const instance = "of-this-process"
 	for _, c := range []struct {
 		lane, processes string
@@ -139,7 +139,7 @@ func TestRecordsOfOtherVersions(t *testing.T) {
 
 // While the servers do not answer, requests that wait for the count of jobs would wait
 // for one attempt after another.
-func TestACountThatCannotBeReadIsNotReadByEachThatWaits(t *testing.T) {
+func TestCountThatCannotBeReadIsNotReadByEachThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away, reads := errors.New("away"), 0
 		var c messageCount

@@ -93,7 +93,7 @@ func retried(t *testing.T, j job.Job) job.Job {
 // received is a webhook as it came.
 type received struct{ id, body string }
 
-func TestFleetAWebhookIsOfItsEndEvenIfTheJobIsRetried(t *testing.T) {
+func TestFleetWebhookIsOfItsEndEvenIfTheJobIsRetried(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	putJob(t, q, newRecord(t).job, "https://a.example")
 	j := failNext(t, q)
@@ -119,7 +119,7 @@ func TestFleetAWebhookIsOfItsEndEvenIfTheJobIsRetried(t *testing.T) {
 
 // A node records the end of a job and dies. Before another one has gone on from there,
 // the job is retried.
-func TestFleetARetryCompletesTheEndThatANodeHasLeft(t *testing.T) {
+func TestFleetRetryCompletesTheEndThatANodeHasLeft(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	putJob(t, q, newRecord(t).job, "https://a.example", "https://b.example")
 	l := leaseNext(t, q)
@@ -151,7 +151,7 @@ func TestFleetARetryCompletesTheEndThatANodeHasLeft(t *testing.T) {
 	}
 }
 
-func TestFleetAWebhookIsKeptUntilItsFailureIsRecorded(t *testing.T) {
+func TestFleetWebhookIsKeptUntilItsFailureIsRecorded(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	putJob(t, q, newRecord(t).job, "https://a.example")
 	j := failNext(t, q)
@@ -183,7 +183,7 @@ func TestFleetAWebhookIsKeptUntilItsFailureIsRecorded(t *testing.T) {
 	}
 }
 
-func TestFleetASlowReceiverHoldsUpNobodyElse(t *testing.T) {
+func TestFleetSlowReceiverHoldsUpNobodyElse(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	for range 20 {
 		putJob(t, q, otherJob(t), "https://slow.example")
@@ -209,7 +209,7 @@ func TestFleetASlowReceiverHoldsUpNobodyElse(t *testing.T) {
 }
 
 // What is to be sent again is not lost if the process dies in between.
-func TestFleetAWebhookThatWaitsIsRetriedOnce(t *testing.T) {
+func TestFleetWebhookThatWaitsIsRetriedOnce(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	putJob(t, q, newRecord(t).job, "https://a.example")
 	j := failNext(t, q)

@@ -27,7 +27,7 @@ func end(t *testing.T, l jobs.Lease, cause error) job.Job {
 }
 
 // A node knows what it wrote itself, and a write fails if that is not there any more.
-func TestFleetAJobEndsWithoutReadingWhatItsNodeWrote(t *testing.T) {
+func TestFleetJobEndsWithoutReadingWhatItsNodeWrote(t *testing.T) {
 	servers := fleettest.Start(t, 1)
 	q := join(t, servers.Servers[0].URL)
 	putJob(t, q, newRecord(t).job, "https://a.example")
@@ -46,7 +46,7 @@ func TestFleetAJobEndsWithoutReadingWhatItsNodeWrote(t *testing.T) {
 }
 
 // What another node has written meanwhile is kept.
-func TestFleetAWebhookThatAnotherNodeAddsIsDelivered(t *testing.T) {
+func TestFleetWebhookThatAnotherNodeAddsIsDelivered(t *testing.T) {
 	servers := fleettest.Start(t, 1)
 	q, other := join(t, servers.Servers[0].URL), join(t, servers.Servers[0].URL)
 	putJob(t, q, newRecord(t).job, "https://a.example")
@@ -78,7 +78,7 @@ func TestFleetAWebhookThatAnotherNodeAddsIsDelivered(t *testing.T) {
 
 // A claim ends with its job, and no other does: that of an equal job, or of one that was
 // retried, is at another revision.
-func TestFleetAJobRemovesItsOwnClaim(t *testing.T) {
+func TestFleetJobRemovesItsOwnClaim(t *testing.T) {
 	servers := fleettest.Start(t, 1)
 	q := join(t, servers.Servers[0].URL)
 	for what, c := range map[string]struct {

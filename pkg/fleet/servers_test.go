@@ -68,7 +68,7 @@ func leaseNext(t *testing.T, q *Queue) jobs.Lease {
 
 // A job that was held in memory is left to its node for as long as that lives. If the
 // node cannot record that it returns the job, it is the one that has to take it again.
-func TestFleetAJobThatItsNodeReturnedInVainIsTakenAgain(t *testing.T) {
+func TestFleetJobThatItsNodeReturnedInVainIsTakenAgain(t *testing.T) {
 	link := fleettest.NewLink(t, fleettest.Start(t, 1).Servers[0])
 	q := join(t, link.URL)
 	place, err := q.Reserve(true)
@@ -99,7 +99,7 @@ func TestFleetAJobThatItsNodeReturnedInVainIsTakenAgain(t *testing.T) {
 }
 
 // A node whose store is out of reach cannot finish a job.
-func TestFleetANodeThatIsNotReadyTakesNoJobs(t *testing.T) {
+func TestFleetNodeThatIsNotReadyTakesNoJobs(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	away := errors.New("the store is out of reach")
 	q.OnlyWhile(func() error { return away })
@@ -127,7 +127,7 @@ func (e ending) DeleteMsg(ctx context.Context, seq uint64) error {
 
 // A node may deliver a webhook, or give it up, at the moment somebody retries it. It is
 // sent once more then, under its id.
-func TestFleetAWebhookThatEndsWhileItIsRetried(t *testing.T) {
+func TestFleetWebhookThatEndsWhileItIsRetried(t *testing.T) {
 	f := join(t, fleettest.Start(t, 1).Servers[0].URL).f
 	o, j, tell := &Outbox{f: f}, newRecord(t).job, f.tell
 	at := j.CreatedAt
@@ -160,7 +160,7 @@ func TestFleetAWebhookThatEndsWhileItIsRetried(t *testing.T) {
 }
 
 // A start whose acknowledgment was lost was none.
-func TestFleetAStartThatItsNodeDidNotLearnOfDoesNotCount(t *testing.T) {
+func TestFleetStartThatItsNodeDidNotLearnOfDoesNotCount(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	j := newRecord(t).job
 	putJob(t, q, j)
@@ -196,7 +196,7 @@ func TestFleetAStartThatItsNodeDidNotLearnOfDoesNotCount(t *testing.T) {
 }
 
 // A node of an earlier version must not touch what it does not understand.
-func TestFleetAJobOfANewerLevelIsLeftAlone(t *testing.T) {
+func TestFleetJobOfANewerLevelIsLeftAlone(t *testing.T) {
 	q := join(t, fleettest.Start(t, 1).Servers[0].URL)
 	j := newRecord(t).job
 	putJob(t, q, j)

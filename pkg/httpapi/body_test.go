@@ -14,7 +14,7 @@ import (
 )
 
 // net/http returns the last bytes of a body together with io.EOF.
-func TestABodyIsMeasuredToItsLastByte(t *testing.T) {
+func TestBodyIsMeasuredToItsLastByte(t *testing.T) {
 	for length, want := range map[int]fault.Code{4: "", 5: fault.TooLarge} {
 		b := &pacedBody{
 			body: iotest.DataErrReader(strings.NewReader(strings.Repeat("x", length))), maxRead: math.MaxInt,

@@ -79,7 +79,7 @@ func TestFormHasOneFileAmongTextFields(t *testing.T) {
 }
 
 // The parts' own limits do not bound what is around them.
-func TestAFormIsBoundedAsAWhole(t *testing.T) {
+func TestFormIsBoundedAsAWhole(t *testing.T) {
 	file := "--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"cat.gif\"\r\n\r\n" + tiny + "\r\n"
 	handler, padding := newAPI(t, t.TempDir()), strings.Repeat("x", 1<<20)
 	for name, form := range map[string]string{

@@ -156,7 +156,7 @@ func TestHostsAllowedHostsAreNames(t *testing.T) {
 	}
 }
 
-func TestEveryMistakeIsReportedBesideAnAllowedHost(t *testing.T) {
+func TestMistakesAreAllReportedBesideAnAllowedHost(t *testing.T) {
 	c := httpapi.DefaultConfig()
 	c.AllowedHosts, c.BodyRate, c.TrustedProxies = []string{"photos.lan:80"}, -1, []string{"lan"}
 	err := c.Validate()

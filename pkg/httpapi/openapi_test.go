@@ -40,7 +40,7 @@ func readDocument(t *testing.T, into any) {
 
 // Without additionalProperties an object may have any field, and no test would
 // find a field that the document lacks.
-func TestEveryObjectOfTheDocumentSaysWhatElseItMayHold(t *testing.T) {
+func TestDocumentObjectsSayWhatElseTheyMayHold(t *testing.T) {
 	var root any
 	readDocument(t, &root)
 	objects := 0
@@ -93,7 +93,7 @@ func faultCodes(t *testing.T) (codes []fault.Code) {
 	return codes
 }
 
-func TestTheDocumentHasTheCodesThatThereAre(t *testing.T) {
+func TestDocumentHasTheCodesThatThereAre(t *testing.T) {
 	var d document
 	readDocument(t, &d)
 	problems, jobs := d.Components.Schemas["Problem"].Properties.Code.Enum, d.Components.Schemas["JobError"].Properties.Code.Enum
@@ -112,7 +112,7 @@ func TestTheDocumentHasTheCodesThatThereAre(t *testing.T) {
 }
 
 // The guide for clients has a row for each code, which says what to do.
-func TestTheGuideHasEveryCodeOnce(t *testing.T) {
+func TestGuideHasEveryCodeOnce(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/api.md")
 	if err != nil {
 		t.Fatal(err)

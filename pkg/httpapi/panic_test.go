@@ -60,7 +60,7 @@ func requestPanic(t *testing.T, server *httptest.Server) {
 	}
 }
 
-func TestAPanicIsAProblemWithoutInternals(t *testing.T) {
+func TestPanicIsAProblemWithoutInternals(t *testing.T) {
 	var observed []httpapi.Observation
 	server, logs := broken(t, func(d *httpapi.Deps) {
 		d.Observe = func(o httpapi.Observation) { observed = append(observed, o) }
@@ -80,7 +80,7 @@ func TestAPanicIsAProblemWithoutInternals(t *testing.T) {
 	}
 }
 
-func TestAReadinessCheckThatFailsKeepsItsCauseToItself(t *testing.T) {
+func TestReadinessCheckThatFailsKeepsItsCauseToItself(t *testing.T) {
 	server, _ := broken(t, func(d *httpapi.Deps) {
 		d.Checks = httpapi.Checks{
 			"disk": func() (string, error) { return "", errSecret },

@@ -8,7 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-func TestAQueryIsExact(t *testing.T) {
+func TestQueryIsExact(t *testing.T) {
 	for query, want := range map[string]fault.Code{
 		"":                    "",
 		"limit=&cursor=":      "",

@@ -94,7 +94,7 @@ func TestFileThatCannotBeReadIsAProblemEvenIfItsStoreComesBack(t *testing.T) {
 	}
 }
 
-func TestSeveralHeadersOfETagsAreOneList(t *testing.T) {
+func TestETagsOfSeveralHeadersAreOneList(t *testing.T) {
 	digest := sha256.Sum256([]byte("x"))
 	own := fmt.Sprintf("%q", hex.EncodeToString(digest[:]))
 	for name, want := range map[string]int{"If-None-Match": http.StatusNotModified, "If-Match": http.StatusOK} {

@@ -10,7 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
-func TestAServerThatIsStoppingTakesNoWork(t *testing.T) {
+func TestServerThatIsStoppingTakesNoWork(t *testing.T) {
 	stopping := make(chan struct{})
 	close(stopping)
 	handler := newAPI(t, t.TempDir(), func(c *jobs.Config) { c.Stopping = stopping })

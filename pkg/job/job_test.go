@@ -28,7 +28,7 @@ var steps = map[string]func(*job.Job) error{
 	"Fail":     func(j *job.Job) error { return j.Fail(fault.New(fault.CorruptImage, "Damaged."), now) },
 }
 
-func TestOnlyTheDrawnStepsAreAllowed(t *testing.T) {
+func TestStepsThatAreNotDrawnAreRefused(t *testing.T) {
 	allowed := map[job.Status]map[string]job.Status{
 		job.Pending:    {"Start": job.Processing},
 		job.Processing: {"Return": job.Pending, "Complete": job.Completed, "Fail": job.Failed},
@@ -51,7 +51,7 @@ func TestOnlyTheDrawnStepsAreAllowed(t *testing.T) {
 	}
 }
 
-func TestAFailedJobSaysWhyAndWhen(t *testing.T) {
+func TestFailedJobSaysWhyAndWhen(t *testing.T) {
 	j := newJob()
 	if err := j.Start(now); err != nil {
 		t.Fatal(err)

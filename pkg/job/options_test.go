@@ -79,7 +79,7 @@ func TestOptionsAreGivenBackAsTheyCame(t *testing.T) {
 	}
 }
 
-func TestAJobIsResolvedOnceAndInWork(t *testing.T) {
+func TestJobIsResolvedOnceAndInWork(t *testing.T) {
 	j := job.New(job.Job{Input: "https://example.com/cat.jpg", Recipe: ladder.DefaultConfig().Recipe()}, now)
 	source := job.Source{SHA256: "ab"}
 	if err := j.Resolve(source, "id"); err == nil {

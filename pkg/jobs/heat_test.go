@@ -36,7 +36,7 @@ func newBoard(t *testing.T) (governor *thermal.Governor, heat func(temperature s
 	return thermal.New(root, zaptest.NewLogger(t)), heat
 }
 
-func TestAHotBoardWorksOneImageAtATime(t *testing.T) {
+func TestHotBoardWorksOneImageAtATime(t *testing.T) {
 	governor, heat := newBoard(t)
 
 	var running, most atomic.Int64
@@ -86,7 +86,7 @@ func TestAHotBoardWorksOneImageAtATime(t *testing.T) {
 	work(1)
 }
 
-func TestAHotBoardMakesNoImageInTheBackgroundApart(t *testing.T) {
+func TestHotBoardMakesNoImageInTheBackgroundApart(t *testing.T) {
 	governor, heat := newBoard(t)
 	var inBackground atomic.Int64
 	h := newHouseWith(t, t.TempDir(), 1, nil, func(d *jobs.Config) { d.Throttle = governor })

@@ -188,7 +188,7 @@ func checkManifest(t *testing.T, m manifest.Manifest) {
 	}
 }
 
-func TestAnUploadBecomesAPublishedSet(t *testing.T) {
+func TestUploadBecomesAPublishedSet(t *testing.T) {
 	h := newHouse(t, t.TempDir(), nil)
 	s := h.submit(t, gif)
 	if s.Ticket == nil || s.Joined || s.Manifest != nil {
@@ -219,7 +219,7 @@ func TestAnUploadBecomesAPublishedSet(t *testing.T) {
 	}
 }
 
-func TestEqualUploadsThatArriveTogetherAreWorkedOnce(t *testing.T) {
+func TestUploadsThatAreEqualAndArriveTogetherAreRenderedOnce(t *testing.T) {
 	gate := make(chan struct{})
 	h := newHouse(t, t.TempDir(), func(context.Context, int64) error { <-gate; return nil })
 	first, second, other := h.submit(t, gif), h.submit(t, gif), h.submit(t, gif+"x")
@@ -237,7 +237,7 @@ func TestEqualUploadsThatArriveTogetherAreWorkedOnce(t *testing.T) {
 	}
 }
 
-func TestABadImageFailsOnceAndLeavesNothing(t *testing.T) {
+func TestBadImageFailsOnceAndLeavesNothing(t *testing.T) {
 	h := newHouse(t, t.TempDir(), func(context.Context, int64) error {
 		return fault.New(fault.CorruptImage, "The picture is damaged.")
 	})
@@ -254,7 +254,7 @@ func TestABadImageFailsOnceAndLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestACrashIsTriedOnceMore(t *testing.T) {
+func TestCrashIsTriedOnceMore(t *testing.T) {
 	for crashes, want := range map[int64]job.Status{1: job.Completed, 2: job.Failed} {
 		h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
 			if run <= crashes {
@@ -273,7 +273,7 @@ func TestACrashIsTriedOnceMore(t *testing.T) {
 	}
 }
 
-func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
+func TestSourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 	dir := t.TempDir()
 	h := newHouse(t, dir, func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} })
 	if j := h.submit(t, gif).Ticket.Wait(t.Context()); j.Error == nil || j.Error.Code != fault.ProcessingFailed {
@@ -299,7 +299,7 @@ func TestASourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 	}
 }
 
-func TestStoppingReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
+func TestStopReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
 	dir := t.TempDir()
 	started := make(chan struct{})
 	h := newHouse(t, dir, func(ctx context.Context, _ int64) error {
@@ -330,7 +330,7 @@ func TestStoppingReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
 	}
 }
 
-func TestASourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
+func TestSourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
 	dir := t.TempDir()
 	h := newHouse(t, dir, nil)
 	upload, err := h.spool.Receive(strings.NewReader(gif), "")
@@ -346,7 +346,7 @@ func TestASourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
 	}
 }
 
-func TestWhatMayPassFailsAWaitingClientAndDelaysAPromisedJob(t *testing.T) {
+func TestTemporaryFailureEndsAWaitingClientsJobAndDelaysAnAnnouncedOne(t *testing.T) {
 	for want, cause := range map[fault.Code]error{
 		fault.InsufficientStorage: fault.New(fault.InsufficientStorage, "The disk is full."),
 		fault.Internal:            &codec.Unavailable{Cause: errors.New("fork: resource temporarily unavailable")},

@@ -46,7 +46,7 @@ func (h *house) onDisk(t *testing.T) (sources, records int) {
 	return h.spooled(t), len(names)
 }
 
-func TestAnUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
+func TestUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
 	for name, count := range map[string]func(t *testing.T, h *house, first jobs.Submission){
 		"a client got the id": func(t *testing.T, h *house, first jobs.Submission) {
 			if j, err := h.Announce(first.Ticket); err != nil || j.Status.Ended() {
@@ -89,7 +89,7 @@ func TestAnUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
 	}
 }
 
-func TestAnUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
+func TestUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
 	dir := t.TempDir()
 	h := newHouse(t, dir, nil, inMemory(t, dir))
 	s := h.upload(t, gif, job.Webhook{})
@@ -107,7 +107,7 @@ func TestAnUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
 	}
 }
 
-func TestAnUploadInMemoryWithAWebhookIsDurableAtOnce(t *testing.T) {
+func TestUploadInMemoryWithAWebhookIsDurableAtOnce(t *testing.T) {
 	dir, gate := t.TempDir(), make(chan struct{})
 	h := newHouse(t, dir, func(context.Context, int64) error { <-gate; return nil }, inMemory(t, dir))
 	s := h.upload(t, gif, job.Webhook{URL: "https://example.com", Base: "http://x"})

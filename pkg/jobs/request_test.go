@@ -88,7 +88,7 @@ func (h *house) request(t *testing.T, input string, o job.Options) jobs.Ticket {
 
 var wide = job.Options{Width: 320, Format: ladder.WebP}
 
-func TestARequestBecomesOneVariantOrALadder(t *testing.T) {
+func TestRequestBecomesOneVariantOrALadder(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
 	for name, tc := range map[string]struct {
 		options job.Options
@@ -118,7 +118,7 @@ func TestARequestBecomesOneVariantOrALadder(t *testing.T) {
 	}
 }
 
-func TestEqualRequestsAreOneJobWhileItIsOnItsWay(t *testing.T) {
+func TestRequestsThatAreEqualAreOneJobUntilItEnds(t *testing.T) {
 	gate := make(chan struct{})
 	h, from, out := newRequests(t, t.TempDir(), func(context.Context, string) error { <-gate; return nil })
 	ask := func(input string, o job.Options, webhook string) jobs.Ticket {
@@ -180,7 +180,7 @@ func TestJobsForOneImageAreRenderedOnce(t *testing.T) {
 	}
 }
 
-func TestAFetchThatFailsIsTheJobsEnd(t *testing.T) {
+func TestFetchThatFailsIsTheJobsEnd(t *testing.T) {
 	h, _, out := newRequests(t, t.TempDir(), func(context.Context, string) error {
 		return fault.New(fault.InputNotFound, "The origin answered 404.")
 	})
@@ -202,7 +202,7 @@ func TestAFetchThatFailsIsTheJobsEnd(t *testing.T) {
 	}
 }
 
-func TestAStopSendsFetchesBackToTheQueue(t *testing.T) {
+func TestStopSendsFetchesBackToTheQueue(t *testing.T) {
 	dir := t.TempDir()
 	began := make(chan struct{})
 	h, _, _ := newRequests(t, dir, func(ctx context.Context, _ string) error {
@@ -223,7 +223,7 @@ func TestAStopSendsFetchesBackToTheQueue(t *testing.T) {
 	}
 }
 
-func TestAnImageThatIsHereCanBeMadeAnew(t *testing.T) {
+func TestImageThatIsHereCanBeMadeAnew(t *testing.T) {
 	h, from, _ := newRequests(t, t.TempDir(), nil)
 	source := h.submit(t, gif).Ticket.Wait(t.Context())
 	j := h.request(t, "image:"+source.ImageID, wide).Wait(t.Context())
@@ -253,7 +253,7 @@ func TestAnImageThatIsHereCanBeMadeAnew(t *testing.T) {
 	}
 }
 
-func TestAnUploadThatIsHereIsKeptWhenOriginalsAreWantedLater(t *testing.T) {
+func TestUploadThatIsHereIsKeptWhenOriginalsAreWantedLater(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
 	j := h.submit(t, gif).Ticket.Wait(t.Context())
 	if err := os.Remove(filepath.Join(h.dir, "originals", j.ImageID)); err != nil {
@@ -268,7 +268,7 @@ func TestAnUploadThatIsHereIsKeptWhenOriginalsAreWantedLater(t *testing.T) {
 	}
 }
 
-func TestAVariantThatItsFormatCannotHold(t *testing.T) {
+func TestVariantThatItsFormatCannotHold(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
 	h.renderer.Engine = none{}
 	j := h.request(t, "https://example.com/long", job.Options{Format: ladder.WebP}).Wait(t.Context())
@@ -284,7 +284,7 @@ func (none) Render(_ context.Context, _ *os.File, _ ladder.Recipe, _ ladder.Limi
 	return ladder.Summary{}, sink.Opened(ladder.Source{Format: "jpeg", Width: 100, Height: 20000, Frames: 1})
 }
 
-func TestARequestOnAFullQueueIsRefusedAndAnEqualOneJoins(t *testing.T) {
+func TestRequestOnAFullQueueIsRefusedAndAnEqualOneJoins(t *testing.T) {
 	gate := make(chan struct{})
 	h, _, _ := newRequests(t, t.TempDir(), func(context.Context, string) error { <-gate; return nil })
 	defer close(gate)
@@ -301,7 +301,7 @@ func TestARequestOnAFullQueueIsRefusedAndAnEqualOneJoins(t *testing.T) {
 	}
 }
 
-func TestAFailedFetchLeavesNothingToJoin(t *testing.T) {
+func TestFailedFetchLeavesNothingToJoin(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), func(context.Context, string) error { return errors.New("unexpected") })
 	first := h.request(t, "https://example.com/cat", wide)
 	first.Wait(t.Context())
@@ -363,7 +363,7 @@ func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
 	}
 }
 
-func TestAnImageThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
+func TestImageThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
 	h, from, _ := newRequests(t, t.TempDir(), func(_ context.Context, url string) error {
 		if strings.HasSuffix(url, "large") {
 			return fault.New(fault.InsufficientStorage, "The disk has 1 MiB free.")
@@ -379,7 +379,7 @@ func TestAnImageThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestOneKillerBehindManyURLsKillsTwice(t *testing.T) {
+func TestKillerBehindManyURLsKillsTwice(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
 	killer := &engine{before: func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} }}
 	h.renderer.Engine, h.renderer.LastResort = killer, killer
@@ -398,7 +398,7 @@ func TestOneKillerBehindManyURLsKillsTwice(t *testing.T) {
 }
 
 // A client sees that its job has failed a moment before that is recorded.
-func TestARetryWaitsUntilTheFailureIsRecorded(t *testing.T) {
+func TestRetryWaitsUntilTheFailureIsRecorded(t *testing.T) {
 	var fetched atomic.Bool
 	h, _, out := newRequests(t, t.TempDir(), func(context.Context, string) error {
 		if !fetched.Swap(true) {
@@ -445,7 +445,7 @@ func (l slowEnd) Record() error {
 
 // An upload that is retried as soon as its failure is on record has its source: what
 // deletes that of an ended job has run before.
-func TestARetryWaitsUntilTheSourceOfTheFailureIsReleased(t *testing.T) {
+func TestRetryWaitsUntilTheSourceOfTheFailureIsReleased(t *testing.T) {
 	failures, retried := make(chan job.Job, 1), make(chan struct{})
 	recorded := func(j job.Job) {
 		if j.Status != job.Failed {

@@ -47,7 +47,7 @@ func (l sharedLease) Return() error {
 
 // An upload must not be answered by a job of the same image that was resolved here,
 // returned, and failed elsewhere because its URL has no image any more.
-func TestAJobThatFailsElsewhereLeavesNothingHere(t *testing.T) {
+func TestJobThatFailsElsewhereLeavesNothingHere(t *testing.T) {
 	shared := new(sharedQueue)
 	before := func(_ context.Context, run int64) error {
 		if run == 1 {
@@ -76,7 +76,7 @@ func TestAJobThatFailsElsewhereLeavesNothingHere(t *testing.T) {
 }
 
 // This machine may learn of an end after the job was retried here.
-func TestAnEndElsewhereDoesNotForgetTheRetryOfIt(t *testing.T) {
+func TestEndElsewhereDoesNotForgetTheRetryOfIt(t *testing.T) {
 	running, finish := make(chan struct{}), make(chan struct{})
 	h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
 		if run == 1 {
@@ -134,7 +134,7 @@ func (r remote) Put(jobID, _, _ string) error {
 func (r remote) Get(context.Context, job.Job, *spool.Spool) error { return fs.ErrNotExist }
 func (r remote) Delete(jobID string)                              { delete(r, jobID) }
 
-func TestAnUploadThatIsRefusedAtLastLeavesNothingInTheStore(t *testing.T) {
+func TestUploadThatIsRefusedAtLastLeavesNothingInTheStore(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		dir, store := t.TempDir(), make(remote)
 		h := newHouse(t, dir, nil, inMemory(t, dir), func(d *jobs.Config) {

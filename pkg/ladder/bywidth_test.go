@@ -70,7 +70,7 @@ func TestFormatsAndQualitiesByWidth(t *testing.T) {
 	}
 }
 
-func TestASingleVariantIsMadeWhereTheLadderHasNone(t *testing.T) {
+func TestSingleVariantIsMadeWhereTheLadderHasNone(t *testing.T) {
 	c := ladder.ProfileConfig(ladder.SmallBoardProfile)
 	c.QualityByWidth.WebP = []ladder.Step{"70@1600"}
 	if got, want := made(t, c.Single(ladder.Box{Width: 2000}, ladder.WebP), 4000), "2000.webp:70"; got != want {
@@ -79,7 +79,7 @@ func TestASingleVariantIsMadeWhereTheLadderHasNone(t *testing.T) {
 }
 
 // Whatever the ranges, each width has a file, and each file one encoder.
-func TestEveryWidthHasAFile(t *testing.T) {
+func TestWidthsAllHaveAFile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := ladder.DefaultConfig()
 		c.Formats = []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
@@ -126,7 +126,7 @@ func TestProfilesAreValid(t *testing.T) {
 	}
 }
 
-func TestWithoutAFormatEveryWidthStillHasAFile(t *testing.T) {
+func TestWidthsAllHaveAFileWithoutAFormat(t *testing.T) {
 	c := ladder.DefaultConfig()
 	c.FormatWidths.JPEG.To = 960
 	c = c.WithFormats([]ladder.Format{ladder.JPEG})

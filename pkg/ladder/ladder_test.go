@@ -47,7 +47,7 @@ func TestVariantsAreOrderedByFormatThenWidth(t *testing.T) {
 	}
 }
 
-func TestAFormatTooSmallForARungIsOmitted(t *testing.T) {
+func TestFormatTooSmallForARungIsOmitted(t *testing.T) {
 	plan := ladder.DefaultConfig().Recipe().Plan(400, 18000)
 	var jpegs int
 	for _, v := range plan.Variants {
@@ -194,7 +194,7 @@ func TestConfigErrorsNameTheKeyAndTheValue(t *testing.T) {
 	}
 }
 
-func TestASingleVariantFitsItsBox(t *testing.T) {
+func TestSingleVariantFitsItsBox(t *testing.T) {
 	for _, tc := range []struct {
 		name          string
 		fit           ladder.Box
@@ -219,7 +219,7 @@ func TestASingleVariantFitsItsBox(t *testing.T) {
 	}
 }
 
-func TestASingleVariantStaysWithinItsBox(t *testing.T) {
+func TestSingleVariantStaysWithinItsBox(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		side := rapid.IntRange(1, 20000)
 		w, h := side.Draw(t, "width"), side.Draw(t, "height")
@@ -232,7 +232,7 @@ func TestASingleVariantStaysWithinItsBox(t *testing.T) {
 	})
 }
 
-func TestARecipeIsOfOneKind(t *testing.T) {
+func TestRecipeIsOfOneKind(t *testing.T) {
 	c := ladder.DefaultConfig()
 	both := c.Recipe()
 	both.Fit = &ladder.Box{}

@@ -22,7 +22,7 @@ func TestTimingsAddUp(t *testing.T) {
 	}
 }
 
-func TestATimedWriterPassesAllOn(t *testing.T) {
+func TestTimedWriterPassesAllOn(t *testing.T) {
 	took := make(ladder.Timings)
 	var to bytes.Buffer
 	w := took.Writer(ladder.StageWrite, &to)

@@ -21,7 +21,7 @@ func golden(t *testing.T) []byte {
 	return b
 }
 
-func TestTheGoldenManifestSurvivesUnchanged(t *testing.T) {
+func TestGoldenManifestSurvivesUnchanged(t *testing.T) {
 	want := golden(t)
 	m, err := manifest.Decode(want)
 	if err != nil {

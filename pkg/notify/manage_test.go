@@ -20,7 +20,7 @@ import (
 
 // Calls at the same time find the record in failed/, and the last of them must not
 // write it again when it was delivered meanwhile.
-func TestOneOfManyRetriesAtOnceSendsAndNoneLeavesARecord(t *testing.T) {
+func TestWebhookRetriedManyTimesAtOnceIsSentOnceAndLeavesNoRecord(t *testing.T) {
 	dir := t.TempDir()
 	var forbid atomic.Bool
 	sent := make(chan struct{}, 1)
@@ -57,7 +57,7 @@ func TestOneOfManyRetriesAtOnceSendsAndNoneLeavesARecord(t *testing.T) {
 
 // A webhook is in failed/ before it has left the outbox: a retry in between must not
 // be undone by what is left of the move.
-func TestARetryOfWhatIsBeingGivenUpIsNotLost(t *testing.T) {
+func TestRetryOfWhatIsBeingGivenUpIsNotLost(t *testing.T) {
 	dir := t.TempDir()
 	ctx, stop := context.WithCancel(t.Context())
 	var o *notify.Outbox
@@ -87,7 +87,7 @@ func TestARetryOfWhatIsBeingGivenUpIsNotLost(t *testing.T) {
 }
 
 // A job that was retried before its webhook was delivered is two events.
-func TestARestartKeepsTheWebhooksOfAnEndBeforeARetry(t *testing.T) {
+func TestRestartKeepsTheWebhooksOfAnEndBeforeARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		j := ended(t, "https://a.example")

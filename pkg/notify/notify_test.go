@@ -270,7 +270,7 @@ func wantStats(t *testing.T, o *notify.Outbox, want notify.Stats) {
 }
 
 // Over a real connection.
-func TestAWebhookIsDeliveredAndSigned(t *testing.T) {
+func TestWebhookIsDeliveredAndSigned(t *testing.T) {
 	completed := ended(t)
 	failed := ended(t)
 	failed.Status, failed.Error = job.Failed, &job.Error{Code: fault.CorruptImage, Message: "Damaged."}
@@ -329,7 +329,7 @@ func verifies(t *testing.T, secret, signature string, header http.Header, body s
 	return verifier.Verify([]byte(body), header) == nil
 }
 
-func TestEveryTargetIsToldUnderAnIDOfItsOwn(t *testing.T) {
+func TestWebhookHasAnIDForEachTarget(t *testing.T) {
 	delivered := make(chan string, 3)
 	o := open(t, t.TempDir(), roundTrip(func(r *http.Request) (*http.Response, error) {
 		delivered <- r.URL.Host + " " + r.Header.Get("webhook-id")
@@ -346,7 +346,7 @@ func TestEveryTargetIsToldUnderAnIDOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAJobWithoutWebhooksLeavesNothing(t *testing.T) {
+func TestJobWithoutWebhooksLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, nil)
 	end(t, o, ended(t))
@@ -355,7 +355,7 @@ func TestAJobWithoutWebhooksLeavesNothing(t *testing.T) {
 	wantStats(t, o, notify.Stats{})
 }
 
-func TestOnlyEndedJobsArePut(t *testing.T) {
+func TestOutboxTakesOnlyEndedJobs(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, nil)
 	running := ended(t, "https://a.example")
@@ -370,7 +370,7 @@ func TestOnlyEndedJobsArePut(t *testing.T) {
 	wantFiles(t, dir)
 }
 
-func TestWhatCannotBeWrittenIsTheWorkersToKnow(t *testing.T) {
+func TestOutboxReportsWhatCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, nil)
 	if err := os.RemoveAll(dir); err != nil {
@@ -384,7 +384,7 @@ func TestWhatCannotBeWrittenIsTheWorkersToKnow(t *testing.T) {
 	wantStats(t, o, notify.Stats{})
 }
 
-func TestARecordThatSomebodyRemovedIsNotSent(t *testing.T) {
+func TestRecordThatSomebodyRemovedIsNotSent(t *testing.T) {
 	dir := t.TempDir()
 	r := &receiver{t: t, statuses: []int{200}}
 	var logged sync.WaitGroup
@@ -411,7 +411,7 @@ func TestARecordThatSomebodyRemovedIsNotSent(t *testing.T) {
 	wantStats(t, o, notify.Stats{Delivered: 1})
 }
 
-func TestAnUnreadableEntryIsPutAside(t *testing.T) {
+func TestUnreadableEntryIsPutAside(t *testing.T) {
 	dir := t.TempDir()
 	o := open(t, dir, nil)
 	j, other := ended(t, "https://a.example"), ended(t, "https://b.example")
@@ -510,7 +510,7 @@ func TestSecretsAreCheckedAndNeverShown(t *testing.T) {
 	}
 }
 
-func TestWithoutASecretNothingIsSent(t *testing.T) {
+func TestWebhookIsNotSentWithoutASecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, err := notify.Open(notify.Config{Dir: t.TempDir()}, deps(t, roundTrip(func(r *http.Request) (*http.Response, error) {
 			t.Errorf("%s got an unsigned webhook", r.URL)

@@ -13,7 +13,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/notify"
 )
 
-func TestARestartGoesOnWhereItWas(t *testing.T) {
+func TestRestartGoesOnWhereItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{500, 500, 500, 500, 200}}
@@ -44,7 +44,7 @@ func TestARestartGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
-func TestStoppingLetsEndWhatIsInFlight(t *testing.T) {
+func TestStopLetsDeliveriesInFlightEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{t: t, statuses: []int{200}}
 		o := open(t, t.TempDir(), roundTrip(func(req *http.Request) (*http.Response, error) {
@@ -63,7 +63,7 @@ func TestStoppingLetsEndWhatIsInFlight(t *testing.T) {
 	})
 }
 
-func TestStoppingCancelsWhatTakesLong(t *testing.T) {
+func TestStopCancelsDeliveriesThatTakeLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{200}}
@@ -100,7 +100,7 @@ func TestStoppingCancelsWhatTakesLong(t *testing.T) {
 	})
 }
 
-func TestNothingIsSentBeforeTheEndIsOnRecord(t *testing.T) {
+func TestWebhookIsNotSentBeforeTheEndIsRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{200}}
@@ -148,7 +148,7 @@ func TestNothingIsSentBeforeTheEndIsOnRecord(t *testing.T) {
 	})
 }
 
-func TestADaemonThatWasOffForDaysStillMakesSomeTries(t *testing.T) {
+func TestDaemonThatWasOffForDaysStillMakesSomeTries(t *testing.T) {
 	for code, want := range map[int]notify.Stats{200: {Delivered: 1}, 500: {Failed: 5, GivenUp: 1}} {
 		synctest.Test(t, func(t *testing.T) {
 			dir := t.TempDir()
@@ -178,7 +178,7 @@ func TestRunHeedsItsContext(t *testing.T) {
 	wantStats(t, o, notify.Stats{Pending: 1})
 }
 
-func TestTroubleWithTheDiskLosesNothing(t *testing.T) {
+func TestWebhooksSurviveTroubleWithTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{200}}

@@ -38,7 +38,7 @@ func within(t *testing.T, waits, plain []time.Duration) {
 	}
 }
 
-func TestWhatIsNotASuccessIsTriedAgain(t *testing.T) {
+func TestWebhookIsRetriedUnlessItSucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{500, 302, 404, 200}, header: http.Header{"Location": {"https://elsewhere.example"}}}
@@ -69,7 +69,7 @@ func TestWhatIsNotASuccessIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestAReceiverThatIsDownIsToldWhenItIsUp(t *testing.T) {
+func TestReceiverThatIsDownIsToldWhenItIsUp(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestAReceiverThatIsDownIsToldWhenItIsUp(t *testing.T) {
 	})
 }
 
-func TestASlowReceiverHoldsUpNobodyElse(t *testing.T) {
+func TestSlowReceiverHoldsUpNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{200}}
@@ -209,7 +209,7 @@ func TestDeliveriesAtOnceAreLimited(t *testing.T) {
 	})
 }
 
-func TestTheLongestDueIsNext(t *testing.T) {
+func TestLongestDueIsNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate("a", "b", "c", "d", "e")
 		o := open(t, t.TempDir(), g)
@@ -233,7 +233,7 @@ func TestTheLongestDueIsNext(t *testing.T) {
 	})
 }
 
-func TestItIsGivenUpAfterADay(t *testing.T) {
+func TestWebhookIsGivenUpAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		r := &receiver{t: t, statuses: []int{503}}
@@ -260,7 +260,7 @@ func TestItIsGivenUpAfterADay(t *testing.T) {
 	})
 }
 
-func TestWhatIsForbiddenIsGivenUpAtOnce(t *testing.T) {
+func TestWebhookToAForbiddenAddressIsGivenUpAtOnce(t *testing.T) {
 	for target, want := range map[string]string{
 		"https://private.example/?token=abc": errForbidden.Error(),
 		"https://a.example:port/?token=abc":  `invalid port ":port" after host`,
@@ -281,7 +281,7 @@ func TestWhatIsForbiddenIsGivenUpAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheRecordedErrorIsOneShortLineWithoutTheQuery(t *testing.T) {
+func TestRecordedErrorIsOneShortLineWithoutTheQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		target := "https://a.example/hook?token=abc"
@@ -305,7 +305,7 @@ func TestTheRecordedErrorIsOneShortLineWithoutTheQuery(t *testing.T) {
 	})
 }
 
-func TestAJobThatCannotBeShownIsTriedAgain(t *testing.T) {
+func TestJobThatCannotBeShownIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		d := deps(t, answer(status(200)))
@@ -351,7 +351,7 @@ func TestRetryAfterIsHonouredWithinReason(t *testing.T) {
 	}
 }
 
-func TestAClockThatWasAheadHoldsNothingBack(t *testing.T) {
+func TestClockThatWasAheadHoldsNothingBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		j := ended(t, "https://a.example")
@@ -373,7 +373,7 @@ func TestAClockThatWasAheadHoldsNothingBack(t *testing.T) {
 	})
 }
 
-func TestTwoThousandWebhooksAreSentOnceEach(t *testing.T) {
+func TestWebhooksByTheThousandAreSentOnceEach(t *testing.T) {
 	const n = 2_000
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -414,7 +414,7 @@ func TestTwoThousandWebhooksAreSentOnceEach(t *testing.T) {
 
 // A machine without a battery for its clock begins years in the past and then jumps.
 // What was written before a jump is on record with a time that was wrong.
-func TestAClockThatJumpsNeitherHastensNorEndsAttempts(t *testing.T) {
+func TestClockThatJumpsNeitherHastensNorEndsAttempts(t *testing.T) {
 	for name, recorded := range map[string]string{"years ahead": "1990-", "years back": "2010-"} { // synctest's clock begins at 2000
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

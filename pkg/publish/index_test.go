@@ -55,7 +55,7 @@ func TestOrderSurvivesARestartOfManySets(t *testing.T) {
 	}
 }
 
-func TestWhatChangedWhileNoDaemonRanIsSeen(t *testing.T) {
+func TestIndexSeesWhatChangedWhileNoDaemonRan(t *testing.T) {
 	dir := t.TempDir()
 	storeMany(t, dir, many)
 	s := open(t, dir)
@@ -74,7 +74,7 @@ func TestWhatChangedWhileNoDaemonRanIsSeen(t *testing.T) {
 }
 
 // Since a crash, a set may have been deleted and made again.
-func TestAfterACrashTheManifestsDecide(t *testing.T) {
+func TestManifestsDecideAfterACrash(t *testing.T) {
 	dir := t.TempDir()
 	storeMany(t, dir, many)
 	s := open(t, dir)

@@ -46,7 +46,7 @@ func source(t *testing.T, dir, content string) string {
 	return path
 }
 
-func TestAnOriginalComesAndGoesWithItsSet(t *testing.T) {
+func TestOriginalComesAndGoesWithItsSet(t *testing.T) {
 	dir := t.TempDir()
 	s := openKeeping(t, dir, true)
 	path := source(t, dir, "original")
@@ -107,7 +107,7 @@ func TestOriginalsOfNoSetAreSwept(t *testing.T) {
 	}
 }
 
-func TestDeletingReachesNothingElse(t *testing.T) {
+func TestDeleteReachesNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	s := openKeeping(t, dir, true)
 	path := source(t, dir, "precious")
@@ -176,7 +176,7 @@ func TestOriginalsSurviveAServedFolderThatIsNotMounted(t *testing.T) {
 	}
 }
 
-func TestASetIsPublishedWhenItsOriginalCannotBeKept(t *testing.T) {
+func TestSetIsPublishedWhenItsOriginalCannotBeKept(t *testing.T) {
 	dir := t.TempDir()
 	s := openKeeping(t, dir, true)
 	keep(t, s, "cat", filepath.Join(dir, "nothing"), epoch)
@@ -188,7 +188,7 @@ func TestASetIsPublishedWhenItsOriginalCannotBeKept(t *testing.T) {
 	}
 }
 
-func TestAnOriginalIsKeptForPublishedSetsAlone(t *testing.T) {
+func TestOriginalIsKeptForPublishedSetsAlone(t *testing.T) {
 	dir := t.TempDir()
 	s := openKeeping(t, dir, true)
 	s.KeepOriginal(id("cat"), source(t, dir, "original"))

@@ -93,7 +93,7 @@ func files(t *testing.T, dir string) []string {
 	return found
 }
 
-func TestTheManifestOfASetThatIsThereIsReturned(t *testing.T) {
+func TestManifestOfASetThatIsThereIsReturned(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	first, m := begin(t, s, "cat", epoch)
@@ -117,7 +117,7 @@ func TestTheManifestOfASetThatIsThereIsReturned(t *testing.T) {
 	}
 }
 
-func TestACommittedSetIsWhole(t *testing.T) {
+func TestCommittedSetIsWhole(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	set, m := begin(t, s, "cat", epoch)
@@ -147,7 +147,7 @@ func TestACommittedSetIsWhole(t *testing.T) {
 	}
 }
 
-func TestAnAbortedSetLeavesNothing(t *testing.T) {
+func TestAbortedSetLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	set, _ := begin(t, s, "cat", epoch)
@@ -157,7 +157,7 @@ func TestAnAbortedSetLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestABodyOfAnotherLengthIsRefused(t *testing.T) {
+func TestBodyOfAnotherLengthIsRefused(t *testing.T) {
 	s := open(t, t.TempDir())
 	set, err := s.Begin(t.Context(), id("cat"))
 	if err != nil {
@@ -170,7 +170,7 @@ func TestABodyOfAnotherLengthIsRefused(t *testing.T) {
 	}
 }
 
-func TestThePublishedSurvivesARestartAndTheHalfMadeDoesNot(t *testing.T) {
+func TestPublishedSurvivesARestartAndTheHalfMadeDoesNot(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	publishSet(t, s, "cat", epoch)
@@ -200,7 +200,7 @@ func TestThePublishedSurvivesARestartAndTheHalfMadeDoesNot(t *testing.T) {
 	}
 }
 
-func TestPublishingTwiceKeepsTheFirst(t *testing.T) {
+func TestCommitOfAnExistingSetKeepsTheFirst(t *testing.T) {
 	s := open(t, t.TempDir())
 	publishSet(t, s, "cat", epoch)
 	publishSet(t, s, "cat", epoch.Add(time.Hour))
@@ -231,7 +231,7 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-func TestASetRemovedByHandCanBeMadeAgain(t *testing.T) {
+func TestSetRemovedByHandCanBeMadeAgain(t *testing.T) {
 	for name, look := range map[string]func(s *publish.Store) error{
 		"its manifest": func(s *publish.Store) error {
 			for i := range 300 { // others push it out of the memory of manifests
@@ -345,7 +345,7 @@ func TestListingIsNewestFirstAndPagesHoldOverChanges(t *testing.T) {
 	}
 }
 
-func TestAnEmptyListing(t *testing.T) {
+func TestEmptyListing(t *testing.T) {
 	items, next, err := open(t, t.TempDir()).List(20, "")
 	if err != nil || items == nil || len(items) != 0 || next != "" {
 		t.Errorf("got %v, %q, %v", items, next, err)
@@ -386,7 +386,7 @@ func TestPruneByAgeAndBySize(t *testing.T) {
 	}
 }
 
-func TestASecondOwnerIsRefused(t *testing.T) {
+func TestSecondOwnerIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)
 	if _, err := publish.Open(publish.Config{Dir: dir}, zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "another optimizerd") {

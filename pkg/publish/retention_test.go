@@ -15,7 +15,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
 )
 
-func TestTheTimeInTheManifestCountsAndNotThatOfTheFile(t *testing.T) {
+func TestTimeInTheManifestCountsAndNotThatOfTheFile(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	publishSet(t, s, "old", epoch)
@@ -37,7 +37,7 @@ func TestTheTimeInTheManifestCountsAndNotThatOfTheFile(t *testing.T) {
 	}
 }
 
-func TestADamagedManifestIsSetAsideAndTheImageMadeAgain(t *testing.T) {
+func TestDamagedManifestIsSetAsideAndTheImageMadeAgain(t *testing.T) {
 	const cut, anothers = `{"version": 1, "id": "`, "that of the dog"
 	for name, test := range map[string]struct {
 		damage    string
@@ -103,7 +103,7 @@ func checkMadeAgain(t *testing.T, s *publish.Store, dir string) {
 	}
 }
 
-func TestDeletingWhatWasSetAsideDeletesItsOriginal(t *testing.T) {
+func TestDeleteOfWhatWasSetAsideDeletesItsOriginal(t *testing.T) {
 	dir := t.TempDir()
 	s := openKeeping(t, dir, true)
 	keep(t, s, "cat", source(t, dir, "original"), epoch)
@@ -123,7 +123,7 @@ func TestDeletingWhatWasSetAsideDeletesItsOriginal(t *testing.T) {
 	}
 }
 
-func TestTheStoreSaysWhenItIsFullAndRetentionNamesWhatItDeletes(t *testing.T) {
+func TestStoreSaysWhenItIsFullAndRetentionNamesWhatItDeletes(t *testing.T) {
 	core, logs := observer.New(zap.InfoLevel)
 	const most = 50 * setSize
 	s, err := publish.Open(publish.Config{Dir: t.TempDir()}, zap.New(core))

@@ -41,7 +41,7 @@ func TestVariantsAreDeletedWithTheirImage(t *testing.T) {
 	}
 }
 
-func TestWhatIsMadeFromAVariantIsDeletedToo(t *testing.T) {
+func TestVariantsOfVariantsAreDeletedToo(t *testing.T) {
 	s := open(t, t.TempDir())
 	publishSet(t, s, "cat", epoch)
 	for _, step := range [][2]string{{"cat, small", "cat"}, {"cat, tiny", "cat, small"}} {

@@ -62,7 +62,7 @@ func list(t *testing.T, s *quarantine.Store) string {
 	return out.String()
 }
 
-func TestTheSameBytesAreRefusedAlsoAfterARestart(t *testing.T) {
+func TestSameBytesAreRefusedAlsoAfterARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data", "quarantine")
 	add(t, open(t, dir, "8.14.1"), entry(a, noon))
 	s := open(t, dir, "8.14.1")
@@ -82,7 +82,7 @@ func TestTheSameBytesAreRefusedAlsoAfterARestart(t *testing.T) {
 	}
 }
 
-func TestAnotherLibvipsTriesAgain(t *testing.T) {
+func TestLibvipsOfAnotherVersionTriesAgain(t *testing.T) {
 	dir := t.TempDir()
 	add(t, open(t, dir, "8.14.1"), entry(a, noon))
 	s := open(t, dir, "8.16.1")
@@ -115,7 +115,7 @@ func TestLookingChangesNothing(t *testing.T) {
 	}
 }
 
-func TestTheNewestIsListedFirst(t *testing.T) {
+func TestNewestIsListedFirst(t *testing.T) {
 	s := open(t, t.TempDir(), "8.14.1")
 	add(t, s, entry(b, noon), entry(a, noon.Add(-time.Hour)), entry(c, noon.Add(time.Hour)))
 	if got := list(t, s); got != "cba" {
@@ -123,7 +123,7 @@ func TestTheNewestIsListedFirst(t *testing.T) {
 	}
 }
 
-func TestClear(t *testing.T) {
+func TestQuarantineClear(t *testing.T) {
 	for _, test := range []struct {
 		clear     []string
 		n         int
@@ -151,7 +151,7 @@ func TestClear(t *testing.T) {
 	}
 }
 
-func TestAnUnreadableEntryRefusesNothingAndIsSeen(t *testing.T) {
+func TestUnreadableEntryRefusesNothingAndIsSeen(t *testing.T) {
 	for name, content := range map[string]string{
 		"empty":         "",
 		"half":          `{"sha256": "`,
@@ -188,7 +188,7 @@ func TestAnUnreadableEntryRefusesNothingAndIsSeen(t *testing.T) {
 	}
 }
 
-func TestAnEntryMustBeWhole(t *testing.T) {
+func TestEntryMustBeWhole(t *testing.T) {
 	for name, spoil := range map[string]func(*quarantine.Entry){
 		"digest": func(e *quarantine.Entry) { e.SHA256 = "../../etc/passwd" },
 		"reason": func(e *quarantine.Entry) { e.Reason = "" },
@@ -206,7 +206,7 @@ func TestAnEntryMustBeWhole(t *testing.T) {
 	}
 }
 
-func TestAFileInPlaceOfTheFolderIsAnError(t *testing.T) {
+func TestFileInPlaceOfTheFolderIsAnError(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "quarantine")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ func TestAFileInPlaceOfTheFolderIsAnError(t *testing.T) {
 }
 
 // A command clears while the daemon adds and checks.
-func TestSeveralMayUseTheFolderAtOnce(t *testing.T) {
+func TestQuarantineMayBeUsedBySeveralAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	daemon, command := open(t, dir, "8.14.1"), open(t, dir, "")
 	var group sync.WaitGroup

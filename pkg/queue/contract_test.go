@@ -10,7 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/queue"
 )
 
-func TestADirectoryIsAQueue(t *testing.T) {
+func TestDirectoryIsAQueue(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T) queuetest.Queue {
 		q, err := queue.Open(queue.Config{Dir: t.TempDir(), MaxPending: queuetest.Places, Keep: time.Hour, Resolvers: 4}, zaptest.NewLogger(t))
 		if err != nil {

@@ -105,7 +105,7 @@ func TestSmallJobsDoNotWaitBehindABatchOfLadders(t *testing.T) {
 	}
 }
 
-func TestALaneThatIsAloneGetsEveryTurn(t *testing.T) {
+func TestLaneThatIsAloneGetsEveryTurn(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	for i := range 10 {
 		putJob(t, q, job.Job{Source: job.Source{SHA256: "ab"}, ImageID: fmt.Sprint(i)})
@@ -117,7 +117,7 @@ func TestALaneThatIsAloneGetsEveryTurn(t *testing.T) {
 	}
 }
 
-func TestASlowHostHoldsUpNoOther(t *testing.T) {
+func TestSlowHostHoldsUpNoOther(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	single := settings.Single(ladder.Box{}, ladder.WebP)
 	for i := range 10 {
@@ -146,7 +146,7 @@ func TestASlowHostHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-func TestNoMoreImagesAreFetchedThanRenderingNeeds(t *testing.T) {
+func TestQueueResolvesNoMoreThanRenderingNeeds(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	const many = 40
 	for i := range many {
@@ -168,7 +168,7 @@ func TestNoMoreImagesAreFetchedThanRenderingNeeds(t *testing.T) {
 	}
 }
 
-func TestAJobByURLGoesThroughBothPhases(t *testing.T) {
+func TestJobByURLGoesThroughBothPhases(t *testing.T) {
 	dir := t.TempDir()
 	q := openLarge(t, dir)
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
@@ -200,7 +200,7 @@ func TestAJobByURLGoesThroughBothPhases(t *testing.T) {
 	}
 }
 
-func TestAJobThatEndedBeforeACrashHasEnded(t *testing.T) {
+func TestJobThatEndedBeforeACrashHasEnded(t *testing.T) {
 	dir := t.TempDir()
 	q := openLarge(t, dir)
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
@@ -309,7 +309,7 @@ func TestQueueRecordsAnEndWhenThereIsSpaceAgain(t *testing.T) {
 	}
 }
 
-func TestABatchOfLaddersLeavesResolversForOthers(t *testing.T) {
+func TestBatchOfLaddersLeavesResolversForOthers(t *testing.T) {
 	q := openLarge(t, t.TempDir()) // with four
 	for i := range 20 {
 		putJob(t, q, job.Job{Input: fmt.Sprintf("https://%d.example.com/", i)})
@@ -327,7 +327,7 @@ func TestABatchOfLaddersLeavesResolversForOthers(t *testing.T) {
 	}
 }
 
-func TestAJobTellsABoundedNumberOfReceivers(t *testing.T) {
+func TestJobTellsABoundedNumberOfReceivers(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
 	var err error
@@ -340,7 +340,7 @@ func TestAJobTellsABoundedNumberOfReceivers(t *testing.T) {
 	}
 }
 
-func TestWhatIsPutBackAtAStopIsNotLeasedAgain(t *testing.T) {
+func TestJobReturnedAtAStopIsNotLeasedAgain(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
 	stopping, stop := context.WithCancel(t.Context())
@@ -360,7 +360,7 @@ func TestWhatIsPutBackAtAStopIsNotLeasedAgain(t *testing.T) {
 	}
 }
 
-func TestABackgroundJobWaitsUntilNothingElseIsReady(t *testing.T) {
+func TestBackgroundJobWaitsUntilNothingElseIsReady(t *testing.T) {
 	q := open(t, t.TempDir())
 	defer crash(t, q)
 	var want, got []string
@@ -411,7 +411,7 @@ func checkNext(t *testing.T, q *queue.Queue, phase jobs.Phase, want, what string
 
 // A background job with workers of its own takes no other's worker, whatever it lasts,
 // and begins only while no other job waits for one.
-func TestABackgroundJobWithWorkersOfItsOwnWaitsUntilNothingElseIsReady(t *testing.T) {
+func TestBackgroundJobWithWorkersOfItsOwnWaitsUntilNothingElseIsReady(t *testing.T) {
 	dir := t.TempDir()
 	q := openApart(t, dir)
 	putJob(t, q, job.Job{Input: "image:later", Background: true})

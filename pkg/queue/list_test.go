@@ -48,7 +48,7 @@ func TestJobsAreListedNewestFirstInPages(t *testing.T) {
 	}
 }
 
-func TestARetriedJobIsFailedOrPendingAfterAPowerCut(t *testing.T) {
+func TestRetriedJobIsFailedOrPendingAfterAPowerCut(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ticket := put(t, q, "a")
@@ -92,7 +92,7 @@ func TestARetriedJobIsFailedOrPendingAfterAPowerCut(t *testing.T) {
 	}
 }
 
-func TestOnlyAJobThatWaitsCanBeTaken(t *testing.T) {
+func TestTakeTakesOnlyAWaitingJob(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	defer func() { crash(t, q) }()

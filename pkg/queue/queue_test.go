@@ -110,7 +110,7 @@ func TestJobsComeOutInTheOrderTheyWentIn(t *testing.T) {
 	}
 }
 
-func TestAFolderIsAState(t *testing.T) {
+func TestFolderIsAState(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ticket := put(t, q, "a")
@@ -139,7 +139,7 @@ func TestAFolderIsAState(t *testing.T) {
 	}
 }
 
-func TestAJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
+func TestJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ticket := put(t, q, "a")
@@ -167,7 +167,7 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestAFullQueueRefusesAtOnce(t *testing.T) {
+func TestFullQueueRefusesAtOnce(t *testing.T) {
 	q := open(t, t.TempDir())
 	put(t, q, "a")
 	put(t, q, "b")
@@ -219,7 +219,7 @@ func TestJobsByURLLeaveAQuarterOfThePlacesToUploads(t *testing.T) {
 	}
 }
 
-func TestARestartLosesNothingThatWasAccepted(t *testing.T) {
+func TestRestartLosesNothingThatWasAccepted(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	running, waiting := put(t, q, "a").Job().ID, put(t, q, "b").Job().ID
@@ -242,7 +242,7 @@ func TestARestartLosesNothingThatWasAccepted(t *testing.T) {
 	}
 }
 
-func TestADamagedRecordIsPutAside(t *testing.T) {
+func TestDamagedRecordIsPutAside(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	id := put(t, q, "a").Job().ID
@@ -259,7 +259,7 @@ func TestADamagedRecordIsPutAside(t *testing.T) {
 	}
 }
 
-func TestAJobWhoseRecordSomebodyRemovedIsDoneAllTheSame(t *testing.T) {
+func TestJobWhoseRecordSomebodyRemovedIsDoneAllTheSame(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	id := put(t, q, "a").Announce().ID
@@ -281,7 +281,7 @@ func TestAJobWhoseRecordSomebodyRemovedIsDoneAllTheSame(t *testing.T) {
 	}
 }
 
-func TestASecondOwnerIsRefused(t *testing.T) {
+func TestSecondOwnerIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)
 	_, err := queue.Open(queue.Config{Dir: dir}, zaptest.NewLogger(t))
@@ -324,7 +324,7 @@ func TestGetKnowsNothingOfStrangers(t *testing.T) {
 	}
 }
 
-func TestAnEndOnRecordIsNotUndoneByWhatACrashLeaves(t *testing.T) {
+func TestEndOnRecordIsNotUndoneByWhatACrashLeaves(t *testing.T) {
 	for _, left := range []string{"running", "pending"} { // a power cut can undo the rename between them
 		dir := t.TempDir()
 		q := open(t, dir)
@@ -375,7 +375,7 @@ func TestPruneForgetsOldEndedJobsOnly(t *testing.T) {
 	}
 }
 
-func TestManyWorkersDoEachJobOnce(t *testing.T) {
+func TestWorkersByTheDozenDoEachJobOnce(t *testing.T) {
 	q := open(t, t.TempDir())
 	var mu sync.Mutex
 	seen := make(map[string]int)
@@ -435,7 +435,7 @@ func hold(t *testing.T, q *queue.Queue) jobs.Ticket {
 	}, time.Now()))
 }
 
-func TestAHeldJobIsOnRecordOnceSomebodyCountsOnIt(t *testing.T) {
+func TestHeldJobIsOnRecordOnceSomebodyCountsOnIt(t *testing.T) {
 	for _, state := range []string{"pending", "running"} {
 		dir := t.TempDir()
 		q := open(t, dir)
@@ -461,7 +461,7 @@ func TestAHeldJobIsOnRecordOnceSomebodyCountsOnIt(t *testing.T) {
 	}
 }
 
-func TestAHeldJobLeavesNoRecord(t *testing.T) {
+func TestHeldJobLeavesNoRecord(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ticket := hold(t, q)
@@ -492,7 +492,7 @@ func TestAHeldJobLeavesNoRecord(t *testing.T) {
 
 // A retry removes the record of the failure; a client that asks meanwhile must find the
 // job.
-func TestAJobIsFoundWhileItIsRetried(t *testing.T) {
+func TestJobIsFoundWhileItIsRetried(t *testing.T) {
 	var q *queue.Queue
 	var during func()
 	log := zaptest.NewLogger(t, zaptest.WrapOptions(zap.Hooks(func(e zapcore.Entry) error {

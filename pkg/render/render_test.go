@@ -143,7 +143,7 @@ func TestCrashesOnOtherMachinesCount(t *testing.T) {
 	}
 }
 
-func TestAJobInTheBackgroundHasItsOwnEngine(t *testing.T) {
+func TestJobInTheBackgroundHasItsOwnEngine(t *testing.T) {
 	store, src := open(t, publish.Config{Dir: t.TempDir()})
 	for _, background := range []bool{false, true} {
 		ordinary, yielding := new(fatal), new(fatal)
@@ -166,7 +166,7 @@ func (m *meanwhile) Crashed(sha256, reason string) (int, error) {
 	return m.tally.Crashed(sha256, reason)
 }
 
-func TestASetIsNeverDatedBeforeTheProgram(t *testing.T) {
+func TestSetIsNeverDatedBeforeTheProgram(t *testing.T) {
 	w := newWorld(t)
 	built := time.Now().Add(time.Hour).Truncate(time.Millisecond) // as if the clock were behind
 	w.notBefore = built

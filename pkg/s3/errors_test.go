@@ -33,7 +33,7 @@ func open(t *testing.T, url string, key s3.Key) *s3.Bucket {
 	return b
 }
 
-func TestEachFailureHasItsClassAndItsAdvice(t *testing.T) {
+func TestFailuresHaveTheirClassAndAdvice(t *testing.T) {
 	for _, c := range []struct {
 		status   int
 		code     string
@@ -78,7 +78,7 @@ func TestEachFailureHasItsClassAndItsAdvice(t *testing.T) {
 	}
 }
 
-func TestATemporaryFailureIsRetriedWithTheSameBody(t *testing.T) {
+func TestTemporaryFailureIsRetriedWithTheSameBody(t *testing.T) {
 	var bodies []string
 	b := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -104,7 +104,7 @@ func TestATemporaryFailureIsRetriedWithTheSameBody(t *testing.T) {
 	}
 }
 
-func TestAStoreSaysWhenToTryAgain(t *testing.T) {
+func TestStoreSaysWhenToTryAgain(t *testing.T) {
 	var asked []time.Time
 	b := fake(t, func(w http.ResponseWriter, _ *http.Request) {
 		asked = append(asked, time.Now())
@@ -121,7 +121,7 @@ func TestAStoreSaysWhenToTryAgain(t *testing.T) {
 	}
 }
 
-func TestAnUnreachableStoreIsUnavailable(t *testing.T) {
+func TestUnreachableStoreIsUnavailable(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	url := server.URL
 	server.Close()
@@ -131,7 +131,7 @@ func TestAnUnreachableStoreIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestABodyThatIsCutShortIsAnError(t *testing.T) {
+func TestBodyThatIsCutShortIsAnError(t *testing.T) {
 	b := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "10")
 		_, _ = w.Write([]byte("half"))
@@ -166,7 +166,7 @@ func TestBodyThatStopsArrivingIsAnError(t *testing.T) {
 	}
 }
 
-func TestAStoreThatIgnoresTheConditionIsRefused(t *testing.T) {
+func TestStoreThatIgnoresTheConditionIsRefused(t *testing.T) {
 	objects := make(map[string]string)
 	b := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
@@ -187,7 +187,7 @@ func TestAStoreThatIgnoresTheConditionIsRefused(t *testing.T) {
 	}
 }
 
-func TestAKeyHidesItsSecret(t *testing.T) {
+func TestKeyHidesItsSecret(t *testing.T) {
 	if got := s3.NewKey("id", "precious").String(); strings.Contains(got, "precious") {
 		t.Errorf("got %s", got)
 	}

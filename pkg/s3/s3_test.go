@@ -27,7 +27,7 @@ func put(t *testing.T, b *s3.Bucket, key, content string) {
 	}
 }
 
-func TestAnObjectIsWrittenOnce(t *testing.T) {
+func TestObjectIsWrittenOnce(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	put(t, b, "a/320.webp", "first")
 	_, created, err := b.PutNew(t.Context(), object("a/320.webp", "second!"), strings.NewReader("second!"))
@@ -42,7 +42,7 @@ func TestAnObjectIsWrittenOnce(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsTakenWithNothingUnderItIsWritten(t *testing.T) {
+func TestKeyThatIsTakenWithNothingUnderItIsWritten(t *testing.T) {
 	server := s3test.Start(t)
 	b := open(t, server.URL, s3test.Key())
 	server.TakeKey("a")
@@ -58,7 +58,7 @@ func TestAKeyThatIsTakenWithNothingUnderItIsWritten(t *testing.T) {
 	}
 }
 
-func TestOfManyWritersOneWins(t *testing.T) {
+func TestWritersAtOnceHaveOneWinner(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	for i := range 25 {
 		var won atomic.Int64
@@ -106,7 +106,7 @@ func TestRangesOfAnObject(t *testing.T) {
 	}
 }
 
-func TestAllPagesAreListed(t *testing.T) {
+func TestListHasAllPages(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	const n = 1100 // more than a page
 	var writers sync.WaitGroup
@@ -153,7 +153,7 @@ func TestCopyAndDelete(t *testing.T) {
 	}
 }
 
-func TestTheServerChecksTheDigest(t *testing.T) {
+func TestServerChecksTheDigest(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	o := object("a", "content")
 	if _, _, err := b.PutNew(t.Context(), o, strings.NewReader("CONTENT")); err == nil {
@@ -164,7 +164,7 @@ func TestTheServerChecksTheDigest(t *testing.T) {
 	}
 }
 
-func TestTheProbeAcceptsARealStoreAndLeavesNothing(t *testing.T) {
+func TestProbeAcceptsARealStoreAndLeavesNothing(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	if err := b.Probe(t.Context(), true); err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestTheProbeAcceptsARealStoreAndLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestTheProbeSaysWhatIsWrong(t *testing.T) {
+func TestProbeSaysWhatIsWrong(t *testing.T) {
 	server := s3test.Start(t)
 	config := s3test.Config(server.URL)
 	config.Bucket = "elsewhere"
@@ -201,7 +201,7 @@ func TestTheProbeSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestAStoreWithoutCopiesIsRefusedIfOriginalsAreKept(t *testing.T) {
+func TestStoreWithoutCopiesIsRefusedIfOriginalsAreKept(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	proxy.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -223,7 +223,7 @@ func TestAStoreWithoutCopiesIsRefusedIfOriginalsAreKept(t *testing.T) {
 	}
 }
 
-func TestALargeObject(t *testing.T) {
+func TestLargeObject(t *testing.T) {
 	b := open(t, s3test.Start(t).URL, s3test.Key())
 	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<19) // 8 MiB
 	sum := sha256.Sum256(content)

@@ -49,7 +49,7 @@ func source(t *testing.T, s *spool.Spool, digest string) string {
 	return string(b)
 }
 
-func TestAHeldUploadIsNowhereOnTheDisk(t *testing.T) {
+func TestHeldUploadIsNowhereOnTheDisk(t *testing.T) {
 	s, dir := openWithMemory(t)
 	u := inMemory(t, s, gifOf(60))
 	u.Hold()
@@ -70,7 +70,7 @@ func TestAHeldUploadIsNowhereOnTheDisk(t *testing.T) {
 	}
 }
 
-func TestAHeldUploadCanBeMadeToPersist(t *testing.T) {
+func TestHeldUploadCanBeMadeToPersist(t *testing.T) {
 	s, dir := openWithMemory(t)
 	u := inMemory(t, s, gifOf(60))
 	u.Hold()
@@ -91,7 +91,7 @@ func TestAHeldUploadCanBeMadeToPersist(t *testing.T) {
 	}
 }
 
-func TestAFailureToPersistIsTriedAgain(t *testing.T) {
+func TestFailureToPersistIsTriedAgain(t *testing.T) {
 	s, dir := openWithMemory(t)
 	u := inMemory(t, s, gifOf(60))
 	u.Hold()
@@ -109,7 +109,7 @@ func TestAFailureToPersistIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestWhatMemoryDoesNotHoldGoesOnToTheDisk(t *testing.T) {
+func TestUploadGoesOnToTheDiskWhenMemoryIsFull(t *testing.T) {
 	s, dir := openWithMemory(t)
 	first := inMemory(t, s, gifOf(60))
 	second := inMemory(t, s, gifOf(61))
@@ -132,7 +132,7 @@ func TestWhatMemoryDoesNotHoldGoesOnToTheDisk(t *testing.T) {
 	}
 }
 
-func TestAnUploadInMemoryCanBeKept(t *testing.T) {
+func TestUploadInMemoryCanBeKept(t *testing.T) {
 	s, dir := openWithMemory(t)
 	u := inMemory(t, s, gifOf(memory))
 	if err := u.Keep(); err != nil {

@@ -34,7 +34,7 @@ func failedSources(t *testing.T, bytes int64) (s *spool.Spool, retry string, dig
 	return s, retry, digests
 }
 
-func TestTheSourceOfAFailedJobComesBack(t *testing.T) {
+func TestSourceOfAFailedJobComesBack(t *testing.T) {
 	s, retry, digests := failedSources(t, 1<<20)
 	if _, err := s.Source(digests[1]); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("removed, it is still there: %v", err)
@@ -61,7 +61,7 @@ func TestTheSourceOfAFailedJobComesBack(t *testing.T) {
 	}
 }
 
-func TestTheOldestFailedSourcesAreDeletedFirst(t *testing.T) {
+func TestOldestFailedSourcesAreDeletedFirst(t *testing.T) {
 	two := 2 * int64(len(gif+"job_1"))
 	if _, retry, _ := failedSources(t, two); !slices.Equal(names(t, retry), []string{"job_2", "job_3"}) {
 		t.Errorf("of three, two fit: kept are %v", names(t, retry))
@@ -75,7 +75,7 @@ func TestTheOldestFailedSourcesAreDeletedFirst(t *testing.T) {
 	}
 }
 
-func TestASourceThatIsNotOnDiskIsNotKept(t *testing.T) {
+func TestSourceThatIsNotOnDiskIsNotKept(t *testing.T) {
 	s, retry, _ := failedSources(t, 1<<20)
 	if err := s.KeepForRetry(strings.Repeat("a", 64), "job_4"); err != nil || len(names(t, retry)) != 3 {
 		t.Errorf("got %v, and %v are kept", err, names(t, retry))

@@ -41,7 +41,7 @@ func names(t *testing.T, dir string) []string {
 	return names
 }
 
-func TestAKeptUploadLiesUnderItsDigest(t *testing.T) {
+func TestKeptUploadLiesUnderItsDigest(t *testing.T) {
 	s, dir := open(t)
 	u, err := s.Receive(strings.NewReader(gif), "a.gif")
 	if err != nil {
@@ -100,7 +100,7 @@ func TestRefusedBodiesLeaveNothing(t *testing.T) {
 	}
 }
 
-func TestADiscardedUploadIsGone(t *testing.T) {
+func TestDiscardedUploadIsGone(t *testing.T) {
 	s, dir := open(t)
 	u, err := s.Receive(strings.NewReader(gif), "")
 	if err != nil {
@@ -112,7 +112,7 @@ func TestADiscardedUploadIsGone(t *testing.T) {
 	}
 }
 
-func TestOpeningSweepsHalfReceivedFilesOnly(t *testing.T) {
+func TestOpenSweepsHalfReceivedFilesOnly(t *testing.T) {
 	s, dir := open(t)
 	u, err := s.Receive(strings.NewReader(gif), "")
 	if err != nil {

@@ -25,7 +25,7 @@ func TestJSONAlwaysHasMillisecondsInUTC(t *testing.T) {
 	}
 }
 
-func TestOtherFormsAreRefused(t *testing.T) {
+func TestTimesOfOtherFormsAreRefused(t *testing.T) {
 	for _, bad := range []string{`"yesterday"`, `5`, `""`, `"2026-11-21T20:46:00Z"`, `"`} {
 		var at strictjson.Time
 		if err := at.UnmarshalJSON([]byte(bad)); err == nil {

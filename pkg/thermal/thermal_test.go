@@ -36,7 +36,7 @@ func board(t *testing.T, root string, files map[string]string) {
 	}
 }
 
-func TestWhatIsHot(t *testing.T) {
+func TestBoardIsHot(t *testing.T) {
 	for name, tc := range map[string]struct {
 		files map[string]string
 		hot   bool
@@ -69,7 +69,7 @@ func TestWhatIsHot(t *testing.T) {
 	}
 }
 
-func TestWorkGoesOnOnlyWhenItHasCooledDownForAWhile(t *testing.T) {
+func TestBoardMustHaveBeenCoolForAWhile(t *testing.T) {
 	root := t.TempDir()
 	board(t, root, map[string]string{zone + "type": "cpu-thermal", zone + "temp": "60000"})
 	g := thermal.New(root, zaptest.NewLogger(t))

@@ -16,7 +16,7 @@ func write(t *testing.T, file, text string) {
 }
 
 // Phones' photos of this size have 2 to 5 MB.
-func TestTheGeneratedImageIsLikeAPhoto(t *testing.T) {
+func TestGeneratedImageIsLikeAPhoto(t *testing.T) {
 	photo, err := tune.Photo(t.Context())
 	if err != nil {
 		t.Fatal(err)

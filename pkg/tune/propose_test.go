@@ -9,7 +9,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tune"
 )
 
-func TestTheFastestSetupIsProposed(t *testing.T) {
+func TestFastestSetupIsProposed(t *testing.T) {
 	for name, tc := range map[string]struct {
 		measured           []tune.Throughput
 		processes, threads int
@@ -29,7 +29,7 @@ func TestTheFastestSetupIsProposed(t *testing.T) {
 	}
 }
 
-func TestTheAutomaticNumberOfProcessesIsProposedAsSuch(t *testing.T) {
+func TestAutomaticNumberOfProcessesIsProposedAsSuch(t *testing.T) {
 	r := tune.Report{Automatic: 2, Throughput: []tune.Throughput{{Processes: 2, Threads: 4, LaddersPerMinute: 1}}}
 	if p := tune.Propose(r, tune.Reserved{}); p.Processes != 0 || !strings.Contains(p.YAML(), "processes: 0\n") {
 		t.Errorf("%d processes are proposed:\n%s", p.Processes, p.YAML())
@@ -40,7 +40,7 @@ func TestTheAutomaticNumberOfProcessesIsProposedAsSuch(t *testing.T) {
 	}
 }
 
-func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
+func TestProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 	const mib = 1 << 20
 	for _, tc := range []struct {
 		board           string
@@ -62,7 +62,7 @@ func TestTheProposedMemoryLeavesTheRestOfTheBoardAlive(t *testing.T) {
 }
 
 // The figures are those of a 12 MP photo on x86-64.
-func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
+func TestEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
 	p := tune.Propose(tune.Report{
 		Throughput: []tune.Throughput{{Processes: 1, Threads: 1, LaddersPerMinute: 1}},
 		Efforts: []tune.Effort{
@@ -79,7 +79,7 @@ func TestAnEffortIsProposedWhoseBytesAreWorthItsTime(t *testing.T) {
 	}
 }
 
-func TestTheProposalIsAPieceOfTheConfiguration(t *testing.T) {
+func TestProposalIsAPieceOfTheConfiguration(t *testing.T) {
 	p := tune.Proposal{Processes: 2, Threads: 4, MaxMemory: 384 << 20, Effort: map[ladder.Format]int{ladder.WebP: 3, ladder.JPEG: 0, ladder.AVIF: 2}}
 	c, err := load(t, p.YAML())
 	if err != nil {

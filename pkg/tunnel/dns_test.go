@@ -21,7 +21,7 @@ const insideEnv = "OPTIMIZERD_TEST_INSIDE"
 
 // A Raspberry Pi boots faster than its Wi-Fi connects. The test uses a network
 // namespace in which only the machine itself can be reached.
-func TestItStartsWithoutDNSAndConnectsWhenThatIsThere(t *testing.T) {
+func TestTunnelStartsWithoutDNSAndConnectsLater(t *testing.T) {
 	if os.Getenv(insideEnv) != "" {
 		startWithoutDNS(t)
 		return

@@ -117,7 +117,7 @@ func get(t *testing.T, url string) (*http.Response, string) {
 	return res, string(b)
 }
 
-func TestItRegistersAsWhatItIsAndAnswersVisitors(t *testing.T) {
+func TestTunnelRegistersAsWhatItIsAndAnswersVisitors(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello)
@@ -144,7 +144,7 @@ func TestItRegistersAsWhatItIsAndAnswersVisitors(t *testing.T) {
 	}
 }
 
-func TestAnAnswerArrivesWithItsStatusAndItsHeadersAndNoneOfTheEdgesOwn(t *testing.T) {
+func TestAnswerArrivesWithItsStatusAndItsHeadersAndNoneOfTheEdgesOwn(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	connect(t, e, func(w http.ResponseWriter, _ *http.Request) {
@@ -178,7 +178,7 @@ func TestAnAnswerArrivesWithItsStatusAndItsHeadersAndNoneOfTheEdgesOwn(t *testin
 	}
 }
 
-func TestOnlyPlainRequestsPass(t *testing.T) {
+func TestTunnelPassesOnlyPlainRequests(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") })
@@ -210,7 +210,7 @@ func TestOnlyPlainRequestsPass(t *testing.T) {
 	}
 }
 
-func TestALongHeaderDoesNotPass(t *testing.T) {
+func TestLongHeaderDoesNotPass(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	connect(t, e, func(w http.ResponseWriter, r *http.Request) {
@@ -235,7 +235,7 @@ func TestALongHeaderDoesNotPass(t *testing.T) {
 	}
 }
 
-func TestAConfigurationFromTheDashboardIsAcknowledgedAndChangesNothing(t *testing.T) {
+func TestConfigurationFromTheDashboardIsAcknowledgedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello)
@@ -274,7 +274,7 @@ func TestConnectionsThatAreLostAreMadeAnew(t *testing.T) {
 	}
 }
 
-func TestAConnectionWhoseControlStreamEndsIsMadeAnew(t *testing.T) {
+func TestConnectionWhoseControlStreamEndsIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	for name, inOrder := range map[string]bool{"in order": true, "cut off": false} {
 		t.Run(name, func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestAConnectionWhoseControlStreamEndsIsMadeAnew(t *testing.T) {
 	}
 }
 
-func TestABodyThatNobodyReadsDoesNotHoldUpOthers(t *testing.T) {
+func TestBodyThatNobodyReadsDoesNotHoldUpOthers(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	held, free := make(chan struct{}), make(chan struct{})
@@ -323,7 +323,7 @@ func TestABodyThatNobodyReadsDoesNotHoldUpOthers(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-func TestAnAnswerWithoutABodyHasItsHeaders(t *testing.T) {
+func TestAnswerWithoutABodyHasItsHeaders(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	connect(t, e, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-A", "b") })
@@ -333,7 +333,7 @@ func TestAnAnswerWithoutABodyHasItsHeaders(t *testing.T) {
 	}
 }
 
-func TestAPathThatDiesWithoutAWordIsNoticed(t *testing.T) {
+func TestPathThatDiesWithoutAWordIsNoticed(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello)
@@ -351,7 +351,7 @@ func TestAPathThatDiesWithoutAWordIsNoticed(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsRefusedIsToldAndNotHammeredOn(t *testing.T) {
+func TestTokenThatIsRefusedIsToldAndNotHammeredOn(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.TokenFile = e.WrongToken() })
@@ -371,7 +371,7 @@ func TestATokenThatIsRefusedIsToldAndNotHammeredOn(t *testing.T) {
 	}
 }
 
-func TestARefusalThatPassesIsGotOver(t *testing.T) {
+func TestRefusalThatPassesIsGotOver(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	e.Refuse(edgetest.Later(errors.New("busy"), time.Millisecond))
@@ -383,7 +383,7 @@ func TestARefusalThatPassesIsGotOver(t *testing.T) {
 	k.says("tst01, tst02.")
 }
 
-func TestASecondConnectionToOneServerIsNoFaultOfTheToken(t *testing.T) {
+func TestSecondConnectionToOneServerIsNoFaultOfTheToken(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	e.Refuse(errors.New("EDUPCONN"))
@@ -392,7 +392,7 @@ func TestASecondConnectionToOneServerIsNoFaultOfTheToken(t *testing.T) {
 	k.says("does not accept the tunnel")
 }
 
-func TestWhoIsNotCloudflareIsNotTalkedTo(t *testing.T) {
+func TestTunnelConnectsOnlyToCloudflare(t *testing.T) {
 	t.Parallel()
 	e, other := edgetest.Start(t), edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeRoots = other.RootsFile })
@@ -403,14 +403,14 @@ func TestWhoIsNotCloudflareIsNotTalkedTo(t *testing.T) {
 	}
 }
 
-func TestWithoutRootsOfItsOwnItTrustsWhoSignsForCloudflareAlone(t *testing.T) {
+func TestTunnelWithoutRootsTrustsOnlyWhoSignsForCloudflare(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeRoots = "" })
 	k.says("untrusted certificate")
 }
 
-func TestAtAStopAnswersUnderWayAreDeliveredWhole(t *testing.T) {
+func TestTunnelDeliversAnswersUnderWayAtAStop(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	half, rest := make(chan struct{}), make(chan struct{})
@@ -451,7 +451,7 @@ func TestAtAStopAnswersUnderWayAreDeliveredWhole(t *testing.T) {
 	}
 }
 
-func TestAVisitorWhoLeavesEndsTheRequest(t *testing.T) {
+func TestVisitorWhoLeavesEndsTheRequest(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	began, ended := make(chan struct{}), make(chan struct{})
@@ -477,7 +477,7 @@ func TestAVisitorWhoLeavesEndsTheRequest(t *testing.T) {
 	<-ended
 }
 
-func TestAPanicCostsOneRequest(t *testing.T) {
+func TestPanicCostsOneRequest(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	connect(t, e, func(w http.ResponseWriter, r *http.Request) {
@@ -500,7 +500,7 @@ func TestAPanicCostsOneRequest(t *testing.T) {
 	}
 }
 
-func TestItStopsWhileNobodyAnswers(t *testing.T) {
+func TestTunnelStopsWhileNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.EdgeAddresses = []string{"127.0.0.1:1"} })

@@ -16,7 +16,7 @@ import (
 )
 
 // A listing that breaks off in the middle of a set says nothing about that set.
-func TestABucketWhoseListingBreaksOffIsNotDamaged(t *testing.T) {
+func TestBucketWhoseListingBreaksOffIsNotDamaged(t *testing.T) {
 	id, digest := id("cat"), fmt.Sprintf("%064d", 1)
 	variant := func(width int) manifest.Variant {
 		v := ladder.Variant{Format: ladder.WebP, Width: width, Height: width}

@@ -85,7 +85,7 @@ func run(t *testing.T, dir string, quick, repair bool) (found []string, totals v
 	return found, totals
 }
 
-func TestWhatIsSoundHasNoProblems(t *testing.T) {
+func TestVerifyFindsNoProblemInWhatIsSound(t *testing.T) {
 	dir := data(t, "cat", "dog")
 	for _, quick := range []bool{true, false} {
 		found, totals := run(t, dir, quick, false)
@@ -129,7 +129,7 @@ func damaged(t *testing.T) (dir string) {
 	return dir
 }
 
-func TestEveryDamageIsFoundAndSetAside(t *testing.T) {
+func TestVerifyFindsAndSetsAsideEachDamage(t *testing.T) {
 	dir := damaged(t)
 	harmless := []string{"orphaned_original " + id("no set"), "unknown_file " + id("extra file")}
 	quick := append([]string{

@@ -81,7 +81,7 @@ func TestAnimationThatLoopsForEver(t *testing.T) {
 	}
 }
 
-func TestMostPlaysOfAnAnimationAreNotEndless(t *testing.T) {
+func TestAnimationWithTheMostPlaysIsNotEndless(t *testing.T) {
 	path := gifOf(t, 32, []color.RGBA{red, green, blue}, []int{5, 5, 5}, 65535)
 	c, _ := render(t, path, recipe(defaultFormats, 32))
 	if got := field(t, file(t, "loop.webp", c.files["32.webp"]), "loop"); got != "65535" {
@@ -89,7 +89,7 @@ func TestMostPlaysOfAnAnimationAreNotEndless(t *testing.T) {
 	}
 }
 
-func TestOneFrameIsAStill(t *testing.T) {
+func TestAnimationOfOneFrameIsAStill(t *testing.T) {
 	path := gifOf(t, 64, []color.RGBA{red}, []int{0}, 0)
 	c, _ := render(t, path, recipe(defaultFormats, 64))
 	if c.opened.Frames != 1 {

@@ -156,7 +156,7 @@ func TestGreyStaysGrey(t *testing.T) {
 	}
 }
 
-func TestOtherSpacesOfTIFF(t *testing.T) {
+func TestTIFFInOtherColorSpaces(t *testing.T) {
 	photo := sample(t, "test_smart_crop.jpg")
 	want := pixelsIn(t, photo)
 	for _, space := range []string{"labq", "rgb16"} {
@@ -238,7 +238,7 @@ func TestOpaqueAlphaIsDropped(t *testing.T) {
 	}
 }
 
-func TestNoMetadataInAnyFile(t *testing.T) {
+func TestVariantsHaveNoMetadata(t *testing.T) {
 	p3 := profileOf(t, sample(t, "test_exif_full.jpg"))
 	xmp := "http://ns.adobe.com/xap/1.0/\x00<x:xmpmeta xmlns:x='adobe:ns:meta/'><secret/></x:xmpmeta>"
 	b := withSegments(read(t, sample(t, "test_smart_crop.jpg")),

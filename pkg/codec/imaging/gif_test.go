@@ -26,7 +26,7 @@ func halfGIF(t *testing.T, frames int) string {
 	return file(t, "half.gif", b.Bytes())
 }
 
-func TestWhatNoFrameOfAGIFCoversIsTransparent(t *testing.T) {
+func TestGIFIsTransparentWhereNoFrameCoversIt(t *testing.T) {
 	for frames := 1; frames <= 2; frames++ {
 		r := recipe(defaultFormats, 40, 80)
 		r.Background = &ladder.RGB{10, 120, 200}

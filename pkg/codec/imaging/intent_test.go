@@ -110,7 +110,7 @@ func icc(profile []byte) []byte {
 	return segment(2, "ICC_PROFILE\x00\x01\x01", string(profile))
 }
 
-func TestAProfileIsUsedByAnIntentThatItHas(t *testing.T) {
+func TestProfileIsUsedByAnIntentThatItHas(t *testing.T) {
 	full := [4]color.NRGBA{{255, 0, 0, 255}, {0, 255, 0, 255}, {0, 0, 255, 255}, {255, 255, 255, 255}}
 	turned := [4]color.NRGBA{{0, 255, 0, 255}, {0, 0, 255, 255}, {255, 0, 0, 255}, {255, 255, 255, 255}}
 	var b bytes.Buffer
@@ -148,7 +148,7 @@ func TestAProfileIsUsedByAnIntentThatItHas(t *testing.T) {
 	}
 }
 
-func TestAProfileOfCMYKIsUsedByAnIntentThatItHas(t *testing.T) {
+func TestProfileOfCMYKIsUsedByAnIntentThatItHas(t *testing.T) {
 	inks := [4][]float64{{0, 1, 1, 0}, {1, 0, 1, 0}, {1, 1, 0, 0}, {0, 0, 0, 0}} // red, green, blue, white
 	f := tiffFile{photometric: 5, bits: 8, quarters: inks, order: binary.LittleEndian}
 	plain := file(t, "plain.tif", f.bytes())

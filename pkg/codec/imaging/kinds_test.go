@@ -63,7 +63,7 @@ func beforeEnd(file []byte, chunks string) []byte {
 	return []byte(string(file[:len(file)-end]) + chunks + string(file[len(file)-end:]))
 }
 
-func TestAnAPNGIsTakenByItsDefaultImage(t *testing.T) {
+func TestAPNGIsTakenByItsDefaultImage(t *testing.T) {
 	still := quartersPNG(t)
 	control := pngChunk("fcTL", string(binary.BigEndian.AppendUint32(nil, 0))+
 		"\x00\x00\x00\x28\x00\x00\x00\x28\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0a\x00\x64\x00\x00")

@@ -75,7 +75,7 @@ func renderWith(ctx context.Context, t *testing.T, c *collector) error {
 	return err
 }
 
-func TestCancelledWorkEnds(t *testing.T) {
+func TestRenderEndsWhenItIsCanceled(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for what, c := range map[string]*collector{"before": nil, "opened": {}, "variant": {}} {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -175,7 +175,7 @@ func TestRendersAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-func TestNothingLeaks(t *testing.T) {
+func TestRenderLeaksNothing(t *testing.T) {
 	dir := t.TempDir()
 	small := dir + "/small.jpg"
 	run(t, "vipsthumbnail", sample(t, "exif/Landscape_6.jpg"), "--size", "200", "-o", small)

@@ -35,7 +35,7 @@ func TestRefusedAllocation(t *testing.T) {
 // A refused allocation is never the image's fault, nor an internal error: the
 // image is rendered all the same, or the process says that it lacked memory, or
 // it ends. All three lead to another attempt or to a set.
-func TestLackOfMemoryIsNeverCalledDamage(t *testing.T) {
+func TestMemoryThatIsLackingIsNeverCalledDamage(t *testing.T) {
 	dir := t.TempDir()
 	jpg := filepath.Join(dir, "a.jpg")
 	var b bytes.Buffer

@@ -92,7 +92,7 @@ func TestDecoderShrink(t *testing.T) {
 	}
 }
 
-func TestNotSmaller(t *testing.T) {
+func TestVariantMustBeSmaller(t *testing.T) {
 	type sizes = map[ladder.Format]int64
 	for _, test := range []struct {
 		sizes           sizes

@@ -70,7 +70,7 @@ func TestDamagedImages(t *testing.T) {
 	wantFault(t, file(t, "half-progressive.jpg", b[:len(b)/2]), generous, fault.CorruptImage)
 }
 
-func TestOtherFiles(t *testing.T) {
+func TestFilesOfOtherKindsAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	ppm, native := filepath.Join(dir, "x.ppm"), filepath.Join(dir, "x.v")
 	vips(t, "copy", sample(t, "test_smart_crop.jpg"), ppm)
@@ -93,7 +93,7 @@ func TestOtherFiles(t *testing.T) {
 	}
 }
 
-func TestOtherLoadersAreBlockedInLibvips(t *testing.T) {
+func TestLibvipsLoadersThatAreNotUsedAreBlocked(t *testing.T) {
 	engine()
 	_, err := bimg.NewImage(read(t, sample(t, "test.svg"))).Size()
 	if err == nil || !strings.Contains(err.Error(), "blocked") {
@@ -104,7 +104,7 @@ func TestOtherLoadersAreBlockedInLibvips(t *testing.T) {
 	}
 }
 
-func TestTooManyPixelsIsSeenInTheHeader(t *testing.T) {
+func TestPixelLimitIsCheckedInTheHeader(t *testing.T) {
 	limits := generous
 	limits.MaxPixels = 268e6
 	for _, path := range []string{

@@ -162,7 +162,7 @@ func TestEvenColorStaysExactly(t *testing.T) {
 
 // Where an image becomes smaller by far, blocks are averaged first: that is
 // another filter, but the same image.
-func TestFarSmallerIsTheSameImage(t *testing.T) {
+func TestResizeByFarShowsTheSameImage(t *testing.T) {
 	const w, h, width, height = 320, 240, 20, 15
 	smooth := func(x, y int) color.Color {
 		return color.NRGBA{uint8(x * 255 / w), uint8(y * 255 / h), uint8((x + y) * 255 / (w + h)), 255}

@@ -125,7 +125,7 @@ func TestScheduleOfOtherWorkIsTheMostExpensiveFirst(t *testing.T) {
 	}
 }
 
-func TestOnlyAFormatThatBothOmitIsInDoubt(t *testing.T) {
+func TestFormatIsInDoubtOnlyIfBothOmitIt(t *testing.T) {
 	webp, both := []ladder.Format{ladder.WebP}, []ladder.Format{ladder.WebP, ladder.AVIF}
 	for _, test := range []struct{ smallest, largest, want []ladder.Format }{
 		{nil, nil, nil},

@@ -15,7 +15,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-func TestEveryOrientationIsUpright(t *testing.T) {
+func TestOrientationsAreAllTurnedUpright(t *testing.T) {
 	photo := filepath.Join(t.TempDir(), "upright.png")
 	run(t, "vipsthumbnail", sample(t, "northern_cardinal_bird.jpg"), "--size", "351x199!", "-o", photo)
 	upright := pixelsIn(t, photo)
@@ -157,7 +157,7 @@ func TestChroma(t *testing.T) {
 	}
 }
 
-func TestBeyondTheFormat(t *testing.T) {
+func TestImageBeyondTheSidesOfAFormat(t *testing.T) {
 	tall := pngOf(t, 40, 17000, func(x, y int) color.Color { return color.Gray{byte(y / 100)} })
 	r := recipe(defaultFormats, 20, 40)
 	c, s := render(t, tall, r)
@@ -181,7 +181,7 @@ func TestBeyondTheFormat(t *testing.T) {
 	}
 }
 
-func TestNothingHoldsTheImage(t *testing.T) {
+func TestKernelHoldsNoImageAfterItsEnd(t *testing.T) {
 	tall := pngOf(t, 4, 17000, func(x, y int) color.Color { return color.White })
 	c, s := render(t, tall, recipe([]ladder.Format{ladder.WebP}, 4))
 	if len(c.files) != 0 || len(s.ThumbHash) == 0 || s.Color != (ladder.RGB{255, 255, 255}) {
@@ -189,7 +189,7 @@ func TestNothingHoldsTheImage(t *testing.T) {
 	}
 }
 
-func TestNotSmallerIsLeftOut(t *testing.T) {
+func TestVariantThatIsNotSmallerIsOmitted(t *testing.T) {
 	r := recipe(allFormats, 160, 320)
 	for i, q := range []int{95, 100, 10} { // AVIF, WebP, JPEG
 		r.Encoders[i].Quality = q

@@ -182,7 +182,7 @@ func try(t *testing.T, task string) outcome {
 	return o
 }
 
-func TestInsideEverythingButWorkIsRefused(t *testing.T) {
+func TestSandboxInsideRefusesEverythingButWork(t *testing.T) {
 	for task := range tasks {
 		t.Run(task, func(t *testing.T) {
 			t.Parallel()
@@ -240,7 +240,7 @@ func read(t *testing.T, path string) string {
 }
 
 // The kernel's view of a sandboxed process, for each thread.
-func TestOutsideEveryThreadIsSeenShutIn(t *testing.T) {
+func TestSandboxOutsideShutsInEveryThread(t *testing.T) {
 	threads, err := filepath.Glob(hold(t) + "/task/*/status")
 	if err != nil || len(threads) < 2 {
 		t.Fatalf("threads: %v, %v", threads, err)
@@ -260,7 +260,7 @@ func TestOutsideEveryThreadIsSeenShutIn(t *testing.T) {
 	}
 }
 
-func TestOutsideTheLimitsAndTheOOMScoreAreSeen(t *testing.T) {
+func TestSandboxOutsideSetsTheLimitsAndTheOOMScore(t *testing.T) {
 	proc := hold(t)
 	limits := read(t, proc+"/limits")
 	for _, name := range []string{"Max processes", "Max address space", "Max data size", "Max open files"} {
@@ -276,7 +276,7 @@ func TestOutsideTheLimitsAndTheOOMScoreAreSeen(t *testing.T) {
 }
 
 // A container has limits of its own.
-func TestOutsideALimitThatIsLowerAlreadyStays(t *testing.T) {
+func TestSandboxOutsideKeepsALowerLimit(t *testing.T) {
 	limits := read(t, hold(t, "prlimit", "--nofile=48", "--nproc=1000", "--as=6000000000")+"/limits")
 	for name, want := range map[string]string{
 		"Max open files":    "48 48",

@@ -23,7 +23,7 @@ func key(t *testing.T, file string) signedurl.Key {
 	return k
 }
 
-func TestALinkWorksForItsPathUntilItExpires(t *testing.T) {
+func TestLinkWorksForItsPathUntilItExpires(t *testing.T) {
 	k := key(t, filepath.Join(t.TempDir(), "key"))
 	query, err := url.ParseQuery(k.Sign(path, now.Add(time.Hour)))
 	if err != nil || !signedurl.Signed(query) {
@@ -62,7 +62,7 @@ func TestALinkWorksForItsPathUntilItExpires(t *testing.T) {
 	}
 }
 
-func TestTheKeyStaysOverRestarts(t *testing.T) {
+func TestKeyStaysOverRestarts(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "key")
 	first := key(t, file)
 	if key(t, file) != first {

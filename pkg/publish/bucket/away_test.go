@@ -93,7 +93,7 @@ func (x *awayIndex) Look(string) (bucket.Entry, bucket.Revision, error) {
 
 // A job whose image is reported missing fails for good, and a webhook
 // would lack what was made.
-func TestAnImageThatCannotBeLookedUpIsNotMissing(t *testing.T) {
+func TestImageThatCannotBeLookedUpIsNotMissing(t *testing.T) {
 	objects, err := s3.Open(s3test.Config(s3test.Start(t).URL), s3test.Key(), nil)
 	if err != nil {
 		t.Fatal(err)

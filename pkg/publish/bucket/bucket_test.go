@@ -167,7 +167,7 @@ func objects(id string) []string {
 	return all
 }
 
-func TestASetIsStoredUnderTheKeysOfItsManifest(t *testing.T) {
+func TestSetIsStoredUnderTheKeysOfItsManifest(t *testing.T) {
 	server := s3test.Start(t)
 	dir := t.TempDir()
 	n := open(t, server.URL, dir)
@@ -195,7 +195,7 @@ func TestASetIsStoredUnderTheKeysOfItsManifest(t *testing.T) {
 	again.checkWhole(t, m.ID)
 }
 
-func TestAnAbortedSetLeavesNothing(t *testing.T) {
+func TestAbortedSetLeavesNothing(t *testing.T) {
 	server := s3test.Start(t)
 	n := open(t, server.URL, t.TempDir())
 	set, _ := n.begin(t, "cat", "")
@@ -210,7 +210,7 @@ func TestAnAbortedSetLeavesNothing(t *testing.T) {
 
 // Two processes make the same sets at the same time, and their codecs give
 // different bytes.
-func TestTwoMakersEndWithOneTrueManifest(t *testing.T) {
+func TestCommitsOfTwoMakersEndWithOneTrueManifest(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	nodes := []node{open(t, proxy.URL, t.TempDir()), open(t, proxy.URL, t.TempDir())}
@@ -240,7 +240,7 @@ func TestTwoMakersEndWithOneTrueManifest(t *testing.T) {
 }
 
 // What a Worker pulled earlier has no digest in its metadata.
-func TestAnObjectWithoutADigestIsAdopted(t *testing.T) {
+func TestObjectWithoutADigestIsAdopted(t *testing.T) {
 	server := s3test.Start(t)
 	n := open(t, server.URL, t.TempDir())
 	objects, err := s3.Open(s3test.Config(server.URL), s3test.Key(), nil)
@@ -264,7 +264,7 @@ func TestAnObjectWithoutADigestIsAdopted(t *testing.T) {
 	n.checkWhole(t, m.ID)
 }
 
-func TestDeletingLeavesWhatBelongsToOthers(t *testing.T) {
+func TestDeleteLeavesWhatBelongsToOthers(t *testing.T) {
 	server := s3test.Start(t)
 	n := open(t, server.URL, t.TempDir())
 	n.mustPublish(t, "cat")
@@ -289,7 +289,7 @@ func TestDeletingLeavesWhatBelongsToOthers(t *testing.T) {
 	n.checkWhole(t, id("cat"))
 }
 
-func TestADeletionIsFinishedLater(t *testing.T) {
+func TestDeletionIsFinishedLater(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	dir := t.TempDir()
@@ -319,7 +319,7 @@ func TestADeletionIsFinishedLater(t *testing.T) {
 }
 
 // A set is whole or gone, whatever the order of making and deleting.
-func TestDeleteAgainstMake(t *testing.T) {
+func TestDeleteBesideACommit(t *testing.T) {
 	rounds := 1000
 	if testing.Short() {
 		rounds = 50
@@ -420,7 +420,7 @@ func TestRetentionDeletesTheOldest(t *testing.T) {
 }
 
 // A body that breaks off is continued where it broke off.
-func TestACutBodyIsContinued(t *testing.T) {
+func TestCutBodyIsContinued(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	n := open(t, proxy.URL, t.TempDir())
@@ -450,7 +450,7 @@ func TestACutBodyIsContinued(t *testing.T) {
 
 // A storm of 503s: every set is whole in the end or not there at all, and nothing
 // is written twice.
-func TestAStormOfRefusals(t *testing.T) {
+func TestStormOfRefusals(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	server := s3test.Start(t)
@@ -489,7 +489,7 @@ func TestAStormOfRefusals(t *testing.T) {
 	}
 }
 
-func TestAStoreThatIsAwayIsKnownAndComesBack(t *testing.T) {
+func TestStoreThatIsAwayIsKnownAndComesBack(t *testing.T) {
 	server := s3test.Start(t)
 	n := open(t, server.URL, t.TempDir())
 	server.Down()
@@ -506,7 +506,7 @@ func TestAStoreThatIsAwayIsKnownAndComesBack(t *testing.T) {
 	n.mustPublish(t, "cat")
 }
 
-func TestTheIndexIsMadeFromTheBucket(t *testing.T) {
+func TestIndexIsMadeFromTheBucket(t *testing.T) {
 	server := s3test.Start(t)
 	dir := t.TempDir()
 	n := open(t, server.URL, dir)

@@ -15,7 +15,7 @@ import (
 
 // The entry of a set may be removed by hand between an upload's look at the set and its
 // keeping the original.
-func TestTheOriginalOfASetThatLostItsEntryIsNotKept(t *testing.T) {
+func TestOriginalOfASetThatLostItsEntryIsNotKept(t *testing.T) {
 	id, index := strings.Repeat("a", 26), filepath.Join(t.TempDir(), "index")
 	entry := filepath.Join(index, id+".json")
 	if err := os.Mkdir(index, 0o700); err != nil {

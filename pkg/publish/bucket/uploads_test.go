@@ -61,7 +61,7 @@ func TestSweepDeletesOneUploadAfterAnother(t *testing.T) {
 	}
 }
 
-func TestClosingEndsTheDeletionsOfUploads(t *testing.T) {
+func TestCloseEndsTheDeletionsOfUploads(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	n := open(t, proxy.URL, t.TempDir())

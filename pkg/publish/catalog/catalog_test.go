@@ -122,7 +122,7 @@ func (away) ReadManifest(string) (manifest.Manifest, error) {
 }
 
 // Whoever adds a set knows of its original; in a fleet it is a request to ask for it.
-func TestTheOriginalOfASetThatIsAddedIsNotLookedUp(t *testing.T) {
+func TestOriginalOfASetThatIsAddedIsNotLookedUp(t *testing.T) {
 	c := newCatalog(shelf{}, zaptest.NewLogger(t)) // which knows of no original
 	c.Add(manifest.Manifest{ID: idOf(1)}, 0)
 	without := c.Bytes()

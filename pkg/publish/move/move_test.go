@@ -159,7 +159,7 @@ func TestSetsMoveThereAndBack(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedMoveIsContinued(t *testing.T) {
+func TestInterruptedMoveIsContinued(t *testing.T) {
 	h := newHouse(t)
 	all := h.publish(t, 5)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -173,7 +173,7 @@ func TestAnInterruptedMoveIsContinued(t *testing.T) {
 	check(t, h.bucket, all)
 }
 
-func TestADamagedFileIsNotMovedNorDeleted(t *testing.T) {
+func TestDamagedFileIsNotMovedNorDeleted(t *testing.T) {
 	h := newHouse(t)
 	all := h.publish(t, 2)
 	damaged := filepath.Join(h.dir, "files", all[0].ID, "320.webp")
@@ -188,7 +188,7 @@ func TestADamagedFileIsNotMovedNorDeleted(t *testing.T) {
 	}
 }
 
-func TestWhatWasMadeOnDemandStaysWithItsImage(t *testing.T) {
+func TestMoveKeepsVariantsWithTheirImage(t *testing.T) {
 	for name, variantOf := range map[string][2]int{"older than its image": {1, 0}, "newer than its image": {0, 1}} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
@@ -222,7 +222,7 @@ func (blind) Original(string) (manifest.Manifest, error) {
 	return manifest.Manifest{}, os.ErrDeadlineExceeded
 }
 
-func TestASetWhoseOriginalCannotBeLookedUpIsNotDeleted(t *testing.T) {
+func TestSetWhoseOriginalCannotBeLookedUpIsNotDeleted(t *testing.T) {
 	h := newHouse(t)
 	m := h.publish(t, 1)[0]
 	if _, _, failed := h.run(t, t.Context(), blind{h.folder}, h.bucket, true); failed != 1 {

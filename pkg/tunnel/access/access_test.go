@@ -119,7 +119,7 @@ func newVerifier(t testing.TB, domain string) *access.Verifier {
 	return v
 }
 
-func TestWhomAccessHasLetInMayCome(t *testing.T) {
+func TestAccessAcceptsWhomItHasLetIn(t *testing.T) {
 	s := newTeam(t)
 	key := s.shows(t, "one")
 	v := newVerifier(t, s.URL+"/")
@@ -135,7 +135,7 @@ func TestWhomAccessHasLetInMayCome(t *testing.T) {
 	}
 }
 
-func TestNobodyElseMayCome(t *testing.T) {
+func TestAccessRefusesEverybodyElse(t *testing.T) {
 	s := newTeam(t)
 	key := s.shows(t, "one")
 	good := claims{"iss": s.URL, "aud": []string{"app-1"}, "exp": time.Now().Add(time.Hour).Unix()}
@@ -180,7 +180,7 @@ func TestKeysThatChangeAreFetchedAnew(t *testing.T) {
 	}
 }
 
-func TestNonsenseDoesNotHaveTheKeysFetchedForEachRequest(t *testing.T) {
+func TestKeysAreNotFetchedForNonsense(t *testing.T) {
 	s := newTeam(t)
 	key := s.shows(t, "one")
 	v := newVerifier(t, s.URL)
@@ -203,7 +203,7 @@ func TestNonsenseDoesNotHaveTheKeysFetchedForEachRequest(t *testing.T) {
 	}
 }
 
-func TestWithoutKeysNobodyMayCome(t *testing.T) {
+func TestAccessRefusesEverybodyWithoutKeys(t *testing.T) {
 	s := newTeam(t)
 	key := s.shows(t, "one")
 	s.Close()

@@ -70,7 +70,7 @@ func TestMeanIsThatOfTheWholeDecoder(t *testing.T) {
 	}
 }
 
-func TestNoPart(t *testing.T) {
+func TestFileWithoutAnyPart(t *testing.T) {
 	top, err := jpegdc.Read(sample(t), 0, 0)
 	if err != nil || top.Width != 50 || top.Height != 40 {
 		t.Errorf("got %+v, %v", top, err)
@@ -80,7 +80,7 @@ func TestNoPart(t *testing.T) {
 	}
 }
 
-func TestIncompleteFilesAreRefused(t *testing.T) {
+func TestFilesThatAreIncompleteAreRefused(t *testing.T) {
 	file := sample(t)
 	for n := range file {
 		if _, err := jpegdc.Read(file[:n], 16, 16); err == nil {
