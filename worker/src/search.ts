@@ -20,8 +20,13 @@ const atOnce = 100;
 const charactersAtOnce = 100_000;
 
 /** Where the rows of the images begin that were uploaded at this time (RFC 3339). */
-export function placeOf(uploaded_at: string): number {
+function placeOf(uploaded_at: string): number {
   return Date.parse(uploaded_at) * places;
+}
+
+/** SQL for where the rows begin of images that were uploaded in the second of a time; after all if that is null. */
+export function placeAt(time: string): string {
+  return `coalesce(unixepoch(${time}) * ${1000 * places}, ${Number.MAX_SAFE_INTEGER})`;
 }
 
 /**

@@ -414,7 +414,7 @@ async function expectNoScan(): Promise<void> {
   });
   await searchCatalog(index, { limit: 60, before: null, since: "", tag: null, words: ["SUNSET"] });
   expect(plans).toHaveLength(1);
-  const plan = await index.prepare(`EXPLAIN QUERY PLAN ${plans[0]}`).bind('"SUNSET"*', 1e15, 0, 61, "").all();
+  const plan = await index.prepare(`EXPLAIN QUERY PLAN ${plans[0]}`).bind("", "", '"SUNSET"*', 1e15, 61).all();
   const details = plan.results.map(({ detail }) => String(detail));
   expect(details).toEqual([
     expect.stringMatching(/^SCAN search VIRTUAL TABLE INDEX \d+:M/), // by the words and the place
