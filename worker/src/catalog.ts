@@ -4,7 +4,7 @@
 
 import type { Image } from "./api";
 import type { Env } from "./env";
-import { addToSearch, fillSearch, matchOf, placeAt, removeFromSearch, searchSchema } from "./search";
+import { fillSearch, matchOf, placeAt, placeIn, putIntoSearch, removeFromSearch, searchSchema } from "./search";
 import { type ImageEntry, type ImageMetadata, entryKey, imageOf, imageOfMetadata } from "./image";
 
 /** The last image of a page, with the time by which the list is sorted. */
@@ -23,7 +23,7 @@ export interface Page {
 /** A page of what a search has found; next is a place in it. */
 export interface Found {
   images: Image[];
-  next: number | null;
+  next: string | null;
 }
 
 // created_at is the time by which lists are sorted, uploaded_at of the image.
@@ -38,6 +38,7 @@ const schema = [
   "CREATE INDEX IF NOT EXISTS tags_image ON tags (id)",
   "CREATE TABLE IF NOT EXISTS migration (step INTEGER PRIMARY KEY, cursor TEXT)",
   searchSchema,
+  "DROP TABLE IF EXISTS search", // what searches of earlier versions looked into
 ];
 /** The row of migration that says that all of KV is in the index; 0 says how far it is. */
 const complete = 1;
@@ -45,8 +46,8 @@ const complete = 1;
  * The same for the words of all images. Negative: versions without search, which a gallery
  * may go back to, look at the greatest.
  */
-const searchable = -2;
-const filling = -1;
+const searchable = -4;
+const filling = -3;
 
 /** migrate() begins no further listing after this many requests, and makes at most 20. */
 const enoughRequests = 8;
@@ -100,18 +101,17 @@ export async function listCatalog(index: D1Database, { limit, after, since, tag 
 export interface Question extends Omit<Selection, "after"> {
   /** As wordsIn() returns them. */
   words: readonly string[];
-  before: number | null;
+  before: string | null;
 }
 
 /** Returns a page of the images that have all these words; null if not all images can be searched yet. */
 export async function searchCatalog(index: D1Database, question: Question): Promise<Found | null> {
   const { limit, before, since, tag, words } = question;
-  // D1 binds numbers as floats, with which FTS5 would begin at its first row.
-  const statement = `SELECT ${imageAfter}, search.rowid AS place FROM search JOIN images USING (id)
-    WHERE search MATCH ?3 AND search.rowid < CAST(?4 AS INTEGER)
-    ${since ? `AND search.rowid >= ${placeAt(firstUpload)}` : ""} ORDER BY search.rowid DESC LIMIT ?5`;
-  const values = [since, uploadedAfter(since), matchOf(words, tag), before ?? Number.MAX_SAFE_INTEGER, limit + 1];
-  const rows = await rowsOf<Row & { place: number }>(index, searchable, index.prepare(statement).bind(...values));
+  const statement = `SELECT ${imageAfter}, CAST(texts.rowid AS TEXT) AS place FROM texts JOIN images USING (id)
+    WHERE texts MATCH ?3 AND texts.rowid < ${placeIn("?4")}
+    ${since ? `AND texts.rowid >= ${placeAt(firstUpload)}` : ""} ORDER BY texts.rowid DESC LIMIT ?5`;
+  const values = [since, uploadedAfter(since), matchOf(words, tag), before, limit + 1];
+  const rows = await rowsOf<Row & { place: string }>(index, searchable, index.prepare(statement).bind(...values));
   if (rows === null) return null;
   const next = rows.length > limit ? (rows[limit - 1]?.place ?? null) : null;
   return { images: imagesIn(rows.slice(0, limit)), next };
@@ -169,8 +169,7 @@ async function write({ INDEX: index }: Env, id: string, image: Image | null): Pr
     index
       .prepare("INSERT INTO tags (tag, created_at, id) SELECT value, ?, ? FROM json_each(?)")
       .bind(created_at, id, JSON.stringify(image?.tags ?? [])),
-    removeFromSearch(index, id),
-    ...(image ? [addToSearch(index, [image])] : []),
+    ...(image ? putIntoSearch(index, image) : [removeFromSearch(index, id)]),
   ]);
 }
 
