@@ -51,6 +51,7 @@ export interface PublicImage extends Image {
 
 /** GET /api/images?limit=&cursor=&since=; with view=full, the default, of PublicImage */
 export interface ImageList {
+  /** With since they may be fewer than limit, or none, although there is another page. */
   images: Image[];
   cursor: string | null;
 }

@@ -4,7 +4,7 @@
 
 import type { Image } from "./api";
 import type { Env } from "./env";
-import { addToSearch, fillSearch, matchOf, placeOf, removeFromSearch, searchSchema } from "./search";
+import { fillSearch, matchOf, placeAt, placeIn, putIntoSearch, removeFromSearch, searchSchema } from "./search";
 import { type ImageEntry, type ImageMetadata, entryKey, imageOf, imageOfMetadata } from "./image";
 
 /** The last image of a page, with the time by which the list is sorted. */
@@ -23,7 +23,7 @@ export interface Page {
 /** A page of what a search has found; next is a place in it. */
 export interface Found {
   images: Image[];
-  next: number | null;
+  next: string | null;
 }
 
 // created_at is the time by which lists are sorted, uploaded_at of the image.
@@ -32,11 +32,13 @@ export interface Found {
 const schema = [
   "CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, created_at TEXT NOT NULL, image TEXT)",
   "CREATE INDEX IF NOT EXISTS images_newest ON images (created_at DESC, id DESC) WHERE image IS NOT NULL",
+  "CREATE INDEX IF NOT EXISTS images_made ON images (image ->> 'created_at') WHERE image IS NOT NULL",
   `CREATE TABLE IF NOT EXISTS tags (tag TEXT, created_at TEXT, id TEXT,
    PRIMARY KEY (tag, created_at DESC, id DESC)) WITHOUT ROWID`,
   "CREATE INDEX IF NOT EXISTS tags_image ON tags (id)",
   "CREATE TABLE IF NOT EXISTS migration (step INTEGER PRIMARY KEY, cursor TEXT)",
   searchSchema,
+  "DROP TABLE IF EXISTS search", // what searches of earlier versions looked into
 ];
 /** The row of migration that says that all of KV is in the index; 0 says how far it is. */
 const complete = 1;
@@ -44,8 +46,8 @@ const complete = 1;
  * The same for the words of all images. Negative: versions without search, which a gallery
  * may go back to, look at the greatest.
  */
-const searchable = -2;
-const filling = -1;
+const searchable = -4;
+const filling = -3;
 
 /** migrate() begins no further listing after this many requests, and makes at most 20. */
 const enoughRequests = 8;
@@ -64,49 +66,62 @@ export interface Selection {
   tag: string | null;
 }
 
+/** A row of a page, which has as many as without since; image is null if it was not created after that. */
+interface Row {
+  image: string | null;
+}
+
+const imageAfter = "iif(image ->> 'created_at' > ?1, image, NULL) AS image";
+
+/** Rows that each page may read to find out where the last one ends: two large pages. */
+const few = 200;
+
+/**
+ * SQL for the time before which none of the images was uploaded that were created after ?1: that of
+ * the first of them (null if there is none), or ?2, the earliest it can be, if there are more than few.
+ */
+const firstUpload = `(SELECT iif(count(*) > ${few}, ?2, min(created_at)) FROM (SELECT created_at FROM images
+  WHERE image IS NOT NULL AND image ->> 'created_at' > ?1 LIMIT ${few + 1}))`;
+
 /** Returns a page of the images; null if the index is not complete yet. */
 export async function listCatalog(index: D1Database, { limit, after, since, tag }: Selection): Promise<Page | null> {
   const { created_at, id } = after ?? { created_at: "~", id: "" }; // after all dates
   const from = tag === null ? "images AS listed" : "tags AS listed JOIN images USING (id)";
-  const statement = `SELECT image FROM ${from}
-    WHERE ${tag === null ? "image IS NOT NULL" : "tag = ?5"}
-    AND (listed.created_at, listed.id) < (?1, ?2) AND listed.created_at > ?3 AND image ->> 'created_at' > ?6
-    ORDER BY listed.created_at DESC, listed.id DESC LIMIT ?4`;
-  const values = [created_at, id, uploadedAfter(since), limit + 1, tag, since];
-  const rows = await rowsOf<{ image: string }>(index, complete, index.prepare(statement).bind(...values));
+  const statement = `SELECT ${imageAfter}, listed.created_at, id FROM ${from}
+    WHERE ${tag === null ? "image IS NOT NULL" : "tag = ?3"}
+    AND (listed.created_at, listed.id) < (?4, ?5) AND listed.created_at >= ${since ? firstUpload : "?2"}
+    ORDER BY listed.created_at DESC, listed.id DESC LIMIT ?6`;
+  const values = [since, uploadedAfter(since), tag, created_at, id, limit + 1];
+  const rows = await rowsOf<Row & Position>(index, complete, index.prepare(statement).bind(...values));
   if (rows === null) return null;
-  const images = rows.map(imageIn);
-  const last = images.length > limit ? images[limit - 1] : undefined;
-  return { images: images.slice(0, limit), next: last ? positionOf(last) : null };
+  const last = rows.length > limit ? rows[limit - 1] : undefined;
+  return { images: imagesIn(rows.slice(0, limit)), next: last ? { created_at: last.created_at, id: last.id } : null };
 }
 
 export interface Question extends Omit<Selection, "after"> {
   /** As wordsIn() returns them. */
   words: readonly string[];
-  before: number | null;
+  before: string | null;
 }
 
 /** Returns a page of the images that have all these words; null if not all images can be searched yet. */
 export async function searchCatalog(index: D1Database, question: Question): Promise<Found | null> {
   const { limit, before, since, tag, words } = question;
-  // D1 binds numbers as floats, with which FTS5 would begin at its first row.
-  const statement = `SELECT images.image, search.rowid AS place FROM search JOIN images USING (id)
-    WHERE search MATCH ?1 AND search.rowid < CAST(?2 AS INTEGER) AND search.rowid > CAST(?3 AS INTEGER)
-    AND images.image ->> 'created_at' > ?5 ORDER BY search.rowid DESC LIMIT ?4`;
-  const earliest = since === "" ? Number.MIN_SAFE_INTEGER : placeOf(uploadedAfter(since));
-  const values = [matchOf(words, tag), before ?? Number.MAX_SAFE_INTEGER, earliest, limit + 1, since];
-  type Row = { image: string; place: number };
-  const rows = await rowsOf<Row>(index, searchable, index.prepare(statement).bind(...values));
+  const statement = `SELECT ${imageAfter}, CAST(texts.rowid AS TEXT) AS place FROM texts JOIN images USING (id)
+    WHERE texts MATCH ?3 AND texts.rowid < ${placeIn("?4")}
+    ${since ? `AND texts.rowid >= ${placeAt(firstUpload)}` : ""} ORDER BY texts.rowid DESC LIMIT ?5`;
+  const values = [since, uploadedAfter(since), matchOf(words, tag), before, limit + 1];
+  const rows = await rowsOf<Row & { place: string }>(index, searchable, index.prepare(statement).bind(...values));
   if (rows === null) return null;
   const next = rows.length > limit ? (rows[limit - 1]?.place ?? null) : null;
-  return { images: rows.slice(0, limit).map(imageIn), next };
+  return { images: imagesIn(rows.slice(0, limit)), next };
 }
 
 /** Returns the rows of a statement, unless a step of the migration is still to be done. */
-async function rowsOf<Row>(index: D1Database, step: number, statement: D1PreparedStatement): Promise<Row[] | null> {
+async function rowsOf<T>(index: D1Database, step: number, statement: D1PreparedStatement): Promise<T[] | null> {
   try {
     const done = index.prepare("SELECT 1 FROM migration WHERE step = ?").bind(step);
-    const [migration, rows] = await index.batch<Row>([done, statement]);
+    const [migration, rows] = await index.batch<T>([done, statement]);
     return migration?.results.length ? (rows?.results ?? null) : null;
   } catch (error) {
     if (String(error).includes("no such table")) return null;
@@ -114,13 +129,13 @@ async function rowsOf<Row>(index: D1Database, step: number, statement: D1Prepare
   }
 }
 
-function imageIn({ image }: { image: string }): Image {
-  return completed(JSON.parse(image) as Image);
+function imagesIn(rows: readonly Row[]): Image[] {
+  return rows.flatMap(({ image }) => (image === null ? [] : [completed(JSON.parse(image) as Image)]));
 }
 
-/** No image that was made after a time was uploaded before this. */
+/** No image that was created after a time was uploaded before this. */
 function uploadedAfter(since: string): string {
-  return since && new Date(Date.parse(since) - longestMaking).toISOString();
+  return since && new Date(Math.max(Date.parse(since) - longestMaking, 0)).toISOString();
 }
 
 /** Images that earlier versions have published lack some fields. */
@@ -154,8 +169,7 @@ async function write({ INDEX: index }: Env, id: string, image: Image | null): Pr
     index
       .prepare("INSERT INTO tags (tag, created_at, id) SELECT value, ?, ? FROM json_each(?)")
       .bind(created_at, id, JSON.stringify(image?.tags ?? [])),
-    removeFromSearch(index, id),
-    ...(image ? [addToSearch(index, [image])] : []),
+    ...(image ? putIntoSearch(index, image) : [removeFromSearch(index, id)]),
   ]);
 }
 

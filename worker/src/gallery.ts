@@ -157,7 +157,7 @@ function parseSearch(q: string): string[] | null {
 }
 
 /** Where a page begins: in the catalog, in a search, or in a listing of KV. */
-type Cursor = { after: Position | null } | { place: number } | KVPosition;
+type Cursor = { after: Position | null } | { place: string } | KVPosition;
 
 /** Signed: forged cursors would create listings that are not shared. */
 async function showCursor(env: Env, cursor: Cursor): Promise<string> {

@@ -1,6 +1,7 @@
 // What a search looks into: a full-text table of D1 (FTS5) beside the index. A row stands
 // where its image is in lists, so that a page of a search reads as many rows as it has
-// images, however many others would match.
+// images, however many others would match. Among images of the same millisecond the last
+// added is the first.
 
 import type { Image } from "./api";
 import { wordsOf } from "./text";
@@ -9,19 +10,26 @@ import { wordsOf } from "./text";
 // decide: to it everything beyond ASCII is a letter. Prefixes of up to three letters have
 // an index of their own; of longer ones there are few. No positions, no lengths: nothing
 // is ranked.
-export const searchSchema = `CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(words, id UNINDEXED,
+export const searchSchema = `CREATE VIRTUAL TABLE IF NOT EXISTS texts USING fts5(words, id UNINDEXED,
   tokenize = 'ascii', detail = none, columnsize = 0, prefix = '1 2 3')`;
 
-/** Rows for each millisecond. The numbers are exact in JavaScript until 2109. */
-const places = 2048;
+/** Rows for each millisecond: more than a gallery has images. So places have more digits than JavaScript's numbers. */
+const places = 2 ** 20;
+/** A place after all others, as SQL. */
+const afterAll = "9223372036854775807";
 /** Images per step of the migration, up to four of which share the 10 ms of CPU time that the free plan has. */
 const atOnce = 100;
 /** Characters of these images, but for the first: D1 takes values of 2 MB, and words have up to 9 bytes per character. */
 const charactersAtOnce = 100_000;
 
-/** Where the rows of the images begin that were uploaded at this time (RFC 3339). */
-export function placeOf(uploaded_at: string): number {
-  return Date.parse(uploaded_at) * places;
+/** SQL for where the places begin of images that were uploaded in the second of a time; after all if that is null. */
+export function placeAt(time: string): string {
+  return `coalesce(unixepoch(${time}) * ${1000 * places}, ${afterAll})`;
+}
+
+/** SQL for a place that was read as a text; after all if that is null. */
+export function placeIn(text: string): string {
+  return `CAST(coalesce(${text}, '${afterAll}') AS INTEGER)`;
 }
 
 /**
@@ -40,31 +48,46 @@ export function matchOf(words: readonly string[], tag: string | null): string {
   return all.join(" ");
 }
 
+function matchOfId(id: string): string {
+  return `"${token("id", id)}"`;
+}
+
 export function removeFromSearch(index: D1Database, id: string): D1PreparedStatement {
-  return index.prepare("DELETE FROM search WHERE search MATCH ?").bind(`"${token("id", id)}"`);
+  return index.prepare("DELETE FROM texts WHERE texts MATCH ?").bind(matchOfId(id));
 }
 
 type Described = Pick<Image, "id" | "uploaded_at" | "title" | "alt" | "caption" | "tags">;
 
+function rowOf(image: Described) {
+  const { id, tags, uploaded_at } = image;
+  const tokens = [...wordsOf(image), ...tags.map((tag) => token("tag", tag)), token("id", id)];
+  return { id, at: Date.parse(uploaded_at), match: matchOfId(id), words: tokens.join(" ") };
+}
+
+/** Makes an image searchable that is in the index, by its words as they are. It keeps its place unless its time has changed. */
+export function putIntoSearch(index: D1Database, image: Described): D1PreparedStatement[] {
+  const { at, match, words } = rowOf(image);
+  return [
+    index.prepare(`DELETE FROM texts WHERE texts MATCH ? AND rowid / ${places} != ?`).bind(match, at),
+    index.prepare("UPDATE texts SET words = ? WHERE texts MATCH ?").bind(words, match),
+    addToSearch(index, [image]),
+  ];
+}
+
 /** Makes images searchable that are in the index, unless they are. */
-export function addToSearch(index: D1Database, images: readonly Described[]): D1PreparedStatement {
-  const rows = images.map((image) => {
-    const { id, tags, uploaded_at } = image;
-    const tokens = [...wordsOf(image), ...tags.map((tag) => token("tag", tag)), token("id", id)];
-    return { id, place: placeOf(uploaded_at), match: `"${token("id", id)}"`, words: tokens.join(" ") };
-  });
+function addToSearch(index: D1Database, images: readonly Described[]): D1PreparedStatement {
   // Images of one time get places one after the other, those that are there come first.
   return index
     .prepare(
-      `INSERT OR REPLACE INTO search (rowid, words, id)
-       SELECT coalesce((SELECT rowid + 1 FROM search WHERE rowid BETWEEN place AND place + ${places - 1}
+      `INSERT INTO texts (rowid, words, id)
+       SELECT coalesce((SELECT rowid + 1 FROM texts WHERE rowid BETWEEN place AND place + ${places - 1}
          ORDER BY rowid DESC LIMIT 1), place) + row_number() OVER (PARTITION BY place ORDER BY id) - 1, words, id
-       FROM (SELECT value ->> 'id' AS id, value ->> 'place' AS place, value ->> 'words' AS words,
+       FROM (SELECT value ->> 'id' AS id, (value ->> 'at') * ${places} AS place, value ->> 'words' AS words,
          value ->> 'match' AS match FROM json_each(?)) AS described
        WHERE EXISTS (SELECT 1 FROM images WHERE images.id = described.id AND images.image IS NOT NULL)
-       AND NOT EXISTS (SELECT 1 FROM search WHERE search MATCH described.match)`,
+       AND NOT EXISTS (SELECT 1 FROM texts WHERE texts MATCH described.match)`,
     )
-    .bind(JSON.stringify(rows));
+    .bind(JSON.stringify(images.map(rowOf)));
 }
 
 /**

@@ -6,6 +6,7 @@ export type Image = components["schemas"]["PublicImage"];
 export type Upload = components["schemas"]["Upload"];
 
 export interface ImageList {
+  /** With since they may be fewer than limit, or none, although there is another page. */
   images: Image[];
   /** Of the next page; null after the last. */
   cursor: string | null;

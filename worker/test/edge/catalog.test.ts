@@ -57,15 +57,9 @@ test("10,000 images are newest first over all pages, each in one query", async (
   expect(new Set(images.map(({ id }) => id)).size).toBe(10_000);
   expect(images).toEqual(images.toSorted(newestFirst));
   expect(new Set(worker.invocations.map(({ internal, external }) => internal + external))).toEqual(new Set([1]));
-  // The number of rows that a page reads does not depend on where it is.
-  const plan = await env.INDEX?.prepare(
-    `EXPLAIN QUERY PLAN SELECT image FROM images AS listed WHERE image IS NOT NULL
-     AND (listed.created_at, listed.id) < ('x', 'y') AND listed.created_at > ''
-     AND image ->> 'created_at' > '' ORDER BY listed.created_at DESC, listed.id DESC LIMIT 101`,
-  ).all<{ detail: string }>();
-  const details = plan?.results.map(({ detail }) => detail).join("; ");
-  expect(details).toMatch(/USING INDEX images_newest/);
-  expect(details).not.toMatch(/TEMP B-TREE/);
+  // The number of rows that a page reads does not depend on where it is: the images, one before and one
+  // after them, and one that says that the index is complete.
+  expect(Math.max(...worker.invocations.map(({ rowsRead }) => rowsRead))).toBeLessThanOrEqual(103);
 });
 
 test("only images after a time, for sites that update a copy", async () => {

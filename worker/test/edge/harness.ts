@@ -234,7 +234,7 @@ export async function daemon<T>(path: string, init: RequestInit = {}): Promise<T
 
 /** The index as it is before anything was written to it. */
 export async function dropIndex(): Promise<void> {
-  for (const table of ["images", "tags", "migration", "search"]) await env.INDEX?.exec(`DROP TABLE IF EXISTS ${table}`);
+  for (const table of ["images", "tags", "migration", "texts"]) await env.INDEX?.exec(`DROP TABLE IF EXISTS ${table}`);
 }
 
 /** Empties all that is stored. The runtime may still have written what it had in memory after a reset. */
