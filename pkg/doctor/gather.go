@@ -134,9 +134,8 @@ func data(r root, dir, libvips string) Data {
 		d.Free, d.Total = int64(s.Bavail)*int64(s.Bsize), int64(s.Blocks)*int64(s.Bsize)
 		d.FreeFiles, d.MaxFiles = s.Ffree, s.Files
 	}
-	if info, err := os.ReadFile(r.path("proc/self/mountinfo")); err == nil {
-		m := mountOf(info, base)
-		d.FileSystem, d.Device = m.fileSystem, r.device(m)
+	if m := r.mountOf(base); m != nil {
+		d.FileSystem, d.Device = m.FSType, r.device(m)
 	}
 	d.Quarantine = countQuarantine(filepath.Join(dir, quarantine.Folder), libvips)
 	w := &d.Webhooks

@@ -1,8 +1,8 @@
 package doctor
 
 import (
-	"bytes"
 	"crypto/x509"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 
@@ -144,40 +145,33 @@ func (g *Cgroup) limit(text string) {
 	}
 }
 
-// mount is one entry of mountinfo.
-type mount struct{ device, point, fileSystem, source string }
-
 // mountOf returns the mount that contains dir: the last one with the longest
-// mount point above it, since later mounts hide earlier ones.
-func mountOf(mountinfo []byte, dir string) (found mount) {
-	for line := range bytes.Lines(mountinfo) {
-		before, after, ok := strings.Cut(strings.TrimSpace(string(line)), " - ")
-		left, right := strings.Fields(before), strings.Fields(after)
-		if !ok || len(left) < 5 || len(right) < 2 {
-			continue
-		}
-		m := mount{device: left[2], point: unescape(left[4]), fileSystem: right[0], source: unescape(right[1])}
-		if within(dir, m.point) && len(m.point) >= len(found.point) {
+// mount point above it, since later mounts hide earlier ones. It is nil if that is
+// unknown.
+func (r root) mountOf(dir string) (found *mountinfo.Info) {
+	file, err := os.Open(r.path("proc/self/mountinfo"))
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	above, err := mountinfo.GetMountsFromReader(file, mountinfo.ParentsFilter(dir))
+	if err != nil {
+		return nil
+	}
+	for _, m := range above {
+		if found == nil || len(m.Mountpoint) >= len(found.Mountpoint) {
 			found = m
 		}
 	}
 	return found
 }
 
-func within(dir, point string) bool {
-	return point == "/" || dir == point || strings.HasPrefix(dir, point+"/")
-}
-
-// unescape decodes the octal escapes of mountinfo.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
-}
-
 // device returns the disk of a mount. File systems such as btrfs have their own
 // device numbers; for them the mount's source names the device.
-func (r root) device(m mount) Device {
-	dir := r.path("sys/dev/block", m.device)
-	if name, ok := strings.CutPrefix(m.source, "/dev/"); ok && !r.has("sys/dev/block", m.device) {
+func (r root) device(m *mountinfo.Info) Device {
+	number := fmt.Sprintf("%d:%d", m.Major, m.Minor)
+	dir := r.path("sys/dev/block", number)
+	if name, ok := strings.CutPrefix(m.Source, "/dev/"); ok && !r.has("sys/dev/block", number) {
 		dir = r.path("sys/class/block", filepath.Base(name))
 	}
 	dir, err := filepath.EvalSymlinks(dir)

@@ -1,4 +1,7 @@
-// Package filepages returns memory that a process needed only to start.
+// Package filepages returns memory that a process needed only to start. Without it
+// an idle daemon has a proportional set size of 23.4 MiB instead of 8.5, and a codec
+// process, which has libvips and its libraries, 38.7 MiB instead of 12.2: Pss in
+// /proc/PID/smaps_rollup, medians of three starts on x86_64.
 package filepages
 
 import (

@@ -7,6 +7,10 @@
 // them and rounded to 4 bits. The format is documented, and in the public
 // domain, at https://github.com/evanw/thumbhash; this package produces the same
 // bytes as its author's encoder. It does not decode.
+//
+// github.com/galdor/go-thumbhash 1.0.0 makes the same bytes of the same pixels, if
+// straight alpha is passed off as premultiplied. It is not used because that module
+// path has ended with 1.0.0, so that it would get no updates.
 package thumbhash
 
 import "math"
