@@ -27,17 +27,17 @@ func backupCommand(o *options) *cobra.Command {
 		Short: "Copy the data folder while the daemon runs",
 		Long: `Copy storage.dir to a directory or a bucket: image sets, originals, the queue with
 the sources of its jobs and of failed uploads, webhooks, quarantine and keys. The daemon
-may run; what it accepts meanwhile is completely in this backup or in the next one.
+may run; what it accepts meanwhile is entirely in this backup or in the next one.
 
-Each run makes a snapshot, and copies only files that the backup does not have yet, by
-their digest. It can be interrupted and repeated. A file that differs from its digest
-is reported, its set is left out, and the exit status is 1.
+Each run makes an incremental snapshot: only files whose digest the backup does not have
+yet are copied. It can be interrupted and repeated. A file that does not match its digest
+is reported, its set is skipped, and the exit status is 1.
 
 The configuration is not in storage.dir: keep /etc/optimizerd too. Sets in the bucket
 of storage.s3 stay there; only their index is copied. A node of a fleet has nothing in
 storage.dir that needs a backup.
 
-A backup holds the key that signs URLs, and everything that was uploaded: protect it
+A backup contains the key that signs URLs, and everything that was uploaded: protect it
 like the data folder.`,
 		Example: `  sudo -u optimizerd optimizerd backup /mnt/usb/optimizerd --keep 30
   sudo -u optimizerd optimizerd backup s3://backups/pi --s3-endpoint https://ACCOUNT.r2.cloudflarestorage.com --s3-key-file key`,
@@ -68,7 +68,7 @@ like the data folder.`,
 		},
 	}
 	at.addFlags(c)
-	c.Flags().IntVar(&keep, "keep", 0, "delete all but this `number` of snapshots, and the files that only they have (0 deletes nothing)")
+	c.Flags().IntVar(&keep, "keep", 0, "keep only the newest `number` of snapshots, and the files that these use (0 deletes nothing)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }
@@ -130,10 +130,10 @@ func restoreCommand(o *options) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "restore {DIR | s3://BUCKET/PREFIX}",
-		Short: "Make the data folder from a backup",
-		Long: `Make storage.dir from the newest snapshot of a backup, or from another one. The
+		Short: "Restore the data folder from a backup",
+		Long: `Restore storage.dir from the newest snapshot of a backup, or from another one. The
 daemon must be stopped, and storage.dir must be missing or empty: nothing that exists
-is overwritten. Every file is compared with its digest.
+is overwritten. Every file is verified against its digest.
 
 It can be interrupted and repeated. Jobs that had not ended are executed when the
 daemon starts, and webhooks that were not delivered are sent. Run it as the user of

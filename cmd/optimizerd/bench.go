@@ -19,12 +19,11 @@ func benchCommand(o *options) *cobra.Command {
 		Use:   "bench [FILES…]",
 		Short: "Measure this machine and propose settings",
 		Long: `Measure how many ladders this machine makes per minute with different numbers of
-processes and threads, how much memory a codec process takes, and how much processor
-time each effort of each format costs and how many bytes it saves. Then propose
-settings.
+processes and threads, how much memory a codec process uses, and how much CPU time
+each effort of each format costs and how many bytes it saves. Then propose settings.
 
 Name one or two typical images. Without any, bench generates one that takes about as
-much time as a photo of 12 megapixels. The images pass through the codec as in the
+much time as a 12-megapixel photo. The images go through the codec as in the
 daemon, with the configured ladder and limits. The table of efforts ends when an
 image takes longer than codec.timeout, or (without --all) ten times as long as
 with the lowest effort. No file is written.

@@ -22,7 +22,7 @@ func (f *bucketFlags) addFlags(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringVar(&f.endpoint, "s3-endpoint", "", "`URL` of the store of s3://… (default: storage.s3.endpoint)")
 	flags.StringVar(&f.region, "s3-region", "", "`region` of the bucket (default: storage.s3.region)")
-	flags.StringVar(&f.keyFile, "s3-key-file", "", "`file` with the id of an access key and its secret, one per line (default: that of storage.s3)")
+	flags.StringVar(&f.keyFile, "s3-key-file", "", "`file` with the access key id and the secret access key, one per line (default: that of storage.s3)")
 }
 
 // open opens the bucket of an address like s3://bucket/prefix.
@@ -54,7 +54,7 @@ func (f *bucketFlags) open(address string, c config.Config) (objects *s3.Bucket,
 		key = &read
 	}
 	if key == nil {
-		return nil, "", errors.New("--s3-key-file: must name a file with the id of an access key and its secret, one per line")
+		return nil, "", errors.New("--s3-key-file: must name a file with the access key id and the secret access key, one per line")
 	}
 	objects, err = s3.Open(where, *key, nil)
 	return objects, strings.Trim(u.Path, "/"), err
@@ -66,7 +66,7 @@ func connectBucket(c config.Config) (*s3.Bucket, error) {
 		return nil, errors.New("storage.s3.endpoint: must be set, with the bucket and the key of the object store")
 	}
 	if c.Storage.S3Key == nil {
-		return nil, errors.New("storage.s3.key_file: must name a file with the id of an access key and its secret, one per line")
+		return nil, errors.New("storage.s3.key_file: must name a file with the access key id and the secret access key, one per line")
 	}
 	return s3.Open(c.Storage.S3, *c.Storage.S3Key, nil)
 }

@@ -15,8 +15,8 @@ func checkCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration and exit",
-		Long: `Check the settings as serve reads them, and that the codec is installed. All
-mistakes are reported, each with its line, key and value, and what is allowed.
+		Long: `Validate the settings as serve reads them, and check that the codec is installed.
+All mistakes are reported, each with its line, key and value, and what is allowed.
 Nothing is started or written.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

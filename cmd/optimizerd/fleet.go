@@ -26,7 +26,7 @@ func fleetCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fleet",
 		Short: "Show and maintain a fleet of several machines",
-		Long: `Show the fleet of fleet.servers, and maintain its index. The commands ask NATS and the
+		Long: `Show the fleet of fleet.servers, and maintain its index. The commands query NATS and the
 store, so they work on any node, even if its daemon is not running. With the package, run
 them with sudo: only root can read the store's key.`,
 	}
@@ -55,8 +55,8 @@ func fleetStatusCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show the nodes, the lanes, the NATS servers and the index of the fleet",
-		Long: `Show the nodes (their version, abilities, start and number of jobs), the jobs that wait
-in each lane, the NATS servers and how many have a complete copy of each stream, and the
+		Long: `Show the nodes (their version, abilities, start and number of jobs), the waiting jobs
+of each lane, the NATS servers and how many have a complete copy of each stream, and the
 size of the index. Nodes report every 10 seconds.
 
 The exit status is 1 if a stream has fewer complete copies than fleet.replicas, or no
@@ -129,12 +129,12 @@ func fleetRebuildCommand(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "rebuild",
-		Short: "Make the index in NATS from the image sets in the S3 store",
+		Short: "Rebuild the index in NATS from the image sets in the S3 store",
 		Long: `List the bucket of storage.s3 and add each set that is complete there, with its
 manifest and every file that it names, to the index in NATS. Entries whose set is gone
 are removed. Use it after the data of all NATS servers was lost.
 
-The nodes may run and work meanwhile. It can be interrupted and repeated: sets that are
+The nodes may keep working meanwhile. It can be interrupted and repeated: sets that are
 in the index are not read again. Nothing in the bucket is changed, except that deletions
 are finished. The exit status is 1 if a set in the bucket is damaged.`,
 		Example: `  sudo optimizerd fleet rebuild`,
@@ -163,7 +163,7 @@ func fleetOrphansCommand(o *options) *cobra.Command {
 		Use:   "orphans",
 		Short: "List or delete objects in the S3 store that belong to no image set",
 		Long: `List the objects in the bucket of storage.s3 under image ids that the index does not
-have. A node that was killed left them; the next upload of the image would take them over.
+have. A killed node left them; the next upload of the image would adopt them.
 Only objects older than --older-than are listed, by the store's clock.
 
 Complete sets that the index lacks are counted, and never deleted: optimizerd fleet
@@ -219,13 +219,13 @@ func fleetDrainCommand(o *options) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "drain",
-		Short: "Have this node take no more jobs, and wait until it has none",
-		Long: `Stop the daemon on this machine from taking jobs of the fleet, and wait until those that
-it has are done. It still accepts uploads, for other nodes, and serves files. Use this
-before an upgrade or a change of hardware. SIGTERM alone returns the jobs to the fleet.
+		Short: "Stop this node from taking jobs, and wait until it has none",
+		Long: `Stop the daemon on this machine from taking jobs of the fleet, and wait until its current
+jobs are done. It still accepts uploads, for other nodes, and serves files. Use this
+before an upgrade or hardware maintenance. SIGTERM alone returns the jobs to the fleet.
 
-Ctrl-C only stops the waiting. The node takes jobs again after a restart, or with --end.
-The command asks the admin listener, with a token of the configuration if there is one.`,
+Ctrl-C only ends the wait. The node takes jobs again after a restart, or with --end.
+The command calls the admin listener, with a token from the configuration if there is one.`,
 		Example: `  sudo optimizerd fleet drain && sudo systemctl stop optimizerd
   sudo optimizerd fleet drain --end`,
 		Args: cobra.NoArgs,
@@ -242,8 +242,8 @@ The command asks the admin listener, with a token of the configuration if there 
 			return drain(cmd, address, c.TokenStrings(), end)
 		},
 	}
-	c.Flags().BoolVar(&end, "end", false, "have the node take jobs again")
-	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of what the configuration says")
+	c.Flags().BoolVar(&end, "end", false, "let the node take jobs again")
+	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of the configured address")
 	return c
 }
 

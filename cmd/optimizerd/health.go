@@ -25,12 +25,12 @@ func healthCommand(o *options) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "health",
-		Short: "Ask a running daemon whether it is healthy; made for health checks of containers",
-		Long: `Ask the daemon on this machine for /healthz, print its answer and exit with 0 if
-it is healthy, or with 1 if it is not or does not answer.
+		Short: "Check whether a running daemon is healthy, for container health checks",
+		Long: `Request /healthz from the daemon on this machine, print the response and exit with 0
+if it is healthy, or with 1 if it is not or does not answer.
 
-The command asks http.listen. If that has port 0, only the daemon knows the port: the
-command then asks tunnel.socket if tunnel.mode is external, and otherwise requires
+The command connects to http.listen. If that has port 0, only the daemon knows the port:
+the command then uses tunnel.socket if tunnel.mode is external, and otherwise requires
 --address.`,
 		Example: `  optimizerd health --config /etc/optimizerd/config.yaml
   optimizerd health --ready --address 127.0.0.1:8080
@@ -55,8 +55,8 @@ command then asks tunnel.socket if tunnel.mode is external, and otherwise requir
 			return askHealth(ctx, cmd.OutOrStdout(), address, path)
 		},
 	}
-	c.Flags().StringVar(&address, "address", "", "HOST:PORT or absolute `path` of a unix socket to ask, instead of what the configuration says")
-	c.Flags().BoolVar(&ready, "ready", false, "ask for /readyz instead: whether every part of the daemon works, including the tunnel")
+	c.Flags().StringVar(&address, "address", "", "HOST:PORT or absolute `path` of a unix socket, instead of the configured address")
+	c.Flags().BoolVar(&ready, "ready", false, "request /readyz instead: whether every part of the daemon works, including the tunnel")
 	c.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
 	return c
 }

@@ -211,7 +211,7 @@ func imagesDeleteCommand(r *remote) *cobra.Command {
 		Short: "Delete images with their originals",
 		Long: `Delete images, with their files and kept originals. Images are named by their ids, or
 selected as by find; then the command only counts them until --yes is added. All
-conditions must apply. A deleted image cannot be brought back, except from a backup.`,
+conditions must apply. A deleted image can only be restored from a backup.`,
 		Example: `  optimizerd images delete k3v5qaz2w4hn6mtrxj7elbopdu
   optimizerd images delete --older-than 730d --yes`,
 		ValidArgsFunction: cobra.NoFileCompletions,

@@ -34,11 +34,11 @@ func importCommand(o *options) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "import {--from-list FILE | --from s3://BUCKET/PREFIX | --from cloudflare-images}",
-		Short: "Bring images from a list of URLs, a bucket or Cloudflare Images to a daemon",
-		Long: `Bring images to a daemon, and wait until their ladders are made. The output is that
-of upload.
+		Short: "Import images from a list of URLs, a bucket or Cloudflare Images",
+		Long: `Import images into a daemon, and wait until their ladders are made. The output is
+that of upload.
 
---from-list has the daemon fetch each URL of a list, one per line, by its own rules
+--from-list makes the daemon fetch each URL of a list, one per line, by its own rules
 (fetch.allow_hosts, fetch.allow_private) and with a lower priority than uploads. Empty
 lines, and lines that begin with #, are skipped.
 
@@ -49,8 +49,8 @@ their keys as their names. Objects that are not images are skipped.
 were uploaded, with their file names. The token needs the permission to read
 Cloudflare Images.
 
-A journal records what has arrived. That is neither fetched nor sent again as long as it
-is unchanged and the daemon has its image: an interrupted import continues where it was.`,
+A journal records what the daemon has accepted. That is neither fetched nor sent again as
+long as it is unchanged and the daemon has its image: an interrupted import resumes.`,
 		Example: `  optimizerd import --from-list urls.txt
   sort -u urls.txt | optimizerd import --from-list - --to https://img.example.com --token-file token
   optimizerd import --from s3://photos/2026 --s3-endpoint https://s3.eu-central-1.amazonaws.com --s3-region eu-central-1 --s3-key-file key

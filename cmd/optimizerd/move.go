@@ -30,10 +30,10 @@ func moveCommand(o *options) *cobra.Command {
 		Long: `Copy the published sets, with their originals, from storage.dir to the store of
 storage.s3, or back. Each file is compared with the digest in its manifest.
 
-The daemon must be stopped. In a fleet the sets are put into its index, and only the
+The daemon must be stopped. In a fleet the sets are added to its index, and only the
 daemon of this storage.dir must be stopped. The command can be interrupted and repeated:
 sets that have been copied are not copied again. Nothing is deleted without --delete, which
-deletes each set at its old place once its copy is complete.`,
+deletes each set from its old location once its copy is complete.`,
 		Example: `  sudo systemctl stop optimizerd
   sudo systemd-run --pipe --wait --property=User=optimizerd \
     --property=LoadCredential=s3-key:optimizerd.s3-key optimizerd move --to s3
@@ -50,8 +50,8 @@ deletes each set at its old place once its copy is complete.`,
 			return moveSets(cmd, c, log, to, remove, asJSON)
 		},
 	}
-	c.Flags().StringVar(&to, "to", "", "`where` the sets go: s3 or folder")
-	c.Flags().BoolVar(&remove, "delete", false, "delete each set at its old place once it is copied")
+	c.Flags().StringVar(&to, "to", "", "`destination` of the sets: s3 or folder")
+	c.Flags().BoolVar(&remove, "delete", false, "delete each set from its old location once it is copied")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	if err := c.MarkFlagRequired("to"); err != nil {
 		panic(err) // the flag was added above

@@ -25,7 +25,7 @@ var commandNotes = []note{
 	{"Exit status", [][2]string{
 		{"0", "Success."},
 		{"1", "An error, or at least one file or check failed."},
-		{"130", "Interrupted by Ctrl-C or SIGTERM. serve stops in order and exits with 0."},
+		{"130", "Interrupted by Ctrl-C or SIGTERM. serve shuts down gracefully and exits with 0."},
 	}},
 }
 

@@ -23,7 +23,7 @@ func optimizeCommand(o *options) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "optimize [-o DIR] FILES…",
-		Short: "Make the ladders of files, without a server",
+		Short: "Make ladders from files, without a server",
 		Long: `Make the ladder of each file in DIR/<id>/, with its manifest. Directories are
 searched for images. A set that already exists is not made again. A bad file does
 not stop the others, but the exit status is then 1.

@@ -121,7 +121,7 @@ func quarantineClearCommand(o *options) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "clear {SHA256… | --all}",
-		Short: "Clear images, so that they are tried again",
+		Short: "Clear images, so that they are retried",
 		Long: `Remove images from the quarantine, so that the next upload of each is tried again.
 A digest can be shortened to 8 digits or more; list shows 12.`,
 		Example: `  sudo -u optimizerd optimizerd quarantine clear 3f786850e387

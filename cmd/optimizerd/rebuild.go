@@ -15,8 +15,8 @@ func rebuildCommand(o *options) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "rebuild",
-		Short: "Make the local index from the image sets in the S3 store",
-		Long: `List the bucket of storage.s3 and make the index in storage.dir from the sets that
+		Short: "Rebuild the local index from the image sets in the S3 store",
+		Long: `List the bucket of storage.s3 and rebuild the index in storage.dir from the sets that
 are complete there: the manifest and every file that it names. Use it after
 storage.dir was lost, or on a new machine.
 

@@ -27,20 +27,19 @@ func regenerateCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "regenerate {--all | ID…}",
 		Short: "Make image sets again with the current ladder",
-		Long: `Have the daemon make image sets again from their kept originals, after a change of
+		Long: `Make the daemon render image sets again from their kept originals, after a change of
 the ladder or an upgrade that changes the output. A new set has a new id, and its
-manifest names the old one in "replaces". Sets that would come out the same are left as
-they are.
+manifest names the old one in "replaces". Sets that would not change are skipped.
 
-The work is done only while nothing else waits. It begins with an estimate of its
-time; --dry-run stops there. Ctrl-C pauses it after at most one image; repeat the command
-to continue.
+The work is done in the background, while nothing else waits. It starts with an
+estimate of its time; --dry-run stops there. Ctrl-C pauses it after at most one image;
+repeat the command to resume.
 
 An image whose original is not kept is listed as skipped; its set stays. So does a set
 of a single variant, which was made on demand.
 
 --prune deletes each old set when the new one is complete and has the original. Until
-then both are served. First update whatever links to the old ids: the lines of JSON have
+then both are served. First update whatever links to the old ids: the JSON lines have
 both ids.
 
 ` + withToken,

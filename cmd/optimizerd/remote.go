@@ -25,8 +25,8 @@ type remote struct {
 
 func (r *remote) addFlags(c *cobra.Command) {
 	flags := c.PersistentFlags()
-	flags.StringVar(&r.to, "to", "", "`URL` of the daemon (default: http.listen and a token of the configuration)")
-	flags.StringVar(&r.tokenFile, "token-file", "", "`file` with the token of the daemon on its first line")
+	flags.StringVar(&r.to, "to", "", "`URL` of the daemon (default: http.listen, with a token from the configuration)")
+	flags.StringVar(&r.tokenFile, "token-file", "", "`file` with the daemon's token on its first line")
 }
 
 // connect returns a client of the daemon that the flags or the configuration

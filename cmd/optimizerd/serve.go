@@ -16,7 +16,7 @@ func serveCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
-		Long: `Run the daemon until SIGTERM or Ctrl-C. When it listens, it prints one line on
+		Long: `Run the daemon until SIGTERM or Ctrl-C. Once it listens, it prints one line on
 standard output; the log goes to standard error.
 
 Without any setting it listens on loopback only and keeps its data in the state

@@ -29,11 +29,11 @@ func statusCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running daemon is doing",
-		Long: `Ask the daemon on this machine what it is doing: queue, images in progress, codec
-processes, disk, tunnel, temperature, today's counts and the last errors. The admin listener has the same
-as a page, with graphs and thumbnails: http://127.0.0.1:9180/
+		Long: `Show what the daemon on this machine is doing: queue, images in progress, codec
+processes, disk, tunnel, temperature, today's counts and the last errors. The admin
+listener serves the same as a page, with graphs and thumbnails: http://127.0.0.1:9180/
 
-The command asks admin.listen. The exit status is 1 if it does not answer
+The command connects to admin.listen. The exit status is 1 if the daemon does not answer
 or a part of it is not ready.`,
 		Example: `  optimizerd status
   optimizerd status --watch
@@ -57,7 +57,7 @@ or a part of it is not ready.`,
 			return watchStatus(cmd.Context(), cmd.OutOrStdout(), asJSON, show)
 		},
 	}
-	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of what the configuration says")
+	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of the configured address")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&watch, "watch", false, "repeat every two seconds until Ctrl-C; with --json, one line each time")
 	return c

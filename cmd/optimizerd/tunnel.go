@@ -24,9 +24,10 @@ import (
 func tunnelCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tunnel",
-		Short: "Write and check the configuration of a cloudflared beside the daemon",
+		Short: "Generate and check the configuration of a cloudflared beside the daemon",
 		Long: `With tunnel.mode: external, an official cloudflared beside the daemon forwards the
-requests over a unix socket. These commands write and check its configuration.
+requests over a unix socket. These commands generate and check its configuration.
+
 With tunnel.mode: embedded, there is no cloudflared and nothing to configure.`,
 	}
 	c.AddCommand(tunnelConfigCommand(o), tunnelCheckCommand(o))

@@ -32,8 +32,8 @@ type destination struct {
 func (d *destination) addFlags(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringVar(&d.to, "to", "http://127.0.0.1:8080", "`URL` of the daemon")
-	flags.StringVar(&d.tokenFile, "token-file", "", "`file` with the token of the daemon on its first line")
-	flags.StringVar(&d.journal, "journal", "", "`file` that remembers what has arrived (default: one for each URL, in $XDG_STATE_HOME/optimizerd)")
+	flags.StringVar(&d.tokenFile, "token-file", "", "`file` with the daemon's token on its first line")
+	flags.StringVar(&d.journal, "journal", "", "`file` that records what the daemon has accepted (default: one for each URL, in $XDG_STATE_HOME/optimizerd)")
 	flags.IntVarP(&d.parallel, "parallel", "j", 4, "`number` of images to send at once")
 	flags.BoolVar(&d.asJSON, "json", false, "print lines of JSON even on a terminal")
 }
@@ -121,12 +121,12 @@ func uploadCommand() *cobra.Command {
 until their ladders are made. The output is that of optimize: lines and a progress
 bar on a terminal, otherwise a line of JSON for each file.
 
-A journal records what has arrived, by its digest. A file that was sent before is not
+A journal records accepted files by their digest. A file that was sent before is not
 sent again as long as the daemon has its image, whatever its name, so an interrupted
-upload continues where it was. While the daemon is busy, stopping or out of reach, upload
-waits, and gives up on a file after 10 minutes.
+upload resumes. While the daemon is busy, stopping or unreachable, upload retries, and
+gives up on a file after 10 minutes.
 
-After Ctrl-C the files in progress may have arrived; the next run notices that.`,
+After Ctrl-C the files in progress may have been accepted; the next run detects that.`,
 		Example: `  optimizerd upload ~/Pictures/2026
   optimizerd upload --to https://img.example.com --token-file token *.jpg | jq -r .id`,
 		Args: cobra.MinimumNArgs(1),

@@ -18,11 +18,11 @@ func verifyCommand(o *options) *cobra.Command {
 	var quick, repair, asJSON bool
 	c := &cobra.Command{
 		Use:   "verify",
-		Short: "Check that what is stored is sound",
+		Short: "Check the integrity of stored images",
 		Long: `Compare every stored set with its manifest, and every file and kept
 original with its digest. The exit status is 1 if anything is damaged or missing.
 
-It can run beside the daemon, reads with the lowest priority, and changes nothing
+It can run beside the daemon, reads with the lowest CPU and I/O priority, and changes nothing
 without --repair. --quick compares names and sizes and reads no image.
 
 --repair moves each damaged set to files/.damaged, where it is no longer served; the

@@ -21,15 +21,15 @@ func watchCommand() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "watch DIR",
-		Short: "Send each new image of a directory to a daemon",
-		Long: `Check a directory and those below it every few seconds, and send each new image to a
-daemon when it is complete: when its size and time have not changed for a while. That
-works for Samba shares, Syncthing, cameras that upload, and network file systems. Hidden
+		Short: "Send each new image in a directory to a daemon",
+		Long: `Poll a directory tree every few seconds, and send each new image to a daemon once it is
+complete: once its size and modification time have not changed for a while. That works
+for Samba shares, Syncthing, cameras that upload, and network file systems. Hidden
 files, and names that end in .part, .tmp or ~, are skipped.
 
 When a file is done, a line is printed as by upload: JSON, unless it goes to a terminal.
 A file that the daemon refused is not sent again until it changes. A journal records what
-has arrived, so nothing is sent twice after a restart. The files stay where they are.
+was accepted, so nothing is sent twice after a restart. The files stay where they are.
 
 With --results beside, the results of cat.jpg are also put into the directory
 cat.jpg.optimized beside it, with their manifest. The daemon keeps its own set until that

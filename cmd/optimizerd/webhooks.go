@@ -22,7 +22,7 @@ func webhooksCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "webhooks",
 		Short: "List, retry or test webhooks",
-		Long: `A webhook that its receiver does not accept is sent again, at growing intervals, for up
+		Long: `A webhook that its receiver does not accept is retried with exponential backoff for up
 to a day. Then it is given up, and kept for jobs.keep.`,
 	}
 	c.AddCommand(webhooksListCommand(o), webhooksRetryCommand(o), webhooksTestCommand(o))
@@ -46,9 +46,9 @@ func webhooksListCommand(o *options) *cobra.Command {
 	var givenUp, asJSON bool
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List the webhooks that are not delivered, oldest first",
-		Long: `List the webhooks in storage.dir that are not delivered, oldest first: those that
-wait for their next attempt, and those that were given up. The daemon need not run.
+		Short: "List undelivered webhooks, oldest first",
+		Long: `List the undelivered webhooks in storage.dir, oldest first: those that wait for
+their next attempt, and those that were given up. The daemon need not run.
 A fleet's webhooks are in NATS, which does not say when the next attempt is.`,
 		Example: `  sudo -u optimizerd optimizerd webhooks list
   sudo -u optimizerd optimizerd webhooks list --given-up --json | jq -r .url`,
@@ -123,9 +123,8 @@ func webhooksRetryCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "retry {ID… | --given-up}",
 		Short: "Send webhooks now",
-		Long: `Have the running daemon send webhooks now: those that wait for their next attempt, or
-those that were given up, which are then attempted for another day. The command asks the
-admin listener, with a token of the configuration if there is one. With the package, only
+		Long: `Make the running daemon send webhooks now: those that wait for their next attempt, or
+those that were given up, which are then retried for another day. The command calls the admin listener, with a token from the configuration if there is one. With the package, only
 root can read both that and the webhooks.`,
 		Example: `  sudo optimizerd webhooks retry msg_01arz3ndektsv4rrffq69g5fav
   sudo optimizerd webhooks retry --given-up`,
@@ -159,7 +158,7 @@ root can read both that and the webhooks.`,
 		},
 	}
 	c.Flags().BoolVar(&givenUp, "given-up", false, "every webhook that was given up")
-	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of what the configuration says")
+	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of the configured address")
 	return c
 }
 

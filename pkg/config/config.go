@@ -251,7 +251,7 @@ func (c Config) Servable() error {
 		errs = append(errs, errors.New("tunnel.token_file: must name a file with the tunnel's token when tunnel.mode is embedded, or put the token into /etc/credstore/optimizerd.tunnel-token (docs/secrets.md)"))
 	}
 	if c.Storage.S3.Enabled() && c.Storage.S3Key == nil {
-		errs = append(errs, errors.New("storage.s3.key_file: must name a file with the id of an access key and its secret, one per line, or put these into /etc/credstore/optimizerd.s3-key (docs/secrets.md)"))
+		errs = append(errs, errors.New("storage.s3.key_file: must name a file with the access key id and the secret access key, one per line, or put these into /etc/credstore/optimizerd.s3-key (docs/secrets.md)"))
 	}
 	switch {
 	case len(c.Auth.Tokens) > 0:

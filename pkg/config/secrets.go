@@ -73,7 +73,7 @@ func (l *loader) readS3Key(c *Config) {
 	}
 }
 
-// ReadS3Key reads a file with the id of an access key and its secret, one per line.
+// ReadS3Key reads a file with the access key id and the secret access key, one per line.
 func ReadS3Key(path string) (s3.Key, error) {
 	lines, err := readSecretFile(path, 1)
 	if err != nil {
