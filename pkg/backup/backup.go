@@ -4,11 +4,11 @@
 // snapshot lists the files of the data folder at one time: small records with
 // their content, manifests and sources by their digest. The variants and the
 // original of a set are those that its manifest names. A file that is in the store
-// is not read again, so each backup after the first copies only what is new. The
-// snapshot is written last; without it, blobs are only kept for the next attempt.
+// is not read again, so backups after the first are incremental. The snapshot is
+// written last; without it, blobs are only kept for the next attempt.
 //
-// It is consistent without a lock because it reads in the reverse order of a job's
-// life: what a record relies on was written before it, and is read after it.
+// It is consistent without a lock because it reads in the reverse of the order of
+// writes: what a record references is written before it, and read after it.
 package backup
 
 import (

@@ -1,6 +1,6 @@
-// Package client brings images to a daemon by its HTTP API: it waits when the
-// daemon is busy, tries again when the network or the daemon is gone, and
-// remembers what has arrived.
+// Package client uploads images to a daemon through its HTTP API: it backs
+// off when the daemon is busy, retries when the network or the daemon is
+// down, and records what was accepted in a journal.
 package client
 
 import (

@@ -1,6 +1,6 @@
-// Package clock judges whether the time of day can be right. A board without a
+// Package clock judges whether the wall clock is plausible. A board without a
 // battery-backed clock starts in the past, and a mistyped date may be years
-// ahead; what deletes by age must not act on either.
+// ahead; code that deletes by age must not trust either.
 package clock
 
 import (

@@ -1,12 +1,12 @@
 // Package codec isolates the image decoders, which are written in C and process
 // untrusted input.
 //
-// An Engine runs only in child processes of a separate binary. The daemon holds
-// a Pool of them: warm, one job at a time each, replaced when they die. Parent
-// and child communicate over one inherited socket (see wire.go): the child
-// receives the source as a read-only descriptor and returns variants as bytes,
-// so it needs no right to open any file, and the parent chooses every name on
-// disk.
+// An Engine runs only in child processes of a separate binary. The daemon has a
+// Pool of them: kept warm, one job at a time each, replaced when they die.
+// Parent and child communicate over one inherited socket (see wire.go): the
+// child receives the source as a read-only descriptor and returns variants as
+// bytes, so it needs no permission to open files, and the parent chooses every
+// name on disk.
 //
 // The package does not know libvips: cmd/optimizerd-codec passes the engine of
 // package imaging to Serve. It stores nothing and retries nothing: package

@@ -1,12 +1,12 @@
 // Package config reads the settings from a YAML file, the environment, and
-// KEY=VALUE pairs of the command line; each overrides the one before. It is the
+// KEY=VALUE pairs on the command line; each overrides the one before. It is the
 // only importer of viper.
 //
-// The parts own their settings, defaults and checks. This package composes them
-// into one Config, reports every mistake with its line, and checks settings that
-// concern more than one part. config.example.yaml describes the settings, and
-// Settings returns those descriptions for the manual page, docs/configuration.md
-// and shell completion.
+// The packages own their settings, defaults and checks. This package composes
+// them into one Config, reports every mistake with its line, and checks settings
+// that concern more than one part. config.example.yaml describes the settings,
+// and Settings returns those descriptions for the manual page,
+// docs/configuration.md and shell completion.
 package config
 
 import (

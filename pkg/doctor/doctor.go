@@ -6,8 +6,8 @@
 // judges the facts and touches nothing, so every judgment can be tested without
 // the machine.
 //
-// It fixes nothing and is not part of the daemon: settings that the daemon must
-// not start with are refused by config and daemon.
+// It fixes nothing and is not part of the daemon: settings with which the
+// daemon must not start are refused by config and daemon.
 package doctor
 
 // Status is the severity of a finding.

@@ -1,5 +1,6 @@
-// Package durable writes files, and directories of JSON records, so that a power
-// cut leaves the old state or the new one, never half of either.
+// Package durable writes files, and directories of JSON records, atomically and
+// durably: a power cut leaves the old state or the new one, never half of
+// either.
 //
 // The steps are the classic ones: write beside the target, fsync the file,
 // rename it over the target, fsync the directory, since a rename changes only

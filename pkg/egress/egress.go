@@ -2,7 +2,7 @@
 //
 // The URL of every request, including each redirect, is checked against the
 // Rules. The decisive check comes later, on the address that is about to be
-// dialed, so a name that changes its answer gains nothing.
+// dialed, so DNS rebinding gains nothing.
 package egress
 
 import (

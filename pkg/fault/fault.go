@@ -1,5 +1,5 @@
-// Package fault provides errors with a stable code and a public text, separate
-// from their cause.
+// Package fault provides errors with a stable code and a public message,
+// separate from their cause.
 //
 // A fault has three readers: its Code is for programs, its Detail for the
 // client, its cause for the operator's log. The detail never contains a path, a

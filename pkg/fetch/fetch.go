@@ -1,5 +1,5 @@
 // Package fetch downloads the sources of jobs by URL into the spool. It retries
-// temporary failures; the code of a fault tells whether the URL, the origin or the
+// temporary failures; the code of a fault says whether the URL, the origin or the
 // network caused it.
 package fetch
 

@@ -1,7 +1,7 @@
-// Package fleet lets several machines share the work, by NATS JetStream. It
-// satisfies what package jobs declares, as packages queue, notify and quarantine
-// do with directories, and is the index of package publish/bucket. It is the only
-// importer of nats.go.
+// Package fleet lets several machines share the work through NATS JetStream. It
+// implements the interfaces of package jobs, as packages queue, notify and
+// quarantine do with directories, and the index of package publish/bucket. It is
+// the only importer of nats.go.
 //
 //	jobs    bucket   job id → record: the truth about a job
 //	work    stream   work.<lane>.<job>: the message that wakes a worker
@@ -9,11 +9,11 @@
 //	state   bucket   claims, quarantine, nodes, the key of URLs
 //	tell    stream   tell.<webhook>: webhooks to be delivered
 //
-// The message of a job is acknowledged when all that follows from the job's end is
-// done: a node that dies earlier has it redelivered, and every step can be
-// repeated. Nothing is decided by a read: each write names the revision that it
-// replaces. Objects are written once (package publish/bucket), so work that is done
-// twice has one effect.
+// Delivery is at least once. A job's message is acknowledged when everything that
+// follows from the job's end is done: if a node dies earlier, it is redelivered,
+// and every step is idempotent. Concurrency is optimistic: no decision relies on a
+// read alone, each write names the revision that it replaces. Objects are written
+// once (package publish/bucket), so work that is done twice has one effect.
 package fleet
 
 import (

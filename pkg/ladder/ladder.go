@@ -1,10 +1,9 @@
 // Package ladder is the arithmetic of responsive images: from a recipe and a
 // source's size it computes the rungs with their names and sizes.
 //
-// It is pure: it decodes nothing, opens nothing and imports nothing of this
-// project, so that both sides of the codec boundary can share its types: a
-// Recipe and Limits go in; a Source, Variants and a Summary come out, through a
-// Sink.
+// It is pure: it does no I/O and imports nothing from this project, so that
+// both sides of the codec boundary can share its types: a Recipe and Limits go
+// in; a Source, Variants and a Summary come out, through a Sink.
 package ladder
 
 import (

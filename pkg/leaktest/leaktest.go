@@ -1,4 +1,4 @@
-// Package leaktest has goleak wait for goroutines that are ending.
+// Package leaktest makes goleak wait for goroutines that are exiting.
 package leaktest
 
 import (

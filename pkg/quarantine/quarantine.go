@@ -5,8 +5,8 @@
 // The state is one small JSON file per image, named by its digest. Nothing is
 // cached and there is no lock: a file appears by one rename and disappears by
 // one unlink, and Check reads the one file it needs. So other processes may
-// list and clear the directory while a daemon is running, which sees the change
-// at its next upload.
+// list and clear the directory while a daemon is running; it sees the change at
+// its next upload.
 //
 // The package does not judge failures: package jobs decides what is added.
 package quarantine

@@ -1,11 +1,11 @@
-// Package s3 keeps objects in a bucket of an S3 store. It sends the few requests
-// that are needed itself, over net/http, and is the only importer of the AWS
+// Package s3 stores objects in a bucket of an S3 store. It sends the few
+// requests that it needs over net/http, and is the only importer of the AWS
 // SDK's signer, which signs each with the digest of its body, so that the store
-// checks what it is sent.
+// verifies what it receives.
 //
-// Temporary failures are retried with growing, random pauses. An error tells by
-// its Class whether the clock, the key, its permissions, the bucket or the
-// connection is at fault.
+// Temporary failures are retried with exponential backoff and jitter. The Class
+// of an error says whether the clock, the key, its permissions, the bucket or
+// the connection is at fault.
 package s3
 
 import (

@@ -1,5 +1,5 @@
-// Package servertest runs the servers of other projects that tests need, as
-// processes. Their programs are built into bin/ before.
+// Package servertest runs servers of other projects for tests, as
+// processes. Their binaries must have been built into bin/.
 package servertest
 
 import (

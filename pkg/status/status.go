@@ -1,5 +1,5 @@
-// Package status describes what a daemon is doing, for the page and the command
-// of that name. Package daemon fills it in.
+// Package status describes what a daemon is doing, for the status page and the
+// status command. Package daemon fills it in.
 package status
 
 import (

@@ -1,7 +1,7 @@
 // Package strictjson decodes JSON strictly. In files written by this project,
-// an unknown field or trailing data means that the file is not what it seems;
-// in a request, that the client expects something else than it would get. It has
-// the one JSON form of times, too.
+// an unknown field or trailing data means that the file is not what it seems; in
+// a request, that the client expects something other than it would get. It also
+// defines the JSON form of times.
 package strictjson
 
 import (

@@ -1,18 +1,18 @@
 // Package tunnel connects the daemon to Cloudflare: it dials Cloudflare's edge,
-// which sends requests back over these connections. No port is open and no
-// address is public.
+// which sends requests back over these connections. It needs no open port or
+// public address.
 //
 //	visitor ─► Cloudflare's edge ══ TLS, dialed from here ══► Tunnel ─► http.Handler
 //
 // It is the only importer of cloudflared, and uses its wire protocol only: the
-// registration RPC, the discovery of the edge, and the edge's roots. The rest
-// is net/http: on these connections the edge is the HTTP/2 client and this
-// process the server.
+// registration RPC, the discovery of the edge, and the edge's root
+// certificates. The rest is net/http: on these connections the edge is the
+// HTTP/2 client and this process the server.
 //
 // It does not route. Whatever is configured at Cloudflare, there is one handler
 // behind the tunnel; pushed configuration is acknowledged and ignored, streams
 // into the private network and websockets are refused. So an attacker who takes
-// over the account reaches this API, and nothing else at home.
+// over the account can reach this API, and nothing else at home.
 package tunnel
 
 import (

@@ -1,7 +1,7 @@
-// Package verify checks that what is stored is sound: every set against its
-// manifest, every file and original against its digest, and that nothing is left
-// that belongs to no set. It needs no daemon and no lock, and changes nothing
-// unless it repairs. A set that is deleted while it is checked is not a problem.
+// Package verify checks the integrity of stored data: every set against its
+// manifest, every file and original against its digest, and that there are no
+// orphans. It needs no daemon and no lock, and changes nothing unless it
+// repairs. A set that is deleted while it is checked is not a problem.
 package verify
 
 import (

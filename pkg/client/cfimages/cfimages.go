@@ -1,5 +1,5 @@
-// Package cfimages lists and reads the images of a Cloudflare Images account, by
-// Cloudflare's public API.
+// Package cfimages lists and reads the images of a Cloudflare Images account
+// through Cloudflare's public API.
 package cfimages
 
 import (

@@ -1,11 +1,11 @@
-// Package imagefile reads what image files say about themselves without
-// decoding a pixel: their format by its signature, EXIF orientation, the kind
-// of a TIFF, whether a JPEG is complete.
+// Package imagefile inspects image files without decoding pixels: the format
+// by its signature, EXIF orientation, the kind of a TIFF, whether a JPEG is
+// complete.
 //
-// It is written for hostile and for broken files: it allocates no more than a
-// fixed amount whatever a file claims, and it reads around damage that does not
-// matter. What libvips reports about these things is not used, because its
-// libraries give up where viewers do not.
+// It is written for hostile and broken files: it allocates no more than a fixed
+// amount whatever a file claims, and it skips damage that does not matter. What
+// libvips reports about these things is not used, because its libraries give up
+// where viewers do not.
 package imagefile
 
 import (

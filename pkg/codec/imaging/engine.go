@@ -1,6 +1,6 @@
 // Package imaging renders the ladder of one image with libvips: it decodes the
-// source once, turns it upright, converts it to sRGB, shrinks it rung by rung
-// and encodes each rung in each format.
+// source once, rotates it upright, converts it to sRGB, downscales it rung by
+// rung and encodes each rung in each format.
 //
 // bimg starts libvips and provides its settings, memory figures and type
 // detection; kernel.c does what bimg's Resize cannot: decode once for many

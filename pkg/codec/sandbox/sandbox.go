@@ -3,7 +3,7 @@
 // share of memory.
 //
 // A process enters the sandbox after it has loaded what it needs and before it
-// reads untrusted input; there is no way back. The protections are independent:
+// reads untrusted input; this is irreversible. The protections are independent:
 // limits and no-new-privileges work on every kernel, seccomp on nearly every
 // one, Landlock where it is compiled in, which Raspberry Pi OS does not do. The
 // Report lists the active ones.

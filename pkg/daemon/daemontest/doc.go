@@ -1,5 +1,5 @@
 // Package daemontest runs a complete optimizerd for tests: in the test's
-// process, or as a process of its own.
+// process, or as a separate process.
 //
 //	func TestMain(m *testing.M) { daemontest.Main(m) }
 //
@@ -11,10 +11,10 @@
 //	}
 //
 // A Server is a daemon in the test's process: its log can be read, its codec
-// processes stopped. A Process is one of its own, as a user runs it: it can be
-// killed, and its memory measured. Both embed a Client, which checks every
-// answer against the daemon's /openapi.json, and a Conn writes what no HTTP
-// client would.
+// processes stopped. A Process is a separate process, as a user runs it: it
+// can be killed, and its memory measured. Both embed a Client, which checks
+// every answer against the daemon's /openapi.json, and a Conn writes what no
+// HTTP client would.
 //
 // A test waits with Eventually, or with one of the methods that wait, and never
 // for a fixed time. Patience only guards against hanging.

@@ -1,5 +1,5 @@
-// Package diskspace keeps a part of a disk free, since on a full one neither the
-// daemon nor other programs work.
+// Package diskspace keeps part of a disk free, since neither the daemon nor
+// other programs work on a full one.
 package diskspace
 
 import (

@@ -1,16 +1,16 @@
 // Package bucket publishes sets in a bucket of an S3 store: {id}/640.webp and so
 // on, {id}/manifest.json, and originals/{id} if originals are kept.
 //
-// An object is written once. Its second writer takes what is there: the digest
-// and size of that are what the manifest says. So two processes that make one set
-// at the same time, with different versions of libvips, still end with a manifest
-// that is true. The manifest is written last; without it nothing under an id
-// counts.
+// An object is written once: the first writer wins, and the second puts the
+// digest and size of the existing object into its manifest. So two processes that
+// make a set at the same time, with different versions of libvips, still end with
+// one correct manifest. The manifest is written last and is the commit point;
+// objects without one are ignored.
 //
 // Listing and retention are served from an Index, by default a directory with one
-// file per set, which Rebuild makes from the bucket. A set is deleted by a mark
-// there first, then by deleting its objects; a crash in between is finished by the
-// next start.
+// file per set, which Rebuild recreates from the bucket. Deleting a set first
+// marks it there, then deletes its objects; the next start completes a deletion
+// that a crash interrupted.
 package bucket
 
 import (

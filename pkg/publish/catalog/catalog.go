@@ -1,6 +1,6 @@
-// Package catalog knows which sets are published: their ids with the times in
-// memory, a few decoded manifests, listing and retention. It does not know where
-// the sets are stored.
+// Package catalog knows which sets are published: their ids and times in memory,
+// a cache of decoded manifests, listing and retention. It is independent of
+// where the sets are stored.
 package catalog
 
 import (

@@ -1,5 +1,5 @@
-// Package s3test runs a real S3 server for tests, versitygw over a directory, and a
-// proxy before it that fails on demand and counts.
+// Package s3test runs a real S3 server for tests, versitygw over a directory,
+// behind a proxy that injects faults and counts requests.
 package s3test
 
 import (

@@ -2,7 +2,7 @@
 // it allows: a signed JWT in a header set by the edge.
 //
 // With the tunnel as the only way in, this is a second check besides the API's
-// own tokens. It holds even if the tunnel's hostname is published without an
+// own tokens. It applies even if the tunnel's hostname is published without an
 // Access policy by mistake. It is the only importer of go-oidc.
 package access
 

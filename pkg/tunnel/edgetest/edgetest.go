@@ -1,4 +1,4 @@
-// Package edgetest imitates Cloudflare's edge for tests: it behaves as
+// Package edgetest is a fake of Cloudflare's edge for tests: it behaves as
 // cloudflared's source code expects, and unmodified cloudflareds connect to it.
 // It supports HTTP/2 only.
 //

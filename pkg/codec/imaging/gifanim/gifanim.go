@@ -1,10 +1,10 @@
-// Package gifanim decodes GIFs frame by frame, as browsers show them: what no
-// frame covers is transparent, and so is what a frame leaves behind that is
-// disposed of to the background.
+// Package gifanim decodes GIFs frame by frame, as browsers show them: areas
+// that no frame covers are transparent, and disposal to the background clears
+// to transparent.
 //
-// It holds one canvas, and a second one if the animation needs it, however many
-// frames there are. Package image/gif would hold all frames, and libvips paints
-// a background that no browser shows.
+// It keeps one canvas in memory, and a second one if the animation needs it,
+// whatever the number of frames. Package image/gif would keep all frames, and
+// libvips paints a background that no browser shows.
 package gifanim
 
 import (

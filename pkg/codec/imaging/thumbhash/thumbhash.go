@@ -8,9 +8,9 @@
 // domain, at https://github.com/evanw/thumbhash; this package produces the same
 // bytes as its author's encoder. It does not decode.
 //
-// github.com/galdor/go-thumbhash 1.0.0 makes the same bytes of the same pixels, if
-// straight alpha is passed off as premultiplied. It is not used because that module
-// path has ended with 1.0.0, so that it would get no updates.
+// github.com/galdor/go-thumbhash 1.0.0 produces the same bytes from the same
+// pixels, if straight alpha is passed as premultiplied. It is not used because that
+// module path was abandoned at 1.0.0 and gets no updates.
 package thumbhash
 
 import "math"
