@@ -21,10 +21,10 @@ type Admission struct {
 	Filename  string // the client's name for the image, for display; set by Receive
 }
 
-// Admit decides, before a body is read, whether an upload is accepted. bytes is
-// the declared length of the body (-1 if unknown), of which up to overhead are
-// not the image. It returns a ShuttingDown, TooLarge, InsufficientStorage or
-// QueueFull fault, or that of Sets.Check.
+// Admit decides, before the body is read, whether an upload is accepted. bytes
+// is the declared length of the body (-1 if unknown), up to overhead of which
+// are not image data. It returns a ShuttingDown, TooLarge, InsufficientStorage
+// or QueueFull fault, or that of Sets.Check.
 func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 	if err := s.running(); err != nil {
 		return nil, err
@@ -39,8 +39,8 @@ func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 	return &Admission{s: s, place: place}, nil
 }
 
-// ready returns a fault if a body of this many bytes (-1 if unknown, 0 for none), of
-// which up to overhead are not the image, is too large, or while the disk has no
+// ready returns a fault if a body of this many bytes (-1 if unknown, 0 for none), up
+// to overhead of which are not image data, is too large, or while the disk has no
 // space for it or no set can be published.
 func (s *Service) ready(bytes, overhead int64) error {
 	err := s.config.Spool.Check(bytes, overhead)
@@ -66,8 +66,8 @@ func (s *Service) running() error {
 
 // Receive streams the image into the spool, or into memory if there is room and
 // mayHold is set, until a client relies on it. With a store of uploads it may stay
-// in memory even then. filename is the client's name for
-// it, for display. Faults of body are returned unchanged.
+// in memory even then. filename is the client's name for it, for display. Faults
+// returned by body are passed through unchanged.
 func (a *Admission) Receive(body io.Reader, filename string, mayHold bool) (sum [sha256.Size]byte, err error) {
 	a.waits, a.Filename = mayHold, job.CleanFilename(filename)
 	receive := a.s.config.Spool.Receive

@@ -18,7 +18,7 @@ func (s *Service) List(status job.Status, before string, limit int) (page []job.
 
 // Retry queues a failed job again, under its id and with its recipe. It returns a
 // NotFound fault, or a Conflict fault if the job has not failed, or if it was an
-// upload whose source is not kept any more.
+// upload whose source is no longer kept.
 func (s *Service) Retry(ctx context.Context, id string) (Ticket, error) {
 	if err := s.running(); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (s *Service) Retry(ctx context.Context, id string) (Ticket, error) {
 	return t, nil
 }
 
-// putAgain makes a job that is retried durable, the source of an upload first.
+// putAgain makes a retried job durable, the source of an upload first.
 func (s *Service) putAgain(place Place, j job.Job) (t Ticket, err error) {
 	if !j.Resolved() {
 		if t, err = place.Put(j); err == nil {
@@ -79,8 +79,8 @@ func (s *Service) putAgain(place Place, j job.Job) (t Ticket, err error) {
 }
 
 // restoreSource makes sure that the source of a failed upload is where a worker
-// looks for it. It returns a Conflict fault if it is not kept any more. It stays
-// kept until the job is completed, so that a crash loses nothing.
+// looks for it. It returns a Conflict fault if it is no longer kept. It stays kept
+// until the job is completed, so that a crash loses nothing.
 func (s *Service) restoreSource(j job.Job) error {
 	if s.config.Sets.Has(j.ImageID) { // an equal upload was completed meanwhile
 		return nil
@@ -99,8 +99,8 @@ func (s *Service) restoreSource(j job.Job) error {
 	return source.Close()
 }
 
-// keepSource keeps the source of a job that has failed, if it was uploaded: nobody
-// else may have it. That of any other job is not needed any more.
+// keepSource keeps the source of a failed job if it was uploaded: there may be no
+// other copy. That of any other job is no longer needed.
 func (s *Service) keepSource(e ending) {
 	j := e.job
 	if j.Input != "" {
@@ -113,14 +113,14 @@ func (s *Service) keepSource(e ending) {
 	s.log.Debug("source kept for a retry", zap.String("job_id", j.ID))
 }
 
-// ForgetSources deletes the sources that were kept for failed jobs, if these were
-// completed meanwhile, or have no record any more.
+// ForgetSources deletes the sources kept for failed jobs that have since been
+// completed or no longer have a record.
 func (s *Service) ForgetSources() error {
 	return s.config.Spool.ForgetRetries(s.Retryable)
 }
 
-// Retryable reports whether the source of an upload may be needed: its job has not
-// ended, or has failed and has a record.
+// Retryable reports whether the source of an upload may still be needed: its job
+// has not ended, or has failed and has a record.
 func (s *Service) Retryable(jobID string) bool {
 	j, err := s.config.Queue.Get(jobID)
 	return err == nil && j.Status != job.Completed || err != nil && fault.CodeOf(err) != fault.NotFound

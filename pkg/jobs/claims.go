@@ -2,10 +2,10 @@ package jobs
 
 import "sync"
 
-// claims joins equal work. Equal work has the same key: that of the image for
-// uploads, of input and options for requests, and of rendering an image. A key is
-// locked from lookup until the job is durable, so that an equal request waits and
-// then finds that job. Its ticket stays under the key until the job ends.
+// claims deduplicates work (single flight). Equal work has the same key: the
+// image for uploads and renders, input and options for requests. A key is locked
+// from lookup until the job is durable, so that an equal request waits and then
+// finds that job. Its ticket stays under the key until the job ends.
 type claims struct {
 	mu    sync.Mutex
 	byKey map[string]*claim
@@ -72,8 +72,8 @@ func (c *claims) ticket(key string) Ticket {
 	return nil
 }
 
-// index stores a job under a key, unless the key has another job that has not
-// ended. A job that has ended is not stored: it may have been unindexed already.
+// index stores a job under a key, unless the key has another unfinished job. An
+// ended job is not stored: it may have been unindexed already.
 func (c *claims) index(key string, t Ticket) {
 	held := c.retain(key)
 	c.mu.Lock()

@@ -15,8 +15,8 @@ import (
 // their order.
 //
 // If the end cannot be recorded, usually because the disk is full, clients are
-// still woken, and Settle records it later. After an earlier restart the job is
-// executed again.
+// still woken, and Settle records it later. If the daemon restarts before that,
+// the job is executed again.
 func (s *Service) finish(lease Lease, cause error) error {
 	defer s.claims.lock(endKey(lease.Job().ID))()
 	j, err := lease.End(cause) // final in memory; clients still wait
@@ -37,8 +37,8 @@ func (s *Service) finish(lease Lease, cause error) error {
 	return err
 }
 
-// EndedElsewhere forgets a job that was accepted or resolved here, and that another
-// machine has ended, unless it was retried here since.
+// EndedElsewhere drops the state of a job that was accepted or resolved here and
+// ended by another machine, unless it has been retried here since.
 func (s *Service) EndedElsewhere(j job.Job) {
 	defer s.claims.lock(endKey(j.ID))()
 	for _, key := range []string{j.Key(), imageKey(j.ImageID)} {
@@ -51,9 +51,9 @@ func (s *Service) EndedElsewhere(j job.Job) {
 	s.releaseSource(j, true)
 }
 
-// releaseSource deletes the source of a job that has ended from the spool and the
-// store of uploads. What a recorded job has in that store stays if it has failed,
-// until it has no record any more.
+// releaseSource deletes the source of an ended job from the spool and the store
+// of uploads. The stored source of a recorded job that failed stays until its
+// record is deleted.
 func (s *Service) releaseSource(j job.Job, recorded bool) {
 	if !j.Resolved() {
 		return

@@ -19,7 +19,7 @@ type Phase int
 const (
 	Resolve    Phase = iota // get its source, from a URL or an original
 	Render                  // make its set; the source is in the spool
-	Background              // the same, of a job in the background, if such jobs have workers of their own
+	Background              // the same, for background jobs, if these have dedicated workers
 
 	NumPhases = iota // number of phases
 )
@@ -51,17 +51,16 @@ type Queue interface {
 	Take(id string) (Lease, error)
 }
 
-// ErrStarted is the fault of Queue.Take for a job that does not wait.
+// ErrStarted is returned by Queue.Take for a job that is not waiting.
 var ErrStarted = fault.New(fault.Conflict, "The job has started or ended; only a waiting job can be canceled.")
 
-// QueueFull returns the fault of a queue in which this many jobs wait.
+// QueueFull returns the fault of a queue with this many waiting jobs.
 func QueueFull(waiting int) error {
 	return fault.New(fault.QueueFull, "The queue is full (%d images waiting); try again later.", waiting)
 }
 
-// CheckPlaces returns a QueueFull fault if one job more has no place beside those that
-// wait. Jobs by URL, which a web site's visitors may cause, leave a quarter of the places
-// to uploads.
+// CheckPlaces returns a QueueFull fault if there is no place for another job. Jobs by
+// URL, which visitors of a website may cause, leave a quarter of the places to uploads.
 func CheckPlaces(waiting, places int, upload bool) error {
 	if !upload {
 		places -= places / 4
@@ -75,11 +74,11 @@ func CheckPlaces(waiting, places int, upload bool) error {
 // Place is a reserved place for one job. Its owner must call Put, Hold or
 // Release; Release after the others does nothing.
 type Place interface {
-	// Put makes a job durable and available to the workers. It also works on a
-	// closed queue: the job was admitted before, and is executed after the next
-	// start. A job that is retried replaces its record as a failed one. A queue of
-	// several machines may return the ticket of an equal job that another one has
-	// accepted, with the webhooks of j added. After an error the place is still reserved.
+	// Put makes a job durable and available to the workers. It also works on a closed
+	// queue: the job was admitted before, and is executed after the next start. A retried
+	// job replaces its failed record. A queue shared by several machines may return the
+	// ticket of an equal job that another one has accepted, with the webhooks of j added.
+	// After an error the place is still reserved.
 	Put(j job.Job) (Ticket, error)
 	// MayHold reports whether Hold is allowed: a worker of this machine will soon
 	// start the job.
@@ -129,9 +128,9 @@ type Lease interface {
 	// Return returns the job to the queue; it is the next to be leased.
 	Return() error
 	// Pass ends the lease if another machine may execute what failed here with cause,
-	// and leaves the job to it, without counting this attempt. It calls persist before
-	// that: a job that is held in memory must be made durable. If ok is false, because
-	// there is no such machine or persist failed, the lease is still held.
+	// and leaves the job to it, without counting this attempt. It calls persist first:
+	// a job in memory must be made durable. If ok is false, because there is no such
+	// machine or persist failed, the lease is still held.
 	Pass(cause error, persist func() error) (ok bool, err error)
 
 	// End ends the job in memory: completed, or failed for the given cause. Clients
@@ -176,9 +175,10 @@ type Uploads interface {
 // Outbox delivers webhooks.
 type Outbox interface {
 	// Put makes the webhooks of an ended job durable. They are not sent before
-	// Release. It may be called again for the same job.
+	// Release. It is idempotent.
 	Put(j job.Job) error
-	// Release allows the webhooks of a job to be sent: its end is recorded.
+	// Release allows the webhooks of a job to be sent, once its end is
+	// recorded.
 	Release(jobID string)
 }
 
@@ -196,8 +196,8 @@ type Fetcher interface {
 
 // Throttle reduces rendering while the machine is too hot.
 type Throttle interface {
-	// Cool returns a context that ends when the machine becomes too hot, and is
-	// done already while it is.
+	// Cool returns a context that is done as soon as, and while, the machine is
+	// too hot.
 	Cool() context.Context
 	// Wait blocks while the machine is too hot. It returns the error of ctx.
 	Wait(ctx context.Context) error

@@ -2,7 +2,7 @@
 // submit.go, resolve.go, work.go, finish.go. Equal work is done once, however
 // many clients request it at the same time.
 //
-// The package knows neither HTTP nor how an engine works. It stores and queues
+// The package is independent of HTTP and of the engine. It stores and queues
 // through the interfaces in ports.go, so that a directory can be replaced by an
 // object store, and one machine by several.
 package jobs
@@ -57,8 +57,8 @@ type Service struct {
 	uploads uploads
 }
 
-// New indexes the jobs that the queue recovered, and deletes the sources that
-// none of them needs from the spool.
+// New indexes the jobs that the queue recovered, and deletes from the spool the
+// sources that none of them needs.
 func New(c Config) (*Service, error) {
 	if c.Ended == nil {
 		c.Ended = func(job.Job) {}
@@ -88,8 +88,8 @@ func New(c Config) (*Service, error) {
 // ErrNoJob is the fault of an unknown job.
 var ErrNoJob = fault.New(fault.NotFound, "There is no job with this id; ended jobs are deleted after a while.")
 
-// Get returns a job, or ErrNoJob. One that ended too long ago is not returned even
-// if its record is not deleted yet.
+// Get returns a job, or ErrNoJob. An expired one is not returned even if its
+// record has not been deleted yet.
 func (s *Service) Get(id string) (job.Job, error) {
 	j, err := s.config.Queue.Get(id)
 	if err == nil && j.Expired(s.config.Keep, time.Now()) {
@@ -101,7 +101,7 @@ func (s *Service) Get(id string) (job.Job, error) {
 // Ticket returns a ticket for a job that has not ended; ok is false otherwise.
 func (s *Service) Ticket(id string) (t Ticket, ok bool) { return s.config.Queue.Ticket(id) }
 
-// noOutbox is the Outbox where there is nothing to deliver.
+// noOutbox is the Outbox of a job without webhooks.
 type noOutbox struct{}
 
 func (noOutbox) Put(job.Job) error { return nil }

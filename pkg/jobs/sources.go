@@ -8,8 +8,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// sources knows the jobs that need each source in the spool; the last release
-// deletes it.
+// sources counts references: the jobs that need each source in the spool. The
+// last release deletes it.
 type sources struct {
 	spool *spool.Spool
 	log   *zap.Logger

@@ -20,8 +20,8 @@ type Submission struct {
 }
 
 // Submit turns the received upload into a job. The zero webhook means none. If it
-// returns a ticket, the job is durable, or held in memory until Announce if the
-// upload is in memory and there is no webhook.
+// returns a ticket, the job is durable, or in memory until Announce if the upload
+// is in memory and there is no webhook.
 func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 	s, upload := a.s, a.upload
 	id := s.recipe.ID(upload.SHA256)
@@ -68,8 +68,8 @@ func (s *Service) refused(j job.Job, err error) {
 	s.uploads.delete(j.ID)
 }
 
-// put makes the upload and its job durable, or holds both in memory: if the client
-// waits, nobody else learns of the job, and a worker will soon start it.
+// put makes the upload and its job durable, or keeps both in memory: if the client
+// waits, no one else learns of the job, and a worker will soon start it.
 func (a *Admission) put(j job.Job) (Ticket, error) {
 	log := a.s.log.With(zap.String("source", a.upload.Digest()))
 	inMemory := a.upload.InMemory()
@@ -103,7 +103,7 @@ func (s *Service) Announce(t Ticket) (job.Job, error) {
 	return t.Announce(), nil
 }
 
-// persist makes a job that is held in memory durable, its source first.
+// persist makes an in-memory job durable, its source first.
 func (s *Service) persist(t Ticket) error {
 	if t.Recorded() {
 		return nil
@@ -121,7 +121,7 @@ func (s *Service) persist(t Ticket) error {
 	return t.Record()
 }
 
-// persistSource makes the source of a job that is held in memory durable.
+// persistSource makes the source of an in-memory job durable.
 func (s *Service) persistSource(j job.Job) error {
 	if s.config.Uploads == nil {
 		return s.config.Spool.Persist(j.Source.SHA256)
@@ -177,8 +177,9 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
 	return t, nil
 }
 
-// inFlightJob returns the job to join, or nil. A client that waits can join a job
-// that has just ended; a webhook cannot, since that job delivers no more.
+// inFlightJob returns the job to join, or nil. A waiting client can join a job
+// that has just ended; a webhook cannot, since that job delivers no further
+// webhooks.
 func (s *Service) inFlightJob(key string, webhook job.Webhook) Ticket {
 	t := s.claims.ticket(key)
 	if t == nil || webhook.URL != "" && t.Job().Status.Ended() {

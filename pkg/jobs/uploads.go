@@ -20,7 +20,7 @@ type uploads struct {
 }
 
 // recover counts the source of an earlier process's upload as stored: deleting one
-// that is not does no harm.
+// that does not exist is harmless.
 func (u *uploads) recover(j job.Job) {
 	if j.Input == "" {
 		u.mark(j.ID)
@@ -33,7 +33,7 @@ func (u *uploads) mark(jobID string) {
 	u.stored[jobID] = true
 }
 
-// forget stops counting the source of a job as stored: it stays in the store.
+// forget stops tracking the source of a job, which stays in the store.
 func (u *uploads) forget(jobID string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -46,8 +46,8 @@ func (u *uploads) put(j job.Job, path string) error {
 	return u.store.Put(j.ID, j.Source.SHA256, path)
 }
 
-// fetch brings the source of a job into the spool, where opening it failed with
-// missing: the process in whose memory it was has ended.
+// fetch downloads the source of a job into the spool, after opening it there failed
+// with missing: the process that had it in memory is gone.
 func (u *uploads) fetch(ctx context.Context, j job.Job, to *spool.Spool, missing error) (*os.File, error) {
 	if u.store == nil || j.Input != "" || !errors.Is(missing, fs.ErrNotExist) {
 		return nil, missing

@@ -16,9 +16,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// Run executes jobs with these numbers of workers until the queue is closed and
-// the jobs in progress have ended. If giveUp ends first, they return to the queue.
-// background is for jobs in the background, 0 if renderers execute them, too.
+// Run executes jobs with these numbers of workers until the queue is closed and the
+// jobs in progress have ended. If giveUp is done first, they return to the queue.
+// background is the number of workers dedicated to background jobs; with 0 the
+// renderers execute these, too.
 func (s *Service) Run(giveUp context.Context, resolvers, renderers, background int) error {
 	fetching, stop := context.WithCancel(giveUp)
 	defer stop()
@@ -129,8 +130,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// do executes one phase of a job and ends the job or returns it to the queue.
-// pause is set if it returned because of a temporary failure of the machine.
+// do executes one phase of a job and ends the job or returns it to the queue. pause is
+// set if the job was returned because of a temporary failure of the machine.
 func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (pause bool) {
 	err := s.ready(0, 0) // a temporary failure, before anything is fetched or rendered
 	if err == nil {
@@ -192,8 +193,8 @@ func (s *Service) giveBack(lease Lease) error {
 	return lease.Return()
 }
 
-// unresolve forgets the source that was found here for a job: another machine may
-// execute the job, and finds its own, or none.
+// unresolve drops the source that was found here for a job: another machine may
+// execute the job, and gets its own, or none.
 func (s *Service) unresolve(j job.Job) {
 	if j.Input != "" && j.Resolved() {
 		s.claims.unindex(imageKey(j.ImageID), j.ID)
@@ -216,7 +217,7 @@ func logFailure(log *zap.Logger, j job.Job, err error) {
 }
 
 // logRecordError logs an error that cannot be reported to a client. The next start
-// repeats the step.
+// retries the step.
 func (s *Service) logRecordError(log *zap.Logger, err error) {
 	if err != nil {
 		log.Error("cannot update job record", zap.Error(err))
@@ -241,8 +242,8 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// render makes the set of a job whose source is in the spool. Jobs of the same
-// image run one after another: the second finds the set of the first.
+// render makes the set of a job whose source is in the spool. Jobs for the same
+// image are serialized: the second finds the set of the first.
 func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err error) {
 	j := lease.Job()
 	defer s.claims.lock(renderKey(j.ImageID))()
