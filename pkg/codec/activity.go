@@ -27,23 +27,23 @@ type activity struct {
 
 type workKey struct{}
 
-// Named names the work that is done with a context, for Children.
+// Named returns a context that names the work done with it, for Children.
 func Named(ctx context.Context, work string) context.Context {
 	return context.WithValue(ctx, workKey{}, work)
 }
 
-// begin notes that a render begins.
+// begin records the start of a render.
 func (p *process) begin(ctx context.Context) {
 	work, _ := ctx.Value(workKey{}).(string)
 	p.doing.Store(&activity{work: work, busy: true, since: time.Now(), images: p.doing.Load().images})
 }
 
-// end notes that a render has ended.
+// end records the end of a render.
 func (p *process) end() {
 	p.doing.Store(&activity{since: time.Now(), images: p.doing.Load().images + 1})
 }
 
-// Children returns what the running children are doing, first the oldest.
+// Children returns what the running children are doing, oldest first.
 func (p *Pool) Children() []Child {
 	p.running.Lock()
 	running := slices.Clone(p.children)
@@ -66,7 +66,7 @@ func (p *Pool) Children() []Child {
 	return all
 }
 
-// add counts a child that has started among those that run.
+// add adds a started child to the running ones.
 func (p *Pool) add(child *process) {
 	p.running.Lock()
 	defer p.running.Unlock()

@@ -9,16 +9,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// Bounds on what a child reports. It decodes what strangers send, so what it
-// says is believed only as far as an honest child could say it.
+// Bounds on what a child reports. It decodes untrusted input, so its reports
+// are trusted only as far as an honest child could make them.
 const (
 	maxCause = 4096           // bytes of a cause, for the log; more is cut off
 	maxTook  = 24 * time.Hour // for one stage
 )
 
-// A file has at most perPixel bytes for each pixel of its blocks of 16 × 16, in
-// which encoders work, and overhead for all else. JPEG needs 4.7 for black and white
-// noise at quality 100, which is the most.
+// A file has at most perPixel bytes for each pixel of the 16 × 16 blocks in which
+// encoders work, plus overhead for everything else. The maximum is JPEG's 4.7, for
+// black and white noise at quality 100.
 const (
 	perPixel = 8
 	block    = 16

@@ -30,9 +30,9 @@ const exitOutOfTime = 3
 // self-test.
 type Start func(test func(part string) bool) (Engine, About, error)
 
-// Serve runs a child: it starts the engine, sends the greeting and renders
-// requests one at a time until the parent closes the socket. off lists the
-// parts of the self-test to skip.
+// Serve runs a child: it starts the engine, sends the greeting and serves
+// render requests one at a time until the parent closes the socket. off
+// lists the parts of the self-test to skip.
 func Serve(start Start, off []string) error {
 	conn, err := parentConn()
 	if err != nil {

@@ -30,7 +30,7 @@ const Protocol = 2
 // the sink, in any order, as soon as it is encoded. Errors are faults. Render
 // may read src from any offset and does not close it. If it returns Unavailable
 // before it calls the sink, earlier sources have left too little memory for this one,
-// and a fresh process may render it.
+// and a fresh process may be able to render it.
 type Engine interface {
 	Render(ctx context.Context, src *os.File, recipe ladder.Recipe, limits ladder.Limits, sink ladder.Sink) (ladder.Summary, error)
 }
@@ -51,7 +51,7 @@ type About struct {
 	Sandbox  Sandbox         `json:"sandbox"`
 }
 
-// String is what the log on a terminal has of it.
+// String is the form in a terminal's log.
 func (a About) String() string { return a.Version + ", libvips " + a.Libvips }
 
 // Sandbox describes the active protections of a child, as reported by it.

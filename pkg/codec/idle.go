@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idleCheck is how often idle children are looked at.
+// idleCheck is the interval between checks of idle children.
 var idleCheck = 30 * time.Second
 
-// maxIdleCPU is the CPU time that a child may use for the rest of its last job, in
-// seconds, and maxIdleShare that of Go's runtime for each second since then. Its
-// limit of CPU time does not hold for a child that ignores the signal, and the
-// timeout covers jobs alone.
+// maxIdleCPU is the CPU time that a child may use to finish its last job, in
+// seconds, and maxIdleShare that of Go's runtime per second since then. The CPU
+// time limit has no effect on a child that ignores the signal, and the timeout
+// covers only jobs.
 const (
 	maxIdleCPU   = 1.0
 	maxIdleShare = 0.01
 )
 
-// restAfter is how long a child is idle until its memory is given back.
+// restAfter is how long a child is idle until its memory is released.
 const restAfter = time.Minute
 
-// watchIdle kills idle children that use the CPU, since something has taken them
-// over, and gives the memory of the others back, until ctx ends.
+// watchIdle kills idle children that use the CPU, since they must be
+// compromised, and releases the memory of the others, until ctx is done.
 func (p *Pool) watchIdle(ctx context.Context) {
 	ticker := time.NewTicker(idleCheck)
 	defer ticker.Stop()
@@ -71,9 +71,9 @@ func (p *Pool) quiet(child *process) *process {
 	return nil
 }
 
-// rested closes a child that has worked and then been idle for a while: glibc
-// keeps memory of the images, and the libraries stay in memory that they needed.
-// It returns a fresh child if one is wanted, otherwise nil.
+// rested closes a child that has been idle for a while after work: glibc keeps
+// memory of the images, and the libraries they needed stay resident. It returns
+// a fresh child if one is wanted, otherwise nil.
 func (p *Pool) rested(ctx context.Context, child *process, wanted bool) *process {
 	if child == nil || child.jobs == 0 || time.Since(child.idleAt) < restAfter {
 		return child

@@ -71,8 +71,8 @@ func (c Config) Sized() Config {
 	return c.sizedFor(runtime.GOMAXPROCS(0), AvailableMemory()) // the first respects the cgroup's CPU quota
 }
 
-// sizedFor takes one child per two cores, since each child uses all cores for most of a
-// render, limited to the number that fits into memory at peak.
+// sizedFor chooses one child per two cores, since each child uses all cores for most
+// of a render, limited to the number that fits into memory at peak.
 func (c Config) sizedFor(cores int, memory int64) Config {
 	if c.Processes == 0 {
 		fit := Fit(memory, c.Memory)
@@ -129,8 +129,9 @@ type Pool struct {
 	watcher      sync.WaitGroup     // watchIdle
 }
 
-// NewPool starts the first child, so that a missing codec, another build or a
-// failed self-test is known at once. The other children start on demand.
+// NewPool starts the first child, so that a missing codec, a mismatched build
+// or a failed self-test is detected at once. The other children start on
+// demand.
 func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error) {
 	path, err := Find(config.Path)
 	if err != nil {
@@ -191,15 +192,15 @@ func (p *Pool) Check() error {
 	return nil
 }
 
-// Size returns how many sources can be rendered concurrently, not counting those that
-// have a child apart.
+// Size returns how many sources can be rendered concurrently, not counting those with
+// a dedicated child.
 func (p *Pool) Size() int { return p.config.Processes }
 
-// Most returns the largest number of children.
+// Most returns the maximum number of children.
 func (p *Pool) Most() int { return len(p.places()) }
 
-// places returns the priority of each child that may run, the last one normal. Those
-// that share the children take places of normal priority.
+// places returns the priority of each child that may run, the last one normal. If
+// the priorities share the children, all places have normal priority.
 func (p *Pool) places() []priority {
 	places := make([]priority, p.config.Processes)
 	if p.config.Apart {
@@ -260,10 +261,10 @@ func (p *Pool) renderAt(ctx context.Context, at priority, src *os.File, m reques
 	return p.render(ctx, child, src, m, sink)
 }
 
-// take returns an idle child of a priority, nil if one may be started, and blocks while
-// all are at work. A child that runs comes first: starting another takes time, and
-// memory that a load of one image at a time does not need. One of the other priority
-// is closed if nothing else is left, unless that has its children apart.
+// take returns an idle child of a priority, or nil if one may be started, and blocks
+// while all are busy. Running children are preferred: starting another costs time,
+// and memory that a load of one image at a time does not need. One of the other
+// priority is closed if nothing else is left, unless that has dedicated children.
 func (p *Pool) take(ctx context.Context, at priority) (*process, error) {
 	select {
 	case child := <-p.ready[at]:
@@ -294,8 +295,8 @@ func (p *Pool) take(ctx context.Context, at priority) (*process, error) {
 	}
 }
 
-// put gives back what take returned for a priority, or nil in place of a child that has
-// ended.
+// put returns what take returned for a priority, or nil in place of a child that has
+// exited.
 func (p *Pool) put(at priority, child *process) {
 	if child == nil {
 		p.empty[at] <- struct{}{}

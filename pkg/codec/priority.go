@@ -27,18 +27,19 @@ func (at priority) other() priority { return 1 - at }
 // priority also uses.
 func (at priority) nice() int { return [numPriorities]int{5, 15}[at] }
 
-// patience returns the factor by which codec.timeout is longer for this priority. The
-// limit of CPU time is the same for all.
+// patience returns the factor by which codec.timeout is extended for this priority.
+// The CPU time limit is the same for all.
 func (at priority) patience() int { return [numPriorities]int{1, 10}[at] }
 
-// LongestRender returns the longest that an image may take in a pool of this
-// configuration: two children of low priority, the first of which fails at its end.
+// LongestRender returns the longest that an image may take in a pool with this
+// configuration: two attempts at low priority, the first of which fails at its end.
 func (c Config) LongestRender() time.Duration {
 	return 2 * c.Timeout * time.Duration(low.patience())
 }
 
-// Background returns the pool as an engine for images that nobody waits for, which it
-// renders in children of low priority. A pool of at most one child uses it for all images.
+// Background returns the pool as an engine for images that no client waits for, which
+// it renders in children of low priority. A pool of at most one child uses it for all
+// images.
 func (p *Pool) Background() Engine {
 	if p.Most() == 1 {
 		return p

@@ -40,8 +40,8 @@ func (u *Unavailable) Error() string { return u.Cause.Error() }
 // Unwrap returns the cause.
 func (u *Unavailable) Unwrap() error { return u.Cause }
 
-// helloTimeout is how long a child may be silent before its greeting without using the
-// CPU. Its start and self-test take 0.1 s in total, some seconds on a busy Pi.
+// helloTimeout is how long a child may be silent before its greeting without using
+// the CPU. Its start and self-test take 0.1 s in total, several seconds on a busy Pi.
 var helloTimeout = 15 * time.Second
 
 const (
@@ -142,7 +142,7 @@ func (p *process) greet(ctx context.Context, version string) error {
 
 // awaitMessage waits for the next message, for as long as the child works: on a busy
 // machine that may take a while. It reports whether the child hangs: for this long it
-// sent nothing and did not use even a 200th of a core, or it used helloCPU.
+// sent nothing and used less than a 200th of a core, or it used helloCPU.
 func (p *process) awaitMessage(longest time.Duration) (hangs bool) {
 	const looks = 5 // within longest
 	first, err := p.stat()
@@ -170,7 +170,7 @@ func (c *selfTestCrash) Error() string {
 	return fmt.Sprintf("%s in its self-test (%s)", c.Crash.Error(), c.part)
 }
 
-// errNoRoom is the error of a render that a fresh child may do.
+// errNoRoom is the error of a render that may succeed in a fresh child.
 var errNoRoom = &Crash{"too little memory is left for this image"}
 
 // render makes the child render one source. After any error except errNoRoom and a
@@ -210,7 +210,7 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 	}
 }
 
-// failed returns the error of a render that the child says has failed.
+// failed returns the error of a render that the child reported as failed.
 func (p *process) failed(f failure) error {
 	switch f.Code {
 	case fault.Unavailable:
@@ -402,8 +402,9 @@ func (p *process) alive() bool {
 	}
 }
 
-// ended reports whether the child ended by itself. A broken socket is seen
-// before the end of the process that held it, on a busy machine long before.
+// ended reports whether the child exited by itself. A broken socket is seen
+// before the exit of the process that held it, on a busy machine long
+// before.
 func (p *process) ended(cause error) bool {
 	longest := 100 * time.Millisecond
 	if slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE}, func(e error) bool { return errors.Is(cause, e) }) {

@@ -8,9 +8,9 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// sentences are those of package imaging about an image. A child that was taken
-// over could say anything to a client, so only these are passed on. NUMBER, FORMAT
-// and KIND stand for any.
+// sentences are the messages of package imaging about an image. A compromised
+// child could say anything to a client, so only these are passed on. NUMBER,
+// FORMAT and KIND are placeholders.
 var sentences = []string{
 	"The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.",
 	"KIND is not supported.",
@@ -31,7 +31,7 @@ var sentences = []string{
 	"The FORMAT image of NUMBER × NUMBER pixels was not encoded correctly.",
 }
 
-// kinds are what an imagefile.Unsupported names.
+// kinds are the names used by imagefile.Unsupported.
 var kinds = []string{
 	"HDR (PQ)", "HDR (HLG)", "This kind of FORMAT", "Camera raw",
 	"HEIF whose alpha is not turned and cropped like its colors", "HEIF with grid cells that are turned or cropped",
@@ -48,7 +48,7 @@ var kinds = []string{
 	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, separate planes, tiles)",
 }
 
-// general are what a client reads in place of any other sentence.
+// general are the messages that clients get in place of any other sentence.
 var general = map[fault.Code]string{
 	fault.UnsupportedFormat: "This kind of image is not supported.",
 	fault.CorruptImage:      "The image is damaged or truncated.",
@@ -62,7 +62,7 @@ var general = map[fault.Code]string{
 // bytes.
 const maxSentence = 400
 
-// known is compiled when the first image fails: it takes a tenth of a megabyte.
+// known is compiled when the first image fails: it uses a tenth of a megabyte.
 var known = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile("^(?:" + strings.NewReplacer(
 		"KIND", "(?:"+pattern(kinds)+")",

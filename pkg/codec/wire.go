@@ -68,7 +68,7 @@ func failureOf(err error) *failure {
 	return out
 }
 
-// reason returns what the log says of a failure.
+// reason returns the description of a failure for the log.
 func (f *failure) reason() string {
 	if f.Cause == "" {
 		return sentence(*f)

@@ -22,9 +22,9 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
-// LocalAddress returns the address by which this machine reaches a server that listens
-// on the address, HOST:PORT: one that listens on every address is reached by loopback.
-// It needs no resolver.
+// LocalAddress returns the address at which this machine reaches a server that
+// listens on the address, HOST:PORT: loopback if it listens on every address. It does
+// no DNS lookup.
 func LocalAddress(listen string) (string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package httpapi implements the HTTP contract: routes, authentication, problem
 // details, and the mapping from faults to statuses.
 //
-// Handlers either return an error or write a response. One wrapper assigns
+// Handlers either return an error or write a response. A middleware assigns
 // request ids, writes the log line and turns errors and panics into problem
 // details. The package makes no decisions about images or jobs: it parses
 // requests, calls the packages below, and writes their results. It opens no
@@ -124,7 +124,7 @@ type Deps struct {
 }
 
 // Checks are the parts of /readyz. A check returns an error if its part is not
-// ready, and an optional detail otherwise. A part whose check is nil is off.
+// ready, and an optional detail otherwise. A part with a nil check is off.
 type Checks map[string]func() (detail string, err error)
 
 // Observation describes one response, for metrics.
@@ -196,14 +196,14 @@ func (a *api) private(h handler) http.Handler {
 }
 
 // Cache-Control of files. A URL always has the same content, so a copy never
-// becomes stale; the difference is which caches may store it.
+// becomes stale; the only difference is which caches may store it.
 const (
 	cachePublic  = "public, max-age=31536000, immutable"
 	cachePrivate = "private, max-age=31536000, immutable"
 )
 
-// file gives h requests for public files, and otherwise those with a token or a
-// signed URL that has not expired. Shared caches may store only public files.
+// file passes h requests for public files, and otherwise those with a token or
+// an unexpired signed URL. Shared caches may store only public files.
 func (a *api) file(h handler) http.Handler {
 	return handler(func(w *response, r *http.Request) error {
 		if a.PublicFiles {

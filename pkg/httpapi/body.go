@@ -11,12 +11,12 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// paceGrace is the time at the start in which a body may be slower than its rate.
+// paceGrace is the initial period in which a body may be slower than its rate.
 const paceGrace = 10 * time.Second
 
 // pacedBody reads a request body that may be slow but must keep arriving: a
-// slow phone gets through a tunnel, a dead one is cut off. The total time is
-// unlimited. Its errors are faults.
+// phone on a slow connection succeeds, a dead one is cut off. The total time
+// is unlimited. Its errors are faults.
 type pacedBody struct {
 	body     io.Reader
 	maxRead  int // bytes per read
@@ -30,7 +30,7 @@ type pacedBody struct {
 }
 
 // chunkRead is the read size for bodies without a length: net/http returns only
-// when it has all bytes, and each read has one deadline.
+// once it has filled the buffer, and each read has one deadline.
 const chunkRead = 4 << 10
 
 // paced returns the request's body as a pacedBody, which fails with tooLarge if it has
@@ -67,6 +67,6 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// release clears the read deadline, which would abort the request while the
-// work goes on.
+// release clears the read deadline, which would otherwise abort the request
+// during the work.
 func (b *pacedBody) release() { _ = b.conn.SetReadDeadline(time.Time{}) }

@@ -12,7 +12,7 @@ import (
 type tunnelKey struct{}
 
 // ThroughTunnel wraps a handler of New for requests that arrive through
-// Cloudflare's tunnel. There the edge's headers are trusted, since nobody else
+// Cloudflare's tunnel. There the edge's headers are trusted, since no one else
 // can set them.
 func ThroughTunnel(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -38,10 +38,10 @@ func (a *api) checkAccess(r *http.Request) error {
 // base returns the base of the URLs in a response.
 func (a *api) base(r *http.Request) string { return a.Views.Base(a.ownBase(r)) }
 
-// ownBase returns the scheme and host the client used. The edge sets the
-// scheme; it passes on X-Forwarded-Host from visitors, so that header is
-// trusted only from a configured proxy. A request need not have a usable host: one in
-// HTTP/1.0 has none. Then the host is the address at which the request arrived.
+// ownBase returns the scheme and host the client used. The edge sets the scheme; it
+// forwards X-Forwarded-Host from visitors, so that header is trusted only from a
+// configured proxy. A request need not have a usable host: HTTP/1.0 has none. Then
+// the host is the address at which the request arrived.
 func (a *api) ownBase(r *http.Request) string {
 	scheme, host := "http", localHost(r)
 	if hostInURL.MatchString(r.Host) {

@@ -10,7 +10,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// formType is the only media type that matters: it tells where the image begins.
+// formType is the only media type that matters: it determines where the image
+// begins.
 const formType = "multipart/form-data"
 
 const (

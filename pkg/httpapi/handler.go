@@ -106,7 +106,7 @@ func serve(h http.Handler, w *response, r *http.Request) (err error) {
 }
 
 // refuseRoute returns why no route matches. Without a token a client learns only
-// which methods the public paths have.
+// the methods of the public paths.
 func (a *api) refuseRoute(mux *http.ServeMux, w *response, r *http.Request) error {
 	atRoot := r.URL.Path == "/" // where a person's browser looks first
 	if !a.open(r.URL.Path) {
@@ -145,8 +145,8 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 
-// fail writes the problem, unless the client is gone. (The context also ends if
-// a body is truncated, and that client may still read.)
+// fail writes the problem, unless the client is gone. (The context is also
+// canceled if a body is truncated, and that client may still read.)
 func (w *response) fail(r *http.Request, body *countingBody) {
 	if errors.Is(w.err, context.Canceled) {
 		w.status = statusClientGone
@@ -262,7 +262,7 @@ func (w *response) allowTime(n int64) {
 	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeSlack + time.Duration(n/writeRate)*time.Second))
 }
 
-// noContent answers that what was asked for is done.
+// noContent answers 204.
 func (w *response) noContent() {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)

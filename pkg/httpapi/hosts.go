@@ -10,10 +10,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
-// hostGuard protects a server that needs no token from web pages: a browser on
-// the same machine reaches loopback too, on behalf of any site. It refuses
-// host names that are not the server's, which a page can point at loopback (DNS
-// rebinding), and cross-origin requests that change something.
+// hostGuard protects a server without tokens from web pages: a browser on the
+// same machine reaches loopback too, on behalf of any site. It refuses host
+// names that are not the server's, which a page can point at loopback (DNS
+// rebinding), and cross-origin requests that change something (CSRF).
 type hostGuard struct {
 	hosts       []string // besides loopback; lower case, without a port
 	addresses   bool     // any IP address is the server's: no web page can choose one
@@ -52,7 +52,8 @@ func (g *hostGuard) serves(hostport string) bool {
 	return loopback(host) || slices.Contains(g.hosts, strings.ToLower(host))
 }
 
-// RequireToken passes requests with one of the tokens; without tokens, all.
+// RequireToken passes requests with one of the tokens, or all if there are no
+// tokens.
 func RequireToken(next http.HandlerFunc, tokens []string) http.HandlerFunc {
 	auth := newAuthenticator(tokens)
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -69,7 +70,7 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	_ = newResponse(w, r).problem(fault.From(err)) // the client is gone
 }
 
-// Problems passes on the requests that have a route in mux, and refuses others with a
+// Problems passes on requests that have a route in mux, and refuses others with a
 // problem.
 func Problems(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

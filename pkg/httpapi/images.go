@@ -157,8 +157,8 @@ type contentWriter struct {
 	failed  error // of preparing the content
 }
 
-// preparer is a content that comes from elsewhere: Prepare requests its next n
-// bytes, so that a failure is known before the status is sent.
+// preparer is remote content: Prepare requests its next n bytes, so that a
+// failure is known before the status is sent.
 type preparer interface{ Prepare(n int64) error }
 
 func (w *contentWriter) WriteHeader(status int) {
@@ -171,8 +171,8 @@ func (w *contentWriter) WriteHeader(status int) {
 	}
 }
 
-// prepare prepares the content if it follows in one piece: http.ServeContent reads
-// that of several ranges already.
+// prepare prepares the content if it is sent in one piece: for several ranges
+// http.ServeContent has already read it.
 func (w *contentWriter) prepare() error {
 	p, ok := w.content.(preparer)
 	n, _ := strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
@@ -193,8 +193,8 @@ func (w *contentWriter) Write(b []byte) (int, error) {
 	}
 }
 
-// ReadFrom lets http.ServeContent use sendfile. Without it, that of response would
-// send the content as 200 OK although preparing it has failed.
+// ReadFrom lets http.ServeContent use sendfile. Without it, response.ReadFrom
+// would send the content as 200 OK although preparing it has failed.
 func (w *contentWriter) ReadFrom(r io.Reader) (int64, error) {
 	if w.failed != nil {
 		return 0, w.failed

@@ -13,8 +13,8 @@ type jobListing struct {
 	Next  *string   `json:"next"` // cursor of the next page; null on the last
 }
 
-// listJobs lists the jobs that are known: those that have not ended, and those
-// that ended less than jobs.keep ago.
+// listJobs lists all known jobs: those that have not ended, and those that
+// ended less than jobs.keep ago.
 func (a *api) listJobs(w *response, r *http.Request) error {
 	if err := onlyQuery(r, "status", "limit", "cursor"); err != nil {
 		return err

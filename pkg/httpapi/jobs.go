@@ -19,7 +19,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// Limits on parts of a job description, in bytes. Descriptions are held in
+// Limits on parts of a job description, in bytes. Descriptions are kept in
 // memory while their jobs wait.
 const (
 	maxDescription = 64 << 10

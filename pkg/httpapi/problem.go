@@ -49,8 +49,8 @@ type problem struct {
 	RequestID string     `json:"request_id"`
 }
 
-// Retry-After for temporary failures, for what is out of reach for the moment, and for
-// jobs that have not ended, in seconds.
+// Retry-After for temporary failures, for unreachable services, and for jobs that
+// have not ended, in seconds.
 const (
 	retryAfterFailure     = 10
 	retryAfterUnavailable = 5

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// maxRanges is the largest number of ranges in one request; the response to more
-// is the complete file.
+// maxRanges is the largest number of ranges in one request; with more, the
+// response is the complete file.
 const maxRanges = 16
 
-// beyondInt64 matches a number that http.ServeContent cannot parse. No file is as
-// long as the one that replaces it.
+// beyondInt64 matches a number that http.ServeContent cannot parse. Its
+// replacement is larger than any file.
 var beyondInt64 = regexp.MustCompile(`0*[1-9][0-9]{18,}`)
 
 const beyondAnyFile = "999999999999999999"

@@ -31,7 +31,7 @@ const (
 
 // Refusal returns a problem in place of p, if p is a response in which net/http
 // itself refuses a request, as plain text and without X-Request-Id, and logs it. Any
-// other p is returned as it is. p is what net/http writes to a connection at once.
+// other p is returned unchanged. p is a single write of net/http to a connection.
 func Refusal(p []byte, client net.Addr, log *zap.Logger) []byte {
 	if len(p) < len(statusLine)+3 || !bytes.HasPrefix(p, []byte(statusLine)) {
 		return p

@@ -160,7 +160,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 	}
 }
 
-// wait returns the job when it has ended, or its current state when longest has
+// wait returns the job once it has ended, or its current state once longest has
 // passed or the daemon stops.
 func (a *api) wait(ctx context.Context, t jobs.Ticket, longest time.Duration) job.Job {
 	ctx, cancel := context.WithTimeout(ctx, longest)

@@ -61,8 +61,8 @@ const (
 )
 
 // Job returns the representation of j, with its output unless that was deleted.
-// base is the scheme and host by which the client knows the server. Errors are
-// I/O errors.
+// base is the scheme and host as the client knows the server. Errors are I/O
+// errors.
 func (v Views) Job(j job.Job, base string) (JobView, error) {
 	view := JobView{
 		ID: j.ID, Object: objectJob, Kind: kindImage, Status: j.Status, Input: j.Input, Options: j.Options, Metadata: j.Metadata,

@@ -25,7 +25,7 @@ const (
 	maxError       = 300              // length limit of a recorded error
 )
 
-// Failure is a failed attempt, in words for the operator.
+// Failure is a failed attempt, described for the operator.
 type Failure struct {
 	Reason     string
 	RetryAfter time.Duration // requested by the receiver, if at all

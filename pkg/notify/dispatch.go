@@ -25,7 +25,7 @@ type item struct {
 	seq      int // order among items due at the same time; 0 until scheduled
 }
 
-// schedule is a heap of items, the next one first.
+// schedule is a min-heap of items by due time.
 type schedule []*item
 
 func (s schedule) Len() int      { return len(s) }
@@ -73,7 +73,7 @@ func (o *Outbox) signal() {
 	}
 }
 
-// shutdownGrace is how long attempts in flight may take once Run must end: a
+// shutdownGrace is how long attempts in flight may take once Run must return: a
 // receiver that already has a webhook, but whose response is lost, would get it
 // again.
 const shutdownGrace = 5 * time.Second
@@ -134,8 +134,8 @@ func (o *Outbox) next(now time.Time) (_ *item, at time.Time) {
 	return nil, time.Time{}
 }
 
-// done ends what next began. The item is scheduled again if it stays in the
-// outbox.
+// done releases an item returned by next. It is rescheduled if it stays in
+// the outbox.
 func (o *Outbox) done(it *item, stays bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -38,8 +38,8 @@ func folder(dir string) durable.Folder[entry] {
 var validID = regexp.MustCompile(`^msg_[0-9a-hjkmnp-tv-z]{26}(_[0-9]+)?(_r[0-9]+)?$`)
 
 // WebhookID returns an id that stays the same if the job is repeated after a
-// crash, so that the receiver sees one event. A job that ends again, because a
-// person retried it, is another event.
+// crash, so that the receiver sees one event. A job that ends again, because
+// someone retried it, is another event.
 func WebhookID(j job.Job, target int) string {
 	id := "msg_" + strings.TrimPrefix(j.ID, "job_")
 	if target > 0 {
@@ -89,10 +89,9 @@ func decode(id string, b []byte) (e entry, err error) {
 
 func (e entry) url() string { return e.job.Webhooks[0].URL }
 
-// item returns what scheduling needs of an entry. From now on its times are those of
-// the monotonic clock: the time of day of a machine without a clock may jump by
-// years. For the same reason what the entry says of the past and the future is
-// believed only in part.
+// item returns what scheduling needs of an entry. From now on its times are
+// monotonic: the wall clock of a machine without an RTC may jump by years. For the
+// same reason the entry's own times are trusted only within limits.
 func (e entry) item(now time.Time) *item {
 	wait := min(max(e.NextAt.Sub(now), 0), MaxWait)
 	age := min(max(now.Sub(e.CreatedAt.Time), 0), GiveUpAfter)

@@ -72,8 +72,8 @@ func (e entry) webhook(givenUp bool) Webhook {
 	return w
 }
 
-// Retry makes a webhook due now: one that was given up, with a day of attempts
-// before it, or one that waits for its next attempt. It returns a NotFound fault
+// Retry makes a webhook due now: one that was given up, with another day of
+// attempts, or one that waits for its next attempt. It returns a NotFound fault
 // if there is none, and a Conflict fault while it is being sent.
 func (o *Outbox) Retry(id string) error {
 	o.moving.Lock()
@@ -120,8 +120,8 @@ func (o *Outbox) hasten(id string) error {
 	return fault.New(fault.NotFound, "There is no webhook with this id; it may have been delivered.")
 }
 
-// Test sends a signed webhook of the type webhook.test to target, as the daemon
-// sends others, and returns why the receiver did not accept it.
+// Test sends a signed webhook of the type webhook.test to target, in the same
+// way as the daemon, and returns why the receiver did not accept it.
 func Test(ctx context.Context, client *http.Client, secrets []string, target string) error {
 	signers, err := newSigners(secrets)
 	if err != nil {

@@ -9,9 +9,9 @@
 //	Recover   at startup: held webhooks of ended jobs are due, those of jobs
 //	          that will be repeated are deleted
 //
-// So every ended job is delivered, and no end that a crash undid. A crash can
-// cause a webhook to be delivered twice: receivers recognize it by its id,
-// which is derived from the job and the same for all attempts.
+// So every end is delivered at least once, and none that a crash undid. A
+// crash can cause a duplicate: receivers recognize it by its id, which is
+// derived from the job and the same for all attempts.
 //
 // A webhook that is given up is moved to failed/ with its last error, for the
 // operator. The directory has no lock of its own: the queue's lock protects it.
@@ -110,7 +110,7 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 	return o, nil
 }
 
-// load loads and holds every entry. An unreadable one is renamed and logged: it
+// load loads every entry, as held. An unreadable one is renamed and logged: it
 // must not prevent startup.
 func (o *Outbox) load() error {
 	entries, err := o.entries.Load(func(id string, err error) {
@@ -126,8 +126,8 @@ func (o *Outbox) load() error {
 	return nil
 }
 
-// Recover makes the entries of ended jobs due and deletes the others: their
-// jobs will be repeated and put them again. ended reports whether a job has ended
+// Recover makes the entries of ended jobs due and deletes the others: their jobs
+// will be repeated and store them again. ended reports whether a job has ended
 // after this number of retries; it may have been retried since.
 func (o *Outbox) Recover(ended func(jobID string, retries int) bool) error {
 	o.mu.Lock()
@@ -209,7 +209,7 @@ func (o *Outbox) len() int {
 	return n
 }
 
-// Count counts the pending and given up webhooks of an outbox without opening
+// Count counts the pending and given-up webhooks of an outbox without opening
 // it.
 func Count(dir string) (pending, givenUp int, err error) {
 	waiting, err := folder(dir).IDs()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// When attempts are repeated, and for how long.
+// The backoff between attempts, and the time limit.
 const (
 	firstWait   = 5 * time.Second
 	MaxWait     = time.Hour
@@ -13,9 +13,9 @@ const (
 	MinAttempts = 5              // unless fewer than this were made since startup
 )
 
-// Wait returns the time until the next attempt: doubled for each failed
-// attempt, with jitter of up to 50 % so that receivers that failed together are
-// not retried together.
+// Wait returns the time until the next attempt: exponential backoff, with
+// jitter of up to 50 % so that receivers that failed together are not retried
+// together.
 func Wait(attempts int) time.Duration {
 	d := MaxWait
 	if doublings := attempts - 1; doublings < 10 { // 5 s × 2^10 is over an hour

@@ -19,8 +19,8 @@ const (
 	maxSecret = 64
 )
 
-// signers sign by the Standard Webhooks scheme, each with its own secret: while
-// a secret is being replaced, a receiver may know the old or the new one.
+// signers sign as in Standard Webhooks, each with its own secret: during a
+// rotation, a receiver may know the old or the new one.
 type signers []*standardwebhooks.Webhook
 
 // ValidateSecrets validates webhook.secrets. The error never contains a secret.

@@ -17,7 +17,7 @@ import (
 // Delete. Their originals stay.
 const AsideDir = ".damaged"
 
-// damagedError is a manifest that cannot be that of its set.
+// damagedError is the error of a manifest that does not belong to its set.
 type damagedError struct{ error }
 
 func (e *damagedError) Unwrap() error { return e.error }

@@ -11,8 +11,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/durable"
 )
 
-// Delete deletes a set, or what was set aside of it, with what was made on demand from
-// the image; an unknown one is not an error.
+// Delete deletes a set, or its copy that was set aside, and the variants made on
+// demand from the image; an unknown id is not an error.
 func (s *Store) Delete(id string) error { return s.DeleteAll([]string{id}) }
 
 // DeleteAll is Delete for several sets.
@@ -28,7 +28,7 @@ func (s *Store) DeleteAll(ids []string) error {
 }
 
 // unpublish removes sets and their originals from view; trash contains what
-// remains to be deleted. Several are cheaper than one after another: the
+// remains to be deleted. A batch is cheaper than single calls: the
 // directories are synced once.
 func (s *Store) unpublish(ids ...string) (trash string, err error) {
 	s.moves.Lock()

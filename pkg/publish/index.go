@@ -15,15 +15,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/durable"
 )
 
-// indexFile has the id and the time of each set, "ID UNIXNANOSECONDS" a line,
-// ordered by id. Close writes it and Open deletes it, so that it never outlives
-// what it says: after a crash, the manifests are read instead.
+// indexFile has the id and the time of each set, one "ID UNIXNANOSECONDS" per
+// line, sorted by id. Close writes it and Open deletes it, so that it is never
+// stale: after a crash, the manifests are read instead.
 const indexFile = ".index"
 
-// indexFrom is how many sets are worth an index: fewer are read in no time.
+// indexFrom is the number of sets from which on an index pays off.
 const indexFrom = 1000
 
-// index is what the previous process left. Ids must be looked up in order.
+// index is the index that the previous process left. Ids must be looked up in
+// order.
 type index struct {
 	rest []byte // the lines that were not read yet
 	id   string // of the line at hand; "" at the start
@@ -58,7 +59,7 @@ func (x *index) time(id string) (at time.Time, ok bool) {
 	return x.at, x.id == id
 }
 
-// next reads a line. One that is not an entry ends the index.
+// next reads a line. A malformed one ends the index.
 func (x *index) next() {
 	line, rest, _ := bytes.Cut(x.rest, []byte("\n"))
 	id, digits, _ := strings.Cut(string(line), " ")

@@ -39,9 +39,9 @@ func (s *Store) openOriginals() error {
 	return s.sweepOriginals()
 }
 
-// sweepOriginals deletes originals without a set: an earlier process ended
-// between keeping an original and publishing its set, or within a deletion. If
-// the served directory is empty without a crash, it is more likely not mounted.
+// sweepOriginals deletes orphaned originals: an earlier process ended between
+// keeping an original and publishing its set, or during a deletion. If the
+// served directory is empty without a crash, it is more likely not mounted.
 func (s *Store) sweepOriginals() error {
 	entries, err := os.ReadDir(s.config.Originals)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -6,7 +6,7 @@
 // complete or absent at any time. It is deleted the same way: renamed away
 // first, then deleted.
 //
-// The directory is the database. Only what package catalog knows is in memory.
+// The directory is the database. Only the catalog is in memory.
 package publish
 
 import (
@@ -88,8 +88,8 @@ func (s *Store) open() (err error) {
 	return s.readIDs()
 }
 
-// readers is how many manifests are read at once: a disk serves several reads
-// faster than one after another.
+// readers is the number of manifests read concurrently: a disk serves
+// parallel reads faster than sequential ones.
 const readers = 8
 
 // readIDs reads the id and the time of each set.
@@ -157,7 +157,7 @@ func (s *Store) manifestPath(id string) string {
 	return filepath.Join(s.config.Dir, id, manifest.FileName)
 }
 
-// Check returns nil: what a directory lacks is space, which the spool checks.
+// Check returns nil: a directory can only lack space, which the spool checks.
 func (s *Store) Check() error { return nil }
 
 // Close writes the index for the next start, deletes the staging directory and
@@ -196,7 +196,7 @@ func (s *Store) read(id string) (m manifest.Manifest, err error) {
 	return m, nil
 }
 
-// Present reports whether the files of a set are there: another process may have
+// Present reports whether the files of a set exist: another process may have
 // moved them.
 func (s *Store) Present(id string) bool {
 	_, err := os.Lstat(s.manifestPath(id))
@@ -225,8 +225,8 @@ func (s *Store) Open(_ context.Context, id, name string) (io.ReadSeekCloser, man
 	return f, v, nil
 }
 
-// dropMissing drops a set of which a reader found a file missing, so that it can be
-// made again; unless that has happened meanwhile.
+// dropMissing drops a set if a reader found a file missing, so that it can be made
+// again; unless that has happened meanwhile.
 func (s *Store) dropMissing(id, file string) {
 	s.moves.Lock()
 	defer s.moves.Unlock()

@@ -67,9 +67,9 @@ func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) 
 }
 
 // write writes a file and leaves its sync to Commit. Writeback starts
-// immediately, while the next files are made; syncing each file would make the
-// file system write its journal each time, which for a small image costs as
-// much as all of its files.
+// immediately, while the next files are made; syncing each file would commit
+// the file system's journal each time, which for a small image costs as much
+// as all of its files.
 func (set *Set) write(name string, body io.Reader) (int64, error) {
 	f, err := os.OpenFile(filepath.Join(set.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -104,9 +104,8 @@ func (set *Set) close() error {
 }
 
 // Commit publishes the set: it writes the manifest last, syncs everything and
-// renames the directory into place. An existing set with this id has the
-// same content and is kept, unless it is damaged. It returns the manifest that is
-// stored.
+// renames the directory into place. An existing set with this id has the same
+// content and is kept, unless it is damaged. It returns the stored manifest.
 func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manifest, error) {
 	s := set.store
 	if err := set.stage(m); err != nil {

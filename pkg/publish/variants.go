@@ -65,7 +65,7 @@ func (s *Store) RecordVariant(_ context.Context, image, variant string) error {
 	return s.recordVariant(image, variant)
 }
 
-// Variants returns the ids of what was made on demand from an image.
+// Variants returns the ids of the sets made on demand from an image.
 func (s *Store) Variants(_ context.Context, id string) (ids []string, err error) {
 	if ids, err = variantsIn(filepath.Join(s.config.Dir, id)); err != nil {
 		return nil, fmt.Errorf("list variants of %s: %w", id, err)
@@ -87,8 +87,8 @@ func variantsIn(dir string) (ids []string, err error) {
 	return ids, nil
 }
 
-// withVariants returns the ids of images, of what was made on demand from them, and of
-// what was made from that in turn, each once. Images may be damaged and set aside.
+// withVariants returns the ids of images and, transitively, of the sets made on
+// demand from them, without duplicates. Images may be damaged and set aside.
 func (s *Store) withVariants(ids []string) []string {
 	all := make(map[string]bool)
 	for rest := slices.Clone(ids); len(rest) > 0; rest = rest[1:] {

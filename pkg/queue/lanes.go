@@ -8,12 +8,12 @@ import (
 )
 
 // The weights of the lanes while all of them have waiting jobs: a single variant is
-// little work, and a client waits for it and for an upload, while ladders by URL come
-// in batches. No lane starves, and empty lanes lose nothing to the others; but
-// background jobs wait until no other job is ready.
+// little work, and a client waits for it and for an upload, while ladders by URL
+// arrive in batches. No lane starves, and the share of empty lanes goes to the
+// others; but background jobs wait until no other job is ready.
 var weights = [jobs.NumLanes]int{jobs.LaneSingles: 4, jobs.LaneUploads: 2, jobs.LaneLadders: 1, jobs.LaneBackground: 0}
 
-// laneNames are the names of the lanes for people.
+// laneNames are the display names of the lanes.
 var laneNames = [jobs.NumLanes]string{
 	jobs.LaneSingles: "single variants", jobs.LaneUploads: "uploads", jobs.LaneLadders: "ladders by URL", jobs.LaneBackground: "in the background",
 }
@@ -89,7 +89,7 @@ func (q *Queue) remove(e *entry) bool {
 
 // pop removes and returns the next job of a phase, or nil if none is ready.
 // Lanes are selected by smooth weighted round robin: each ready lane gains its
-// weight, and the one with the most credit pays the sum.
+// weight in credit, and the one with the most credit pays the sum.
 func (q *Queue) pop(phase jobs.Phase) *entry {
 	if phase == jobs.Background && !q.nothingToRender() {
 		return nil
@@ -149,8 +149,8 @@ func (q *Queue) ready(which jobs.Lane, phase jobs.Phase) int {
 	})
 }
 
-// signal wakes one Lease of a phase; each that takes a job passes the signal
-// on.
+// signal wakes one Lease of a phase; each one that gets a job passes the
+// signal on.
 func (q *Queue) signal(phase jobs.Phase) {
 	select {
 	case q.wake[phase] <- struct{}{}:

@@ -233,5 +233,5 @@ func (l *lease) Return() error {
 	return nil
 }
 
-// Pass implements jobs.Lease: there is no other machine.
+// Pass implements jobs.Lease: there is never another machine.
 func (l *lease) Pass(error, func() error) (bool, error) { return false, nil }

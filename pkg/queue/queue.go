@@ -10,9 +10,9 @@
 //	failed/   failed      } that have the id
 //
 // A job has up to two phases: Resolve gets the source that it names, Render
-// makes its set. An upload brings its source and only has the second. In each
-// phase jobs wait in lanes, so that small ones need not wait for all earlier
-// large ones; within a lane the order is first in, first out.
+// makes its set. An upload comes with its source and has only the second. In
+// each phase jobs wait in lanes, so that small ones need not wait for all
+// earlier large ones; within a lane the order is FIFO.
 //
 // A job whose id was not returned (its client waits on the connection) leaves
 // no record when it ends. Only jobs that have not ended are in memory.
@@ -49,7 +49,7 @@ type Config struct {
 }
 
 // maxShare is the largest number of resolvers for one host, and for one lane
-// except that of single variants: slow ones must not delay the others.
+// except single variants: slow ones must not delay the others.
 func (c Config) maxShare() int { return max(1, (c.Resolvers+1)/2) }
 
 // The directories of the folder; a record moves from one to the next.
@@ -121,8 +121,8 @@ func newEntry(j job.Job, announced bool) *entry {
 // held.
 func (e *entry) ending() bool { return e.canceled || e.job.Status.Ended() }
 
-// Open creates the directories, takes the lock and moves running jobs of an
-// earlier process back to pending.
+// Open creates the directories, acquires the lock and moves running jobs of
+// an earlier process back to pending.
 func Open(config Config, log *zap.Logger) (*Queue, error) {
 	in := func(state string) records { return openRecords(filepath.Join(config.Dir, state)) }
 	q := &Queue{
@@ -194,9 +194,9 @@ func (q *Queue) recover() error {
 	return nil
 }
 
-// unended reads a directory and deletes the records of jobs that have ended: a
-// crash came before their deletion, or a power cut undid the unsynced rename
-// from pending to running.
+// unended reads a directory and deletes the records of ended jobs: a crash
+// preceded their deletion, or a power cut undid the unsynced rename from
+// pending to running.
 func (q *Queue) unended(folder records) ([]job.Job, error) {
 	all, err := folder.Load(func(id string, err error) {
 		q.log.Error("unreadable job record set aside", zap.String("job_id", id), zap.Error(err))
@@ -257,9 +257,9 @@ func (p *place) Release() {
 	})
 }
 
-// Put makes the job durable and makes it available to the workers. It also
-// works on a closed queue: the job was admitted before, and is executed after the
-// next start.
+// Put makes the job durable and available to the workers. It also works on a
+// closed queue: the job was admitted before, and is executed after the next
+// start.
 func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	q := p.q
 	if err := q.pendingJobs.Write(j.ID, j); err != nil {
@@ -274,8 +274,8 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	return p.put(e), nil
 }
 
-// unfail removes the record of a job that is retried as a failed one. Meanwhile the job
-// is found in memory.
+// unfail removes the failed record of a retried job. Meanwhile the job is found in
+// memory.
 func (q *Queue) unfail(e *entry) error {
 	q.mu.Lock()
 	q.active[e.job.ID] = e
@@ -391,8 +391,8 @@ func (t *ticket) Record() error {
 	return nil
 }
 
-// rewrite updates the record of a job that has not ended. On disk a running job
-// is stored as the next start must find it: pending, without this attempt.
+// rewrite updates the record of an unfinished job. On disk a running job is
+// stored as the next start must find it: pending, without this attempt.
 func (q *Queue) rewrite(j job.Job) error {
 	if j.Status == job.Pending {
 		return q.pendingJobs.Write(j.ID, j)

@@ -13,17 +13,17 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// History is the fingerprints of the ladders that sets were made with, the present
-// one first. It finds the set that an earlier ladder made of a source, since ids
-// follow from source and fingerprint.
+// History is the fingerprints of all ladders so far, current first. It finds the
+// set that an earlier ladder made from a source, since ids are derived from source
+// and fingerprint.
 type History [][32]byte
 
 // maxHistory bounds the look-ups for one image.
 const maxHistory = 100
 
 // OpenHistory returns the history in the file at path, which need not exist, with
-// present as its first entry. If the file cannot be written, the history that it
-// returns with the error is still right.
+// present as its first entry. If the file cannot be written, the history returned
+// with the error is still correct.
 func OpenHistory(path string, present ladder.Recipe) (History, error) {
 	content, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -63,9 +63,9 @@ func (h History) format() (content []byte) {
 	return content
 }
 
-// predecessor returns the id of the newest set that has reports and that an earlier
-// ladder made of a source, by its lower-case hex SHA-256; "" if there is none, or if
-// recipe is not the present ladder.
+// predecessor returns the id of the newest set for which has is true and that an
+// earlier ladder made from a source, given its lower-case hex SHA-256; "" if there
+// is none, or if recipe is not the current ladder.
 func (h History) predecessor(recipe ladder.Recipe, sha256 string, has func(id string) bool) string {
 	source, err := hex.DecodeString(sha256)
 	if err != nil || len(source) != 32 || len(h) == 0 || recipe.Fingerprint() != h[0] {

@@ -1,6 +1,6 @@
-// Package render turns one source file into one published set. It knows neither
-// the queue nor HTTP, nor how an engine works: both the command line and package
-// jobs use it.
+// Package render turns one source file into one published set. It is independent
+// of the queue, HTTP and the engine: both the command line and package jobs use
+// it.
 package render
 
 import (
@@ -62,8 +62,8 @@ type Crashes interface {
 const MaxCrashes = 2
 
 // Render makes and publishes the set of a job whose source is src. If it has been
-// published meanwhile, that set stays. took adds to the job's timings. Errors are
-// faults, or those of ctx and the disk.
+// published meanwhile, that set is kept. took must be added to the job's timings.
+// Errors are faults, or those of ctx and the disk.
 func (r *Renderer) Render(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	crashes, engine := 0, r.Engine
 	if j.Background && r.Background != nil {
@@ -91,7 +91,7 @@ func (r *Renderer) Render(ctx context.Context, src *os.File, j job.Job) (made ma
 	}
 }
 
-// countCrash records a crash and returns how many there have been with the source.
+// countCrash records a crash and returns the number of crashes with the source.
 func (r *Renderer) countCrash(j job.Job, crash *codec.Crash, before int) int {
 	if r.Crashes == nil {
 		return before + 1
@@ -207,7 +207,7 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 	}
 }
 
-// date returns the time of creation of a set that is made now.
+// date returns the creation time of a set that is made now.
 func (r *Renderer) date(now time.Time) time.Time {
 	if now.Before(r.NotBefore) {
 		return r.NotBefore
@@ -216,8 +216,8 @@ func (r *Renderer) date(now time.Time) time.Time {
 }
 
 // replaced returns the id of the set that a job replaces, "" if none: that of a
-// stored image whose ladder is made again, or the one that an earlier ladder made of
-// the same source. A single variant replaces nothing.
+// stored image whose ladder is made again, or the one that an earlier ladder made
+// from the same source. A single variant replaces nothing.
 func (r *Renderer) replaced(j job.Job) string {
 	id, ok := job.ImageInput(j.Input)
 	switch {

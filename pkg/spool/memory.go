@@ -53,7 +53,8 @@ func (m *memory) get(digest string) *heldSource {
 	return m.held[digest]
 }
 
-// hold stores a source and reports whether it did: not if it has an equal one.
+// hold stores a source and reports whether it did; it does not if it has an
+// equal one.
 func (m *memory) hold(digest string, h *heldSource) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -77,8 +78,8 @@ func (m *memory) remove(digest string) error {
 	return h.file.Close()
 }
 
-// MemoryFile creates a file in memory, of which a crash leaves nothing. This
-// process can open it again by its name.
+// MemoryFile creates a file in memory, which disappears with the process.
+// This process can open it again by its name.
 func MemoryFile() (*os.File, error) {
 	fd, err := unix.MemfdCreate("source", unix.MFD_CLOEXEC)
 	if err != nil {

@@ -34,12 +34,11 @@ func (s *Spool) KeepForRetry(digest, jobID string) error {
 	return s.trimRetries()
 }
 
-// Retry durably puts the source that was kept for a failed job back under its
-// digest. The error is fs.ErrNotExist if it is not kept any more.
+// Retry durably restores the source kept for a failed job under its digest.
+// The error is fs.ErrNotExist if it is no longer kept.
 func (s *Spool) Retry(digest, jobID string) error { return s.Link(s.retryPath(jobID), digest) }
 
-// ForgetRetries deletes the sources that were kept for jobs which needed does not
-// claim.
+// ForgetRetries deletes the kept sources of jobs for which needed returns false.
 func (s *Spool) ForgetRetries(needed func(jobID string) bool) error {
 	return s.eachRetry(func(e fs.DirEntry) (bool, error) {
 		if needed(e.Name()) {
@@ -49,8 +48,9 @@ func (s *Spool) ForgetRetries(needed func(jobID string) bool) error {
 	})
 }
 
-// makeRoom deletes sources that were kept for failed jobs, the oldest first, until
-// there is space for need bytes more. It returns an InsufficientStorage fault if that is not enough.
+// makeRoom deletes sources kept for failed jobs, oldest first, until there is space
+// for another need bytes. It returns an InsufficientStorage fault if that is not
+// enough.
 func (s *Spool) makeRoom(need int64) error {
 	short := s.reserve.Check(need)
 	if short == nil {
@@ -89,8 +89,8 @@ func (s *Spool) trimRetries() error {
 	})
 }
 
-// eachRetry calls do with the kept sources, the oldest first, while it returns
-// more.
+// eachRetry calls do with the kept sources, oldest first, until it returns
+// false.
 func (s *Spool) eachRetry(do func(fs.DirEntry) (more bool, err error)) error {
 	if s.config.RetryBytes == 0 {
 		return nil

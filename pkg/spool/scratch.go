@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// Scratch is a file for a short time, of which a crash leaves nothing: in memory
-// while Config.Memory has room, and otherwise on the disk, without a name.
+// Scratch is a temporary file that leaves nothing behind after a crash: in
+// memory while Config.Memory has room, and otherwise an unlinked file on disk.
 type Scratch struct {
 	*os.File
 

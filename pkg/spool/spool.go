@@ -1,10 +1,10 @@
-// Package spool holds the sources of jobs: bytes from outside become a checked
-// file, named by its digest. It checks size, digest and, by the first bytes,
+// Package spool stores the sources of jobs: untrusted bytes become a checked
+// file, named by its digest. It checks size, digest and, by the magic bytes,
 // format; it decodes nothing.
 //
 // A file is <random>.part while it is received, and <sha256> once it is kept:
-// complete, synced and known by its digest. An upload may also be held in memory
-// until a client relies on it.
+// complete and synced. An upload may also be held in memory until a client
+// relies on it.
 package spool
 
 import (
@@ -63,7 +63,7 @@ func Open(config Config) (*Spool, error) {
 	return s, s.sweep(func(name string) bool { return !strings.HasSuffix(name, partSuffix) })
 }
 
-// Sweep deletes every stored source whose digest needed does not claim.
+// Sweep deletes every stored source for whose digest needed returns false.
 func (s *Spool) Sweep(needed func(sha256 string) bool) error {
 	return s.sweep(func(name string) bool { return strings.HasSuffix(name, partSuffix) || needed(name) })
 }
@@ -84,9 +84,9 @@ func (s *Spool) sweep(keep func(name string) bool) error {
 	return nil
 }
 
-// Check returns a fault if a body of this many bytes (-1 if unknown), of which up
-// to overhead are not the source, is too large or does not fit on the disk even
-// without the sources of failed jobs, which it deletes in that case.
+// Check returns a fault if a body of this many bytes (-1 if unknown), up to
+// overhead of which are not the source, is too large or does not fit on the disk.
+// If necessary it makes room by deleting sources of failed jobs.
 func (s *Spool) Check(bytes, overhead int64) error {
 	if err := s.checkSize(bytes - overhead); err != nil {
 		return err
@@ -115,8 +115,8 @@ func (u *Upload) Path() string { return u.file.Name() }
 // Digest returns the upload's SHA-256 in hex.
 func (u *Upload) Digest() string { return hex.EncodeToString(u.SHA256[:]) }
 
-// Receive streams body into the spool. Faults of body are returned unchanged; a
-// failed call leaves nothing behind.
+// Receive streams body into the spool. Faults returned by body are passed
+// through unchanged; a failed call leaves nothing behind.
 func (s *Spool) Receive(body io.Reader, filename string) (*Upload, error) {
 	file, err := s.newPart()
 	if err != nil {
@@ -169,8 +169,8 @@ func (s *Spool) checkSize(length int64) error {
 	return nil
 }
 
-// Keep makes the upload durable under its digest. Existing equal content is
-// replaced by itself.
+// Keep makes the upload durable under its digest. It is idempotent: equal
+// content replaces itself.
 func (u *Upload) Keep() error {
 	defer u.Timings.Since(time.Now(), ladder.StageSpool)
 	if u.inMemory {
