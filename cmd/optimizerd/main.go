@@ -1,6 +1,6 @@
 // Command optimizerd turns uploads into ladders of responsive images.
 //
-// Each command has a file of its own. The program is pure Go because it faces
+// Each command has its own file. The program is pure Go because it faces
 // the network; optimizerd-codec decodes the images.
 package main
 

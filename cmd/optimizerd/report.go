@@ -63,7 +63,8 @@ type report struct {
 	err      error // the first one of writing
 }
 
-// newReport returns a report of so many files. asJSON asks for JSON on a terminal too.
+// newReport returns a report of this many files. asJSON asks for JSON on a
+// terminal too.
 func newReport(out, errOut *os.File, files int, asJSON bool) *report {
 	r := &report{
 		out: out, errOut: errOut, terminal: isTerminal(out) && !asJSON, files: files,

@@ -104,8 +104,8 @@ func (u *uploader) close() error {
 	return err
 }
 
-// remember adds an entry to the journal. An image that has arrived is no failure if
-// that does not work, on a full disk for example: it is only looked for again.
+// remember adds an entry to the journal. If that fails, for example on a full disk,
+// the accepted image is not a failure: the next run only checks it again.
 func (u *uploader) remember(e client.Entry) {
 	if err := u.journal.Add(e); err != nil && !u.journalFailed.Swap(true) {
 		fmt.Fprintf(u.errOut, "optimizerd: cannot write the journal: %v; the next run asks the daemon again for what has arrived\n", err)

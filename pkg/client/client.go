@@ -117,8 +117,8 @@ func (c *Client) Upload(ctx context.Context, path, filename string, digest [sha2
 }
 
 // Remake asks the daemon to make the ladder of a stored image again from its
-// original, while nothing else waits, and waits for the set. It is the image's own
-// if its recipe is still that of the daemon.
+// original, in the background, and waits for the set. It is the same set if the
+// recipe has not changed.
 func (c *Client) Remake(ctx context.Context, id string) (Image, error) {
 	return c.request(ctx, "image:"+id, "u=7")
 }

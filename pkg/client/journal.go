@@ -23,8 +23,8 @@ type Entry struct {
 	Message  string    `json:"message,omitempty"`
 }
 
-// Journal remembers across interruptions what has arrived. It is a file of JSON
-// lines to which only is appended, so that a crash costs at most the last line.
+// Journal records across interruptions what the daemon has accepted. It is an
+// append-only file of JSON lines, so that a crash costs at most the last line.
 // It is safe for concurrent use.
 type Journal struct {
 	mu       sync.Mutex
@@ -70,7 +70,7 @@ func (j *Journal) index(e Entry) {
 	}
 }
 
-// Add appends an entry. A line of its own that a crash cut stays apart.
+// Add appends an entry, on a new line even if a crash truncated the last one.
 func (j *Journal) Add(e Entry) error {
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -91,7 +91,7 @@ func (j *Journal) Named(name string) (Entry, bool) {
 	return e, ok
 }
 
-// Arrived returns an entry of a digest that has arrived.
+// Arrived returns an accepted entry with a digest.
 func (j *Journal) Arrived(sha256 string) (Entry, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -29,9 +29,9 @@ type Job struct {
 // callTime limits a request that is not repeated.
 const callTime = time.Minute
 
-// Call sends one request without a body, and decodes the JSON of its answer into
-// v unless v is nil. It does not wait for a daemon that is busy or away. Errors
-// are faults if the daemon refused.
+// Call sends one request without a body, and decodes the JSON response into v
+// unless v is nil. It does not retry if the daemon is busy or down. Errors are
+// faults if the daemon refused.
 func (c *Client) Call(ctx context.Context, method, path string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()

@@ -30,8 +30,8 @@ type Config struct {
 	MaxJobs   int           `mapstructure:"max_jobs"`  // sources per child before it is replaced
 	Version   string        `mapstructure:"-"`         // version of this build, to compare with the child's
 
-	// Apart has images that nobody waits for rendered by one more child, which renders
-	// no others. Otherwise they share the children.
+	// Apart dedicates one more child to images that no client waits for. Otherwise
+	// they share the children.
 	Apart bool `mapstructure:"-"`
 }
 

@@ -410,7 +410,7 @@ func (d *Daemon) AdminURL() string {
 	return "http://" + d.admin.Addr().String()
 }
 
-// Run serves until ctx ends, then shuts down in order. Accepted work is
+// Run serves until ctx ends, then shuts down gracefully. Accepted work is
 // finished, or durable for the next start.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.release()

@@ -119,8 +119,7 @@ func (f Folder[T]) IDs() ([]string, error) {
 }
 
 // Load reads all records, sorted by id. It renames those that cannot be read, so
-// that they no longer count but are kept for a person to look at, and calls
-// unreadable for each.
+// that they are ignored but kept for inspection, and calls unreadable for each.
 func (f Folder[T]) Load(unreadable func(id string, err error)) ([]T, error) {
 	ids, err := f.IDs()
 	if err != nil {

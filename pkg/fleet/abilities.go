@@ -185,7 +185,7 @@ func (d *difference) String() string {
 	return ""
 }
 
-// Difference says for people how nodes differ, "" if they do not.
+// Difference describes how nodes differ, "" if they do not.
 func (f *Fleet) Difference() string {
 	return strings.TrimSpace(f.ladders.String() + " " + f.settings.String())
 }

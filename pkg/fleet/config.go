@@ -24,7 +24,7 @@ type Config struct {
 	Work            bool          `mapstructure:"work"`  // this node executes jobs
 }
 
-// DefaultConfig returns the settings of a machine that is alone.
+// DefaultConfig returns the settings of a machine without a fleet.
 func DefaultConfig() Config {
 	return Config{Servers: []string{}, Name: "main", Replicas: 3, Lease: 30 * time.Second, Work: true}
 }

@@ -110,7 +110,7 @@ func describe(err error) error {
 	return fmt.Errorf("%w: %s", err, advice)
 }
 
-// Server is one of fleet.servers, as it was found.
+// Server is the probe result of one of fleet.servers.
 type Server struct {
 	URL     string `json:"url"`
 	Name    string `json:"name,omitempty"`

@@ -18,8 +18,8 @@ func (q *Queue) state() (leases int, draining bool) {
 	return q.count(func(e *entry) bool { return !e.job.Status.Ended() }), q.draining
 }
 
-// OnlyWhile has this node take jobs from the fleet only while ready returns nil: another
-// node may be able to do them.
+// OnlyWhile lets this node take jobs from the fleet only while ready returns nil:
+// another node may be able to execute them.
 func (q *Queue) OnlyWhile(ready func() error) { q.ready.Store(&ready) }
 
 // mayTake reports whether this node takes jobs from the fleet.
@@ -39,8 +39,8 @@ type DrainState struct {
 	Leases int `json:"leases"` // jobs that this node still has
 }
 
-// Drain has this node take no more jobs, or take jobs again, and returns the number
-// of those that it still has. It may be called again.
+// Drain stops this node from taking jobs, or lets it take jobs again, and returns
+// the number of jobs that it still has. It is idempotent.
 func (q *Queue) Drain(drain bool) (leases int) {
 	q.mu.Lock()
 	changed := q.draining != drain

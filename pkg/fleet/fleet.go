@@ -74,8 +74,8 @@ type Fleet struct {
 	missed     atomic.Int32 // times in a row that this node could not renew its registration
 }
 
-// Open connects, makes what is missing of streams and buckets, and registers this
-// node. Errors name the setting at fault.
+// Open connects, creates missing streams and buckets, and registers this node.
+// Errors name the setting at fault.
 func Open(ctx context.Context, o Options) (*Fleet, error) {
 	f, err := Connect(ctx, o)
 	if err != nil {
@@ -89,12 +89,13 @@ func Open(ctx context.Context, o Options) (*Fleet, error) {
 	return f, nil
 }
 
-// Connect is Open for a command: it makes what is missing, but is no node.
+// Connect is Open for a command: it creates what is missing, but registers no
+// node.
 func Connect(ctx context.Context, o Options) (*Fleet, error) {
 	return dial(ctx, o, (*Fleet).createStreams)
 }
 
-// Attach is Connect for a command that only looks: it makes nothing, and returns an
+// Attach is Connect for a read-only command: it creates nothing, and returns an
 // error if no node has ever been started.
 func Attach(ctx context.Context, o Options) (*Fleet, error) {
 	return dial(ctx, o, (*Fleet).findStreams)
@@ -235,8 +236,8 @@ func (f *Fleet) Connected() error {
 	return nil
 }
 
-// Reachable returns an Unavailable fault while this node cannot take part in the fleet: it
-// reaches no server, or only such that are cut off from the others. These still answer.
+// Reachable returns an Unavailable fault while this node cannot take part in the
+// fleet: it reaches no server, or only a minority, which still answers.
 func (f *Fleet) Reachable() error {
 	if err := f.Connected(); err != nil {
 		return err
@@ -247,7 +248,7 @@ func (f *Fleet) Reachable() error {
 	return nil
 }
 
-// Close unregisters the node, if this is one, and disconnects.
+// Close unregisters the node, if there is one, and disconnects.
 func (f *Fleet) Close() (err error) {
 	f.cancel()
 	f.background.Wait()

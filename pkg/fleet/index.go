@@ -180,7 +180,7 @@ func (x *Index) Unmark(id string, at bucket.Revision) error { return x.Remove(id
 // takeOver is the age of a mark after which another node finishes the deletion.
 const takeOver = time.Minute
 
-// Marked implements bucket.Index: nodes that died have left these.
+// Marked implements bucket.Index: dead nodes have left these.
 func (x *Index) Marked() (ids []string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

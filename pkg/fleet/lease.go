@@ -450,8 +450,8 @@ func (l *lease) release() {
 	}
 }
 
-// Advance implements jobs.Lease: the job waits in this node's line, and its message
-// stays with this node, unless the queue is closed.
+// Advance implements jobs.Lease: the job waits in this node's local queue, and its
+// message stays with this node, unless the queue is closed.
 func (l *lease) Advance() error {
 	l.q.mu.Lock()
 	if l.q.closed {
@@ -538,7 +538,7 @@ func (l *lease) End(cause error) (job.Job, error) {
 	return l.ended, err
 }
 
-// Record implements jobs.Lease: it also hands over the webhooks, and acknowledges
+// Record implements jobs.Lease: it also publishes the webhooks, and acknowledges
 // the message.
 func (l *lease) Record() error {
 	q, e := l.q, l.e

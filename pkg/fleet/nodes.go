@@ -11,7 +11,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Node is what a node says of itself.
+// Node is what a node reports about itself.
 type Node struct {
 	Name      string     `json:"name"`
 	Identity  string     `json:"identity"` // of its data directory
@@ -35,7 +35,7 @@ func StoreName(endpoint, bucket string) string {
 // works reports whether the node takes jobs.
 func (n Node) works() bool { return n.Work && !n.Draining }
 
-// State describes for people whether the node takes jobs.
+// State describes whether the node takes jobs.
 func (n Node) State() string {
 	switch {
 	case !n.Work:
@@ -78,7 +78,7 @@ func (f *Fleet) self() []byte {
 	return b
 }
 
-// Describe says what this node can do.
+// Describe sets the abilities of this node.
 func (f *Fleet) Describe(a Abilities) {
 	f.about.Store(&a)
 	f.renew()
@@ -181,8 +181,8 @@ func (f *Fleet) Nodes() (nodes []Node, err error) {
 // longer than the interval of the daemon's housekeeping.
 const houseTTL = 12 * time.Minute
 
-// Elected reports whether this node does the housekeeping. It takes over from a node
-// that has died.
+// Elected reports whether this node does the housekeeping. It takes over from a dead
+// node.
 func (f *Fleet) Elected() bool {
 	elected := f.elect()
 	f.elected.Store(elected)

@@ -80,7 +80,7 @@ func (o *Outbox) Put(job.Job) error { return nil }
 // once.
 func (o *Outbox) Release(string) {}
 
-// Prune does nothing: what is given up expires by itself.
+// Prune does nothing: given-up webhooks expire by themselves.
 func (o *Outbox) Prune(time.Time, time.Duration) error { return nil }
 
 // Stats returns the counts of this node; Pending is that of the fleet.

@@ -87,9 +87,9 @@ func (q *Quarantine) Add(e quarantine.Entry) error {
 	return q.f.state.overwrite(badPrefix+e.SHA256, b, 0)
 }
 
-// Crashed implements render.Crashes: it counts one more crash with an image. The
-// last one that is allowed also quarantines the image, in the same write: the node
-// may die right after it.
+// Crashed implements render.Crashes: it counts another crash with an image. The
+// last allowed one also quarantines the image, in the same write: the node may die
+// right after it.
 func (q *Quarantine) Crashed(sha256, reason string) (n int, err error) {
 	for {
 		e, v, err := q.read(sha256)
@@ -115,8 +115,8 @@ func (q *Quarantine) Crashed(sha256, reason string) (n int, err error) {
 	}
 }
 
-// Survived implements render.Crashes: it forgets the crashes with an image that was
-// rendered, unless it is in quarantine.
+// Survived implements render.Crashes: it resets the crash count of a rendered
+// image, unless it is in quarantine.
 func (q *Quarantine) Survived(sha256 string) error {
 	e, v, err := q.read(sha256)
 	if err != nil || e.Crashes == 0 || e.Libvips != "" {

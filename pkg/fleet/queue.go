@@ -67,10 +67,10 @@ type entry struct {
 	ended    chan struct{} // closed when job is final
 }
 
-// pollTime is the longest time until a worker that waits asks for messages.
+// pollTime is the longest time until a waiting worker pulls messages.
 const pollTime = 2 * time.Second
 
-// refreshTime is the time between two looks at the jobs that others execute.
+// refreshTime is the polling interval for jobs that other nodes execute.
 const refreshTime = 30 * time.Second
 
 // NewQueue returns the queue of the fleet.
@@ -108,7 +108,7 @@ func (f *Fleet) NewQueue(ctx context.Context) (*Queue, error) {
 	return q, nil
 }
 
-// OnEnd sets what is called with jobs that ended at another node. It must be called
+// OnEnd sets the callback for jobs that ended on another node. It must be called
 // before the first job is put.
 func (q *Queue) OnEnd(ended func(job.Job)) { q.onEnd.Store(&ended) }
 
@@ -126,8 +126,8 @@ type messageCount struct {
 	at  time.Time
 }
 
-// get returns the count, at most a second old. Those who wait while it is being read do
-// not read it again, one after another, if that fails.
+// get returns the count, at most a second old. Callers that wait while it is being
+// read share the result, and its error.
 func (c *messageCount) get(read func() (int, error)) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,7 +159,8 @@ func (q *Queue) readUnended() (int, error) {
 	return int(info.State.Msgs), nil
 }
 
-// Depth returns the number of jobs that wait in the fleet, and that run here.
+// Depth returns the number of jobs waiting in the fleet and running on this
+// node.
 func (q *Queue) Depth() (pending, running int) {
 	all, err := q.unended()
 	if err != nil {
@@ -226,8 +227,8 @@ func (p *place) Release() {
 	})
 }
 
-// MayHold implements jobs.Place: a worker of this node must be free, or the job is
-// better put for all nodes.
+// MayHold implements jobs.Place: a worker of this node must be free; otherwise the
+// job is better published for all nodes.
 func (p *place) MayHold() bool {
 	p.q.mu.Lock()
 	defer p.q.mu.Unlock()
@@ -389,8 +390,8 @@ func (q *Queue) publish(msg *nats.Msg) {
 }
 
 // wokenBy handles a message that wakes workers. Its payload lists the processes to
-// wake; an empty one means all. Workers that take no jobs of its lane go on sleeping:
-// each that wakes asks all of its lanes.
+// wake; an empty one means all. Workers that take no jobs of its lane stay asleep:
+// each one that wakes pulls from all of its lanes.
 func (q *Queue) wokenBy(msg *nats.Msg) {
 	if len(msg.Data) > 0 && !slices.Contains(strings.Fields(string(msg.Data)), q.f.instance) {
 		return
@@ -546,9 +547,9 @@ func (q *Queue) Unended(jobID string) bool {
 	return err != nil || r != nil && !r.job.Status.Ended()
 }
 
-// Prune implements the housekeeping of the fleet, by one node and once by each that
-// starts: jobs that have lost their message get one again, and claims that a killed
-// node has left are removed. Ended jobs expire by themselves.
+// Prune does the housekeeping of the fleet, on one node and once on each that
+// starts: lost messages of jobs are republished, and claims left by killed nodes
+// are removed. Ended jobs expire by themselves.
 func (q *Queue) Prune(now time.Time) error {
 	if again := q.pruned.Swap(true); !q.f.Elected() && again {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Report is what can be seen of a fleet.
+// Report is the observable state of a fleet.
 type Report struct {
 	Name     string          `json:"name"`
 	Clock    time.Duration   `json:"clock_ns"` // by how much this machine's clock is ahead of the servers'
@@ -27,7 +27,7 @@ type Lane struct {
 	Leased  int `json:"leased"`
 }
 
-// Stream is a stream of NATS and who has it.
+// Stream is a NATS stream and its replicas.
 type Stream struct {
 	Name     string    `json:"name"`
 	Messages uint64    `json:"messages"`
@@ -37,7 +37,7 @@ type Stream struct {
 	Replicas []Replica `json:"replicas"`
 }
 
-// Replica is a copy of a stream at another server than its leader.
+// Replica is a copy of a stream on a server other than its leader.
 type Replica struct {
 	Server  string `json:"server"`
 	Offline bool   `json:"offline,omitempty"`
@@ -45,7 +45,7 @@ type Replica struct {
 	Current bool   `json:"current"`
 }
 
-// Healthy returns the number of copies that are complete, the leader's included.
+// Healthy returns the number of complete copies, including the leader's.
 func (s Stream) Healthy() (n int) {
 	if s.Leader != "" {
 		n++
@@ -82,7 +82,7 @@ func (r Report) Healthy() bool {
 	return slices.ContainsFunc(r.Nodes, Node.works) && !slices.ContainsFunc(r.Streams, func(s Stream) bool { return s.Healthy() < s.Wanted })
 }
 
-// Report looks at the fleet. The index is read only if asked for.
+// Report inspects the fleet. The index is read only if requested.
 func (f *Fleet) Report(ctx context.Context, index bool) (r Report, err error) {
 	r = Report{Name: f.config.Name, Lanes: make(map[string]Lane), Streams: []Stream{}}
 	if r.Nodes, err = f.Nodes(); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/httpapi/signedurl"
 )
 
-// URLKey returns the key by which all nodes sign file URLs.
+// URLKey returns the key with which all nodes sign file URLs.
 func (f *Fleet) URLKey() (key signedurl.Key, err error) {
 	_, _ = rand.Read(key[:]) // never fails
 	_, err = f.state.put("url-key", key[:], 0, 0)

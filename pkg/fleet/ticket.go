@@ -85,7 +85,8 @@ func (q *Queue) refresh(e *entry) {
 	}
 }
 
-// refreshAll looks at all jobs that other nodes execute, in case a message was lost.
+// refreshAll polls all jobs that other nodes execute, in case a message was
+// lost.
 func (q *Queue) refreshAll() {
 	ticker := time.NewTicker(refreshTime)
 	defer ticker.Stop()
@@ -112,8 +113,8 @@ func (q *Queue) refreshAll() {
 	}
 }
 
-// Job implements jobs.Ticket. That of a job which another node executes is as it
-// was last seen.
+// Job implements jobs.Ticket. For a job that another node executes it is the
+// last known state.
 func (t *ticket) Job() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
@@ -146,8 +147,8 @@ func (t *ticket) Recorded() bool {
 }
 
 // Record implements jobs.Ticket. The message is delivered while this node executes
-// the job: the node that gets it leaves the job to this process while this process
-// is alive.
+// the job: the node that receives it leaves the job to this process as long as
+// this process is alive.
 func (t *ticket) Record() error {
 	q, e := t.q, t.e
 	e.record.Lock()

@@ -33,8 +33,8 @@ func (f *Fleet) keepGivenUp(g givenUp) error {
 	return f.state.overwrite(givenUpPrefix+g.ID, b, f.config.Keep)
 }
 
-// Retry sends a webhook now, with a day of attempts before it: one that was given up,
-// or one that waits for its next attempt. It returns a NotFound fault if there is none.
+// Retry sends a webhook now, with another day of attempts: one that was given up, or
+// one that waits for its next attempt. It returns a NotFound fault if there is none.
 func (o *Outbox) Retry(id string) error {
 	if !validName.MatchString(id) {
 		return errNoWebhook
@@ -72,8 +72,8 @@ func (o *Outbox) Retry(id string) error {
 
 var errNoWebhook = fault.New(fault.NotFound, "There is no webhook with this id that waits or was given up.")
 
-// Webhooks returns the webhooks of all nodes that are not delivered, oldest first.
-// NATS does not say how often one that waits was tried, and when it is next.
+// Webhooks returns the undelivered webhooks of all nodes, oldest first. NATS does
+// not tell how often a waiting one was attempted, and when it is due.
 func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) {
 	for at := uint64(1); ; {
 		msg, err := f.tell.GetMsg(ctx, at, jetstream.WithGetMsgSubject(f.subject+"tell.>"))

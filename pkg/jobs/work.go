@@ -226,7 +226,7 @@ func (s *Service) logRecordError(log *zap.Logger, err error) {
 
 // isTemporary reports whether another attempt may succeed because the machine
 // caused err, not the image: a full disk, a codec that does not start, or an
-// object store that is out of reach.
+// unreachable object store.
 func isTemporary(err error) bool {
 	var down *codec.Unavailable
 	var end permanent

@@ -47,10 +47,10 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Key is the credential of a store: the id of an access key and its secret.
+// Key is the credential of a store: an access key id and its secret access key.
 type Key struct{ ID, secret string }
 
-// NewKey returns the key that two lines of a key file hold.
+// NewKey returns the key in the two lines of a key file.
 func NewKey(id, secret string) Key { return Key{id, secret} }
 
 // String hides the secret.

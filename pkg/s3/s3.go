@@ -217,8 +217,9 @@ func escapePath(path string) string {
 	return strings.Join(segments, "/")
 }
 
-// PutNew stores an object unless there is one of its key, and describes what is stored;
-// created tells which. Its content is body, of o.Bytes and o.SHA256.
+// PutNew stores an object unless its key exists (a conditional write), and describes
+// the stored one; created says whether it is new. The content is body, of o.Bytes and
+// o.SHA256.
 //
 // What another process is just writing may take the key without being visible yet, and
 // may have been deleted since, so PutNew tries again. A store that was killed in the
@@ -327,7 +328,7 @@ func (b *Bucket) Copy(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// Delete deletes an object; one that does not exist is no error.
+// Delete deletes an object; a missing one is not an error.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
 	response, err := b.do(ctx, request{operation: "delete", method: http.MethodDelete, key: key})
 	if Is(err, NotFound) {

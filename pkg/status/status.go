@@ -135,7 +135,7 @@ const (
 	maxLatency  = 1000 // latencies kept of a minute
 )
 
-// Recent remembers what happened lately. It is safe for concurrent use.
+// Recent records recent events. It is safe for concurrent use.
 type Recent struct {
 	Now func() time.Time
 

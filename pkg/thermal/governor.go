@@ -90,8 +90,8 @@ func (g *Governor) Last() Reading {
 // Hot reports whether workers are throttled.
 func (g *Governor) Hot() bool { return g.Cool().Err() != nil }
 
-// Cool returns a context that ends when the board becomes hot, and has ended
-// while it is.
+// Cool returns a context that is done as soon as, and while, the board is
+// hot.
 func (g *Governor) Cool() context.Context {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -17,8 +17,8 @@ const (
 )
 
 // frames passes on a stream of Cap'n Proto messages, and ends it at a message that
-// the library must not see: it panics where the first segment is empty, in a goroutine
-// of its own, and allocates up to 64 MiB before the bytes have come.
+// the library must not see: it panics on an empty first segment, in its own
+// goroutine, and allocates up to 64 MiB before the bytes have arrived.
 //
 // A message begins with a table of 32-bit numbers, in little-endian order and padded
 // to a word: the number of segments less one, and the size of each in words.

@@ -11,7 +11,7 @@ import (
 )
 
 // socketMode admits the group: cloudflared runs as another user. Until it is
-// set, the umask applies, which in the systemd unit admits nobody.
+// set, the umask applies, which in the systemd unit admits no one.
 const socketMode = 0o660
 
 // Listen opens the unix socket for an external cloudflared. A stale socket is
@@ -36,7 +36,7 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStale deletes a socket that nobody listens on.
+// removeStale deletes a socket without a listener.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {

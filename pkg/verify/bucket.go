@@ -29,8 +29,8 @@ type Bucket struct {
 const setsAtOnce = 4
 
 // RunBucket is Run for the sets in a bucket. It repairs nothing. Files under the id of
-// an image without a manifest are harmless: the set is being made, or its maker died
-// and the next one takes them. An error means that the store failed.
+// an image without a manifest are harmless: the set is being made, or its writer died
+// and the next one adopts them. An error means that the store failed.
 func RunBucket(ctx context.Context, b Bucket) (Totals, error) {
 	kept, err := bucket.ListOriginals(ctx, b.Objects)
 	if err != nil {

@@ -88,7 +88,8 @@ type checker struct {
 type inode struct{ dev, ino uint64 }
 
 // Run checks everything and returns what it counted. Problems are reported and
-// are not errors. It reads with the lowest priority, several files at once.
+// are not errors. It reads several files concurrently, with the lowest CPU and
+// I/O priority.
 func Run(ctx context.Context, c Config) (Totals, error) {
 	k := &checker{Config: c, hashed: make(map[inode]string), known: make(map[string]bool)}
 	entries, err := os.ReadDir(c.Files)

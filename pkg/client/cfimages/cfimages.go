@@ -131,7 +131,7 @@ func (a *Account) Open(ctx context.Context, id string) (body io.ReadCloser, err 
 	return body, nil
 }
 
-// repeat repeats a request while the API is out of reach or asks to wait.
+// repeat retries a request while the API is unreachable or asks to wait.
 func (a *Account) repeat(ctx context.Context, request func() error) error {
 	waits := backoff.NewExponentialBackOff()
 	waits.MaxInterval = 30 * time.Second

@@ -5,12 +5,12 @@ import (
 	"io"
 )
 
-// maxChunks bounds how many chunks, or boxes of a HEIF, are looked at for an EXIF
-// block or a color space; a file with more has it, if any, left out.
+// maxChunks bounds how many chunks, or boxes of a HEIF, are searched for an EXIF
+// block or a color space; in a file with more, any later one is ignored.
 const maxChunks = 10000
 
-// inspectPNG looks for the chunk eXIf, which stands before the pixels or behind
-// them, and for cICP, which may say that the image is HDR.
+// inspectPNG looks for the chunk eXIf, which is before or after the pixels, and
+// for cICP, which may say that the image is HDR.
 func inspectPNG(r io.ReaderAt, info *Info) error {
 	at := int64(8)
 	head := make([]byte, 8)

@@ -47,7 +47,7 @@ func inspectHEIF(r io.ReaderAt, size int64, info *Info) error {
 const av1Monochrome = 1 << 4
 
 // hasFullChroma reports whether any item is AV1 with color that is not subsampled in
-// both directions. The primary image may be a grid of others, so all are looked at.
+// both directions. The primary image may be a grid of others, so all are checked.
 // Source: AV1 Codec ISO Media File Format Binding, section 2.3.3.
 func hasFullChroma(meta []byte) bool {
 	const subsampled = 1<<3 | 1<<2

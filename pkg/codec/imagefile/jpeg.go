@@ -102,7 +102,7 @@ func (w *jpegWalk) segment(marker byte) (more bool, err error) {
 	return true, nil
 }
 
-// frame looks at a frame header of a JPEG of that kind.
+// frame inspects a frame header of a JPEG of that kind.
 func (w *jpegWalk) frame(kind string, length int) error {
 	b, _ := w.r.Peek(length)
 	switch {

@@ -10,9 +10,9 @@ import (
 // of separate planes, and libtiff discards then what goes beyond a row.
 const maxStripRows = 128
 
-// crossesRows reports whether a run of a PackBits image goes on in the next row, in strips
-// that are decoded row by row: the pixels after it would be wrong. It also reports so
-// of a file that cannot be checked.
+// crossesRows reports whether a run of a PackBits image continues in the next row, in
+// strips that are decoded row by row: the pixels after it would be wrong. It also
+// returns true for a file that cannot be checked.
 func (t *tiffReader) crossesRows(d directory, k tiffKind) bool {
 	height := d.first(tagHeight, 0)
 	rows := d.first(tagRowsPerStrip, 1<<32-1)
@@ -47,7 +47,8 @@ func (t *tiffReader) crossesRows(d directory, k tiffKind) bool {
 	return false
 }
 
-// runCrosses reports whether a run in these rows of a strip goes on in the next one.
+// runCrosses reports whether a run in these rows of a strip continues in the
+// next one.
 func runCrosses(strip *bufio.Reader, rowBytes, rows uint64) bool {
 	for left := rowBytes; rows > 0; {
 		control, err := strip.ReadByte()

@@ -19,7 +19,7 @@ var signatures = []struct{ head, format string }{
 	{"MM\x00\x2B", TIFF},
 }
 
-// Sniff returns the format of a file, one of Formats, by its first bytes,
+// Sniff returns the format of a file, one of Formats, from its first bytes,
 // HeadSize of which are enough. Declared content types and file names are
 // ignored. SVG and PDF are refused by design, since they are programs rather
 // than images. AVIF and HEIC share a container, so a file that names the brands
@@ -54,7 +54,7 @@ var heifBrands = map[string]string{
 	"avif": AVIF, "avis": AVIF,
 }
 
-// sniffHEIF looks at all brands that the file names: phones put others first.
+// sniffHEIF checks all brands that the file lists: phones put others first.
 func sniffHEIF(head []byte) (format string, ok bool) {
 	if len(head) < 16 || string(head[4:8]) != "ftyp" {
 		return "", false

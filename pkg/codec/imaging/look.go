@@ -17,8 +17,8 @@ import (
 )
 
 // How far a channel of the mean color of an encoded file may be from that of its
-// rung, of 255. AVIF is looked at for emptiness, and at quality 1 a small image of
-// strong contrasts is off by 33.
+// rung, of 255. AVIF is checked for blankness, and at quality 1 a small
+// high-contrast image is off by 33.
 //
 // Where an image has alpha, its visible colors may be off by more: encoders halve the
 // resolution of chroma without regard to how transparent a pixel is, so one of
@@ -50,9 +50,10 @@ func (p *vipsImage) frameSize() (width, height int) {
 	return int(p.image.Xsize), int(C.vips_image_get_page_height(p.image))
 }
 
-// upperPart is what is looked at where not all is: a sixteenth of the rows, in
-// blocks of 16 × 16 pixels, those of the encoders. It is empty for an image of
-// less than a block, whose color the lowest qualities do not keep.
+// upperPart is the part that is checked where not everything is: a sixteenth
+// of the rows, in the encoders' blocks of 16 × 16 pixels. It is empty for an
+// image smaller than a block, whose color the lowest qualities do not
+// preserve.
 func upperPart(width, height int) C.Part {
 	const block = 16
 	rows := max(height/16, block)

@@ -94,7 +94,7 @@ func (e *Engine) probe(src *os.File, limits ladder.Limits) (loader, header, erro
 	return l, h, nil
 }
 
-// inspect reads what a file says of itself besides what libvips is asked for.
+// inspect reads the metadata that is not queried from libvips.
 func inspect(src *os.File, size int64, format string) (imagefile.Info, error) {
 	info, err := imagefile.Inspect(src, size, format)
 	var unsupported *imagefile.Unsupported

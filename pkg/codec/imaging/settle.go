@@ -54,10 +54,10 @@ func (h *heap) release() {
 	}
 }
 
-// reserve prepares the heap for a render of so many bytes, by estimate. It reports
-// whether there is room for it within the limit of the process: a block in use at the
-// end of the heap keeps all that is below it, and threads that wait for work have
-// stacks. The first render has all the room there can be.
+// reserve prepares the heap for a render of an estimated number of bytes. It reports
+// whether this fits into the process's limit: a block in use at the end of the heap
+// keeps everything below it allocated, and idle threads have stacks. The first render
+// always has the maximum.
 func (h *heap) reserve(need int64) bool {
 	if need > keepUpTo {
 		C.malloc_trim(0)
@@ -67,7 +67,8 @@ func (h *heap) reserve(need int64) bool {
 	return !h.used || canMap(need+tooLow)
 }
 
-// canMap reports whether the process may map so many bytes. None of them is used.
+// canMap reports whether the process may map this many bytes. It touches none
+// of them.
 func canMap(bytes int64) bool {
 	b, err := unix.Mmap(-1, 0, int(bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	return err == nil && unix.Munmap(b) == nil

@@ -22,8 +22,8 @@ const (
 	addressSlack = 8 << 30
 )
 
-// limit sets a limit for good, and returns it. One that is lower already stays: a
-// container may have its own, and without capabilities nobody may raise them.
+// limit sets a limit permanently, and returns it. A lower one stays: a container
+// may have its own, and raising it needs capabilities.
 func limit(resource int, value uint64) (uint64, error) {
 	var was unix.Rlimit
 	err := unix.Getrlimit(resource, &was)

@@ -49,7 +49,8 @@ func moreThreads() int64 {
 
 // limitThreads limits the threads of the process's user, so that this process
 // cannot use up the tasks of the control group that it shares with its parent.
-// The kernel does not apply the limit to root, which leaveRoot has left if it may.
+// The kernel does not apply the limit to root, which leaveRoot has dropped if it
+// may.
 func limitThreads() error {
 	now, err := userThreads()
 	if err != nil {

@@ -50,8 +50,8 @@ func Main(m *testing.M) {
 var BuildDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "optimizerd-test-") })
 
 // Codec is the codec's program, built when it is first needed, and
-// Optimizerd the daemon's. Hostile is a codec that was taken over, Standin one that
-// makes small files in no time. Racy is the daemon's with the race detector.
+// Optimizerd the daemon's. Hostile is a compromised codec, Standin a stub that
+// makes small files instantly. Racy is the daemon built with the race detector.
 var (
 	Codec      = sync.OnceValues(func() (string, error) { return build("cmd/optimizerd-codec", "1") })
 	Optimizerd = sync.OnceValues(func() (string, error) { return build("cmd/optimizerd", "0") })

@@ -159,7 +159,7 @@ func (s *Server) SignalCodec(pid int, signal syscall.Signal) {
 // OneCodec has all jobs go through one process.
 func OneCodec(c *config.Config) { c.Codec.Processes = 1 }
 
-// AwaitJobs waits until so many jobs are in work and so many wait.
+// AwaitJobs waits until these numbers of jobs are running and waiting.
 func (s *Server) AwaitJobs(running, pending int) {
 	s.T.Helper()
 	Eventually(s.T, fmt.Sprintf("%d jobs in work and %d waiting", running, pending), func() bool {

@@ -268,8 +268,8 @@ func (l *locks) lock(id string) (unlock func()) {
 	}
 }
 
-// Probe checks that the store has all that is needed, then finishes deletions. If
-// the store cannot be reached, it keeps trying in the background, and Check
+// Probe checks that the store has the required features, then finishes deletions.
+// If the store cannot be reached, it keeps trying in the background, and Check
 // returns a fault until it has succeeded; any other error means that the store or
 // the settings must be changed.
 func (s *Store) Probe(ctx context.Context) error {
@@ -294,5 +294,5 @@ func (s *Store) Check() error { return s.health.check() }
 // reached.
 const probeInterval = 2 * time.Second
 
-// Present returns true: nobody else deletes from the bucket.
+// Present returns true: no other program deletes from the bucket.
 func (s *Store) Present(string) bool { return true }

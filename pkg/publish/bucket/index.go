@@ -23,7 +23,7 @@ type Index interface {
 	Mark(id string, at Revision) error
 	// Unmark records that the objects of a marked set are deleted.
 	Unmark(id string, at Revision) error
-	// Marked returns the marked sets whose deletion nobody else is doing.
+	// Marked returns the marked sets that no other process is deleting.
 	Marked() ([]string, error)
 	// Remove removes the entry of a set that has lost files, at a revision. It returns
 	// ErrChanged if that is not the current one.
@@ -31,7 +31,7 @@ type Index interface {
 	Close() error
 }
 
-// Entry is what an index knows of a set.
+// Entry is a set's entry in an index.
 type Entry struct {
 	Published bool
 	Deleting  bool      // its objects are being deleted
@@ -43,5 +43,5 @@ type Entry struct {
 // Revision is a version of an entry. It grows with each change, deletions included.
 type Revision uint64
 
-// ErrChanged is returned if an entry is not what it was at the revision.
+// ErrChanged is returned if an entry has changed since the revision.
 var ErrChanged = errors.New("the entry of the set has changed")

@@ -11,8 +11,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/s3"
 )
 
-// Orphan is what lies under the id of an image that is no set: its objects, and its
-// original.
+// Orphan is the objects and the original under an image id without a set.
 type Orphan struct {
 	ID      string    `json:"id"`
 	Objects int       `json:"objects"`
@@ -40,7 +39,8 @@ type Orphaned struct {
 
 // Orphans finds the objects of images that the index does not have, all of them
 // older than before. remove deletes those that it returns true for. Objects that
-// are adopted at that moment, by a process that makes the set, are made again.
+// are being adopted at that moment, by a process that makes the set, are made
+// again.
 func (s *Store) Orphans(ctx context.Context, before time.Time, remove func(Orphan) bool) (r Orphaned, err error) {
 	kept, err := ListOriginals(ctx, s.bucket)
 	if err != nil {

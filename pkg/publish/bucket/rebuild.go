@@ -23,11 +23,11 @@ type Rebuilt struct {
 	Damaged int `json:"damaged"` // manifests that cannot be read, or whose files are missing
 }
 
-// Rebuild makes the index from the bucket: a set counts if its manifest and all of
-// its files are there. It writes nothing to the bucket except to finish deletions.
+// Rebuild recreates the index from the bucket: it adds each set whose manifest and
+// files all exist. It writes nothing to the bucket except to finish deletions.
 // progress is called after each set. Other processes may use the index meanwhile;
-// what they change counts. Sets that a shared index has are not read again, so a
-// rebuild that was interrupted continues.
+// their changes win. Sets in a shared index are not read again, so an interrupted
+// rebuild resumes.
 func (s *Store) Rebuild(ctx context.Context, progress func(sets int)) (r Rebuilt, err error) {
 	if err := s.FinishDeletions(); err != nil {
 		return r, err

@@ -23,8 +23,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// Set is a set that waits in the spool for its Commit. Nothing of an image that
-// fails while it is rendered reaches the store.
+// Set is a set that waits in the spool for its Commit. No part of an image that
+// fails to render reaches the store.
 type Set struct {
 	ctx     context.Context
 	store   *Store
@@ -134,7 +134,7 @@ func (set *Set) revision() (published bool, at Revision, err error) {
 	}
 }
 
-// deletionPoll is the time between two looks at a deletion by another process.
+// deletionPoll is the polling interval for a deletion by another process.
 const deletionPoll = 100 * time.Millisecond
 
 // storeAll stores the objects of the set, the manifest last, and commits it.
@@ -186,7 +186,7 @@ func (set *Set) storeFiles(m manifest.Manifest) (manifest.Manifest, error) {
 	return m, group.Wait()
 }
 
-// Adopted returns how many files of sets were stored already when this process was to
+// Adopted returns how many files were already in the store when this process tried to
 // store them.
 func (s *Store) Adopted() int64 { return s.adopted.Load() }
 
@@ -244,7 +244,8 @@ func (s *Store) storeManifest(ctx context.Context, m manifest.Manifest) (manifes
 // maxManifest bounds a manifest, bytes.
 const maxManifest = 1 << 20
 
-// ErrDamaged is the error of a manifest that was read and is none of its set.
+// ErrDamaged is the error of a manifest that was read but does not belong to
+// its set.
 var ErrDamaged = errors.New("damaged manifest")
 
 // FetchManifest reads the manifest of a set in a bucket. Its error is ErrDamaged, or one

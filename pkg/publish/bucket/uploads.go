@@ -15,14 +15,14 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
-// sources is the prefix of the keys of uploads that are not done. They are by job:
-// nobody has to count who still needs one.
+// sources is the prefix of the keys of unfinished uploads. There is one per job,
+// so no reference counting is needed.
 const sources = "sources/"
 
 // orphaned is the age after which a source without a job is deleted.
 const orphaned = 24 * time.Hour
 
-// Uploads stores the sources of jobs that are not done.
+// Uploads stores the sources of unfinished jobs.
 type Uploads struct{ *Store }
 
 // Put durably stores the file at path as the source of a job.
@@ -69,9 +69,9 @@ func (u Uploads) delete(jobID string) {
 	}
 }
 
-// Sweep deletes, in the background and one after another, sources that are older
-// than a day and whose job needed does not claim: their process was killed, a
-// deletion failed, or a failed job has no record any more.
+// Sweep deletes, sequentially in the background, sources that are older than a
+// day and for whose job needed returns false: their process was killed, a
+// deletion failed, or a failed job no longer has a record.
 func (u Uploads) Sweep(needed func(jobID string) bool, now time.Time) {
 	u.background.Go(func() {
 		for o, err := range u.bucket.List(u.ctx, sources) {

@@ -202,8 +202,8 @@ func (c *Catalog) IDs() []string {
 	return ids
 }
 
-// Times returns the id and creation time of each set, in no order. The catalog
-// must not be used by what runs over them.
+// Times returns the id and creation time of each set, in no particular order.
+// The loop body must not use the catalog.
 func (c *Catalog) Times() iter.Seq2[string, time.Time] {
 	return func(yield func(string, time.Time) bool) {
 		c.mu.RLock()
@@ -234,8 +234,8 @@ func parseCursor(s string) (p position, ok bool) {
 
 // List returns at most limit manifests, newest first, starting at the cursor of
 // an earlier call ("" for the first), and the cursor of the next page, "" on
-// the last. A set that cannot be read is left out, but if one is out of reach for the
-// moment, its Unavailable fault is returned.
+// the last. A set that cannot be read is skipped, but if one is temporarily
+// unreachable, its Unavailable fault is returned.
 func (c *Catalog) List(limit int, cursor string) (items []manifest.Manifest, next string, err error) {
 	var last *position
 	if cursor != "" {

@@ -39,11 +39,11 @@ func (c *Catalog) Newest() time.Time {
 // must be called before the first set is published.
 func (c *Catalog) SetMaxBytes(bytes int64) { c.maxBytes = bytes }
 
-// Full receives a value when a published set has taken the sets over the bytes of
-// SetMaxBytes: it is time for Prune.
+// Full receives a value when the sets exceed the limit of SetMaxBytes: call
+// Prune.
 func (c *Catalog) Full() <-chan struct{} { return c.full }
 
-// Bytes returns what the sets and their originals take on the disk. Until the
+// Bytes returns the disk usage of the sets and their originals. Until the
 // first Prune with a limit for it, sets of earlier processes do not count.
 func (c *Catalog) Bytes() int64 { return c.sizes.bytes() }
 
@@ -125,8 +125,8 @@ func (c *Catalog) measure(all []position) {
 	}
 }
 
-// Account adds a set and its original, of 0 bytes if none is kept, to the sizes, unless
-// it was deleted meanwhile, and signals when there is too much.
+// Account adds the sizes of a set and its original (0 if none is kept), unless the
+// set was deleted meanwhile, and signals if the limit is exceeded.
 func (c *Catalog) Account(m manifest.Manifest, original int64) {
 	size := int64(blockSize) // of the directory
 	if b, err := m.Encode(); err == nil {

@@ -40,7 +40,7 @@ type Move struct {
 }
 
 // Run copies the sets, newest first, until ctx ends. A set that fails does not stop
-// the others; it is not deleted. Run can be repeated: what is in To is not copied
+// the others; it is not deleted. Run is idempotent: what is in To is not copied
 // again.
 func (m *Move) Run(ctx context.Context) error {
 	for _, id := range m.From.IDs() {

@@ -21,8 +21,8 @@ var ErrDamaged = errors.New("gif: damaged file")
 // MaxFrames bounds how many frames Open counts: more are an error.
 const MaxFrames = 100_000
 
-// maxCut bounds the pixels of a frame that Open decodes to see whether a file
-// that was cut has all of them. A larger frame is kept as it is.
+// maxCut bounds the pixels of a frame that Open decodes to see whether a
+// truncated file has all of them. A larger frame is kept as it is.
 const maxCut = 100_000_000
 
 // Animation is an opened GIF.

@@ -45,7 +45,7 @@ func (b *bits) skip(n int) error {
 	return nil
 }
 
-// signed reads a difference of so many bits.
+// signed reads a difference of this many bits.
 func (b *bits) signed(size int) (int, error) {
 	if size == 0 {
 		return 0, nil

@@ -1,8 +1,8 @@
-// Command standin stands in for optimizerd-codec where a test is about all that is
-// around it: it makes small gray JPEGs in no time, and other bytes than its twin if
-// its file has another name. A source may contain "sleep:250ms." for an image that
-// takes this long, "crash." for one that kills it (then), or "heic." for one that it does not
-// read if the name of its file contains "blind". It writes AVIF, too, if that contains
+// Command standin is a stub of optimizerd-codec for tests of everything around it: it
+// makes small gray JPEGs instantly, with different bytes if its file has another
+// name. A source may contain "sleep:250ms." for an image that takes this long,
+// "crash." for one that then crashes it, or "heic." for one that it cannot read if
+// the name of its file contains "blind". It writes AVIF, too, if that contains
 // "avif".
 package main
 
