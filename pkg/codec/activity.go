@@ -9,7 +9,7 @@ import (
 // Child is what one child of a pool is doing.
 type Child struct {
 	PID        int
-	Background bool      // it has low priority, for images that nobody waits for
+	Background bool      // it has low priority, for images that no client waits for
 	Busy       bool      // a render is in progress
 	Work       string    // its name, as passed to Named
 	Since      time.Time // beginning of the render, or of the rest since the last one

@@ -16,7 +16,7 @@ type priority int
 
 const (
 	normal priority = iota
-	low             // for images that nobody waits for
+	low             // for images that no client waits for
 	numPriorities
 )
 

@@ -61,7 +61,7 @@ type process struct {
 	idleAt    time.Time     // when its last job, or its start, ended
 	idleSince float64       // CPU seconds that it had used by then
 	jobs      int           // number of renders
-	suspect   bool          // a decoder failed in it: it may have been taken over
+	suspect   bool          // a decoder failed in it: it may be compromised
 	exited    chan struct{} // closed once the child is reaped
 
 	doing atomic.Pointer[activity]
@@ -160,7 +160,7 @@ func (p *process) awaitMessage(longest time.Duration) (hangs bool) {
 			return true
 		}
 	}
-	return false // it is gone, which reading tells
+	return false // it is gone, as the next read shows
 }
 
 func (c *selfTestCrash) Error() string {
@@ -214,7 +214,7 @@ func (p *process) render(src *os.File, m request, sink ladder.Sink) (ladder.Summ
 func (p *process) failed(f failure) error {
 	switch f.Code {
 	case fault.Unavailable:
-		p.suspect = true // or worn, which comes to the same
+		p.suspect = true // or worn out, which has the same effect
 		return errNoRoom
 	case fault.ProcessingFailed:
 		p.kill()
@@ -468,7 +468,7 @@ func childEnv(noVector bool) []string {
 		// and coefficients is kept for the next one, and for the next image:
 		// docs/performance.md has what page faults cost. Blocks of whole large
 		// images go back at once, and imaging returns the rest when it is idle.
-		"MALLOC_ARENA_MAX=1", // malloc_trim gives back the end of the first one alone
+		"MALLOC_ARENA_MAX=1", // malloc_trim releases only the end of the first one
 		"MALLOC_MMAP_THRESHOLD_=25165824",
 		"MALLOC_TRIM_THRESHOLD_=67108864",
 		"MALLOC_TOP_PAD_=1048576",

@@ -35,7 +35,7 @@ import (
 // claim.
 const maxFrame = 64 << 10
 
-// request asks for the ladder of the source whose descriptor it carries.
+// request requests the ladder of the source whose descriptor it carries.
 type request struct {
 	Recipe ladder.Recipe `json:"recipe"`
 	Limits ladder.Limits `json:"limits"`

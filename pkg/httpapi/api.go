@@ -29,7 +29,7 @@ import (
 // Config holds the settings of the API.
 type Config struct {
 	Listen         string        `mapstructure:"listen"`          // HOST:PORT
-	PublicURL      string        `mapstructure:"public_url"`      // base of the URLs in manifests; "" takes the request's own
+	PublicURL      string        `mapstructure:"public_url"`      // base of the URLs in manifests; "" uses the request's own
 	SyncWait       time.Duration `mapstructure:"sync_wait"`       // how long a response may wait for the job
 	BodyIdle       time.Duration `mapstructure:"body_idle"`       // longest pause within a body
 	BodyRate       int64         `mapstructure:"body_rate"`       // minimum average rate of a body, bytes per second

@@ -45,7 +45,7 @@ type listing struct {
 	Next  *string             `json:"next"` // cursor of the next page; null on the last
 }
 
-// parseLimit returns the page size that a query asks for.
+// parseLimit returns the page size that a query requests.
 func parseLimit(query url.Values) (int, error) {
 	s := query.Get("limit")
 	if s == "" {

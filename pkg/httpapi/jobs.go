@@ -62,7 +62,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	return a.answerAccepted(w, r, ticket.Job())
 }
 
-// background reports whether the client asks for the lowest priority (RFC 9218:
+// background reports whether the client requests the lowest priority (RFC 9218:
 // urgency 7 is for background tasks). An invalid header is ignored, as the RFC
 // requires.
 func background(r *http.Request) bool {

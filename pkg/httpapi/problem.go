@@ -57,7 +57,8 @@ const (
 	retryAfterJob         = 1
 )
 
-// retryAfter returns that of a failure, 0 for one that is not temporary.
+// retryAfter returns the Retry-After of a failure, 0 for one that is not
+// temporary.
 func retryAfter(c fault.Code) int {
 	switch {
 	case c == fault.Unavailable:

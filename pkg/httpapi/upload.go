@@ -71,8 +71,8 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	return a.answerUpload(w, r, submission, prefer, received)
 }
 
-// mediaType returns the Content-Type without parameters. Only that of a form
-// matters for an upload: it tells where the image begins.
+// mediaType returns the Content-Type without parameters. For an upload only
+// that of a form matters: it determines where the image begins.
 func mediaType(r *http.Request) string {
 	t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return t
@@ -125,7 +125,7 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 	}
 	w.note(zap.String("image_id", j.ImageID))
 	if err := r.Context().Err(); err != nil {
-		return err // the job goes on; a repeated upload finds its result
+		return err // the job continues; a repeated upload finds its result
 	}
 	if !j.Status.Ended() {
 		var err error

@@ -15,7 +15,7 @@ type Admission struct {
 	s      *Service
 	place  Place         // nil once it is the job's
 	upload *spool.Upload // nil until it is received, and once it is the job's
-	waits  bool          // the client waits, and nobody relies on the job yet
+	waits  bool          // the client waits, and no one relies on the job yet
 
 	RequestID string // for the log; may be set before Submit
 	Filename  string // the client's name for the image, for display; set by Receive

@@ -67,7 +67,7 @@ func (s *Service) putAgain(place Place, j job.Job) (t Ticket, err error) {
 	if err = s.restoreSource(j); err == nil {
 		t, err = place.Put(j)
 	}
-	if err != nil || t.Job().ID != j.ID { // an equal job of another machine goes on
+	if err != nil || t.Job().ID != j.ID { // an equal job of another machine continues
 		s.uploads.forget(j.ID)
 		s.sources.release(j.Source.SHA256, j.ID)
 	}

@@ -163,7 +163,7 @@ func (d Deps) post(ctx context.Context, signers signers, id, target string, body
 	return nil
 }
 
-// body returns the payload. Its timestamp is that of the event.
+// body returns the payload, with the event's timestamp.
 func (s *Sender) body(j job.Job) ([]byte, error) {
 	data, err := s.deps.Body(j)
 	if err != nil {

@@ -171,7 +171,7 @@ func (set *Set) Abort() {
 	if set.done {
 		return
 	}
-	_ = set.close()           // nobody reads them
+	_ = set.close()           // no one reads them
 	_ = os.RemoveAll(set.dir) // otherwise swept at the next start
 	set.done = true
 }

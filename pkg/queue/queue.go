@@ -311,7 +311,7 @@ func (p *place) put(e *entry) *ticket {
 	return &ticket{q, e}
 }
 
-// ticket is one client's hold on a job.
+// ticket is one client's view of a job. It implements jobs.Ticket.
 type ticket struct {
 	q *Queue
 	e *entry
