@@ -89,7 +89,7 @@ export default defineConfig({
     nav: [
       { text: "Guide", link: "/docs/guide" },
       { text: "Documentation", link: "/docs/" },
-      { text: "Trouble", link: "/docs/faq" },
+      { text: "Troubleshooting", link: "/docs/faq" },
       { text: "Changes", link: "/CHANGELOG" },
     ],
     sidebar: sidebar(),
