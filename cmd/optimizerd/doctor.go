@@ -23,7 +23,7 @@ the clock and the network, and suggest a fix for each problem.
 Each line is ok, warn or fail. The exit status is 1 if a check failed; warnings
 do not change it. --json prints both.
 
-It can run beside the daemon, preferably as the same user. It starts one codec process,
+It can run alongside the daemon, preferably as the same user. It starts one codec process,
 opens the port briefly to see whether it is free, and writes and deletes one file
 in the data folder and one object in the bucket of storage.s3. It changes nothing else.`,
 		Example: `  optimizerd doctor --config /etc/optimizerd/config.yaml

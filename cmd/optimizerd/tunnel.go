@@ -24,8 +24,8 @@ import (
 func tunnelCommand(o *options) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "tunnel",
-		Short: "Generate and check the configuration of a cloudflared beside the daemon",
-		Long: `With tunnel.mode: external, an official cloudflared beside the daemon forwards the
+		Short: "Generate and check the configuration of a cloudflared alongside the daemon",
+		Long: `With tunnel.mode: external, an official cloudflared alongside the daemon forwards the
 requests over a unix socket. These commands generate and check its configuration.
 
 With tunnel.mode: embedded, there is no cloudflared and nothing to configure.`,
@@ -139,7 +139,7 @@ daemon's own paths under http.public_url are checked.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().StringVar(&program, "cloudflared", "", "`path` of cloudflared (default: beside optimizerd, then in PATH)")
+	c.Flags().StringVar(&program, "cloudflared", "", "`path` of cloudflared (default: next to optimizerd, then in PATH)")
 	return c
 }
 

@@ -22,7 +22,7 @@ func verifyCommand(o *options) *cobra.Command {
 		Long: `Compare every stored set with its manifest, and every file and kept
 original with its digest. The exit status is 1 if anything is damaged or missing.
 
-It can run beside the daemon, reads with the lowest CPU and I/O priority, and changes nothing
+It can run alongside the daemon, reads with the lowest CPU and I/O priority, and changes nothing
 without --repair. --quick compares names and sizes and reads no image.
 
 --repair moves each damaged set to files/.damaged, where it is no longer served; the

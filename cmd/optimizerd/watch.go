@@ -32,7 +32,7 @@ A file that the daemon refused is not sent again until it changes. A journal rec
 was accepted, so nothing is sent twice after a restart. The files stay where they are.
 
 With --results beside, the results of cat.jpg are also put into the directory
-cat.jpg.optimized beside it, with their manifest. The daemon keeps its own set until that
+cat.jpg.optimized next to it, with their manifest. The daemon keeps its own set until that
 is deleted.
 
 As a service: sudo systemctl enable --now "optimizerd-watch@$(systemd-escape -p DIR).service"`,
