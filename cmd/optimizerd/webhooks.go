@@ -124,8 +124,9 @@ func webhooksRetryCommand(o *options) *cobra.Command {
 		Use:   "retry {ID… | --given-up}",
 		Short: "Send webhooks now",
 		Long: `Make the running daemon send webhooks now: those that wait for their next attempt, or
-those that were given up, which are then retried for another day. The command calls the admin listener, with a token from the configuration if there is one. With the package, only
-root can read both that and the webhooks.`,
+those that were given up, which are then retried for another day. The command calls the
+admin listener, with a token from the configuration if there is one. With the package,
+only root can read both that and the webhooks.`,
 		Example: `  sudo optimizerd webhooks retry msg_01arz3ndektsv4rrffq69g5fav
   sudo optimizerd webhooks retry --given-up`,
 		ValidArgsFunction: o.completeWebhooks,
