@@ -1,10 +1,11 @@
 /* Lanczos 3 in integers, for images of 8-bit samples.
  *
- * libvips has the same filter. This one exists because shrinking rungs took a
- * fifth of a ladder's time: it processes eight samples at once without code
- * generated at run time, which the codec's sandbox forbids to libvips 8.14.
- * Its output is the same on every machine. For a stream it buffers a few rows,
- * and processes them while libvips decodes the next ones.
+ * libvips has the same filter. This one exists because of libvips 8.14, whose
+ * vector code is generated at run time, which the service's unit forbids: it
+ * processes eight samples at once without that. With libvips 8.16 it saves no
+ * time (docs/performance.md). Its output is the same on every machine. For a
+ * stream it buffers a few rows, and processes them while libvips decodes the
+ * next ones.
  *
  * Eight result rows are made at a time. First the columns: source rows are
  * weighted and summed, and the sums are stored with the eight rows side by
