@@ -30,8 +30,9 @@ the sources of its jobs and of failed uploads, webhooks, quarantine and keys. Th
 may run; what it accepts meanwhile is completely in this backup or in the next one.
 
 Each run makes a snapshot, and copies only files that the backup does not have yet, by
-their digest. It can be interrupted and repeated. A file that differs from its digest
-is reported, its set is left out, and the exit status is 1.
+their digest. It can be interrupted and repeated. A file that differs from its digest or
+cannot be read is reported, its set is left out but for the original, and the exit status
+is 1. Then --keep deletes nothing: older snapshots may have what this one lacks.
 
 The configuration is not in storage.dir: keep /etc/optimizerd too. Sets in the bucket
 of storage.s3 stay there; only their index is copied. A node of a fleet has nothing in
@@ -64,6 +65,9 @@ like the data folder.`,
 					fmt.Fprintf(cmd.ErrOrStderr(), "optimizerd: left out: %s: %v\n", printable(file), err)
 				},
 			}, store)
+			if err == nil && keep > 0 && totals.Damaged > 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "optimizerd: older snapshots are kept until nothing is left out")
+			}
 			return printBackup(cmd, totals, err, asJSON, "copied")
 		},
 	}

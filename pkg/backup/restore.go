@@ -18,6 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/publish"
 )
 
 // marker is the file that marks a data folder whose restore is not complete.
@@ -53,11 +54,10 @@ func Restore(ctx context.Context, dir string, store Store, name string, damaged 
 	slices.SortStableFunc(entries, func(a, b entry) int { return order(a) - order(b) })
 	for _, e := range entries {
 		err := r.entry(ctx, e)
-		var local *localError
 		switch {
 		case ctx.Err() != nil: // whatever became of this entry
 			return t, ctx.Err()
-		case errors.As(err, &local):
+		case isLocal(err):
 			return t, err
 		case err != nil:
 			t.Damaged++
@@ -136,7 +136,7 @@ type restore struct {
 	totals *Totals
 }
 
-// localError is an error of the data folder: going on is pointless.
+// localError is an error of the data folder. Going on with a restore is pointless then.
 type localError struct{ error }
 
 func (e *localError) Unwrap() error { return e.error }
@@ -146,6 +146,8 @@ func (r *restore) entry(ctx context.Context, e entry) error {
 	case e.Content != nil || e.SHA256 == "":
 		r.totals.Records++
 		return r.write(e.Path, e.Content, e.Modified)
+	case strings.HasPrefix(e.Path, "originals/"): // of a set that was set aside
+		return r.original(ctx, e.Path, e.SHA256)
 	case !e.isSet():
 		r.totals.Sources++
 		return r.blob(ctx, e.Path, e.SHA256)
@@ -154,20 +156,47 @@ func (r *restore) entry(ctx context.Context, e entry) error {
 	if err != nil {
 		return err
 	}
+	var damage []error
 	for _, v := range m.Variants {
-		if err := r.blob(ctx, path.Join(path.Dir(e.Path), v.Name()), v.SHA256); err != nil {
+		err := r.blob(ctx, path.Join(path.Dir(e.Path), v.Name()), v.SHA256)
+		if isLocal(err) || ctx.Err() != nil {
 			return err
 		}
+		damage = append(damage, err)
 	}
 	if err := r.write(e.Path, content, m.CreatedAt.Time); err != nil {
 		return err
 	}
-	r.totals.Sets++
-	if !e.Original {
-		return nil
+	damaged := errors.Join(damage...)
+	if damaged == nil {
+		r.totals.Sets++
+	} else if err := r.setAside(m.ID); err != nil {
+		return err
 	}
-	r.totals.Originals++
-	return r.blob(ctx, "originals/"+m.ID, m.Source.SHA256)
+	if e.Original {
+		damaged = errors.Join(damaged, r.original(ctx, "originals/"+m.ID, m.Source.SHA256))
+	}
+	return damaged
+}
+
+// original restores an original.
+func (r *restore) original(ctx context.Context, name, digest string) error {
+	err := r.blob(ctx, name, digest)
+	if err == nil {
+		r.totals.Originals++
+	}
+	return err
+}
+
+// setAside sets a set aside that lacks a file, as verify --repair does.
+func (r *restore) setAside(id string) error {
+	served := filepath.Join(r.dir, "files")
+	dir := filepath.Join(served, id)
+	delete(r.dirs, dir)
+	if err := errors.Join(durable.SyncDir(dir), publish.SetAside(served, id)); err != nil {
+		return &localError{err}
+	}
+	return nil
 }
 
 // create prepares the directory of a file and returns the file's path.
