@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,11 +104,12 @@ func describeProblem(p verify.Problem) string {
 	if p.Detail != "" {
 		line += ": " + printable(p.Detail)
 	}
+	again := cmp.Or(p.Original, "the image")
 	switch {
-	case p.Repaired && p.Original != "":
-		line += "; set aside: upload " + p.Original + " again"
 	case p.Repaired:
-		line += "; set aside: upload the image again"
+		line += "; set aside: upload " + again + " again"
+	case p.Kind == verify.SetAside:
+		line += ": upload " + again + " again"
 	}
 	return line
 }
