@@ -140,3 +140,18 @@ func TestABackupGoesOnAfterCtrlCAndSaysWhatIsDamaged(t *testing.T) {
 		}
 	}
 }
+
+// A machine that loses power during a restore starts the daemon when it is back.
+func TestServeRefusesTheDataOfAnInterruptedRestore(t *testing.T) {
+	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	s := serve(t, data, "ladder.widths=32")
+	s.optimize(t, smallPhoto(t, 1))
+	backupOf(t, "backup", to, "--set", "storage.dir="+data)
+	s.kill(t)
+	into := filepath.Join(t.TempDir(), "data")
+	restored := backupOf(t, "restore", to, "--set", "storage.dir="+into)
+	put(t, filepath.Join(into, "restore-in-progress"), []byte(restored.Snapshot))
+	says(t, 1, "run 'optimizerd restore' again", "serve", "--set", "storage.dir="+into, "--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=", "--set", "ladder.widths=32")
+	backupOf(t, "restore", to, "--set", "storage.dir="+into)
+	serve(t, into, "ladder.widths=32")
+}

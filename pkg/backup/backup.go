@@ -91,6 +91,9 @@ func Run(ctx context.Context, c Config, store Store) (Totals, error) {
 	if _, err := os.Stat(filepath.Join(c.Dir, "queue")); err != nil {
 		return Totals{}, fmt.Errorf("%s is not the data folder of a daemon: %w", c.Dir, err)
 	}
+	if err := Complete(c.Dir); err != nil {
+		return Totals{}, err
+	}
 	b := &backup{Config: c, store: store, listed: make(map[string]bool)}
 	var err error
 	if b.blobs, err = store.Blobs(ctx); err != nil {

@@ -72,6 +72,18 @@ func Restore(ctx context.Context, dir string, store Store, name string, damaged 
 	return t, os.Remove(filepath.Join(dir, marker))
 }
 
+// Complete returns an error if the data folder dir holds a restore that was interrupted.
+func Complete(dir string) error {
+	name, err := os.ReadFile(filepath.Join(dir, marker))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%s holds an incomplete restore of %.60q: run 'optimizerd restore' again, or delete %s there to go on with what there is", dir, name, marker)
+}
+
 // find returns the name of a snapshot.
 func find(ctx context.Context, store Store, name string) (string, error) {
 	names, err := store.Snapshots(ctx)
