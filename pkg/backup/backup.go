@@ -121,7 +121,9 @@ func Run(ctx context.Context, c Config, store Store) (Totals, error) {
 	}
 	b.totals.Snapshot = name
 	if c.Keep > 0 && b.totals.Damaged == 0 { // otherwise older snapshots may have what this one lacks
-		b.totals.Deleted, err = prune(ctx, store, c.Keep)
+		if b.totals.Deleted, err = prune(ctx, store, c.Keep); err != nil {
+			err = fmt.Errorf("this backup is complete, but older snapshots cannot be deleted: %w", err)
+		}
 	}
 	return b.totals, err
 }
@@ -132,9 +134,10 @@ func newName(ctx context.Context, store Store, at time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := at.Format("20060102T150405.000Z")
+	name := at.Format(nameLayout)
 	if len(names) > 0 && name <= names[len(names)-1] {
-		return "", fmt.Errorf("the newest snapshot is %s, which is not before now: another backup runs, or this machine's clock is wrong", names[len(names)-1])
+		newest := names[len(names)-1]
+		return "", fmt.Errorf("the newest snapshot is %s, which is not before now: another backup runs, or this machine's clock is wrong, or was wrong then: in that case delete %s/%s%s", newest, snapshotsDir, newest, snapshotExt)
 	}
 	return name, nil
 }

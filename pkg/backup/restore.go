@@ -32,11 +32,7 @@ func Restore(ctx context.Context, dir string, store Store, name string, damaged 
 	if name, err = find(ctx, store, name); err != nil {
 		return t, err
 	}
-	data, err := store.GetSnapshot(ctx, name)
-	if err != nil {
-		return t, err
-	}
-	entries, err := decode(data)
+	entries, err := readSnapshot(ctx, store, name)
 	if err != nil {
 		return t, err
 	}
@@ -110,6 +106,9 @@ func begin(dir, name string) (*durable.Lock, error) {
 		return nil, err
 	}
 	mark := filepath.Join(dir, marker)
+	if err := durable.Sweep(mark); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	began, err := os.ReadFile(mark)
 	switch {
 	case err == nil && string(began) != name:
@@ -144,7 +143,7 @@ func empty(dir string) error {
 type restore struct {
 	dir    string
 	store  Store
-	dirs   map[string]bool // to be synced
+	dirs   map[string]bool // to be synced; true if files are written there
 	totals *Totals
 }
 
@@ -211,7 +210,8 @@ func (r *restore) setAside(id string) error {
 	return nil
 }
 
-// create prepares the directory of a file and returns the file's path.
+// create prepares the directory of a file and returns the file's path. What a restore
+// that was killed was writing there is deleted.
 func (r *restore) create(name string) (string, error) {
 	file := filepath.Join(r.dir, filepath.FromSlash(name))
 	perm := os.FileMode(0o750)
@@ -226,7 +226,13 @@ func (r *restore) create(name string) (string, error) {
 		if err := os.MkdirAll(dir, perm); err != nil {
 			return "", &localError{err}
 		}
-		r.dirs[dir], r.dirs[filepath.Dir(dir)] = true, true
+		if err := sweep(dir); err != nil {
+			return "", &localError{err}
+		}
+		r.dirs[dir] = true
+		if parent := filepath.Dir(dir); !r.dirs[parent] {
+			r.dirs[parent] = false
+		}
 	}
 	return file, nil
 }
