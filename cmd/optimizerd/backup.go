@@ -94,17 +94,26 @@ func (f *bucketFlags) openStore(address string, c config.Config, create bool) (b
 	return backup.OpenBucket(objects, prefix), nil
 }
 
-// within reports whether path is in dir.
+// within reports whether path is in dir, by whatever links.
 func within(dir, path string) bool {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return false
-	}
-	path, err = filepath.Abs(path)
-	if err != nil {
-		return false
-	}
+	dir, path = resolve(dir), resolve(path)
 	return path == dir || strings.HasPrefix(path, dir+string(os.PathSeparator))
+}
+
+// resolve returns an absolute path without links. The last parts of the path may be
+// missing.
+func resolve(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if followed, err := filepath.EvalSymlinks(path); err == nil {
+		return followed
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(resolve(parent), filepath.Base(path))
+	}
+	return path
 }
 
 func printBackup(cmd *cobra.Command, t backup.Totals, err error, asJSON bool, done string) error {

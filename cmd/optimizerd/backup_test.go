@@ -130,10 +130,16 @@ func TestABackupGoesOnAfterCtrlCAndSaysWhatIsDamaged(t *testing.T) {
 	if stdout, _, status := run(t, "restore", "--list", to, "--set", "storage.dir="+into); status != 0 || strings.Count(stdout, "\n") < 2 {
 		t.Errorf("the list: status %d: %s", status, stdout)
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(data, link); err != nil {
+		t.Fatal(err)
+	}
 	for _, refused := range []struct{ command, dir, data, because string }{
 		{"restore", to, into, "is not empty"},
 		{"restore", to, data, "in use by another optimizerd"},
 		{"backup", filepath.Join(data, "backup"), data, "lost with it"},
+		{"backup", filepath.Join(link, "new", "backup"), data, "lost with it"},
+		{"backup", filepath.Join(data, "backup"), link, "lost with it"},
 	} {
 		if _, stderr, status := run(t, refused.command, refused.dir, "--set", "storage.dir="+refused.data); status != 1 || !strings.Contains(stderr, refused.because) {
 			t.Errorf("%+v: status %d: %s", refused, status, stderr)
