@@ -15,24 +15,39 @@ import (
 
 // importList has the daemon fetch the URLs of a file and reports each.
 func (u *uploader) importList(cmd *cobra.Command, file string, d destination) error {
-	in := cmd.InOrStdin()
-	if file != "-" {
-		f, err := os.Open(file)
+	var urls []string
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		urls, err = openList(cmd, file)
+		read <- err
+	}()
+	select {
+	case err := <-read:
 		if err != nil {
 			return fmt.Errorf("--from-list: %w", err)
 		}
-		defer f.Close()
-		in = f
-	}
-	urls, err := readList(in)
-	if err != nil {
-		return fmt.Errorf("--from-list: %w", err)
+	case <-cmd.Context().Done(): // whoever writes the list need not end
+		return errInterrupted
 	}
 	name := func(url string) string { return url }
 	return reportAll(cmd.Context(), d.report(len(urls)), batch[string]{urls, "URLs", d.parallel, name, func(ctx context.Context, url string) (outcome, bool) {
 		o, err := u.fetch(ctx, url)
 		return outcomeOf(ctx, url, o, err)
 	}})
+}
+
+// openList returns the URLs of a file, or of standard input.
+func openList(cmd *cobra.Command, file string) (urls []string, err error) {
+	if file == "-" {
+		return readList(cmd.InOrStdin())
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readList(f)
 }
 
 // readList returns the URLs of a list, each once.

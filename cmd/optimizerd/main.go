@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/config"
@@ -24,7 +26,38 @@ func main() {
 	// The first signal stops in order; a second signal kills the process (Go's default).
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(exitStatus(root(&options{defaultFile: config.DefaultFile}).ExecuteContext(ctx), os.Stderr))
+	c, out := root(&options{defaultFile: config.DefaultFile}), &output{File: os.Stdout}
+	c.SetOut(out)
+	err := c.ExecuteContext(ctx)
+	if err == nil || errors.Is(err, errReported) {
+		err = cmp.Or(out.err, err)
+	}
+	os.Exit(exitStatus(err, os.Stderr))
+}
+
+// output is standard output. It remembers the first error, for commands that do not look
+// at each: a full disk must not go unnoticed.
+type output struct {
+	*os.File
+
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.File.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// canDraw reports whether a writer is a terminal that can erase what is on it.
+func canDraw(w any) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
+
+// isTerminal reports whether a writer is a terminal.
+func isTerminal(w any) bool {
+	f, ok := w.(interface{ Fd() uintptr })
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 var (
