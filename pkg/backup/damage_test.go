@@ -111,10 +111,14 @@ func setsAside(t *testing.T, store backup.Store, damaged int) (totals backup.Tot
 // An image can be made again from its original, whatever has become of its set.
 func TestTheOriginalOfADamagedSetIsInTheBackup(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
-		"a cut file":          func(dir string) error { return os.Truncate(filepath.Join(dir, "4.webp"), 1) },
-		"a missing file":      func(dir string) error { return os.Remove(filepath.Join(dir, "8.webp")) },
-		"an unreadable file":  func(dir string) error { return replaceByDir(filepath.Join(dir, "4.webp")) },
-		"a damaged manifest":  func(dir string) error { return os.Truncate(filepath.Join(dir, manifest.FileName), 9) },
+		"a cut file":         func(dir string) error { return os.Truncate(filepath.Join(dir, "4.webp"), 1) },
+		"a missing file":     func(dir string) error { return os.Remove(filepath.Join(dir, "8.webp")) },
+		"an unreadable file": func(dir string) error { return replaceByDir(filepath.Join(dir, "4.webp")) },
+		"a damaged manifest": func(dir string) error { return os.Truncate(filepath.Join(dir, manifest.FileName), 9) },
+		"manifest of another": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, manifest.FileName)),
+				os.Link(filepath.Join(filepath.Dir(dir), strings.Repeat("a", 26), manifest.FileName), filepath.Join(dir, manifest.FileName)))
+		},
 		"no manifest":         func(dir string) error { return os.Remove(filepath.Join(dir, manifest.FileName)) },
 		"unreadable manifest": func(dir string) error { return replaceByDir(filepath.Join(dir, manifest.FileName)) },
 		"set aside": func(dir string) error {

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -73,6 +74,9 @@ func (b *backup) sound(ctx context.Context, id string) (name string, err error) 
 		return name, &localError{err}
 	}
 	m, err := manifest.Decode(content)
+	if err == nil && m.ID != id {
+		err = fmt.Errorf("it is the manifest of %s", m.ID)
+	}
 	if err != nil {
 		return name, &localError{err}
 	}
@@ -114,7 +118,7 @@ func (b *backup) aside(ctx context.Context, dir, id string) error {
 		return nil
 	}
 	content, _ := os.ReadFile(b.path(path.Join(dir, id, manifest.FileName))) // it may be what is damaged
-	if m, err := manifest.Decode(content); err == nil && m.Source.SHA256 != digest {
+	if m, err := manifest.Decode(content); err == nil && m.ID == id && m.Source.SHA256 != digest {
 		b.damaged(original, errDamaged)
 		return nil
 	}

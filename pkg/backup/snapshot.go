@@ -133,6 +133,9 @@ func readManifest(ctx context.Context, store Store, e entry) (content []byte, m 
 	if err == nil {
 		m, err = manifest.Decode(content)
 	}
+	if err == nil && e.Path != path.Join("files", m.ID, manifest.FileName) {
+		err = fmt.Errorf("it is the manifest of %s", m.ID)
+	}
 	if err != nil {
 		return nil, m, fmt.Errorf("%s: %w", e.Path, err)
 	}
