@@ -100,3 +100,30 @@ func TestConditionsThatEveryImageMeetsByMistakeAreRefused(t *testing.T) {
 		says(t, 1, condition[0]+": must be", append([]string{"images", "delete", "--yes"}, condition...)...)
 	}
 }
+
+func TestThePasswordOfAURLIsNotShown(t *testing.T) {
+	for _, args := range [][]string{
+		{"images", "list", "--to", "http://me:hidden@127.0.0.1:1"},
+		{"images", "list", "--to", "http://me:hidden@127.0.0.1:1/?x"},
+	} {
+		_, stderr, status := run(t, args...)
+		if status != 1 || strings.Contains(stderr, "hidden") || !strings.Contains(stderr, "127.0.0.1:1") {
+			t.Errorf("%v: status %d: %s", args, status, stderr)
+		}
+	}
+}
+
+// A power cut can leave zeros in a file, as many as were being written.
+func TestAJournalWithZerosIsRead(t *testing.T) {
+	s := serve(t, t.TempDir(), "ladder.widths=32")
+	journal, photos := filepath.Join(t.TempDir(), "j"), smallPhotos(t, 2)
+	says(t, 0, "made", "upload", "--to", s.url, "--journal", journal, photos)
+	put(t, journal, append(read(t, journal), make([]byte, 3<<20)...))
+	put(t, filepath.Join(photos, "new.jpg"), smallPhoto(t, 7))
+	for range 2 {
+		stdout := says(t, 0, "", "upload", "--to", s.url, "--journal", journal, photos)
+		if counts, _ := statuses(t, stdout); counts["there"]+counts["made"] != 3 || counts["there"] < 2 {
+			t.Errorf("the outcomes are\n%s", stdout)
+		}
+	}
+}
