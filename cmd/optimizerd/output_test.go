@@ -24,10 +24,14 @@ func TestACommandWhoseOutputIsLostFails(t *testing.T) {
 	}
 	defer full.Close()
 	for _, args := range [][]string{
-		{"--help"}, {"--version"}, {"version"}, {"completion", "bash"},
+		{"--help"},
+		{"--version"},
+		{"version"},
+		{"completion", "bash"},
 		{"restore", "--list", to},
 		{"quarantine", "clear", "--all", "--set", "storage.dir=" + data},
-		{"images", "list", "--to", s.url}, {"images", "delete", id, "--to", s.url},
+		{"images", "list", "--to", s.url},
+		{"images", "delete", id, "--to", s.url},
 	} {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "optimizerd"), args...)
 		var stderr bytes.Buffer

@@ -102,7 +102,8 @@ func (b *backup) sound(ctx context.Context, id string) (name string, err error) 
 	}
 	b.found = append(b.found, e)
 	b.totals.Sets++
-	return name, b.variants(id)
+	b.variants(id)
+	return name, nil
 }
 
 // aside adds the original of a set that is damaged: the image can be made again from it.
@@ -139,12 +140,11 @@ func (b *backup) aside(ctx context.Context, dir, id string) error {
 
 // variants adds the records of what was made on demand from an image. They are empty
 // files: their names say all.
-func (b *backup) variants(id string) error {
+func (b *backup) variants(id string) {
 	dir := path.Join("files", id, catalog.VariantsDir)
 	entries, err := os.ReadDir(b.path(dir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		b.damaged(dir, err)
-		return nil
 	}
 	for _, e := range entries {
 		if ladder.ValidID(e.Name()) {
@@ -152,5 +152,4 @@ func (b *backup) variants(id string) error {
 			b.totals.Records++
 		}
 	}
-	return nil
 }
