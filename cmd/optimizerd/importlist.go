@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,14 +57,19 @@ func readList(in io.Reader) (urls []string, err error) {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 64<<10)
 	for lines.Scan() {
-		url := strings.TrimSpace(lines.Text())
+		url := strings.TrimSpace(strings.TrimPrefix(lines.Text(), "\ufeff"))
 		if url == "" || url[0] == '#' || seen[url] {
 			continue
 		}
 		seen[url] = true
 		urls = append(urls, url)
 	}
-	return urls, lines.Err()
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, errors.New("a line is longer than 64 KiB; is it a list of URLs?")
+	} else if err != nil {
+		return nil, err
+	}
+	return urls, nil
 }
 
 // fetch has the daemon fetch one URL, unless it has the image already.
