@@ -110,8 +110,28 @@ metadata, and describes the result in a manifest.`,
 	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; '%s --help' lists the flags", err, cmd.CommandPath())
 	})
+	c.InitDefaultCompletionCmd()
+	refuseUnknown(c)
 	explainArgs(c)
 	return c
+}
+
+// refuseUnknown makes the groups of commands below a command fail for one that they do not
+// have, as the program does. By themselves they would print their help and succeed.
+func refuseUnknown(c *cobra.Command) {
+	for _, group := range c.Commands() {
+		refuseUnknown(group)
+		if !group.HasSubCommands() {
+			continue
+		}
+		group.Args, group.DisableFlagsInUseLine = cobra.ArbitraryArgs, true
+		group.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return fmt.Errorf("unknown command %q for %q; '%[2]s --help' lists them", args[0], cmd.CommandPath())
+		}
+	}
 }
 
 // explainArgs makes a command and those below it show their usage when their number of

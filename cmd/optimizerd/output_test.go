@@ -131,3 +131,11 @@ func TestAJournalWithZerosIsRead(t *testing.T) {
 		}
 	}
 }
+
+// A script must notice a command that it misspells.
+func TestAnUnknownCommandOfAGroupFails(t *testing.T) {
+	for _, group := range []string{"jobs", "images", "webhooks", "quarantine", "tunnel", "fleet", "completion"} {
+		says(t, 1, `unknown command "delte" for "optimizerd `+group+`"`, group, "delte", "x")
+		says(t, 0, "Available Commands:", group)
+	}
+}
