@@ -54,6 +54,9 @@ func (b *backup) set(ctx context.Context, dir, id string) error {
 		}
 	} else {
 		name, err = b.sound(ctx, id)
+		if isLocal(err) { // it may have been deleted and made again meanwhile
+			name, err = b.sound(ctx, id)
+		}
 	}
 	if !isLocal(err) {
 		return err
