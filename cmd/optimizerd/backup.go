@@ -135,6 +135,18 @@ func printBackup(cmd *cobra.Command, t backup.Totals, err error, asJSON bool, do
 	return err
 }
 
+func listSnapshots(cmd *cobra.Command, store backup.Store, asJSON bool) error {
+	names, err := store.Snapshots(cmd.Context())
+	for _, name := range names {
+		if !asJSON {
+			fmt.Fprintln(cmd.OutOrStdout(), name)
+		} else if err := json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"snapshot": name}); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 func restoreCommand(o *options) *cobra.Command {
 	var (
 		at           bucketFlags
@@ -172,11 +184,7 @@ the daemon, so that the files belong to it.`,
 			}
 			defer func() { err = errors.Join(err, store.Close()) }()
 			if list {
-				names, err := store.Snapshots(cmd.Context())
-				for _, name := range names {
-					fmt.Fprintln(cmd.OutOrStdout(), name)
-				}
-				return err
+				return listSnapshots(cmd, store, asJSON)
 			}
 			totals, err := backup.Restore(cmd.Context(), c.Storage.Dir, store, snapshot, func(file string, err error) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "optimizerd: not restored: %s: %v\n", printable(file), err)
@@ -187,6 +195,6 @@ the daemon, so that the files belong to it.`,
 	at.addFlags(c)
 	c.Flags().StringVar(&snapshot, "snapshot", "", "`name` of the snapshot (default: the newest)")
 	c.Flags().BoolVar(&list, "list", false, "list the snapshots, oldest first, and restore nothing")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON; with --list, a line for each snapshot")
 	return c
 }

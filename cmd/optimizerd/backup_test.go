@@ -130,6 +130,10 @@ func TestABackupGoesOnAfterCtrlCAndSaysWhatIsDamaged(t *testing.T) {
 	if stdout, _, status := run(t, "restore", "--list", to, "--set", "storage.dir="+into); status != 0 || strings.Count(stdout, "\n") < 2 {
 		t.Errorf("the list: status %d: %s", status, stdout)
 	}
+	stdout, _, _ = run(t, "restore", "--list", "--json", to, "--set", "storage.dir="+into)
+	if found := decodeLines[struct{ Snapshot string }](t, stdout); len(found) < 2 || found[0].Snapshot == "" {
+		t.Errorf("the list in JSON: %s", stdout)
+	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(data, link); err != nil {
 		t.Fatal(err)
