@@ -29,8 +29,9 @@ files, and names that end in .part, .tmp or ~, are skipped.
 
 When a file is done, a line is printed as by upload: JSON, unless it goes to a terminal.
 A file that the daemon refused is not sent again until it changes; after a failure that
-may pass, such as a full disk, it is sent again after growing pauses of up to 10 minutes. A journal records what
-has arrived, so nothing is sent twice after a restart. The files stay where they are.
+may pass, such as a full disk, it is sent again after growing pauses of up to 10 minutes.
+A journal records what has arrived, so nothing is sent twice after a restart. The files
+stay where they are.
 
 With --results beside, the results of cat.jpg are also put into the directory
 cat.jpg.optimized beside it, with their manifest. The daemon keeps its own set until that
