@@ -31,7 +31,8 @@ may run; what it accepts meanwhile is entirely in this backup or in the next one
 
 Each run makes an incremental snapshot: only files whose digest the backup does not have
 yet are copied. It can be interrupted and repeated. A file that does not match its digest
-is reported, its set is skipped, and the exit status is 1.
+or cannot be read is reported, its set is skipped except for the original, and the exit
+status is 1. Then --keep deletes nothing: older snapshots may have what this one lacks.
 
 The configuration is not in storage.dir: keep /etc/optimizerd too. Sets in the bucket
 of storage.s3 stay there; only their index is copied. A node of a fleet has nothing in
@@ -64,6 +65,9 @@ like the data folder.`,
 					fmt.Fprintf(cmd.ErrOrStderr(), "optimizerd: left out: %s: %v\n", printable(file), err)
 				},
 			}, store)
+			if err == nil && keep > 0 && totals.Damaged > 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "optimizerd: older snapshots are kept until nothing is left out")
+			}
 			return printBackup(cmd, totals, err, asJSON, "copied")
 		},
 	}
@@ -90,17 +94,26 @@ func (f *bucketFlags) openStore(address string, c config.Config, create bool) (b
 	return backup.OpenBucket(objects, prefix), nil
 }
 
-// within reports whether path is in dir.
+// within reports whether path is in dir, by whatever links.
 func within(dir, path string) bool {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return false
-	}
-	path, err = filepath.Abs(path)
-	if err != nil {
-		return false
-	}
+	dir, path = resolve(dir), resolve(path)
 	return path == dir || strings.HasPrefix(path, dir+string(os.PathSeparator))
+}
+
+// resolve returns an absolute path without links. The last parts of the path may be
+// missing.
+func resolve(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if followed, err := filepath.EvalSymlinks(path); err == nil {
+		return followed
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(resolve(parent), filepath.Base(path))
+	}
+	return path
 }
 
 func printBackup(cmd *cobra.Command, t backup.Totals, err error, asJSON bool, done string) error {
@@ -118,6 +131,18 @@ func printBackup(cmd *cobra.Command, t backup.Totals, err error, asJSON bool, do
 	}
 	if err == nil && t.Damaged > 0 {
 		return errReported
+	}
+	return err
+}
+
+func listSnapshots(cmd *cobra.Command, store backup.Store, asJSON bool) error {
+	names, err := store.Snapshots(cmd.Context())
+	for _, name := range names {
+		if !asJSON {
+			fmt.Fprintln(cmd.OutOrStdout(), name)
+		} else if err := json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{"snapshot": name}); err != nil {
+			return err
+		}
 	}
 	return err
 }
@@ -159,11 +184,7 @@ the daemon, so that the files belong to it.`,
 			}
 			defer func() { err = errors.Join(err, store.Close()) }()
 			if list {
-				names, err := store.Snapshots(cmd.Context())
-				for _, name := range names {
-					fmt.Fprintln(cmd.OutOrStdout(), name)
-				}
-				return err
+				return listSnapshots(cmd, store, asJSON)
 			}
 			totals, err := backup.Restore(cmd.Context(), c.Storage.Dir, store, snapshot, func(file string, err error) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "optimizerd: not restored: %s: %v\n", printable(file), err)
@@ -174,6 +195,6 @@ the daemon, so that the files belong to it.`,
 	at.addFlags(c)
 	c.Flags().StringVar(&snapshot, "snapshot", "", "`name` of the snapshot (default: the newest)")
 	c.Flags().BoolVar(&list, "list", false, "list the snapshots, oldest first, and restore nothing")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON; with --list, a line for each snapshot")
 	return c
 }

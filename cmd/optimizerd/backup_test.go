@@ -140,3 +140,40 @@ func TestBackupGoesOnAfterCtrlCAndSaysWhatIsDamaged(t *testing.T) {
 		}
 	}
 }
+
+// A machine that loses power during a restore starts the daemon when it is back.
+func TestServeRefusesTheDataOfAnInterruptedRestore(t *testing.T) {
+	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	s := serve(t, data, "ladder.widths=32")
+	s.optimize(t, smallPhoto(t, 1))
+	backupOf(t, "backup", to, "--set", "storage.dir="+data)
+	s.kill(t)
+	into := filepath.Join(t.TempDir(), "data")
+	restored := backupOf(t, "restore", to, "--set", "storage.dir="+into)
+	put(t, filepath.Join(into, "restore-in-progress"), []byte(restored.Snapshot))
+	says(t, 1, "run 'optimizerd restore' again", "serve", "--set", "storage.dir="+into, "--set", "http.listen=127.0.0.1:0", "--set", "admin.listen=", "--set", "ladder.widths=32")
+	backupOf(t, "restore", to, "--set", "storage.dir="+into)
+	serve(t, into, "ladder.widths=32")
+}
+
+func TestABackupThroughALinkIntoTheDataIsRefused(t *testing.T) {
+	data, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(data, link); err != nil {
+		t.Fatal(err)
+	}
+	says(t, 1, "lost with it", "backup", filepath.Join(link, "new", "backup"), "--set", "storage.dir="+data)
+	says(t, 1, "lost with it", "backup", filepath.Join(data, "backup"), "--set", "storage.dir="+link)
+}
+
+func TestTheListOfSnapshotsInJSON(t *testing.T) {
+	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	put(t, filepath.Join(data, "queue", "empty"), nil)
+	made := []string{backupOf(t, "backup", to, "--set", "storage.dir="+data).Snapshot, backupOf(t, "backup", to, "--set", "storage.dir="+data).Snapshot}
+	var listed []string
+	for _, line := range decodeLines[struct{ Snapshot string }](t, says(t, 0, "", "restore", "--list", "--json", to)) {
+		listed = append(listed, line.Snapshot)
+	}
+	if !slices.Equal(listed, made) {
+		t.Errorf("listed %q, want %q", listed, made)
+	}
+}

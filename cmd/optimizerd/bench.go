@@ -7,7 +7,6 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/tune"
@@ -70,7 +69,7 @@ func (o *options) bench(cmd *cobra.Command, args []string, all bool) (r tune.Rep
 		Reserved: tune.Reserved{Daemon: config.DaemonMemory, Child: config.ChildSlack},
 		Images:   files, All: all, Log: log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel)),
 	}
-	if term.IsTerminal(int(os.Stderr.Fd())) {
+	if canDraw(os.Stderr) {
 		bar := progressbar.NewOptions(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(),
 			progressbar.OptionSetDescription("measuring"), progressbar.OptionClearOnFinish())
 		options.Progress = func(done, of int) {

@@ -104,7 +104,7 @@ func checkCommandLine(c *cobra.Command, line string) string {
 			if cmp.Or(found.Flags().ShorthandLookup(word[1:2]), found.InheritedFlags().ShorthandLookup(word[1:2])) == nil {
 				return "no flag " + word[:2]
 			}
-		case i == 0 && found.HasSubCommands() && !found.Runnable() && word[0] >= 'a' && word[0] <= 'z':
+		case i == 0 && found.HasSubCommands() && word[0] >= 'a' && word[0] <= 'z':
 			return "no such command"
 		}
 	}

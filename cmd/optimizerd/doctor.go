@@ -98,10 +98,10 @@ func objectStore(c config.Storage) *doctor.Store {
 // color, as in many programs.
 func screen(out any) doctor.Style {
 	style := doctor.Style{Width: 100}
-	f, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(out) {
 		return style
 	}
+	f, _ := out.(interface{ Fd() uintptr }) // a terminal is one
 	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
 		style.Width = min(width, 120)
 	}

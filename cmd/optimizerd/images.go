@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"path"
@@ -99,6 +100,9 @@ func (s *criteria) ages(now time.Time) (all []condition, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
+		if age < 0 {
+			return nil, fmt.Errorf("%s: must be at least 0, the time since then (got %q)", flag, value)
+		}
 		then, older := now.Add(-age), flag == "--older-than"
 		all = append(all, func(m client.Set) bool { return m.CreatedAt.Before(then) == older })
 	}
@@ -111,7 +115,7 @@ func (s *criteria) sizes() (all []condition, err error) {
 			continue
 		}
 		n, err := humanize.ParseBytes(value)
-		if err != nil {
+		if err != nil || n > math.MaxInt64 {
 			return nil, fmt.Errorf("%s: must be a size such as 10MB (got %q)", flag, value)
 		}
 		sign := 1

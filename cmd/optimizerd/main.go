@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/config"
@@ -24,7 +26,38 @@ func main() {
 	// The first signal stops in order; a second signal kills the process (Go's default).
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(exitStatus(root(&options{defaultFile: config.DefaultFile}).ExecuteContext(ctx), os.Stderr))
+	c, out := root(&options{defaultFile: config.DefaultFile}), &output{File: os.Stdout}
+	c.SetOut(out)
+	err := c.ExecuteContext(ctx)
+	if err == nil || errors.Is(err, errReported) {
+		err = cmp.Or(out.err, err)
+	}
+	os.Exit(exitStatus(err, os.Stderr))
+}
+
+// output is standard output. It remembers the first error, for commands that do not look
+// at each: a full disk must not go unnoticed.
+type output struct {
+	*os.File
+
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.File.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// canDraw reports whether a writer is a terminal that can erase what is on it.
+func canDraw(w any) bool { return isTerminal(w) && os.Getenv("TERM") != "dumb" }
+
+// isTerminal reports whether a writer is a terminal.
+func isTerminal(w any) bool {
+	f, ok := w.(interface{ Fd() uintptr })
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 var (
@@ -77,8 +110,28 @@ metadata, and describes the result in a manifest.`,
 	c.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; '%s --help' lists the flags", err, cmd.CommandPath())
 	})
+	c.InitDefaultCompletionCmd()
+	refuseUnknown(c)
 	explainArgs(c)
 	return c
+}
+
+// refuseUnknown makes the groups of commands below a command fail for one that they do not
+// have, as the program does. By themselves they would print their help and succeed.
+func refuseUnknown(c *cobra.Command) {
+	for _, group := range c.Commands() {
+		refuseUnknown(group)
+		if !group.HasSubCommands() {
+			continue
+		}
+		group.Args, group.DisableFlagsInUseLine = cobra.ArbitraryArgs, true
+		group.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return fmt.Errorf("unknown command %q for %q; '%[2]s --help' lists them", args[0], cmd.CommandPath())
+		}
+	}
 }
 
 // explainArgs makes a command and those below it show their usage when their number of

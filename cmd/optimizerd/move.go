@@ -33,7 +33,8 @@ storage.s3, or back. Each file is compared with the digest in its manifest.
 The daemon must be stopped. In a fleet the sets are added to its index, and only the
 daemon of this storage.dir must be stopped. The command can be interrupted and repeated:
 sets that have been copied are not copied again. Nothing is deleted without --delete, which
-deletes each set from its old location once its copy is complete.`,
+deletes each set from its old location once its copy is complete; a copy that an earlier
+move made is read and compared first.`,
 		Example: `  sudo systemctl stop optimizerd
   sudo systemd-run --pipe --wait --property=User=optimizerd \
     --property=LoadCredential=s3-key:optimizerd.s3-key optimizerd move --to s3

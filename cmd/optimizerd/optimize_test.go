@@ -254,6 +254,7 @@ func onTerminal(t *testing.T, args ...string) (lines []string, written string, s
 }
 
 func TestOptimizeOnATerminal(t *testing.T) {
+	t.Setenv("TERM", "xterm")
 	in := t.TempDir()
 	put(t, in+"/cat.jpg", read(t, testdata(t)+"/test.jpg"))
 	put(t, in+"/cat.png", read(t, testdata(t)+"/test.png"))

@@ -16,7 +16,6 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 )
@@ -70,7 +69,7 @@ func newReport(out, errOut *os.File, files int, asJSON bool) *report {
 		out: out, errOut: errOut, terminal: isTerminal(out) && !asJSON, files: files,
 		began: time.Now(), stop: make(chan struct{}), counts: make(map[string]int),
 	}
-	if r.terminal && files > 0 && isTerminal(errOut) {
+	if r.terminal && files > 0 && canDraw(errOut) {
 		r.bar = progressbar.NewOptions(files, progressbar.OptionSetWriter(errOut), progressbar.OptionShowCount(), progressbar.OptionSetWidth(16),
 			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
 			progressbar.OptionUseANSICodes(true), progressbar.OptionShowDescriptionAtLineEnd())
@@ -78,8 +77,6 @@ func newReport(out, errOut *os.File, files int, asJSON bool) *report {
 	}
 	return r
 }
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // tick keeps the times of the bar up to date.
 func (r *report) tick() {

@@ -59,7 +59,7 @@ or a part of it is not ready.`,
 	}
 	c.Flags().StringVar(&address, "address", "", "`HOST:PORT` of the admin listener, instead of the configured address")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&watch, "watch", false, "repeat every two seconds until Ctrl-C; with --json, one line each time")
+	c.Flags().BoolVar(&watch, "watch", false, "repeat every two seconds until Ctrl-C; with --json, one line each time, {\"error\": …} without an answer")
 	return c
 }
 
@@ -75,11 +75,13 @@ const watchEvery = 2 * time.Second
 
 func watchStatus(ctx context.Context, out io.Writer, asJSON bool, show func() error) error {
 	for {
-		if !asJSON {
+		if !asJSON && canDraw(out) {
 			fmt.Fprint(out, "\x1b[2J\x1b[H") // clear the screen
 		}
 		if err := show(); err != nil && ctx.Err() == nil && !errors.Is(err, errReported) {
-			fmt.Fprintln(out, err) // it may be restarting
+			if err := printOutage(out, asJSON, err); err != nil { // it may be restarting
+				return err
+			}
 		}
 		select {
 		case <-time.After(watchEvery):
@@ -87,6 +89,15 @@ func watchStatus(ctx context.Context, out io.Writer, asJSON bool, show func() er
 			return errInterrupted
 		}
 	}
+}
+
+// printOutage prints why there is no report.
+func printOutage(out io.Writer, asJSON bool, reason error) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(map[string]string{"error": reason.Error()})
+	}
+	_, err := fmt.Fprintln(out, reason)
+	return err
 }
 
 func showStatus(ctx context.Context, out io.Writer, address string, tokens []string, asJSON bool) error {

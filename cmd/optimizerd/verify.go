@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/optimizerd/optimizerd/pkg/config"
+	"github.com/optimizerd/optimizerd/pkg/publish/bucket"
 	"github.com/optimizerd/optimizerd/pkg/verify"
 )
 
@@ -32,7 +34,7 @@ originals/.damaged. Nothing is deleted: delete .damaged when you no longer need 
 
 With storage.s3 it reads the bucket instead, where it repairs nothing: delete a
 damaged image with 'optimizerd images delete' and upload it again. Without --quick
-every object is downloaded.
+every object is downloaded. A set that only the local index has is reported, too.
 
 Files that belong to no set are reported and left alone, and do not change the exit
 status. The daemon deletes an original without a set when it starts.`,
@@ -91,7 +93,11 @@ func verifySets(ctx context.Context, c config.Config, quick, repair bool, report
 		return verify.Totals{}, err
 	}
 	defer objects.Close()
-	return verify.RunBucket(ctx, verify.Bucket{Objects: objects, Quick: quick, Report: report})
+	what := verify.Bucket{Objects: objects, Quick: quick, Report: report}
+	if !c.Fleet.Enabled() { // whose index is in NATS: fleet rebuild compares it
+		what.Indexed = func() ([]string, error) { return bucket.Indexed(filepath.Join(c.Storage.Dir, bucket.Folder)) }
+	}
+	return verify.RunBucket(ctx, what)
 }
 
 // describeProblem is the line of a problem for people.
@@ -103,11 +109,12 @@ func describeProblem(p verify.Problem) string {
 	if p.Detail != "" {
 		line += ": " + printable(p.Detail)
 	}
+	again := cmp.Or(p.Original, "the image")
 	switch {
-	case p.Repaired && p.Original != "":
-		line += "; set aside: upload " + p.Original + " again"
 	case p.Repaired:
-		line += "; set aside: upload the image again"
+		line += "; set aside: upload " + again + " again"
+	case p.Kind == verify.SetAside:
+		line += ": upload " + again + " again"
 	}
 	return line
 }

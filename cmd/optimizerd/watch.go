@@ -28,8 +28,10 @@ for Samba shares, Syncthing, cameras that upload, and network file systems. Hidd
 files, and names that end in .part, .tmp or ~, are skipped.
 
 When a file is done, a line is printed as by upload: JSON, unless it goes to a terminal.
-A file that the daemon refused is not sent again until it changes. A journal records what
-was accepted, so nothing is sent twice after a restart. The files stay where they are.
+A file that the daemon refused is not sent again until it changes; after a temporary
+failure, such as a full disk, it is sent again with backoff, at most every 10 minutes. A
+journal records what was accepted, so nothing is sent twice after a restart. The files
+stay where they are.
 
 With --results beside, the results of cat.jpg are also put into the directory
 cat.jpg.optimized next to it, with their manifest. The daemon keeps its own set until that
@@ -51,8 +53,8 @@ As a service: sudo systemctl enable --now "optimizerd-watch@$(systemd-escape -p 
 			if err != nil {
 				return err
 			}
-			w := &watcher{uploader: u, dir: args[0], settle: settle, beside: results == "beside", parallel: d.parallel, report: d.report(0), seen: make(map[string]sighting)}
-			return errors.Join(w.run(cmd.Context(), every), u.close())
+			w := &watcher{uploader: u, dir: args[0], every: every, settle: settle, beside: results == "beside", parallel: d.parallel, report: d.report(0), seen: make(map[string]sighting)}
+			return errors.Join(w.run(cmd.Context()), u.close())
 		},
 	}
 	d.addFlags(c)
@@ -68,11 +70,14 @@ type sighting struct {
 	modified time.Time
 	since    time.Time // it has been like this
 	done     bool      // it was sent, refused or is no image
+	next     time.Time // not tried again before
+	pause    time.Duration
 }
 
 type watcher struct {
 	*uploader
 	dir      string
+	every    time.Duration
 	settle   time.Duration
 	parallel int
 	beside   bool // results are written beside the files, too
@@ -81,7 +86,7 @@ type watcher struct {
 }
 
 // run looks until ctx ends.
-func (w *watcher) run(ctx context.Context, every time.Duration) error {
+func (w *watcher) run(ctx context.Context) error {
 	for {
 		ready, err := w.look(time.Now())
 		if err != nil {
@@ -89,7 +94,7 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 		}
 		w.sendAll(ctx, ready)
 		select {
-		case <-time.After(every):
+		case <-time.After(w.every):
 		case <-ctx.Done():
 			if err := w.report.end(); !errors.Is(err, errReported) {
 				return errors.Join(errInterrupted, err)
@@ -122,7 +127,7 @@ func (w *watcher) look(now time.Time) (ready []foundFile, err error) {
 		}
 		s := w.sight(path, info, now)
 		found[path] = s
-		if !s.done && now.Sub(s.since) >= w.settle {
+		if !s.done && now.Sub(s.since) >= w.settle && !now.Before(s.next) {
 			ready = append(ready, foundFile{path, true})
 		}
 		return nil
@@ -193,9 +198,21 @@ func (w *watcher) sendAll(ctx context.Context, files []foundFile) {
 		close(results)
 	}()
 	for r := range results {
-		s := w.seen[r.path]
-		s.done = r.o.Status != "failed" || !r.o.Error.Code.Temporary()
-		w.seen[r.path] = s
+		w.note(r.path, r.o, time.Now())
 		w.report.add(r.o)
 	}
+}
+
+// longestRetry is the longest time between two attempts to send a file. Each reads it and
+// prints a line.
+const longestRetry = 10 * time.Minute
+
+// note remembers what became of a file. The pause before the next attempt doubles each
+// time.
+func (w *watcher) note(path string, o outcome, now time.Time) {
+	s := w.seen[path]
+	s.done = o.Status != "failed" || !o.Error.Code.Temporary()
+	s.pause = min(max(2*s.pause, w.every), max(longestRetry, w.every))
+	s.next = now.Add(s.pause)
+	w.seen[path] = s
 }

@@ -26,9 +26,6 @@ import (
 	"time"
 
 	"github.com/optimizerd/optimizerd/pkg/job"
-	"github.com/optimizerd/optimizerd/pkg/ladder"
-	"github.com/optimizerd/optimizerd/pkg/manifest"
-	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
 )
 
 // Store is where backups are kept.
@@ -58,7 +55,7 @@ type Totals struct {
 	Sources   int    `json:"sources"` // of jobs that have not ended
 	Copied    int    `json:"copied"`  // blobs
 	Bytes     int64  `json:"bytes"`   // copied
-	Damaged   int    `json:"damaged"` // files that differ from their digest
+	Damaged   int    `json:"damaged"` // files that differ from their digest, or cannot be read
 	Deleted   int    `json:"deleted"` // snapshots
 }
 
@@ -67,8 +64,9 @@ type Config struct {
 	Dir     string // storage.dir
 	Version string // of this program
 	Keep    int    // number of snapshots to keep; 0 keeps all
-	// Damaged is called for a file that differs from its digest or is missing; the
-	// set is not in the backup.
+	// Damaged is called for a file that differs from its digest, is missing or cannot be
+	// read, and for a set that was set aside. It is not in the backup; of its set, the
+	// original is. No snapshot is deleted then.
 	Damaged func(file string, err error)
 }
 
@@ -92,6 +90,9 @@ type backup struct {
 func Run(ctx context.Context, c Config, store Store) (Totals, error) {
 	if _, err := os.Stat(filepath.Join(c.Dir, "queue")); err != nil {
 		return Totals{}, fmt.Errorf("%s is not the data folder of a daemon: %w", c.Dir, err)
+	}
+	if err := Complete(c.Dir); err != nil {
+		return Totals{}, err
 	}
 	b := &backup{Config: c, store: store, listed: make(map[string]bool)}
 	var err error
@@ -119,8 +120,10 @@ func Run(ctx context.Context, c Config, store Store) (Totals, error) {
 		return b.totals, err
 	}
 	b.totals.Snapshot = name
-	if c.Keep > 0 {
-		b.totals.Deleted, err = prune(ctx, store, c.Keep)
+	if c.Keep > 0 && b.totals.Damaged == 0 { // otherwise older snapshots may have what this one lacks
+		if b.totals.Deleted, err = prune(ctx, store, c.Keep); err != nil {
+			err = fmt.Errorf("this backup is complete, but older snapshots cannot be deleted: %w", err)
+		}
 	}
 	return b.totals, err
 }
@@ -131,9 +134,10 @@ func newName(ctx context.Context, store Store, at time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := at.Format("20060102T150405.000Z")
+	name := at.Format(nameLayout)
 	if len(names) > 0 && name <= names[len(names)-1] {
-		return "", fmt.Errorf("the newest snapshot is %s, which is not before now: another backup runs, or this machine's clock is wrong", names[len(names)-1])
+		newest := names[len(names)-1]
+		return "", fmt.Errorf("the newest snapshot is %s, which is not before now: another backup runs, or this machine's clock is wrong, or was wrong then: in that case delete %s/%s%s", newest, snapshotsDir, newest, snapshotExt)
 	}
 	return name, nil
 }
@@ -176,7 +180,8 @@ func (b *backup) record(ctx context.Context, name string) error {
 		return nil // it has moved to a directory that is read later, or its work is done
 	}
 	if err != nil {
-		return err
+		b.damaged(name, err)
+		return nil
 	}
 	if unended {
 		j, err := job.Decode(content)
@@ -226,7 +231,7 @@ func (b *backup) retry(ctx context.Context, jobID string, record []byte) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // the job cannot be retried any more
-	case errors.Is(err, errDamaged):
+	case isLocal(err):
 		b.damaged(name, err)
 		return nil
 	case err != nil:
@@ -253,6 +258,10 @@ func (b *backup) source(ctx context.Context, j job.Job) (ok bool, err error) {
 		}
 		return false, nil
 	}
+	if isLocal(err) {
+		b.damaged(name, err)
+		return true, nil // the job fails
+	}
 	if err != nil {
 		return false, err
 	}
@@ -262,97 +271,6 @@ func (b *backup) source(ctx context.Context, j job.Job) (ok bool, err error) {
 	return true, nil
 }
 
-// sets adds the published sets.
-func (b *backup) sets(ctx context.Context) error {
-	sets, err := os.ReadDir(filepath.Join(b.Dir, "files"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, s := range sets {
-		if !ladder.ValidID(s.Name()) {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := b.set(ctx, s.Name()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *backup) set(ctx context.Context, id string) error {
-	name := path.Join("files", id, manifest.FileName)
-	content, err := os.ReadFile(filepath.Join(b.Dir, filepath.FromSlash(name)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // deleted meanwhile
-	}
-	if err != nil {
-		return err
-	}
-	m, err := manifest.Decode(content)
-	if err != nil {
-		b.damaged(name, err)
-		return nil
-	}
-	for _, v := range m.Variants {
-		if _, err := b.blob(ctx, "files/"+v.Key, v.SHA256); err != nil {
-			return b.setFailed(id, "files/"+v.Key, err)
-		}
-	}
-	e := entry{Path: name, SHA256: digestOf(content), Bytes: int64(len(content))}
-	_, err = b.blob(ctx, "originals/"+id, m.Source.SHA256)
-	switch {
-	case err == nil:
-		e.Original = true
-		b.totals.Originals++
-	case !errors.Is(err, fs.ErrNotExist):
-		return b.setFailed(id, "originals/"+id, err)
-	}
-	if _, err := b.blob(ctx, name, e.SHA256); err != nil {
-		return b.setFailed(id, name, err)
-	}
-	b.found = append(b.found, e)
-	b.totals.Sets++
-	return b.variants(id)
-}
-
-// variants adds the records of what was made on demand from an image. They are empty
-// files: their names say all.
-func (b *backup) variants(id string) error {
-	dir := path.Join("files", id, catalog.VariantsDir)
-	entries, err := os.ReadDir(filepath.Join(b.Dir, filepath.FromSlash(dir)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if ladder.ValidID(e.Name()) {
-			b.found = append(b.found, entry{Path: path.Join(dir, e.Name())})
-			b.totals.Records++
-		}
-	}
-	return nil
-}
-
-// errDamaged means that a file differs from its digest.
-var errDamaged = errors.New("it differs from its digest; 'optimizerd verify --repair' sets the set aside")
-
-// setFailed leaves a set out that was deleted meanwhile or is damaged, and returns
-// other errors.
-func (b *backup) setFailed(id, name string, err error) error {
-	_, statErr := os.Stat(filepath.Join(b.Dir, "files", id, manifest.FileName))
-	switch {
-	case errors.Is(statErr, fs.ErrNotExist):
-		return nil
-	case errors.Is(err, errDamaged), errors.Is(err, fs.ErrNotExist):
-		b.damaged(name, err)
-		return nil
-	default:
-		return err
-	}
-}
-
 func (b *backup) damaged(name string, err error) {
 	b.totals.Damaged++
 	if b.Damaged != nil {
@@ -360,24 +278,34 @@ func (b *backup) damaged(name string, err error) {
 	}
 }
 
+// errDamaged means that a file differs from its digest.
+var errDamaged = &localError{errors.New("it differs from its digest; 'optimizerd verify --repair' sets the set aside")}
+
+// isLocal reports whether an error is about one file of the data folder: the others can
+// be copied.
+func isLocal(err error) bool {
+	var local *localError
+	return errors.As(err, &local)
+}
+
 // blob stores a file under its digest, unless the store has it. The file is not
 // read then, but it must exist.
 func (b *backup) blob(ctx context.Context, name, digest string) (bytes int64, err error) {
 	f, err := os.Open(filepath.Join(b.Dir, filepath.FromSlash(name)))
 	if err != nil {
-		return 0, err
+		return 0, &localError{err}
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return 0, err
+		return 0, &localError{err}
 	}
 	if stored, ok := b.blobs[digest]; ok && stored == info.Size() {
 		return stored, nil
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, f); err != nil {
-		return 0, err
+		return 0, &localError{err}
 	}
 	if hex.EncodeToString(hash.Sum(nil)) != digest {
 		return 0, errDamaged
@@ -389,6 +317,18 @@ func (b *backup) blob(ctx context.Context, name, digest string) (bytes int64, er
 	b.totals.Copied++
 	b.totals.Bytes += info.Size()
 	return info.Size(), nil
+}
+
+// digestOfFile returns the SHA-256 of a file.
+func digestOfFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, f)
+	return hex.EncodeToString(hash.Sum(nil)), err
 }
 
 func digestOf(b []byte) string {

@@ -46,8 +46,17 @@ func (b *bucket) Blobs(ctx context.Context) (map[string]int64, error) {
 	return blobs, nil
 }
 
+// Put replaces an object that is cut: a store that was killed may have kept it.
 func (b *bucket) Put(ctx context.Context, digest string, bytes int64, f *os.File) error {
-	_, _, err := b.objects.PutNew(ctx, s3.Object{Key: b.blob(digest), Bytes: bytes, SHA256: digest}, f)
+	o := s3.Object{Key: b.blob(digest), Bytes: bytes, SHA256: digest}
+	stored, created, err := b.objects.PutNew(ctx, o, f)
+	if err != nil || created || stored.Bytes == bytes {
+		return err
+	}
+	if err := b.objects.Delete(ctx, o.Key); err != nil {
+		return err
+	}
+	_, _, err = b.objects.PutNew(ctx, o, f)
 	return err
 }
 
@@ -69,7 +78,7 @@ func (b *bucket) Snapshots(ctx context.Context) (names []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if name, ok := strings.CutSuffix(path.Base(o.Key), snapshotExt); ok {
+		if name, ok := snapshotName(path.Base(o.Key)); ok {
 			names = append(names, name)
 		}
 	}

@@ -5,6 +5,7 @@ package backup_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/backup"
@@ -50,5 +51,24 @@ func TestBackupInABucketIsRestored(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(into, name)); err != nil || string(b) != content {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
+	}
+}
+
+// A store that was killed in the middle of a put may have kept a part of an object.
+func TestACutBlobInABucketIsReplaced(t *testing.T) {
+	server := s3test.Start(t)
+	data := newData(t)
+	id := strings.Repeat("a", 26)
+	addSet(t, data, id)
+	runBackup(t, openBucket(t, server), backup.Config{Dir: data})
+	blob := filepath.Join(server.Dir, s3test.BucketName, "pi", "blobs", digest("small "+id))
+	if err := os.Truncate(blob, 1); err != nil {
+		t.Fatal(err)
+	}
+	if totals, _ := runBackup(t, openBucket(t, server), backup.Config{Dir: data}); totals.Copied != 1 {
+		t.Errorf("%d files were copied, want 1", totals.Copied)
+	}
+	if b, err := os.ReadFile(blob); err != nil || string(b) != "small "+id {
+		t.Errorf("the blob is %q, %v", b, err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 
 	"github.com/google/renameio/v2"
 
@@ -47,13 +47,39 @@ func OpenFolder(dir string, create bool) (Store, error) {
 
 func (f *folder) Close() error { return f.lock.Close() }
 
+// unfinished matches the names that renameio gives to files that are being written.
+var unfinished = regexp.MustCompile(`^\..+[0-9]{6}$`)
+
+// sweep deletes the unfinished files in a directory. Nothing else may be writing there.
+func sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() && unfinished.MatchString(e.Name()) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (f *folder) path(digest string) string {
 	return filepath.Join(f.dir, blobsDir, digest[:2], digest)
 }
 
+// Blobs also deletes what a process that was killed was writing.
 func (f *folder) Blobs(ctx context.Context) (map[string]int64, error) {
+	if err := sweep(filepath.Join(f.dir, snapshotsDir)); err != nil {
+		return nil, err
+	}
 	blobs := make(map[string]int64)
-	err := filepath.WalkDir(filepath.Join(f.dir, blobsDir), func(_ string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(f.dir, blobsDir), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			err = sweep(path)
+		}
 		if err != nil || d.IsDir() || !manifest.ValidSHA256(d.Name()) {
 			return errors.Join(err, ctx.Err())
 		}
@@ -104,7 +130,7 @@ func (f *folder) snapshot(name string) string {
 func (f *folder) Snapshots(context.Context) (names []string, err error) {
 	files, err := os.ReadDir(filepath.Join(f.dir, snapshotsDir))
 	for _, file := range files {
-		if name, ok := strings.CutSuffix(file.Name(), snapshotExt); ok && !strings.HasPrefix(name, ".") {
+		if name, ok := snapshotName(file.Name()); ok {
 			names = append(names, name)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/publish"
 )
 
 // marker is the file that marks a data folder whose restore is not complete.
@@ -31,11 +32,7 @@ func Restore(ctx context.Context, dir string, store Store, name string, damaged 
 	if name, err = find(ctx, store, name); err != nil {
 		return t, err
 	}
-	data, err := store.GetSnapshot(ctx, name)
-	if err != nil {
-		return t, err
-	}
-	entries, err := decode(data)
+	entries, err := readSnapshot(ctx, store, name)
 	if err != nil {
 		return t, err
 	}
@@ -53,11 +50,10 @@ func Restore(ctx context.Context, dir string, store Store, name string, damaged 
 	slices.SortStableFunc(entries, func(a, b entry) int { return order(a) - order(b) })
 	for _, e := range entries {
 		err := r.entry(ctx, e)
-		var local *localError
 		switch {
 		case ctx.Err() != nil: // whatever became of this entry
 			return t, ctx.Err()
-		case errors.As(err, &local):
+		case isLocal(err):
 			return t, err
 		case err != nil:
 			t.Damaged++
@@ -70,6 +66,18 @@ func Restore(ctx context.Context, dir string, store Store, name string, damaged 
 		}
 	}
 	return t, os.Remove(filepath.Join(dir, marker))
+}
+
+// Complete returns an error if the data folder dir holds a restore that was interrupted.
+func Complete(dir string) error {
+	name, err := os.ReadFile(filepath.Join(dir, marker))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%s holds an incomplete restore of %.60q: run 'optimizerd restore' again, or delete %s there to go on with what there is", dir, name, marker)
 }
 
 // find returns the name of a snapshot.
@@ -98,6 +106,9 @@ func begin(dir, name string) (*durable.Lock, error) {
 		return nil, err
 	}
 	mark := filepath.Join(dir, marker)
+	if err := durable.Sweep(mark); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	began, err := os.ReadFile(mark)
 	switch {
 	case err == nil && string(began) != name:
@@ -132,11 +143,11 @@ func empty(dir string) error {
 type restore struct {
 	dir    string
 	store  Store
-	dirs   map[string]bool // to be synced
+	dirs   map[string]bool // to be synced; true if files are written there
 	totals *Totals
 }
 
-// localError is an error of the data folder: going on is pointless.
+// localError is an error of the data folder. Going on with a restore is pointless then.
 type localError struct{ error }
 
 func (e *localError) Unwrap() error { return e.error }
@@ -146,6 +157,8 @@ func (r *restore) entry(ctx context.Context, e entry) error {
 	case e.Content != nil || e.SHA256 == "":
 		r.totals.Records++
 		return r.write(e.Path, e.Content, e.Modified)
+	case strings.HasPrefix(e.Path, "originals/"): // of a set that was set aside
+		return r.original(ctx, e.Path, e.SHA256)
 	case !e.isSet():
 		r.totals.Sources++
 		return r.blob(ctx, e.Path, e.SHA256)
@@ -154,23 +167,51 @@ func (r *restore) entry(ctx context.Context, e entry) error {
 	if err != nil {
 		return err
 	}
+	var damage []error
 	for _, v := range m.Variants {
-		if err := r.blob(ctx, path.Join(path.Dir(e.Path), v.Name()), v.SHA256); err != nil {
+		err := r.blob(ctx, path.Join(path.Dir(e.Path), v.Name()), v.SHA256)
+		if isLocal(err) || ctx.Err() != nil {
 			return err
 		}
+		damage = append(damage, err)
 	}
 	if err := r.write(e.Path, content, m.CreatedAt.Time); err != nil {
 		return err
 	}
-	r.totals.Sets++
-	if !e.Original {
-		return nil
+	damaged := errors.Join(damage...)
+	if damaged == nil {
+		r.totals.Sets++
+	} else if err := r.setAside(m.ID); err != nil {
+		return err
 	}
-	r.totals.Originals++
-	return r.blob(ctx, "originals/"+m.ID, m.Source.SHA256)
+	if e.Original {
+		damaged = errors.Join(damaged, r.original(ctx, "originals/"+m.ID, m.Source.SHA256))
+	}
+	return damaged
 }
 
-// create prepares the directory of a file and returns the file's path.
+// original restores an original.
+func (r *restore) original(ctx context.Context, name, digest string) error {
+	err := r.blob(ctx, name, digest)
+	if err == nil {
+		r.totals.Originals++
+	}
+	return err
+}
+
+// setAside sets a set aside that lacks a file, as verify --repair does.
+func (r *restore) setAside(id string) error {
+	served := filepath.Join(r.dir, "files")
+	dir := filepath.Join(served, id)
+	delete(r.dirs, dir)
+	if err := errors.Join(durable.SyncDir(dir), publish.SetAside(served, id)); err != nil {
+		return &localError{err}
+	}
+	return nil
+}
+
+// create prepares the directory of a file and returns the file's path. What a restore
+// that was killed was writing there is deleted.
 func (r *restore) create(name string) (string, error) {
 	file := filepath.Join(r.dir, filepath.FromSlash(name))
 	perm := os.FileMode(0o750)
@@ -185,7 +226,13 @@ func (r *restore) create(name string) (string, error) {
 		if err := os.MkdirAll(dir, perm); err != nil {
 			return "", &localError{err}
 		}
-		r.dirs[dir], r.dirs[filepath.Dir(dir)] = true, true
+		if err := sweep(dir); err != nil {
+			return "", &localError{err}
+		}
+		r.dirs[dir] = true
+		if parent := filepath.Dir(dir); !r.dirs[parent] {
+			r.dirs[parent] = false
+		}
 	}
 	return file, nil
 }

@@ -134,11 +134,17 @@ func TestInterruptedRestoreFailsAndGoesOn(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(into, "notes.txt"), nil, 0o600); err != nil { // no longer empty
 			t.Fatal(err)
 		}
+		if _, err := backup.Run(t.Context(), backup.Config{Dir: into}, store); err == nil || !strings.Contains(err.Error(), "run 'optimizerd restore' again") {
+			t.Errorf("a backup of a part of the data: %v", err)
+		}
 		totals, err := backup.Restore(t.Context(), into, store, "", func(file string, err error) { t.Error(file, err) })
 		if err != nil || totals.Sets != 1 || totals.Originals != 1 || totals.Records != 2 || totals.Sources != 1 {
 			t.Errorf("after an interruption at read %d: %+v, %v", nth, totals, err)
 		}
 		checkRestored(t, into, files)
+		if err := backup.Complete(into); err != nil {
+			t.Error(err)
+		}
 		if _, err := backup.Restore(t.Context(), into, store, "", nil); err == nil || !strings.Contains(err.Error(), "is not empty") {
 			t.Errorf("a complete restore is repeated: %v", err)
 		}

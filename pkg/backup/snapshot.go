@@ -17,6 +17,17 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
+// nameLayout is that of the names of snapshots, which sort by time.
+const nameLayout = "20060102T150405.000Z"
+
+// snapshotName returns the name of the snapshot in a file, or not ok for another file:
+// people and programs leave copies there.
+func snapshotName(file string) (name string, ok bool) {
+	name, ok = strings.CutSuffix(file, snapshotExt)
+	_, err := time.Parse(nameLayout, name)
+	return name, ok && err == nil
+}
+
 // formatVersion is the version of the format of snapshots.
 const formatVersion = 1
 
@@ -58,18 +69,39 @@ func encode(h header, entries []entry) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// versionError is about a snapshot of another version of the format.
+type versionError struct{ header }
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("the snapshot has version %d of the format, and this program knows %d: restore it with optimizerd %s or newer", e.Version, formatVersion, e.Optimizerd)
+}
+
+// readSnapshot returns the entries of a snapshot.
+func readSnapshot(ctx context.Context, store Store, name string) ([]entry, error) {
+	data, err := store.GetSnapshot(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := decode(data)
+	var version *versionError
+	if err != nil && !errors.As(err, &version) {
+		return nil, fmt.Errorf("snapshot %s is damaged: %w; restore another one with --snapshot, and delete %s", name, err, snapshotsDir+"/"+name+snapshotExt)
+	}
+	return entries, err
+}
+
 func decode(data []byte) (entries []entry, err error) {
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("read snapshot: %w", err)
+		return nil, err
 	}
 	lines := json.NewDecoder(bufio.NewReader(z))
 	var h header
 	if err := lines.Decode(&h); err != nil {
-		return nil, fmt.Errorf("read snapshot: %w", err)
+		return nil, err
 	}
 	if h.Version != formatVersion {
-		return nil, fmt.Errorf("the snapshot has version %d of the format, and this program knows %d: restore it with optimizerd %s or newer", h.Version, formatVersion, h.Optimizerd)
+		return nil, &versionError{h}
 	}
 	for {
 		var e entry
@@ -81,7 +113,7 @@ func decode(data []byte) (entries []entry, err error) {
 			err = fmt.Errorf("%.100q is not a path in a data folder", e.Path)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read snapshot: %w", err)
+			return nil, err
 		}
 		entries = append(entries, e)
 	}
@@ -101,6 +133,9 @@ func readManifest(ctx context.Context, store Store, e entry) (content []byte, m 
 	if err == nil {
 		m, err = manifest.Decode(content)
 	}
+	if err == nil && e.Path != path.Join("files", m.ID, manifest.FileName) {
+		err = fmt.Errorf("it is the manifest of %s", m.ID)
+	}
 	if err != nil {
 		return nil, m, fmt.Errorf("%s: %w", e.Path, err)
 	}
@@ -117,11 +152,7 @@ func prune(ctx context.Context, store Store, keep int) (deleted int, err error) 
 	old := names[:len(names)-keep]
 	needed := make(map[string]bool)
 	for _, name := range names[len(old):] {
-		data, err := store.GetSnapshot(ctx, name)
-		if err != nil {
-			return 0, err
-		}
-		entries, err := decode(data)
+		entries, err := readSnapshot(ctx, store, name)
 		if err != nil {
 			return 0, err
 		}

@@ -27,6 +27,7 @@ import (
 // Client is a client of one daemon. It is safe for concurrent use.
 type Client struct {
 	base  string // without a slash at the end
+	name  string // base for people, without its password
 	token string // "" for none
 	http  *http.Client
 
@@ -40,11 +41,14 @@ type Client struct {
 // New returns a client of the daemon at base, such as http://127.0.0.1:8080.
 func New(base, token string) (*Client, error) {
 	u, err := url.Parse(base)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" {
-		return nil, fmt.Errorf("%.200q is not the address of a daemon: write it like http://127.0.0.1:8080", base)
+	if err != nil { // which has the password, if there is one
+		return nil, errors.New("it is not a URL: write it like http://127.0.0.1:8080")
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("%.200q is not the address of a daemon: write it like http://127.0.0.1:8080", u.Redacted())
 	}
 	return &Client{
-		base: strings.TrimRight(base, "/"), token: token, GiveUp: 10 * time.Minute,
+		base: strings.TrimRight(base, "/"), name: strings.TrimRight(u.Redacted(), "/"), token: token, GiveUp: 10 * time.Minute,
 		http: &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute, ExpectContinueTimeout: time.Second,
 		}},
@@ -110,7 +114,7 @@ func (c *Client) Upload(ctx context.Context, path, filename string, digest [sha2
 	}
 	var image Image
 	if err := json.Unmarshal(a.body, &image); err != nil || image.ID == "" {
-		return Image{}, fmt.Errorf("the answer of %s is not that of a daemon: %.100q", c.base, a.body)
+		return Image{}, fmt.Errorf("the answer of %s is not that of a daemon: %.100q", c.name, a.body)
 	}
 	image.Made = a.status == http.StatusCreated
 	return image, nil
@@ -176,7 +180,7 @@ func (c *Client) awaitJob(ctx context.Context, body []byte) (Image, error) {
 			}
 		}
 		if err := json.Unmarshal(body, &j); err != nil || j.ID == "" {
-			return Image{}, fmt.Errorf("the answer of %s is not a job: %.100q", c.base, body)
+			return Image{}, fmt.Errorf("the answer of %s is not a job: %.100q", c.name, body)
 		}
 		switch {
 		case j.Error != nil:
@@ -218,7 +222,7 @@ func (c *Client) repeat(ctx context.Context, request func() (*http.Request, erro
 			return a, nil
 		}
 		pause := wait
-		reason := fmt.Sprintf("%s cannot be reached: %v", c.base, err)
+		reason := fmt.Sprintf("%s cannot be reached: %v", c.name, err)
 		if err == nil {
 			refused := problemOf(a)
 			if !passes(a.status, refused) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,15 +46,16 @@ func OpenJournal(path string) (*Journal, error) {
 	}
 	if err == nil {
 		defer old.Close()
-		lines := bufio.NewScanner(old)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
+		lines := bufio.NewReader(old)
+		for err == nil {
+			var line []byte
+			line, err = lines.ReadBytes('\n')
 			var e Entry
-			if json.Unmarshal(lines.Bytes(), &e) == nil { // a cut line costs one more upload
+			if json.Unmarshal(line, &e) == nil { // a line that a crash has damaged costs one more upload
 				j.index(e)
 			}
 		}
-		if err := lines.Err(); err != nil {
+		if !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read journal: %w", err)
 		}
 	}

@@ -42,14 +42,14 @@ func (c *Client) Call(ctx context.Context, method, path string, v any) error {
 	a, err := c.send(r)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s cannot be reached: %w; is the daemon running?", c.base, err)
+		return fmt.Errorf("%s cannot be reached: %w; is the daemon running?", c.name, err)
 	case a.status >= 300:
 		return problemOf(a)
 	case v == nil:
 		return nil
 	}
 	if err := json.Unmarshal(a.body, v); err != nil {
-		return fmt.Errorf("the answer of %s is not that of a daemon: %.100q", c.base, a.body)
+		return fmt.Errorf("the answer of %s is not that of a daemon: %.100q", c.name, a.body)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (c *Client) Sets(ctx context.Context, add func(Set, json.RawMessage) (more 
 	return c.list(ctx, "/v1/images", url.Values{}, func(item json.RawMessage) (bool, error) {
 		var m Set
 		if err := json.Unmarshal(item, &m); err != nil {
-			return false, fmt.Errorf("manifest of %s: %w", c.base, err)
+			return false, fmt.Errorf("manifest of %s: %w", c.name, err)
 		}
 		return add(m, item), nil
 	})

@@ -29,7 +29,7 @@ func (c *Client) Save(ctx context.Context, id, dir string) error {
 		} `json:"variants"`
 	}
 	if err := json.Unmarshal(a.body, &m); err != nil {
-		return fmt.Errorf("the answer of %s is not a manifest: %w", c.base, err)
+		return fmt.Errorf("the answer of %s is not a manifest: %w", c.name, err)
 	}
 	for _, v := range m.Variants {
 		name, ok := strings.CutPrefix(v.Key, id+"/")

@@ -29,6 +29,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/optimizerd/optimizerd/pkg/backup"
 	"github.com/optimizerd/optimizerd/pkg/buildinfo"
 	"github.com/optimizerd/optimizerd/pkg/clock"
 	"github.com/optimizerd/optimizerd/pkg/codec"
@@ -158,6 +159,9 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 func (d *Daemon) openStorage(ctx context.Context) (err error) {
 	if err := d.openQueue(ctx); err != nil {
 		return err
+	}
+	if err := backup.Complete(d.config.Storage.Dir); err != nil {
+		return fmt.Errorf("storage.dir: %w", err)
 	}
 	// Sweeping, as opening the spool does, has to wait for the queue's lock.
 	for _, file := range []string{"clock", "recipes", "url-key"} {

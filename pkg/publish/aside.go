@@ -26,7 +26,13 @@ func (e *damagedError) Unwrap() error { return e.error }
 // or cannot be read from the disk. Trying again does not help.
 func damaged(err error) bool {
 	var d *damagedError
-	return errors.As(err, &d) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EUCLEAN) || errors.Is(err, syscall.EISDIR)
+	return errors.As(err, &d) || Lost(err)
+}
+
+// Lost reports whether an error of reading a file means that its bytes are lost. After
+// another one, such as that of a missing permission, the file may be sound.
+func Lost(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EUCLEAN) || errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func (s *Store) aside(id string) string { return filepath.Join(s.config.Dir, AsideDir, id) }
@@ -57,10 +63,13 @@ func SetAside(dir, id string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(to); err != nil { // of an earlier damage
-		return err
-	}
 	err := durable.Rename(filepath.Join(dir, id), to)
+	if errors.Is(err, fs.ErrExist) { // of an earlier damage
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+		err = durable.Rename(filepath.Join(dir, id), to)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,8 @@ type Bucket struct {
 	Objects *s3.Bucket
 	Quick   bool // names and sizes alone: no image is read
 	Report  func(Problem)
+	// Indexed returns the ids of the sets that the local index has; nil if there is none.
+	Indexed func() ([]string, error)
 }
 
 // setsAtOnce is the number of sets in a bucket that are read at once.
@@ -32,6 +35,13 @@ const setsAtOnce = 4
 // an image without a manifest are harmless: the set is being made, or its writer died
 // and the next one adopts them. An error means that the store failed.
 func RunBucket(ctx context.Context, b Bucket) (Totals, error) {
+	if b.Indexed == nil {
+		b.Indexed = func() ([]string, error) { return nil, nil }
+	}
+	indexed, err := b.Indexed() // before the bucket is listed: a set is stored, and then indexed
+	if err != nil {
+		return Totals{}, err
+	}
 	kept, err := bucket.ListOriginals(ctx, b.Objects)
 	if err != nil {
 		return Totals{}, err
@@ -42,6 +52,9 @@ func RunBucket(ctx context.Context, b Bucket) (Totals, error) {
 		originals: kept,
 	}
 	if err := k.sets(ctx); err != nil {
+		return k.totals, err
+	}
+	if err := k.lost(ctx, indexed, b.Indexed); err != nil {
 		return k.totals, err
 	}
 	for id := range k.originals {
@@ -75,6 +88,32 @@ func (k *bucketChecker) sets(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// lost reports the sets that the index has and the bucket does not.
+func (k *bucketChecker) lost(ctx context.Context, indexed []string, again func() ([]string, error)) error {
+	indexed = slices.DeleteFunc(indexed, func(id string) bool { return k.known[id] })
+	if len(indexed) == 0 {
+		return nil
+	}
+	still, err := again()
+	if err != nil {
+		return err
+	}
+	for _, id := range indexed {
+		if _, kept := slices.BinarySearch(still, id); !kept {
+			continue // deleted meanwhile
+		}
+		_, err := k.objects.Head(ctx, id+"/"+manifest.FileName)
+		if s3.Is(err, s3.NotFound) {
+			k.damaged(Problem{Kind: NoManifest, ID: id, Detail: "the index has this set, and the bucket does not; is storage.s3.bucket the right one? 'optimizerd rebuild' makes the index again"})
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // set checks one set and its original.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,5 +54,37 @@ func TestBucketWhoseListingBreaksOffIsNotDamaged(t *testing.T) {
 	totals, err := verify.RunBucket(t.Context(), verify.Bucket{Objects: objects, Quick: true, Report: func(p verify.Problem) { t.Errorf("reported: %+v", p) }})
 	if !s3.Is(err, s3.Denied) {
 		t.Errorf("got %v and %+v, want the store's error", err, totals)
+	}
+}
+
+// An index that is right about a bucket names only sets that are there.
+func TestASetThatOnlyTheIndexHasIsReported(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Has("list-type"): // the bucket is empty
+			_, _ = w.Write([]byte("<ListBucketResult></ListBucketResult>"))
+		case r.URL.Path == "/"+s3test.BucketName+"/"+id("new")+"/manifest.json": // but for a set that was just published
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(server.Close)
+	objects, err := s3.Open(s3test.Config(server.URL), s3test.Key(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(objects.Close)
+	indexed := [][]string{{id("cat"), id("deleted"), id("new")}, {id("cat"), id("new")}} // before and after the listing
+	var found []string
+	totals, err := verify.RunBucket(t.Context(), verify.Bucket{
+		Objects: objects, Quick: true, Report: func(p verify.Problem) { found = append(found, string(p.Kind)+" "+p.ID) },
+		Indexed: func() ([]string, error) {
+			ids := indexed[0]
+			indexed = indexed[1:]
+			return slices.Sorted(slices.Values(ids)), nil
+		},
+	})
+	if want := []string{"no_manifest " + id("cat")}; err != nil || !slices.Equal(found, want) || totals.Problems != 1 {
+		t.Errorf("found %q, %+v, %v; want %q", found, totals, err, want)
 	}
 }

@@ -50,10 +50,19 @@ const (
 	DamagedOriginal  Kind = "damaged_original"  // its size or digest is not that of the source
 	OrphanedOriginal Kind = "orphaned_original" // of no set; the next start of the daemon deletes it
 	SetAside         Kind = "set_aside"         // was damaged earlier, and its image was not made again
+	Unreadable       Kind = "unreadable"        // a file that may be sound: this user may not read it, for example
 )
 
 // Harmless reports whether a problem needs no action.
 func (k Kind) Harmless() bool { return k == UnknownFile || k == OrphanedOriginal }
+
+// orUnreadable returns the kind of damage that an error of reading a file shows.
+func (k Kind) orUnreadable(err error) Kind {
+	if publish.Lost(err) {
+		return k
+	}
+	return Unreadable
+}
 
 // Problem is something that is not as it should be.
 type Problem struct {
@@ -146,10 +155,11 @@ func (k *checker) set(ctx context.Context, id string) {
 		}
 		return
 	}
-	m, decodeErr := manifest.Decode(b)
-	if err == nil {
-		err = decodeErr
+	if err != nil {
+		k.problem(Problem{Kind: DamagedManifest.orUnreadable(err), ID: id, File: manifest.FileName, Detail: err.Error()})
+		return
 	}
+	m, err := manifest.Decode(b)
 	if err == nil && m.ID != id {
 		err = fmt.Errorf("it is the manifest of %s", m.ID)
 	}
@@ -198,7 +208,7 @@ func (k *checker) file(ctx context.Context, path string, size int64, digest stri
 	case errors.Is(err, fs.ErrNotExist):
 		return MissingFile, ""
 	case err != nil:
-		return DamagedFile, err.Error()
+		return DamagedFile.orUnreadable(err), err.Error()
 	case info.Size() != size:
 		return DamagedFile, fmt.Sprintf("%d bytes, want %d", info.Size(), size)
 	}
@@ -211,7 +221,7 @@ func (k *checker) file(ctx context.Context, path string, size int64, digest stri
 	case ctx.Err() != nil:
 		return "", ""
 	case err != nil:
-		return DamagedFile, err.Error()
+		return DamagedFile.orUnreadable(err), err.Error()
 	case got != digest:
 		return DamagedFile, "SHA-256 is " + got + ", want " + digest
 	}
@@ -242,8 +252,12 @@ func (k *checker) original(ctx context.Context, m manifest.Manifest) {
 	k.mu.Unlock()
 	if !ok {
 		if got, err = k.hash(ctx, path); err != nil {
-			if ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
+			switch {
+			case ctx.Err() != nil || errors.Is(err, fs.ErrNotExist):
+			case publish.Lost(err):
 				k.damagedOriginal(m.ID, err.Error())
+			default:
+				k.report(Problem{Kind: Unreadable, ID: m.ID, Detail: err.Error()})
 			}
 			return
 		}
@@ -288,7 +302,7 @@ func (k *checker) setAside() error {
 		return fmt.Errorf("verify: %w", err)
 	}
 	for _, e := range entries {
-		if !k.known[e.Name()] {
+		if ladder.ValidID(e.Name()) && !k.known[e.Name()] {
 			k.known[e.Name()] = true
 			k.report(Problem{Kind: SetAside, ID: e.Name(), Original: k.pathOfOriginal(e.Name())})
 		}
@@ -323,7 +337,7 @@ func (k *checker) problem(p Problem) {
 	k.mu.Lock()
 	k.known[p.ID] = true
 	k.mu.Unlock()
-	if k.Repair && !p.Kind.Harmless() {
+	if k.Repair && !p.Kind.Harmless() && p.Kind != Unreadable {
 		if err := publish.SetAside(k.Files, p.ID); err != nil {
 			p.Detail = "cannot be set aside: " + err.Error()
 		} else {

@@ -3,6 +3,7 @@ package verify_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,5 +165,59 @@ func TestVerifyFindsAndSetsAsideEachDamage(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "originals", id("changed file"))); err != nil {
 		t.Errorf("the original of a damaged set is lost at the next start: %v", err)
+	}
+}
+
+// forbidden may be read by nobody, not even by root.
+const forbidden = "/proc/sys/vm/compact_memory"
+
+// A file that this user may not read can be sound, and the daemon's user may read it.
+func TestWhatMayNotBeReadIsReportedAndNotSetAside(t *testing.T) {
+	// Files whose size is that of the link, so that only reading fails.
+	name := func(what string) string { return what + strings.Repeat(".", len(forbidden)-len(what)) }
+	dir := data(t, name("manifest"), name("file"), name("original"))
+	want := make([]string, 0, 3)
+	for what, elem := range map[string][]string{
+		"manifest": {"files", id(name("manifest")), manifest.FileName},
+		"file":     {"files", id(name("file")), "320.webp"},
+		"original": {"originals", id(name("original"))},
+	} {
+		path := filepath.Join(append([]string{dir}, elem...)...)
+		if err := errors.Join(os.Remove(path), os.Symlink(forbidden, path)); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, "unreadable "+id(name(what)))
+	}
+	slices.Sort(want)
+	for range 2 {
+		found, totals := run(t, dir, false, true)
+		if !slices.Equal(found, want) || totals.Problems != 3 || totals.Repaired != 0 {
+			t.Errorf("found %v, %+v, want %v", found, totals, want)
+		}
+	}
+}
+
+// Of two repairs at once, one finds the set gone: it must leave what the other has set
+// aside.
+func TestWhatASecondRepairFindsGoneStaysAside(t *testing.T) {
+	dir := data(t, "cat")
+	files := filepath.Join(dir, "files")
+	for range 2 {
+		if err := publish.SetAside(files, id("cat")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(files, publish.AsideDir, id("cat"), "320.webp")); err != nil {
+		t.Error(err)
+	}
+	// What was set aside earlier gives way to what is set aside now.
+	if err := os.Mkdir(filepath.Join(files, id("cat")), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish.SetAside(files, id("cat")); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(files, publish.AsideDir, id("cat"))); err != nil || len(entries) != 0 {
+		t.Errorf("set aside: %v, %v; want the empty directory", entries, err)
 	}
 }

@@ -50,6 +50,16 @@ func openFolder(dir string) (x folder, err error) {
 	return x, err
 }
 
+// Indexed returns the ids, sorted, of the sets that the index in a directory has. Another
+// process may have it open.
+func Indexed(dir string) ([]string, error) {
+	ids, err := durable.OpenFolder(dir, records).IDs()
+	if err != nil {
+		return nil, fmt.Errorf("read index: %w", err)
+	}
+	return ids, nil
+}
+
 // Load implements Index.
 func (x folder) Load(added func(id string, at time.Time), _ func(id string)) error {
 	ids, err := x.sets.IDs()

@@ -4,9 +4,12 @@ package move
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -41,7 +44,7 @@ type Move struct {
 
 // Run copies the sets, newest first, until ctx ends. A set that fails does not stop
 // the others; it is not deleted. Run is idempotent: what is in To is not copied
-// again.
+// again, but with Delete it is verified.
 func (m *Move) Run(ctx context.Context) error {
 	for _, id := range m.From.IDs() {
 		if err := ctx.Err(); err != nil {
@@ -64,7 +67,10 @@ func (m *Move) Run(ctx context.Context) error {
 
 // set copies one set, with its original if that is kept.
 func (m *Move) set(ctx context.Context, id string) (copied bool, err error) {
-	if m.To.Has(id) {
+	switch there, err := m.there(ctx, id); {
+	case err != nil:
+		return false, err
+	case there:
 		return false, m.checkOriginal(id)
 	}
 	from, err := m.From.Get(id)
@@ -87,7 +93,7 @@ func (m *Move) set(ctx context.Context, id string) (copied bool, err error) {
 	}
 	var origin render.Origin
 	if kept {
-		path, done, err := m.original(ctx, from)
+		path, done, err := m.original(ctx, m.From, from)
 		if err != nil {
 			return false, err
 		}
@@ -100,6 +106,72 @@ func (m *Move) set(ctx context.Context, id string) (copied bool, err error) {
 	return true, m.checkOriginal(id)
 }
 
+// there reports whether To has a set from an earlier move. An index can be wrong: it may
+// be that of another bucket. So the first file is read, and before the set is deleted in
+// From, every file and the original. What To has lost is copied again.
+func (m *Move) there(ctx context.Context, id string) (bool, error) {
+	if !m.To.Has(id) {
+		return false, nil
+	}
+	stored, err := m.To.Get(id)
+	if err == nil {
+		err = m.read(ctx, stored)
+	}
+	if err != nil && ctx.Err() == nil && !m.To.Has(id) {
+		return false, nil // To has noticed that it is lost
+	}
+	return err == nil, err
+}
+
+// read compares a set in To with its digests.
+func (m *Move) read(ctx context.Context, stored manifest.Manifest) error {
+	for _, v := range stored.Variants {
+		content, _, err := m.To.Open(ctx, stored.ID, v.Name())
+		if err != nil {
+			return err
+		}
+		err = compare(content, v.SHA256)
+		if err = errors.Join(err, content.Close()); err != nil {
+			return fmt.Errorf("the copy of %s: %w", v.Key, err)
+		}
+		if !m.Delete {
+			return nil
+		}
+	}
+	if kept, err := m.keepsOriginal(stored.ID); !kept || err != nil {
+		return err
+	}
+	if err := m.checkOriginal(stored.ID); err != nil {
+		return err
+	}
+	path, done, err := m.original(ctx, m.To, stored)
+	if err != nil {
+		return fmt.Errorf("the copy of the original: %w", err)
+	}
+	defer done()
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = compare(f, stored.Source.SHA256)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("the copy of the original: %w", err)
+	}
+	return nil
+}
+
+// compare compares content with its digest.
+func compare(content io.Reader, digest string) error {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, content); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(hash.Sum(nil)); got != digest {
+		return fmt.Errorf("it is damaged: its SHA-256 is %s, not %s; delete the set there, or set it aside, and move again", got, digest)
+	}
+	return nil
+}
+
 // variants records in To what was made on demand from an image, and copies what is
 // not there yet: it is deleted with the image.
 func (m *Move) variants(ctx context.Context, id string) error {
@@ -108,7 +180,7 @@ func (m *Move) variants(ctx context.Context, id string) error {
 		return err
 	}
 	for _, variant := range ids {
-		if m.From.Has(variant) && !m.To.Has(variant) {
+		if m.From.Has(variant) {
 			if _, err := m.set(ctx, variant); err != nil {
 				return err
 			}
@@ -137,19 +209,19 @@ func (m *Move) file(ctx context.Context, set render.Set, id string, v manifest.V
 	return nil
 }
 
-// original brings the original of a set into the spool, for its commit. done
-// removes it again.
-func (m *Move) original(ctx context.Context, from manifest.Manifest) (path string, done func(), err error) {
-	if err := m.From.CopyOriginal(ctx, from, m.Spool); err != nil {
+// original brings the original of a set in a store into the spool. done removes it
+// again.
+func (m *Move) original(ctx context.Context, in Store, set manifest.Manifest) (path string, done func(), err error) {
+	if err := in.CopyOriginal(ctx, set, m.Spool); err != nil {
 		return "", nil, err
 	}
-	f, err := m.Spool.Source(from.Source.SHA256)
+	f, err := m.Spool.Source(set.Source.SHA256)
 	if err != nil {
 		return "", nil, err
 	}
 	return f.Name(), func() {
-		_ = f.Close()                          // it was only read
-		_ = m.Spool.Remove(from.Source.SHA256) // otherwise swept by the next move
+		_ = f.Close()                         // it was only read
+		_ = m.Spool.Remove(set.Source.SHA256) // otherwise swept by the next move
 	}, nil
 }
 

@@ -32,6 +32,7 @@ import (
 // house is both stores, empty.
 type house struct {
 	dir    string
+	server *s3test.Server
 	folder *publish.Store
 	bucket *bucket.Store
 	spool  *spool.Spool
@@ -48,7 +49,8 @@ func newHouse(t *testing.T) house {
 	dir := t.TempDir()
 	staging, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1})
 	must(err)
-	objects, err := s3.Open(s3test.Config(s3test.Start(t).URL), s3test.Key(), nil)
+	server := s3test.Start(t)
+	objects, err := s3.Open(s3test.Config(server.URL), s3test.Key(), nil)
 	must(err)
 	b, err := bucket.Open(bucket.Config{Dir: filepath.Join(dir, "index"), KeepOriginals: true}, objects, staging, zaptest.NewLogger(t))
 	must(err)
@@ -58,7 +60,7 @@ func newHouse(t *testing.T) house {
 	}, zaptest.NewLogger(t))
 	must(err)
 	t.Cleanup(func() { must(f.Close()) })
-	return house{dir, f, b, staging}
+	return house{dir, server, f, b, staging}
 }
 
 const original = "GIF89a-source"
@@ -237,4 +239,63 @@ func TestSetWhoseOriginalCannotBeLookedUpIsNotDeleted(t *testing.T) {
 	if _, err := h.bucket.Original(m.ID); err != nil {
 		t.Errorf("the original is not in the bucket: %v", err)
 	}
+}
+
+// object returns the path of an object in the bucket.
+func (h house) object(key string) string {
+	return filepath.Join(h.server.Dir, s3test.BucketName, filepath.FromSlash(key))
+}
+
+func TestWhatTheBucketHasLostIsCopiedAgainBeforeItIsDeleted(t *testing.T) {
+	for _, remove := range []bool{false, true} {
+		h := newHouse(t)
+		all := h.publish(t, 3)
+		h.run(t, t.Context(), h.folder, h.bucket, false)
+		for _, m := range all[:2] { // the index still has them, like that of another bucket
+			if err := errors.Join(os.RemoveAll(h.object(m.ID)), os.Remove(h.object("originals/"+m.ID))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if copied, there, failed := h.run(t, t.Context(), h.folder, h.bucket, remove); copied != 2 || there != 1 || failed != 0 {
+			t.Errorf("copied %d, there %d, failed %d; want 2, 1, 0", copied, there, failed)
+		}
+		check(t, h.bucket, all)
+	}
+}
+
+func TestASetWhoseCopyIsDamagedIsNotDeleted(t *testing.T) {
+	for _, damaged := range []string{"%s/320.webp", "originals/%s"} {
+		h := newHouse(t)
+		m := h.publish(t, 1)[0]
+		h.run(t, t.Context(), h.folder, h.bucket, false)
+		object := h.object(fmt.Sprintf(damaged, m.ID))
+		if err := os.WriteFile(object, []byte(strings.Repeat("x", int(m.Source.Bytes))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, failed := h.run(t, t.Context(), h.folder, h.bucket, true); failed != 1 {
+			t.Errorf("%s: %d sets failed, want 1", damaged, failed)
+		}
+		check(t, h.folder, []manifest.Manifest{m})
+	}
+}
+
+func TestADamagedCopyInTheFolderKeepsTheSetInTheBucket(t *testing.T) {
+	h := newHouse(t)
+	all := h.publish(t, 2)
+	h.run(t, t.Context(), h.folder, h.bucket, false)
+	for i, content := range []string{strings.Repeat("x", int(all[0].Variants[0].Bytes)), ""} {
+		file := filepath.Join(h.dir, "files", all[i].ID, "320.webp")
+		err := os.Remove(file)
+		if content != "" {
+			err = os.WriteFile(file, []byte(content), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if copied, _, failed := h.run(t, t.Context(), h.bucket, h.folder, true); copied != 1 || failed != 1 {
+		t.Errorf("copied %d, failed %d; want the set with a missing file to be copied, and that with a damaged one to fail", copied, failed)
+	}
+	check(t, h.bucket, all[:1])
+	check(t, h.folder, all[1:])
 }
