@@ -156,7 +156,7 @@ func TestServeRefusesTheDataOfAnInterruptedRestore(t *testing.T) {
 	serve(t, into, "ladder.widths=32")
 }
 
-func TestABackupThroughALinkIntoTheDataIsRefused(t *testing.T) {
+func TestBackupThroughALinkIntoTheDataIsRefused(t *testing.T) {
 	data, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(data, link); err != nil {
 		t.Fatal(err)
@@ -165,7 +165,7 @@ func TestABackupThroughALinkIntoTheDataIsRefused(t *testing.T) {
 	says(t, 1, "lost with it", "backup", filepath.Join(data, "backup"), "--set", "storage.dir="+link)
 }
 
-func TestTheListOfSnapshotsInJSON(t *testing.T) {
+func TestListOfSnapshotsInJSON(t *testing.T) {
 	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
 	put(t, filepath.Join(data, "queue", "empty"), nil)
 	made := []string{backupOf(t, "backup", to, "--set", "storage.dir="+data).Snapshot, backupOf(t, "backup", to, "--set", "storage.dir="+data).Snapshot}

@@ -7,7 +7,7 @@ import (
 )
 
 // Editors on Windows write a byte order mark first.
-func TestAListMayBeginWithAByteOrderMark(t *testing.T) {
+func TestListMayBeginWithAByteOrderMark(t *testing.T) {
 	urls, err := readList(strings.NewReader("\ufeffhttps://example.com/1.jpg\r\nhttps://example.com/2.jpg\r\n"))
 	if want := []string{"https://example.com/1.jpg", "https://example.com/2.jpg"}; err != nil || !slices.Equal(urls, want) {
 		t.Errorf("got %q, %v, want %q", urls, err, want)

@@ -13,7 +13,7 @@ import (
 )
 
 // What could not be printed is an error, whichever command it was.
-func TestACommandWhoseOutputIsLostFails(t *testing.T) {
+func TestCommandWhoseOutputIsLostFails(t *testing.T) {
 	data, to := t.TempDir(), filepath.Join(t.TempDir(), "backup")
 	s := serve(t, data, "ladder.widths=32")
 	id := s.optimize(t, smallPhoto(t, 1)).ID
@@ -45,7 +45,7 @@ func TestACommandWhoseOutputIsLostFails(t *testing.T) {
 	}
 }
 
-func TestNothingIsDrawnOnATerminalThatCannot(t *testing.T) {
+func TestTerminalThatCannotDrawGetsPlainLines(t *testing.T) {
 	s := serve(t, t.TempDir(), "ladder.widths=32")
 	for kind, bar := range map[string]bool{"xterm": true, "dumb": false} {
 		t.Setenv("TERM", kind)
@@ -105,7 +105,7 @@ func TestConditionsThatEveryImageMeetsByMistakeAreRefused(t *testing.T) {
 	}
 }
 
-func TestThePasswordOfAURLIsNotShown(t *testing.T) {
+func TestPasswordOfAURLIsNotShown(t *testing.T) {
 	for _, args := range [][]string{
 		{"images", "list", "--to", "http://me:hidden@127.0.0.1:1"},
 		{"images", "list", "--to", "http://me:hidden@127.0.0.1:1/?x"},
@@ -118,7 +118,7 @@ func TestThePasswordOfAURLIsNotShown(t *testing.T) {
 }
 
 // A power cut can leave zeros in a file, as many as were being written.
-func TestAJournalWithZerosIsRead(t *testing.T) {
+func TestJournalWithZerosIsRead(t *testing.T) {
 	s := serve(t, t.TempDir(), "ladder.widths=32")
 	journal, photos := filepath.Join(t.TempDir(), "j"), smallPhotos(t, 2)
 	says(t, 0, "made", "upload", "--to", s.url, "--journal", journal, photos)
@@ -133,7 +133,7 @@ func TestAJournalWithZerosIsRead(t *testing.T) {
 }
 
 // A script must notice a command that it misspells.
-func TestAnUnknownCommandOfAGroupFails(t *testing.T) {
+func TestUnknownCommandOfAGroupFails(t *testing.T) {
 	for _, group := range []string{"jobs", "images", "webhooks", "quarantine", "tunnel", "fleet", "completion"} {
 		says(t, 1, `unknown command "delte" for "optimizerd `+group+`"`, group, "delte", "x")
 		says(t, 0, "Available Commands:", group)

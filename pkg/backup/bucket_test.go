@@ -55,7 +55,7 @@ func TestBackupInABucketIsRestored(t *testing.T) {
 }
 
 // A store that was killed in the middle of a put may have kept a part of an object.
-func TestACutBlobInABucketIsReplaced(t *testing.T) {
+func TestCutBlobInABucketIsReplaced(t *testing.T) {
 	server := s3test.Start(t)
 	data := newData(t)
 	id := strings.Repeat("a", 26)

@@ -109,7 +109,7 @@ func setsAside(t *testing.T, store backup.Store, damaged int) (totals backup.Tot
 }
 
 // An image can be made again from its original, whatever has become of its set.
-func TestTheOriginalOfADamagedSetIsInTheBackup(t *testing.T) {
+func TestOriginalOfADamagedSetIsInTheBackup(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
 		"a cut file":         func(dir string) error { return os.Truncate(filepath.Join(dir, "4.webp"), 1) },
 		"a missing file":     func(dir string) error { return os.Remove(filepath.Join(dir, "8.webp")) },
@@ -152,7 +152,7 @@ func replaceByDir(file string) error {
 }
 
 // On a disk that begins to fail, a backup of the rest matters most.
-func TestAnUnreadableRecordDoesNotEndTheBackup(t *testing.T) {
+func TestUnreadableRecordDoesNotEndTheBackup(t *testing.T) {
 	data := newData(t)
 	store, _ := newFolder(t)
 	addSet(t, data, strings.Repeat("a", 26))
@@ -196,7 +196,7 @@ func TestSnapshotsAreKeptWhileSomethingIsLeftOut(t *testing.T) {
 }
 
 // What is sound of a set is restored, though a file of it is damaged in the backup.
-func TestASetThatIsDamagedInTheBackupIsSetAsideWithItsOriginal(t *testing.T) {
+func TestSetThatIsDamagedInTheBackupIsSetAsideWithItsOriginal(t *testing.T) {
 	data := newData(t)
 	store, dir := newFolder(t)
 	id := strings.Repeat("a", 26)

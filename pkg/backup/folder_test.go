@@ -78,7 +78,7 @@ func temporary(t *testing.T, dir string) (found []string) {
 // What a killed run was writing is named like this.
 const unfinished = "2379215236503669614896"
 
-func TestTheNextBackupDeletesWhatAKilledOneWasWriting(t *testing.T) {
+func TestNextBackupDeletesWhatAKilledOneWasWriting(t *testing.T) {
 	data := newData(t)
 	addSet(t, data, image)
 	store, dir := newFolder(t)
@@ -92,7 +92,7 @@ func TestTheNextBackupDeletesWhatAKilledOneWasWriting(t *testing.T) {
 	}
 }
 
-func TestARestoreThatIsContinuedDeletesWhatAKilledOneWasWriting(t *testing.T) {
+func TestRestoreThatIsContinuedDeletesWhatAKilledOneWasWriting(t *testing.T) {
 	from, files := oneSnapshot(t, 1)
 	into := filepath.Join(t.TempDir(), "data")
 	if err := os.MkdirAll(filepath.Join(into, "queue"), 0o750); err != nil {
@@ -129,7 +129,7 @@ func TestOnlyNamesOfSnapshotsCount(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongWithASnapshotSaysWhichAndWhatToDo(t *testing.T) {
+func TestSnapshotErrorsNameItAndWhatToDo(t *testing.T) {
 	data := newData(t)
 	store, dir := newFolder(t)
 	first, _ := runBackup(t, store, backup.Config{Dir: data})

@@ -58,7 +58,7 @@ func TestBucketWhoseListingBreaksOffIsNotDamaged(t *testing.T) {
 }
 
 // An index that is right about a bucket names only sets that are there.
-func TestASetThatOnlyTheIndexHasIsReported(t *testing.T) {
+func TestSetThatOnlyTheIndexHasIsReported(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Query().Has("list-type"): // the bucket is empty

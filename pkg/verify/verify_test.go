@@ -172,7 +172,7 @@ func TestVerifyFindsAndSetsAsideEachDamage(t *testing.T) {
 const forbidden = "/proc/sys/vm/compact_memory"
 
 // A file that this user may not read can be sound, and the daemon's user may read it.
-func TestWhatMayNotBeReadIsReportedAndNotSetAside(t *testing.T) {
+func TestFilesThatMayNotBeReadAreReportedAndNotSetAside(t *testing.T) {
 	// Files whose size is that of the link, so that only reading fails.
 	name := func(what string) string { return what + strings.Repeat(".", len(forbidden)-len(what)) }
 	dir := data(t, name("manifest"), name("file"), name("original"))
@@ -199,7 +199,7 @@ func TestWhatMayNotBeReadIsReportedAndNotSetAside(t *testing.T) {
 
 // Of two repairs at once, one finds the set gone: it must leave what the other has set
 // aside.
-func TestWhatASecondRepairFindsGoneStaysAside(t *testing.T) {
+func TestRepairTwiceAtOnceKeepsWhatIsSetAside(t *testing.T) {
 	dir := data(t, "cat")
 	files := filepath.Join(dir, "files")
 	for range 2 {

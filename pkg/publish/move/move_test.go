@@ -246,7 +246,7 @@ func (h house) object(key string) string {
 	return filepath.Join(h.server.Dir, s3test.BucketName, filepath.FromSlash(key))
 }
 
-func TestWhatTheBucketHasLostIsCopiedAgainBeforeItIsDeleted(t *testing.T) {
+func TestMoveCopiesAgainWhatTheBucketHasLostBeforeItDeletes(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		h := newHouse(t)
 		all := h.publish(t, 3)
@@ -263,7 +263,7 @@ func TestWhatTheBucketHasLostIsCopiedAgainBeforeItIsDeleted(t *testing.T) {
 	}
 }
 
-func TestASetWhoseCopyIsDamagedIsNotDeleted(t *testing.T) {
+func TestSetWhoseCopyIsDamagedIsNotDeleted(t *testing.T) {
 	for _, damaged := range []string{"%s/320.webp", "originals/%s"} {
 		h := newHouse(t)
 		m := h.publish(t, 1)[0]
@@ -279,7 +279,7 @@ func TestASetWhoseCopyIsDamagedIsNotDeleted(t *testing.T) {
 	}
 }
 
-func TestADamagedCopyInTheFolderKeepsTheSetInTheBucket(t *testing.T) {
+func TestDamagedCopyInTheFolderKeepsTheSetInTheBucket(t *testing.T) {
 	h := newHouse(t)
 	all := h.publish(t, 2)
 	h.run(t, t.Context(), h.folder, h.bucket, false)
