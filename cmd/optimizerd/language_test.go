@@ -46,6 +46,8 @@ var plainWords = []plainWord{
 	instead("knock(s|ed|ing)? (at|on)", "reach"),
 	instead("telling|(un)?told", "deliver, report or print"),
 	instead("colour(s|ed|ing|ful|less)?", "color"),
+	// A list of tests is read as a table of contents.
+	{regexp.MustCompile(`\bfunc Test(?:Fleet|S3|Chaos)?(?:A|An|The|What|Every|Without|Nothing)[A-Z][a-z]`), "a name that starts with its subject"},
 }
 
 // findWords returns the words of text that have a replacement, by line.
@@ -68,6 +70,8 @@ func TestWordsWithAReplacementAreFound(t *testing.T) {
 		"Color images again; intellect, recommend, shush": nil,
 		"ok\nWhat is Amiss here":                          {`2: "Amiss": write wrong`},
 		"// it begins in\n// earnest":                     {`1: "in\n// earnest": write for real`},
+		"func TestAQueueIsEmpty(":                         {`1: "func TestAQu": write a name that starts with its subject`},
+		"func TestAPNGIsTaken(":                           nil,
 		"untold\nKnocking at it, mended":                  {`2: "mended": write fix`, `2: "Knocking at": write reach`, `1: "untold": write deliver, report or print`},
 	} {
 		if found := findWords(text); !slices.Equal(found, want) {
