@@ -45,12 +45,12 @@ type Settings struct {
 	MaxMemory    int64 // limits.max_memory
 	DaemonMemory int64 // reserved for the daemon beside its codec processes
 	Formats      []ladder.Format
-	Unmade       []ladder.Format // of Formats: limited to widths that the ladder does not have
+	Unmade       []ladder.Format // formats limited to widths that the ladder does not have
 	Codec        codec.Config
 	Tunnel       tunnel.Config
 	Store        *Store         // storage.s3; nil if not set, or without a key that is visible here
 	Fleet        *fleet.Options // nil if this machine is alone
-	FleetStore   string         // what its nodes say of their object store if it is that of this machine
+	FleetStore   string         // how its nodes report their object store if it is this machine's
 	NotServable  error          // why the daemon would not start with the secrets that are visible here
 }
 
