@@ -13,7 +13,7 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// mistake is one thing that is wrong with the configuration.
+// mistake is one error in the configuration.
 type mistake struct {
 	source string // file, environment variable or --set; empty for a default
 	line   int    // in the file; 0 elsewhere
