@@ -49,7 +49,7 @@ type Settings struct {
 	Codec        codec.Config
 	Tunnel       tunnel.Config
 	Store        *Store         // storage.s3; nil if not set, or without a key that is visible here
-	Fleet        *fleet.Options // nil if this machine is alone
+	Fleet        *fleet.Options // nil without a fleet
 	FleetStore   string         // how its nodes report their object store if it is this machine's
 	NotServable  error          // why the daemon would not start with the secrets that are visible here
 }
