@@ -282,7 +282,7 @@ func (c Config) LadderLimits() ladder.Limits {
 // bounds only an estimate; bytes.
 const ChildSlack = 64 << 20
 
-// DaemonMemory is reserved for the daemon beside its children, bytes. The
+// DaemonMemory is reserved for the daemon in addition to its children, bytes. The
 // systemd unit sets the same limit for its heap.
 const DaemonMemory = 128 << 20
 

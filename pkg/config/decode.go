@@ -62,7 +62,7 @@ func kind(t reflect.Type) string {
 	}
 }
 
-// toDuration accepts days beside Go's units, and a bare 0.
+// toDuration accepts days besides Go's units, and a bare 0.
 func toDuration(value any) (any, bool) {
 	if value == 0 {
 		return time.Duration(0), true
@@ -82,7 +82,7 @@ func toDuration(value any) (any, bool) {
 	return d * unit, true
 }
 
-// ParseDuration parses a duration as settings do: with days beside Go's units.
+// ParseDuration parses a duration as settings do: with days besides Go's units.
 func ParseDuration(s string) (time.Duration, error) {
 	if d, ok := toDuration(s); ok {
 		return d.(time.Duration), nil

@@ -43,7 +43,7 @@ type Settings struct {
 	DataDir      string
 	MinFree      int64 // storage.min_free
 	MaxMemory    int64 // limits.max_memory
-	DaemonMemory int64 // reserved for the daemon beside its codec processes
+	DaemonMemory int64 // reserved for the daemon in addition to its codec processes
 	Formats      []ladder.Format
 	Unmade       []ladder.Format // formats limited to widths that the ladder does not have
 	Codec        codec.Config

@@ -19,7 +19,7 @@ type Proposal struct {
 
 // Reserved is the memory that limits.max_memory does not cover, in bytes.
 type Reserved struct {
-	Daemon int64 // for the daemon beside its codec processes
+	Daemon int64 // for the daemon in addition to its codec processes
 	Child  int64 // what a codec process may use beyond limits.max_memory
 }
 
