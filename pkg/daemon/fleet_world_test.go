@@ -129,7 +129,7 @@ func (m *member) run() (again bool) {
 	}
 	defer log.Close()
 	cmd := exec.Command(m.program, m.args...)
-	cmd.Env = append(os.Environ(), config.FileVariable+"=") // no configuration of this machine
+	cmd.Env = append(os.Environ(), config.FileVariable+"=") // ignore this machine's configuration
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
