@@ -207,7 +207,7 @@ func (f *Fleet) explain(err error) error {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("fleet.servers: nats-server %s at %s: JetStream is not enabled; add jetstream {} to its configuration", f.nc.ConnectedServerVersion(), f.nc.ConnectedUrlRedacted())
 	case hasCode(err, insufficientResources, noPeers, notClustered):
-		return fmt.Errorf("fleet.replicas: %d, and the cluster does not have as many servers: start the others, or set 1 (then its disk is all there is): %w", f.config.Replicas, err)
+		return fmt.Errorf("fleet.replicas: %d, but the cluster has fewer servers: start the others, or set 1 (then only its disk has the data): %w", f.config.Replicas, err)
 	default:
 		return fmt.Errorf("fleet.servers: %w", err)
 	}

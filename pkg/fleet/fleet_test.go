@@ -125,7 +125,7 @@ func TestRecordsOfOtherVersions(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err := decodeRecord("job_other", b); err == nil {
-		t.Error("a record is taken for that of another job")
+		t.Error("a record is accepted for another job's id")
 	}
 	newer := strings.Replace(string(b), `"level":1`, `"level":2,"unheard_of":true`, 1)
 	if got, err := decodeRecord(r.job.ID, []byte(newer)); err != nil || got.Level != 2 {

@@ -72,7 +72,7 @@ func build(program, cgo string, flags ...string) (string, error) {
 	cmd := exec.Command("go", append(args, "github.com/optimizerd/optimizerd/"+program)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s\nbuild %s: %w: install what it needs: make deps", out, program, err)
+		return "", fmt.Errorf("%s\nbuild %s: %w: install its dependencies: make deps", out, program, err)
 	}
 	return path, nil
 }

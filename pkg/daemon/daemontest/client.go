@@ -56,7 +56,7 @@ func Eventually(t *testing.T, what string, ok func() bool) {
 	deadline := time.Now().Add(Patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not so: %s", Patience, what)
+			t.Fatalf("still not true after %v: %s", Patience, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

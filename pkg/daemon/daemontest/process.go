@@ -51,7 +51,7 @@ func StartProcess(t *testing.T, settings ...string) *Process {
 	}, settings...)
 	c, err := config.Load("", settings)
 	if err != nil {
-		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
+		t.Fatalf("the test's configuration is invalid: %v", err)
 	}
 	p := &Process{Client: Client{T: t, Config: c, began: time.Now().Truncate(time.Second)}, LogFile: filepath.Join(dir, "log"), Ended: make(chan struct{})}
 	args := []string{"serve"}
@@ -87,7 +87,7 @@ func StartProcess(t *testing.T, settings ...string) *Process {
 	})
 	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
 	if !ok {
-		t.Fatalf("the daemon says %q, %v; want where it listens", line, err)
+		t.Fatalf("the daemon printed %q, %v; want its address", line, err)
 	}
 	p.URL, p.AdminURL = url, p.findAdminURL()
 	p.connect()

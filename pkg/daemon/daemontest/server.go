@@ -55,7 +55,7 @@ func Prepare(t *testing.T, changes ...func(*config.Config)) *Server {
 		c.Storage.Dir = t.TempDir()
 	}
 	if err := c.Validate(); err != nil {
-		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
+		t.Fatalf("the test's configuration is invalid: %v", err)
 	}
 	return &Server{Client: Client{T: t, Config: c, began: time.Now().Truncate(time.Second)}}
 }

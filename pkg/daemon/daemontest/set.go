@@ -31,7 +31,7 @@ func (c *Client) CheckSet(a Answer, source []byte) (manifest.Manifest, error) {
 		planned += len(rungs(c.Config.Ladder.Widths, m.Width, m.Height))
 	}
 	if len(m.Variants)+len(m.Omitted) != planned {
-		return m, fmt.Errorf("%d variants and %d left out for %d × %d, want %d in all", len(m.Variants), len(m.Omitted), m.Width, m.Height, planned)
+		return m, fmt.Errorf("%d variants and %d omitted for %d × %d, want %d in all", len(m.Variants), len(m.Omitted), m.Width, m.Height, planned)
 	}
 	for _, v := range m.Variants {
 		if err := c.checkFile(v); err != nil {
