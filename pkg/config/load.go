@@ -203,7 +203,7 @@ func (l *loader) readSets(sets []string) {
 	}
 }
 
-// readProfile replaces the defaults of the ladder by those of ladder.profile.
+// readProfile replaces the ladder's defaults with ladder.profile's.
 func (l *loader) readProfile() {
 	c := Default()
 	c.Ladder = ladder.ProfileConfig(l.v.GetString("ladder.profile"))

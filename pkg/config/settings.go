@@ -15,7 +15,7 @@ import (
 // Setting describes one setting, as config.example.yaml does.
 type Setting struct {
 	Key         string
-	Description string   // its comment, or that of the section it is in; one line
+	Description string   // its comment, or its section's; one line
 	Kind        string   // what a value must be: "a whole number"
 	Default     string   // as YAML
 	Values      []string // all that are allowed, if they can be listed

@@ -83,7 +83,7 @@ func (k *kv) put(key string, data []byte, revision uint64, ttl time.Duration) (u
 	return k.write(&nats.Msg{Subject: k.prefix + key, Data: data}, ttl, jetstream.WithExpectLastSequencePerSubject(revision))
 }
 
-// overwrite writes a key whatever its revision is.
+// overwrite writes a key regardless of its revision.
 func (k *kv) overwrite(key string, data []byte, ttl time.Duration) error {
 	_, err := k.write(&nats.Msg{Subject: k.prefix + key, Data: data}, ttl)
 	return err
@@ -122,7 +122,7 @@ const (
 
 // few calls found with the value of every key that begins with prefix. It sends a
 // request for each key, all of them within operationTime, so it is only for short
-// lists such as that of the nodes.
+// lists such as the nodes.
 func (k *kv) few(prefix string, found func(v value)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()

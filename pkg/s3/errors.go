@@ -32,7 +32,7 @@ const (
 	Unsupported              // the store lacks something that is needed
 )
 
-// advice says what each class means to the operator.
+// advice explains each class to the operator.
 var advice = map[Class]string{
 	Unavailable: "the store is out of reach or overloaded",
 	NotFound:    "there is no such object",
@@ -53,7 +53,7 @@ type Error struct {
 	Key       string // of the object; "" for none
 	Status    int    // of the response; 0 for none
 	Code      string // the store's, such as "NoSuchBucket"; may be empty
-	cause     error  // nil if the response says it all
+	cause     error  // nil if the response is sufficient
 }
 
 // Error names the operation, the object and what to do.

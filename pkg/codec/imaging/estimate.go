@@ -49,7 +49,7 @@ func streamBytes(h header) int64 {
 	return rows * int64(h.width) * int64(h.bands*h.sampleBytes) * 4
 }
 
-// decoderBytes returns what a decoder holds of the source besides a few rows.
+// decoderBytes returns a decoder's memory for the source besides a few rows.
 // Measured with libvips 8.14, libjpeg-turbo 2.1, libwebp 1.2, libheif 1.15.
 func decoderBytes(h header, shrink int) int64 {
 	area := pixels(h.width, h.height)

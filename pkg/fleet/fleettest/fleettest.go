@@ -93,7 +93,7 @@ func (c *Cluster) awaitPlacement(t testing.TB) {
 	nc, js := c.connect(t)
 	defer nc.Close()
 	var err error
-	// The servers tell nobody. The limit only keeps a failure from hanging.
+	// The servers send no notification. The limit only keeps a failure from hanging.
 	for limit := time.Now().Add(3 * time.Minute); time.Now().Before(limit); time.Sleep(50 * time.Millisecond) {
 		const probe = "probe"
 		if _, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: probe, Replicas: len(c.Servers)}); err == nil {
