@@ -109,7 +109,8 @@ func checkFleetCopies(r fleet.Report) Finding {
 	return Finding{check, OK, fmt.Sprintf("%d complete copies of everything in NATS", wanted), ""}
 }
 
-// maxClockDifference is the difference that signed URLs and the order of listings tolerate.
+// maxClockDifference is the difference that signed URLs and the order of listings
+// tolerate.
 const maxClockDifference = 5 * time.Second
 
 func checkFleetClocks(r fleet.Report) Finding {

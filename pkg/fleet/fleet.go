@@ -9,11 +9,11 @@
 //	state   bucket   claims, quarantine, nodes, the key of URLs
 //	tell    stream   tell.<webhook>: webhooks to be delivered
 //
-// Delivery is at least once. A job's message is acknowledged when all steps of
-// the job's end are done: if a node dies earlier, it is redelivered, and every step
-// is idempotent. Concurrency is optimistic: no decision relies on a
-// read alone; each write names the revision that it replaces. Objects are written
-// once (package publish/bucket), so work that is done twice has one effect.
+// Delivery is at least once. A job's message is acknowledged when all steps of the
+// job's end are done: if a node dies earlier, it is redelivered, and every step is
+// idempotent. Concurrency is optimistic: no decision relies on a read alone; each
+// write names the revision that it replaces. Objects are written once (package
+// publish/bucket), so work that is done twice has one effect.
 package fleet
 
 import (

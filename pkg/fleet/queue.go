@@ -439,7 +439,8 @@ func (q *Queue) store(r *record, revision uint64) error {
 	return nil
 }
 
-// keep remembers the record of the entry as this process stored it. Queue.mu must be held.
+// keep remembers the record of the entry as this process stored it. Queue.mu must
+// be held.
 func (e *entry) keep(r record) {
 	if r.Job = nil; e.own == nil || e.own.revision < r.revision {
 		e.own = &r

@@ -45,7 +45,8 @@ func (r record) encode() ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// decodeRecord parses a record. Of one of a higher level than ours, only the level is set.
+// decodeRecord parses a record. Of one of a higher level than ours, only the level
+// is set.
 func decodeRecord(id string, data []byte) (r record, err error) {
 	var head struct {
 		Level int `json:"level"`

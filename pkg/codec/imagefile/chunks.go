@@ -65,7 +65,8 @@ func inspectWebP(r io.ReaderAt, info *Info) {
 	}
 }
 
-// blockOrientation returns the orientation in the EXIF block at an offset; 1 if it has none.
+// blockOrientation returns the orientation in the EXIF block at an offset; 1 if it
+// has none.
 func blockOrientation(r io.ReaderAt, at, size int64) int {
 	b := make([]byte, min(size, maxEXIF))
 	n, _ := r.ReadAt(b, at) // as much as available

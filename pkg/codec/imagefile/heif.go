@@ -183,7 +183,8 @@ type property struct {
 	body []byte
 }
 
-// properties returns the boxes in an ipco box, as far as associations can refer to them.
+// properties returns the boxes in an ipco box, as far as associations can refer to
+// them.
 func properties(container []byte) (all []property) {
 	const most = 1<<15 - 1
 	for len(all) < most {

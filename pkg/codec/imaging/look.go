@@ -20,10 +20,10 @@ import (
 // of 255. AVIF is checked for blankness, and at quality 1 a small
 // high-contrast image is off by 33.
 //
-// Where an image has alpha, its visible colors may be off by more: encoders halve the
-// resolution of chroma regardless of transparency, so a pixel of alpha 1 colors its
-// neighbors. 1,500 checkerboards of random colors were off by up
-// to 80 in WebP; their alpha, which is lossless, is not.
+// Where an image has alpha, its visible colors may be off by more: encoders halve
+// the resolution of chroma regardless of transparency, so a pixel of alpha 1 colors
+// its neighbors. 1,500 checkerboards of random colors were off by up to 80 in WebP;
+// their alpha, which is lossless, is not.
 const (
 	maxDifference      = 24
 	maxDifferenceAVIF  = 64
@@ -51,9 +51,8 @@ func (p *vipsImage) frameSize() (width, height int) {
 }
 
 // upperPart is the part that is checked if not everything is: a sixteenth of the
-// rows, in the encoders' blocks of 16 × 16 pixels. It is empty for an
-// image smaller than a block, whose color the lowest qualities do not
-// preserve.
+// rows, in the encoders' blocks of 16 × 16 pixels. It is empty for an image
+// smaller than a block, whose color the lowest qualities do not preserve.
 func upperPart(width, height int) C.Part {
 	const block = 16
 	rows := max(height/16, block)

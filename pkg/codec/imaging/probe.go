@@ -141,8 +141,8 @@ func (h header) check(limits ladder.Limits) error {
 //
 // Both decoders average blocks of pixels, which is cheap and slightly sharp, so
 // most of the last factor of two is left to the resize: enough to halve a phone's
-// 48 MP (8064 pixels) for 2048. WebP with alpha is not shrunk this
-// way, because libwebp does not weight colors by alpha.
+// 48 MP (8064 pixels) for 2048. WebP with alpha is not shrunk this way, because
+// libwebp does not weight colors by alpha.
 func (h header) decoderShrink(width, height int) int {
 	const left = 1.9
 	most := int(min(float64(h.width)/(left*float64(width)), float64(h.height)/(left*float64(height))))

@@ -20,8 +20,8 @@ import (
 const keepFor = 15 * time.Second
 
 // keepUpTo is the largest estimated memory of a render, in bytes, for which kept
-// memory is not released. A larger one starts with an empty heap: kept blocks are too small for
-// it, and count toward the limit of the process.
+// memory is not released. A larger one starts with an empty heap: kept blocks are
+// too small for it, and count toward the limit of the process.
 const keepUpTo = 256 << 20
 
 // tooLow is the maximum error of an estimate that is too low, in bytes.

@@ -38,9 +38,9 @@ func limit(resource int, value uint64) (uint64, error) {
 }
 
 // limitMemory limits private writable memory to this many bytes more than the
-// process has now, and returns the limit. Unlike RLIMIT_AS, RLIMIT_DATA does not count the
-// address space that Go only reserves; unlike monitoring the resident size, it
-// fails the allocation itself. It works without the memory cgroup.
+// process has now, and returns the limit. Unlike RLIMIT_AS, RLIMIT_DATA does not
+// count the address space that Go only reserves; unlike monitoring the resident
+// size, it fails the allocation itself. It works without the memory cgroup.
 func limitMemory(more int64) (int64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -31,9 +31,9 @@ func (c *Cluster) Count(t testing.TB) *Requests {
 	return &Requests{t, nc, sub, make(map[string]int)}
 }
 
-// So returns the requests so far, as the servers have seen them, by kind: "read" and
-// "write" with what is read or written, "ask" with the lane that has no job or one, "ack",
-// and "wake". Registrations of nodes are omitted.
+// So returns the requests so far, as the servers have seen them, by kind: "read"
+// and "write" with what is read or written, "ask" with the lane that has no job or
+// one, "ack", and "wake". Registrations of nodes are omitted.
 func (r *Requests) So() map[string]int {
 	r.t.Helper()
 	if err := r.nc.Flush(); err != nil {

@@ -53,8 +53,8 @@ type decoder struct {
 
 // Read reads a complete progressive JPEG of 8 bits, gray or YCbCr, without
 // restart intervals, and the mean color of its first columns × rows pixels.
-// Both must be multiples of 16 within the image, or 0 for no mean.
-// It returns an error for any other file.
+// Both must be multiples of 16 within the image, or 0 for no mean. It returns
+// an error for any other file.
 func Read(file []byte, columns, rows int) (Top, error) {
 	if len(file) < 4 || file[0] != 0xFF || file[1] != soi {
 		return Top{}, errors.New("not a JPEG")

@@ -1,7 +1,8 @@
-// Command standin is a stub of optimizerd-codec for tests of everything around it: it
-// makes small gray JPEGs instantly, whose bytes depend on its file name. A source may contain "sleep:250ms." for an image that takes this long,
-// "crash." for one that then crashes it, or "heic." for one that it cannot read if
-// its file name contains "blind". It also writes AVIF if that contains "avif".
+// Command standin is a stub of optimizerd-codec for tests of everything around it:
+// it makes small gray JPEGs instantly, whose bytes depend on its file name. A
+// source may contain "sleep:250ms." for an image that takes this long, "crash." for
+// one that then crashes it, or "heic." for one that it cannot read if its file name
+// contains "blind". It also writes AVIF if that contains "avif".
 package main
 
 import (
