@@ -45,7 +45,7 @@ func checkSource(s ladder.Source, limits ladder.Limits) error {
 		w > limits.MaxPixels, h > limits.MaxPixels/w, frames > limits.MaxPixels/(w*h):
 		return fmt.Errorf("source of %d × %d in %d frames exceeds the limits", s.Width, s.Height, s.Frames)
 	case s.TakenAt != "" && !ladder.ValidTakenAt(s.TakenAt):
-		return fmt.Errorf("source taken at %.30q, which is no time", s.TakenAt)
+		return fmt.Errorf("source has an invalid taken_at, %.30q", s.TakenAt)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func TestChildsReportsAreHeldAgainstBounds(t *testing.T) {
 	}
 	f := failure{Code: fault.CorruptImage, Detail: "Damaged.", Cause: "a\nb\u202ec\x1b[31m\xff" + strings.Repeat("x", 1<<16)}
 	if got := f.fault().Error(); len(got) > maxCause+200 || !strings.Contains(got, ": a?b?c?[31m?x") {
-		t.Errorf("a cause of %d bytes, %.100q, goes into the log", len(got), got)
+		t.Errorf("a cause of %d bytes, %.100q, is logged", len(got), got)
 	}
 }
 

@@ -90,7 +90,7 @@ func (i *inspector) Variant(v ladder.Variant, body io.Reader) error {
 	}
 	v.Bytes = 0
 	if !slices.Contains(i.plan, v) || slices.Contains(i.got, v) {
-		i.t.Errorf("%s came after %v, planned are %v", v.Name(), i.got, i.plan)
+		i.t.Errorf("unplanned %s after %v; planned: %v", v.Name(), i.got, i.plan)
 	}
 	i.got = append(i.got, v)
 	return nil
@@ -108,11 +108,11 @@ func (i *inspector) whole(s ladder.Summary) {
 		n := len(left)
 		left = slices.DeleteFunc(left, func(p ladder.Variant) bool { return p.Format == o.Format && p.Width == o.Width })
 		if len(left) != n-1 || o.Reason != ladder.NotSmaller {
-			i.t.Errorf("left out is %+v, which was not planned, or came", o)
+			i.t.Errorf("omitted %+v, which was unplanned or delivered", o)
 		}
 	}
 	if len(left) > 0 {
-		i.t.Errorf("neither made nor left out: %v", left)
+		i.t.Errorf("neither made nor omitted: %v", left)
 	}
 	if len(s.ThumbHash) < 1 || len(s.ThumbHash) > 25 {
 		i.t.Errorf("a ThumbHash of %d bytes", len(s.ThumbHash))
@@ -176,7 +176,7 @@ func FuzzAnswerOfAChild(f *testing.F) {
 		before := allocated()
 		summary, err := p.render(src, request{Recipe: fuzzRecipe}, i)
 		if took := allocated() - before; took > allowance(len(words)) {
-			t.Errorf("%d bytes were allocated for %d of a child's", took, len(words))
+			t.Errorf("%d bytes were allocated for %d bytes from a child", took, len(words))
 		}
 		var crash *Crash
 		var reported *fault.Error
@@ -213,7 +213,7 @@ func FuzzGreetingOfAChild(f *testing.F) {
 		before := allocated()
 		err := p.greet(t.Context(), "1.2.3")
 		if took := allocated() - before; took > allowance(len(words)) {
-			t.Errorf("%d bytes were allocated for %d of a child's", took, len(words))
+			t.Errorf("%d bytes were allocated for %d bytes from a child", took, len(words))
 		}
 		if err == nil && (p.about.Protocol != Protocol || p.about.Engine != ladder.EngineVersion) {
 			t.Errorf("greeted as %+v", p.about)

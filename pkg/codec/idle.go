@@ -78,7 +78,7 @@ func (p *Pool) rested(ctx context.Context, child *process, wanted bool) *process
 	if child == nil || child.jobs == 0 || time.Since(child.idleAt) < restAfter {
 		return child
 	}
-	p.log.Debug("codec replaced after a rest", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs))
+	p.log.Debug("idle codec replaced", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs))
 	child.close()
 	if !wanted {
 		return nil

@@ -27,7 +27,7 @@ func TestIdleChildThatUsesTheCPUIsKilled(t *testing.T) {
 	}
 	for deadline := time.Now().Add(3 * time.Minute); p.Stats().Crashed == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("it goes on")
+			t.Fatal("it is still running")
 		}
 	}
 	if _, err := p.Render(t.Context(), source(t, "ok"), recipe, wide, new(basket)); err != nil {

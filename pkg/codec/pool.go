@@ -187,7 +187,7 @@ func (p *Pool) About() About { return p.about }
 // Check returns a fault if the last start of a child failed.
 func (p *Pool) Check() error {
 	if err := p.broken.Load(); err != nil {
-		return fault.Wrap(fault.Internal, *err, "The codec process does not start. See the server log.")
+		return fault.Wrap(fault.Internal, *err, "The codec process failed to start. See the server log.")
 	}
 	return nil
 }
@@ -252,7 +252,7 @@ func (p *Pool) renderAt(ctx context.Context, at priority, src *os.File, m reques
 		if !errors.Is(err, errNoRoom) {
 			return summary, err
 		}
-		p.log.Debug("codec replaced for an image that needs much memory", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs))
+		p.log.Debug("codec replaced for a large image", zap.Int("pid", child.cmd.Process.Pid), zap.Int("jobs", child.jobs))
 		child.close()
 	}
 	if child, err = p.start(ctx, at); err != nil {

@@ -310,7 +310,7 @@ func TestChildIsReplacedAfterADecoderFailed(t *testing.T) {
 			t.Fatalf("%d, %s: got %.200v", i, test.script, err)
 		}
 		if test.script == "corrupt" && !strings.Contains(err.Error(), "row 7") {
-			t.Errorf("the cause is lost on the way: %v", err)
+			t.Errorf("the cause is lost: %v", err)
 		}
 		if got := p.Stats(); got.Started != test.children || got.Crashed != 0 {
 			t.Errorf("%d, %s: %+v, want %d children and no crash", i, test.script, got, test.children)
@@ -526,7 +526,7 @@ func TestChildThatStartsSlowlyIsWaitedForAndOneThatHangsIsNot(t *testing.T) {
 		}
 		p.Close()
 		if given := seen.FilterMessage("codec died before its greeting, starting another").Len(); given != want {
-			t.Errorf("%s: %d children were given up, want %d: %v", illness, given, want, seen.All())
+			t.Errorf("%s: %d children were abandoned, want %d: %v", illness, given, want, seen.All())
 		}
 	}
 }

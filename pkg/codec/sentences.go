@@ -34,18 +34,18 @@ var sentences = []string{
 // kinds are the names used by imagefile.Unsupported.
 var kinds = []string{
 	"HDR (PQ)", "HDR (HLG)", "This kind of FORMAT", "Camera raw",
-	"HEIF whose alpha is not turned and cropped like its colors", "HEIF with grid cells that are turned or cropped",
-	"HEIF in gray of limited range", "HEIF in YCgCo or in RGB of limited range", "HEIF with matrix coefficients NUMBER",
-	"Lossless JPEG", "Hierarchical JPEG", "JPEG-LS", "JPEG of NUMBER bits a sample", "JPEG of NUMBER components",
-	"JPEG that gives its height after its first scan",
-	"TIFF that begins with a thumbnail", "TIFF with JPEG of the old style", "TIFF with inks other than CMYK",
+	"HEIF whose alpha is not transformed like its colors", "HEIF with rotated or cropped grid cells",
+	"HEIF in limited-range gray", "HEIF in YCgCo or limited-range RGB", "HEIF with matrix coefficients NUMBER",
+	"Lossless JPEG", "Hierarchical JPEG", "JPEG-LS", "JPEG with NUMBER bits per sample", "JPEG with NUMBER components",
+	"JPEG with its height after the first scan",
+	"TIFF that starts with a thumbnail", "TIFF with old-style JPEG", "TIFF with inks other than CMYK",
 	"TIFF with samples of different sizes", "TIFF with samples of an unknown or complex type",
-	"TIFF with PackBits runs across rows", "TIFF with signed samples", "TIFF with floating-point samples", "TIFF of photometric interpretation NUMBER",
-	"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)", "TIFF (CIE Lab with associated alpha)",
-	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER)",
-	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, separate planes)",
-	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, tiles)",
-	"TIFF (COLORS, NUMBER bits a sample, NUMBER+NUMBER samples, compression NUMBER, separate planes, tiles)",
+	"TIFF with PackBits runs across rows", "TIFF with signed samples", "TIFF with floating-point samples", "TIFF with photometric interpretation NUMBER",
+	"TIFF (grayscale with associated alpha, 16 bits per sample, separate planes)", "TIFF (CIE Lab with associated alpha)",
+	"TIFF (COLORS, NUMBER bits per sample, NUMBER+NUMBER samples, compression NUMBER)",
+	"TIFF (COLORS, NUMBER bits per sample, NUMBER+NUMBER samples, compression NUMBER, separate planes)",
+	"TIFF (COLORS, NUMBER bits per sample, NUMBER+NUMBER samples, compression NUMBER, tiles)",
+	"TIFF (COLORS, NUMBER bits per sample, NUMBER+NUMBER samples, compression NUMBER, separate planes, tiles)",
 }
 
 // general are the messages that clients get in place of any other sentence.

@@ -75,7 +75,7 @@ func TestSentenceOfTheEngineReachesAClient(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"TIFF (RGB, 32 bits a sample, 3+1 samples, compression 5, separate planes, tiles) is not supported.",
+		"TIFF (RGB, 32 bits per sample, 3+1 samples, compression 5, separate planes, tiles) is not supported.",
 		"HDR (PQ) is not supported.", "This kind of HEIC is not supported.", "The JPEG image could not be created.",
 		"The image has 1000000 pixels (1000 × 1000); the limit is 10.",
 	} {

@@ -98,7 +98,7 @@ type Webhook struct {
 	SecretsFile string   `mapstructure:"secrets_file"` // one per line
 }
 
-// Tunnel configures how requests arrive from Cloudflare, and which are let in.
+// Tunnel configures how requests arrive from Cloudflare, and which are allowed.
 type Tunnel struct {
 	tunnel.Config `mapstructure:",squash"`
 	Access        access.Config `mapstructure:"access"`
@@ -226,7 +226,7 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, checkAddress("http.listen", c.HTTP.Listen))...)
 }
 
-// validateStorage reports what does not go together about where files are.
+// validateStorage reports storage settings that exclude each other.
 func (c Config) validateStorage() error {
 	var errs []error
 	if c.Storage.Dir == "" {
@@ -242,7 +242,7 @@ func (c Config) validateStorage() error {
 }
 
 // Servable reports what the daemon lacks although the settings are valid:
-// secrets, where others can reach it. It is apart from Validate because other
+// secrets, where others can reach it. It is separate from Validate because other
 // commands do not see the credentials that systemd gives to the service.
 func (c Config) Servable() error {
 	const set = "put one into /etc/credstore/optimizerd.tokens (docs/secrets.md), or set auth.tokens_file"
@@ -273,7 +273,7 @@ func checkAddress(key, address string) error {
 	return nil
 }
 
-// LadderLimits returns the limits as the engine takes them.
+// LadderLimits returns the limits in the engine's form.
 func (c Config) LadderLimits() ladder.Limits {
 	return ladder.Limits{MaxPixels: c.Limits.MaxPixels, MaxFrames: c.Limits.MaxFrames, MaxMemory: c.Limits.MaxMemory}
 }
@@ -282,7 +282,7 @@ func (c Config) LadderLimits() ladder.Limits {
 // bounds only an estimate; bytes.
 const ChildSlack = 64 << 20
 
-// DaemonMemory is reserved for the daemon beside its children, bytes. The
+// DaemonMemory is reserved for the daemon in addition to its children, bytes. The
 // systemd unit sets the same limit for its heap.
 const DaemonMemory = 128 << 20
 
@@ -296,7 +296,7 @@ func (c Config) CodecConfig() codec.Config {
 	return cc.Sized()
 }
 
-// FleetOptions returns what the fleet needs of the settings.
+// FleetOptions returns the settings that the fleet needs.
 func (c Config) FleetOptions() fleet.Options {
 	return fleet.Options{
 		Config: c.Fleet, MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, LongestJob: c.Codec.LongestRender() + 5*time.Minute,

@@ -18,8 +18,8 @@ var (
 	secretType   = reflect.TypeFor[Secret]()
 )
 
-// hook converts what people write, in YAML or as text, to the type of the
-// setting. Its errors say what is allowed.
+// hook converts YAML values and text to the type of the setting. Its errors say
+// what is allowed.
 func hook(from, to reflect.Type, value any) (any, error) {
 	if from == to {
 		return value, nil
@@ -48,7 +48,7 @@ func hook(from, to reflect.Type, value any) (any, error) {
 func kind(t reflect.Type) string {
 	switch {
 	case t == durationType:
-		return "a time such as 90s, 25m or 7d"
+		return "a duration such as 90s, 25m or 7d"
 	case t == int64Type:
 		return "a number such as 1000000 or 100MiB"
 	case t.Kind() == reflect.Int:
@@ -62,7 +62,7 @@ func kind(t reflect.Type) string {
 	}
 }
 
-// toDuration accepts days beside Go's units, and a bare 0.
+// toDuration accepts days besides Go's units, and a bare 0.
 func toDuration(value any) (any, bool) {
 	if value == 0 {
 		return time.Duration(0), true
@@ -82,12 +82,12 @@ func toDuration(value any) (any, bool) {
 	return d * unit, true
 }
 
-// ParseDuration parses a time as settings have it: with days beside Go's units.
+// ParseDuration parses a duration as settings do: with days besides Go's units.
 func ParseDuration(s string) (time.Duration, error) {
 	if d, ok := toDuration(s); ok {
 		return d.(time.Duration), nil
 	}
-	return 0, fmt.Errorf("must be a time such as 90d or 12h (got %q)", s)
+	return 0, fmt.Errorf("must be a duration such as 90d or 12h (got %q)", s)
 }
 
 // toBytes accepts units such as MiB and GB.
@@ -122,7 +122,7 @@ func toBool(value any) (any, bool) {
 	return b, err == nil
 }
 
-// toString accepts any type of text. Numbers of the file come as text, too.
+// toString accepts any type of text. Numbers in the file arrive as text, too.
 func toString(value any) (any, bool) {
 	return value, reflect.TypeOf(value).Kind() == reflect.String
 }

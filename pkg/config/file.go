@@ -13,7 +13,7 @@ import (
 
 // parse returns the valid settings of a YAML document as a tree. It notes the
 // line of each, and reports keys that are unknown, repeated, or of the wrong
-// kind. Its error is one of syntax.
+// kind. It returns syntax errors only.
 func (l *loader) parse(b []byte) (map[string]any, error) {
 	tree := make(map[string]any)
 	var document yaml.Node
@@ -24,13 +24,13 @@ func (l *loader) parse(b []byte) (map[string]any, error) {
 		return tree, nil // empty
 	}
 	if n := selfReference(&document, nil); n != nil {
-		return nil, mistake{source: l.file, line: n.Line, text: fmt.Sprintf("not valid YAML: *%s stands in what it refers to", n.Value)}
+		return nil, mistake{source: l.file, line: n.Line, text: fmt.Sprintf("not valid YAML: anchor %s contains itself", n.Value)}
 	}
 	top := resolve(document.Content[0])
 	switch {
 	case top.Tag == "!!null":
 	case top.Kind != yaml.MappingNode:
-		return nil, mistake{source: l.file, line: top.Line, text: "must hold sections such as http: and storage:, not a single value or a list"}
+		return nil, mistake{source: l.file, line: top.Line, text: "must have sections such as http: and storage:, not a single value or a list"}
 	default:
 		l.walk(top, "", tree)
 	}
@@ -39,7 +39,7 @@ func (l *loader) parse(b []byte) (map[string]any, error) {
 
 var yamlLine = regexp.MustCompile(`line (\d+): (.*)`)
 
-// syntaxError puts the line into its usual place.
+// syntaxError moves the line number into its usual place.
 func (l *loader) syntaxError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	m := mistake{source: l.file, text: "not valid YAML: " + text}
@@ -87,7 +87,7 @@ func (l *loader) walk(n *yaml.Node, section string, tree map[string]any) {
 		key := section + strings.ToLower(name.Value)
 		m := mistake{source: l.file, line: name.Line, key: key}
 		if first := seen[key]; first > 0 {
-			m.text = fmt.Sprintf("is set twice; line %d has it too", first)
+			m.text = fmt.Sprintf("is set twice; also on line %d", first)
 			l.add(m)
 			continue
 		}
@@ -146,8 +146,8 @@ func (l *loader) leaf(n *yaml.Node, m mistake, tree map[string]any) {
 	put(tree, strings.Split(m.key, "."), value)
 }
 
-// decodeNode returns a node's value. Where text is wanted, a number is the text
-// as it is written: a token may have digits alone.
+// decodeNode returns a node's value. Where text is expected, a number is returned
+// as written: a token may consist of digits.
 func decodeNode(n *yaml.Node, want reflect.Type) (value any, err error) {
 	n = resolve(n)
 	if n.Kind == yaml.SequenceNode && want.Kind() == reflect.Slice {

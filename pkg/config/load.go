@@ -38,8 +38,8 @@ var serviceLink = regexp.MustCompile(`^` + envPrefix + `(SERVICE|PORT)(_|$)`)
 // sets is KEY=VALUE, such as http.listen=127.0.0.1:8080; they override the
 // environment, which overrides the file.
 //
-// An error holds every mistake, one per line. The configuration is usable then
-// too: a setting with a mistake has its default.
+// An error lists every mistake, one per line. The configuration is usable even
+// then: a setting with a mistake has its default.
 func Load(file string, sets []string) (Config, error) { return load(file, sets, false) }
 
 // LoadServable is Load for the daemon: what Servable reports is a mistake too.
@@ -134,13 +134,13 @@ func (l *loader) isSection(key string) bool {
 	return slices.Contains(l.names, key) && !slices.Contains(l.keys, key)
 }
 
-// readFile merges the file into the configuration. Its error is one that
-// leaves nothing to check.
+// readFile merges the file into the configuration. If it fails, there is
+// nothing to check.
 func (l *loader) readFile() error {
 	b, err := os.ReadFile(l.file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such file; config.example.yaml is one to start from", l.file)
+		return fmt.Errorf("%s: no such file; start from config.example.yaml", l.file)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s: permission denied; run this command with sudo or as the user optimizerd, or pass --config FILE ('' for none)", l.file)
 	case err != nil:
@@ -174,8 +174,8 @@ func Variable(key string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// secretLists are the settings that must not stand on a command line, with
-// what to use instead.
+// secretLists are the settings that must not be on a command line, with their
+// replacements.
 var secretLists = map[string]string{
 	"auth.tokens":     "auth.tokens_file",
 	"webhook.secrets": "webhook.secrets_file",
@@ -203,7 +203,7 @@ func (l *loader) readSets(sets []string) {
 	}
 }
 
-// readProfile replaces the defaults of the ladder by those of ladder.profile.
+// readProfile replaces the ladder's defaults with ladder.profile's.
 func (l *loader) readProfile() {
 	c := Default()
 	c.Ladder = ladder.ProfileConfig(l.v.GetString("ladder.profile"))

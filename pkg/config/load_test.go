@@ -173,10 +173,10 @@ func TestConfigurationIsUsableDespiteAMistake(t *testing.T) {
 	}
 }
 
-func TestAliasToWhatItStandsInIsAMistake(t *testing.T) {
+func TestAnchorThatContainsItselfIsAMistake(t *testing.T) {
 	for _, content := range []string{"http: &h\n  <<: *h\n", "http: &h\n  <<: [*h]\n", "http: &h\n  listen: *h\n"} {
 		_, err := config.Load(write(t, content), nil)
-		if err == nil || !strings.Contains(err.Error(), ":2: not valid YAML: *h ") {
+		if err == nil || !strings.Contains(err.Error(), ":2: not valid YAML: anchor h contains itself") {
 			t.Errorf("%q: %v", content, err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// mistake is one thing that is wrong with the configuration.
+// mistake is one error in the configuration.
 type mistake struct {
 	source string // file, environment variable or --set; empty for a default
 	line   int    // in the file; 0 elsewhere
@@ -59,7 +59,7 @@ func (l *loader) collect(err error) {
 	}
 }
 
-// locate fills in where the value of the key comes from.
+// locate fills in the source of the key's value.
 func (l *loader) locate(m mistake) mistake {
 	key := withoutIndex(m.key)
 	if l.set[key] {
@@ -112,7 +112,7 @@ func withoutIndex(key string) string {
 
 var confidential = regexp.MustCompile(`(?i)auth|webhook|token|secret|passw|key`)
 
-// got quotes a value for an error, unless its key looks like that of a secret.
+// got quotes a value for an error, unless its key looks like a secret's.
 func got(key string, value any) string {
 	if confidential.MatchString(key) {
 		return ""
@@ -147,7 +147,7 @@ func suggest(key string, known []string) string {
 	return "; did you mean " + nearest + "?"
 }
 
-// sectionText says that settings belong below a key.
+// sectionText returns the error for a section used as a setting.
 func (l *loader) sectionText(key, got string) string {
 	i := slices.IndexFunc(l.keys, func(k string) bool { return strings.HasPrefix(k, key+".") })
 	return fmt.Sprintf("is a section with settings such as %s, not a setting%s", l.keys[i], got)

@@ -13,7 +13,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/tunnel"
 )
 
-// minToken is the fewest characters of a token that is not easily guessed.
+// minToken is the minimum length of a token that is not easily guessed.
 const minToken = 16
 
 const shortToken = "a token must have at least 16 characters; make one with: openssl rand -hex 32"
@@ -53,7 +53,7 @@ func (l *loader) readSecrets(c *Config) {
 		}
 		c.Tunnel.Token = &token
 	default:
-		l.add(l.locate(mistake{key: f.key, text: fmt.Sprintf("must hold one token (got %d)", len(tokens))}))
+		l.add(l.locate(mistake{key: f.key, text: fmt.Sprintf("must contain one token (got %d)", len(tokens))}))
 	}
 }
 
@@ -69,7 +69,7 @@ func (l *loader) readS3Key(c *Config) {
 		key := s3.NewKey(string(lines[0]), string(lines[1]))
 		c.Storage.S3Key = &key
 	default:
-		l.add(l.locate(mistake{key: f.key, text: fmt.Sprintf("must hold two lines, the id of the access key and its secret (got %d)", len(lines))}))
+		l.add(l.locate(mistake{key: f.key, text: fmt.Sprintf("must have two lines: access key id and secret access key (got %d)", len(lines))}))
 	}
 }
 
@@ -80,13 +80,13 @@ func ReadS3Key(path string) (s3.Key, error) {
 		return s3.Key{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(lines) != 2 {
-		return s3.Key{}, fmt.Errorf("%s: must hold two lines, the id of the access key and its secret (got %d)", path, len(lines))
+		return s3.Key{}, fmt.Errorf("%s: must have two lines: access key id and secret access key (got %d)", path, len(lines))
 	}
 	return s3.NewKey(string(lines[0]), string(lines[1])), nil
 }
 
-// service is the configuration that the package's unit uses, and the beginning of the
-// paths of the files that it loads as credentials.
+// service is the configuration that the package's unit uses, and the path prefix
+// of the files that it loads as credentials.
 var service = struct{ config, credentials string }{DefaultFile, "/etc/credstore/optimizerd."}
 
 // credential returns the path of a credential, "" if there is none. systemd gives the
@@ -100,13 +100,13 @@ func (l *loader) credential(name string) string {
 		return ""
 	}
 	if _, err := os.Stat(path); err != nil {
-		return "" // nobody but root can look into /etc/credstore
+		return "" // only root can read /etc/credstore
 	}
 	return path
 }
 
-// secrets reads the file and the credential; least is the fewest characters of
-// a secret.
+// secrets reads the file and the credential; least is the minimum length
+// of a secret.
 func (l *loader) secrets(f secretFile, least int) (secrets []Secret) {
 	var files []string
 	if f.path != "" {

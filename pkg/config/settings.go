@@ -15,7 +15,7 @@ import (
 // Setting describes one setting, as config.example.yaml does.
 type Setting struct {
 	Key         string
-	Description string   // its comment, or that of the section it is in; one line
+	Description string   // its comment, or its section's; one line
 	Kind        string   // what a value must be: "a whole number"
 	Default     string   // as YAML
 	Values      []string // all that are allowed, if they can be listed
@@ -24,7 +24,7 @@ type Setting struct {
 // Secret reports whether --set refuses the setting.
 func (s Setting) Secret() bool { return secretLists[s.Key] != "" }
 
-// choices are the values of settings that have few.
+// choices are the allowed values of settings that have few.
 var choices = map[string][]string{
 	"log.level":                 {"debug", "info", "warn", "error"},
 	"log.format":                {"auto", "json", "console"},
@@ -137,7 +137,7 @@ func Reference() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// escape keeps Markdown from reading signs of the text as its own.
+// escape escapes characters that have a meaning in Markdown.
 func escape(s string) string {
 	return strings.NewReplacer("*", `\*`, "_", `\_`, "#", `\#`, "<", `\<`, "$", `\$`, "~", `\~`).Replace(s)
 }

@@ -78,7 +78,7 @@ func TestGuideIsTrue(t *testing.T) {
 		case "js":
 			g.verifier = b.text
 		default:
-			t.Errorf("%s: nobody checks a block of %q", where, b.language)
+			t.Errorf("%s: no test checks a block of %q", where, b.language)
 		}
 	}
 	g.shownErrors()
@@ -260,7 +260,7 @@ func (g *guide) shows(text string) error {
 		for _, a := range g.answers {
 			fmt.Fprintf(&got, "%s %v\n", a.Status, a.Header)
 		}
-		return fmt.Errorf("no answer to the block before is\n%s\nthey are\n%s", text, got.String())
+		return fmt.Errorf("no response to the previous block is\n%s\nthey are\n%s", text, got.String())
 	}
 	g.shown = append(g.shown, g.answers[i].StatusCode)
 	return nil
@@ -308,7 +308,7 @@ func (g *guide) hasSchema(b block) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the answer to the block before is no %s: %s", b.schema, last.Body)
+	return fmt.Errorf("the response to the previous block is not a %s: %s", b.schema, last.Body)
 }
 
 // hooks takes webhooks.

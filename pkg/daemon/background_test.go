@@ -43,6 +43,6 @@ func TestUploadWaitsForNoImageInTheBackground(t *testing.T) {
 		}
 	}
 	if started != 2 {
-		t.Errorf("%d codec processes were started, want one for all in the background", started)
+		t.Errorf("%d codec processes were started, want one for all background jobs", started)
 	}
 }

@@ -169,7 +169,7 @@ func TestDeadAndSlowClientsAreCutOff(t *testing.T) {
 				}
 				w.Answer().CheckProblem(t, "upload_timeout")
 				if rest := w.Closed(); len(rest) > 0 {
-					t.Errorf("after the answer came %q", rest)
+					t.Errorf("received after the response: %q", rest)
 				}
 			})
 		}

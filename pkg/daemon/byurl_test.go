@@ -279,7 +279,7 @@ func TestBadJobsAreRefusedAndLeaveNothing(t *testing.T) {
 	} {
 		a := s.PostJob(body)
 		if p := a.CheckProblem(t, want); strings.Contains(p.Detail, "json:") {
-			t.Errorf("%.60s: the library speaks: %s", body, p.Detail)
+			t.Errorf("%.60s: the detail is the library's: %s", body, p.Detail)
 		}
 	}
 	s.Request(http.MethodPost, "/jobs?wait=5", strings.NewReader(`{"input": "https://example.com/a"}`)).CheckProblem(t, "invalid_request")
@@ -302,7 +302,7 @@ func TestJobsThatAreEqualAreOneUntilItEnds(t *testing.T) {
 	<-asked
 	create(s, &second, `{"options": {"width":40}, "metadata": {"mine": true}, "input": "`+origin.URL+`/a.jpg"}`)
 	if second.ID != first.ID || second.Status != "processing" || string(second.Metadata) != "{}" {
-		t.Errorf("an equal job is %+v, want %s as its first client knows it", second, first.ID)
+		t.Errorf("an equal job is %+v, want %s as reported to its first client", second, first.ID)
 	}
 	close(answer)
 	endOf(s, first.ID)
@@ -315,7 +315,7 @@ func TestJobsThatAreEqualAreOneUntilItEnds(t *testing.T) {
 		t.Errorf("it is %+v, %+v", j, j.Error)
 	}
 	if n := s.Logged("published"); n != 1 {
-		t.Errorf("%d sets were made for one picture", n)
+		t.Errorf("%d sets were made for one image", n)
 	}
 }
 
@@ -404,7 +404,7 @@ func TestStoredImageIsMadeAgain(t *testing.T) {
 	var again variantJob
 	create(s, &again, `{"input": "image:`+m.ID+`", "options": {"width": 100, "format": "avif"}}`)
 	if again := endOf(s, again.ID); again.Status != "completed" || again.Output.SHA256 != j.Output.SHA256 || s.Logged("published") != published {
-		t.Errorf("asked for again it is %+v, and was made again", again)
+		t.Errorf("requested again it is %+v, and was made again", again)
 	}
 	if a := s.Request(http.MethodDelete, "/v1/images/"+m.ID, nil); a.StatusCode != http.StatusNoContent {
 		t.Fatal(a.Status)

@@ -398,7 +398,7 @@ func lyingTIFFs(t *testing.T) []bomb {
 		{"TIFF of 9999 × 9999, its strip too short", honest(9999, 9999, dots), refused},
 		{"TIFF with 2^32-1 rows a strip", honest(64, 64, dots, tag{tagRows, long, 0xffffffff}), []string{made, corrupt}},
 		{"TIFF with 65535 samples a pixel", honest(1000, 1000, dots, tag{tagSamples, short, 65535}), refused},
-		{"TIFF with 64 bits a sample", honest(64, 64, dots, tag{tagBits, short, 64}), refused},
+		{"TIFF with 64 bits per sample", honest(64, 64, dots, tag{tagBits, short, 64}), refused},
 		{"TIFF in tiles of 65536 × 65536", honest(64, 64, dots, tiles(65536)...), append(refused, made)},
 		{"TIFF in tiles of 20000 × 20000", honest(64, 64, dots, tiles(20000)...), append(refused, made)},
 		{"TIFF in tiles of 2^32-16", honest(64, 64, dots, tiles(0xfffffff0)...), refused},

@@ -9,10 +9,10 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 )
 
-// limitConnections returns a listener that has at most n connections open; it
-// accepts no further one until one of them is closed. Unlike netutil's, it gives
-// out *net.TCPConn with its methods, so that files are still served by sendfile.
-// Its connections turn the refusals of net/http into problems.
+// limitConnections returns a listener with at most n open connections; it accepts
+// another one only when one of them is closed. Unlike netutil's, it returns
+// *net.TCPConn with its methods, so that files are still served by sendfile. Its
+// connections turn the refusals of net/http into problem details.
 func limitConnections(l net.Listener, n int, log *zap.Logger) net.Listener {
 	return &limitedListener{Listener: l, log: log, free: make(chan struct{}, n), closed: make(chan struct{})}
 }

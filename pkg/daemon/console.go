@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// console is a zapcore.Core that writes lines for people: date and local time,
+// console is a zapcore.Core that writes human-readable lines: date and local time,
 // level, part and message in columns, then the fields as key=value.
 type console struct {
 	zapcore.LevelEnabler
@@ -22,7 +22,7 @@ type console struct {
 	fields []zapcore.Field
 }
 
-// The columns. What is longer pushes the rest to the right.
+// The column widths. Longer values push the rest to the right.
 const (
 	consoleTime    = "2006-01-02 15:04:05.000"
 	loggerColumn   = 7

@@ -58,9 +58,9 @@ type Daemon struct {
 	config            config.Config
 	log               *zap.Logger
 	queue             jobQueue
-	fleet             *fleet.Fleet // nil if this machine is alone
+	fleet             *fleet.Fleet // nil without a fleet
 	fleetLock         *durable.Lock
-	elected           func() bool // whether this node deletes what retention does not allow
+	elected           func() bool // whether this node applies retention
 	store             sets
 	uploads           jobs.Uploads           // nil without an object store
 	sweptUploads      time.Time              // when its sources were last swept
@@ -69,7 +69,7 @@ type Daemon struct {
 	reserve           diskspace.Reserve // of the disk with the data folder
 	clock             *clock.Guard
 	retaining         sync.Mutex // held while retention deletes
-	clockDoubted      bool       // the clock was implausible when it was last asked; under retaining
+	clockDoubted      bool       // the clock was implausible when last read; guarded by retaining
 	pool              *codec.Pool
 	service           *jobs.Service
 	outbox            outbox
@@ -201,7 +201,7 @@ func (d *Daemon) startCodec(ctx context.Context) (about codec.About, err error) 
 	return about, d.dropFormats(about)
 }
 
-// views returns what the API shows of jobs and sets.
+// views returns the API's views of jobs and sets.
 func (d *Daemon) views() (httpapi.Views, error) {
 	c := d.config
 	views := httpapi.Views{Sets: d.store, PublicURL: c.HTTP.PublicURL, URLTTL: c.Files.URLTTL}
@@ -216,7 +216,7 @@ func (d *Daemon) views() (httpapi.Views, error) {
 	return views, nil
 }
 
-// openService connects the parts that a job passes through.
+// openService connects the parts of job processing.
 func (d *Daemon) openService(about codec.About) error {
 	bad, crashes, err := d.openQuarantine(about.Libvips)
 	if err != nil {
@@ -228,7 +228,7 @@ func (d *Daemon) openService(about codec.About) error {
 		elsewhere = d.fleet.Outputs
 	}
 	history, err := render.OpenHistory(d.path("recipes"), c.Ladder.Recipe())
-	if err != nil { // of a full disk, for example: uploads still work
+	if err != nil { // for example a full disk: uploads still work
 		log.Warn("cannot record the ladder; new sets may lack replaces after its next change", zap.Error(err))
 	}
 	d.service, err = jobs.New(jobs.Config{
@@ -373,7 +373,7 @@ func (d *Daemon) dropFormats(about codec.About) error {
 	return nil
 }
 
-// noteError remembers the errors of the log for the status page.
+// noteError records logged errors for the status page.
 func (d *Daemon) noteError(e zapcore.Entry) error {
 	if e.Level >= zapcore.ErrorLevel {
 		d.recent.Error(e.Time, e.Message)
@@ -461,7 +461,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// newServer returns a server with the limits that hold for everyone who connects.
+// newServer returns a server with the limits that apply to every client.
 func newServer(handler http.Handler, log *zap.Logger) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
@@ -512,5 +512,5 @@ func (d *Daemon) prune() {
 	d.finishDeletions()
 	d.sweepUploads(time.Now())
 	d.retain()
-	filepages.Drop() // after the start, and after whatever came since
+	filepages.Drop() // after the start, and after each interval
 }

@@ -24,7 +24,7 @@ func newDisk(t *testing.T) *disk {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("optimizerd-test", dir, "tmpfs", 0, "size=8m"); err != nil {
-		t.Fatalf("mount a small tmpfs: %v: these tests fill a disk of their own, so run them as root, with the right to mount (docker run --cap-add SYS_ADMIN)", err)
+		t.Fatalf("mount a small tmpfs: %v: these tests fill their own disk, so run them as root, with permission to mount (docker run --cap-add SYS_ADMIN)", err)
 	}
 	t.Cleanup(func() { // a process that another test just forks has our open files until it runs
 		daemontest.Eventually(t, "the disk can be unmounted", func() bool { return syscall.Unmount(dir, 0) == nil })

@@ -249,7 +249,7 @@ func TestTokens(t *testing.T) {
 				if !tc.ok {
 					a.CheckProblem(t, "unauthorized")
 				} else if a.StatusCode == http.StatusUnauthorized {
-					t.Errorf("%s %s: got %s, want it to be let in", r.method, r.path, a.Status)
+					t.Errorf("%s %s: got %s, want access", r.method, r.path, a.Status)
 				}
 			}
 			for _, path := range []string{"/healthz", "/readyz"} {

@@ -51,7 +51,7 @@ type outbox interface {
 	Prune(now time.Time, keep time.Duration) error
 }
 
-// fleetFolder is the directory of what this node keeps of a fleet: who it is.
+// fleetFolder is the directory of this node's identity in a fleet.
 const fleetFolder = "fleet"
 
 // openQueue opens the queue, and connects to the fleet if there is one.
@@ -87,8 +87,8 @@ func (d *Daemon) openQueue(ctx context.Context) error {
 	return nil
 }
 
-// identity returns what tells this data directory from others, and locks it against
-// a second process.
+// identity returns the unique id of this data directory, and locks it against a
+// second process.
 func (d *Daemon) identity() (string, error) {
 	dir := d.path(fleetFolder)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -156,7 +156,7 @@ func (d *Daemon) connectQueue() {
 	}
 }
 
-// describeNode tells the fleet what this node can do.
+// describeNode reports to the fleet what this node can do.
 func (d *Daemon) describeNode(about codec.About) {
 	if d.fleet == nil {
 		return
@@ -171,8 +171,8 @@ func (d *Daemon) describeNode(about codec.About) {
 	})
 }
 
-// drainNode has this node take no more jobs, or take jobs again with ?end=1, and
-// answers with the number of those that it still has.
+// drainNode stops this node from taking jobs, or resumes with ?end=1, and answers
+// with the number of jobs that it still has.
 func (d *Daemon) drainNode(w http.ResponseWriter, r *http.Request) {
 	shared, ok := d.queue.(*fleet.Queue)
 	if !ok {
@@ -185,7 +185,7 @@ func (d *Daemon) drainNode(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(state) // the client is gone
 }
 
-// fleetMetrics returns the collectors of a fleet, none if this machine is alone.
+// fleetMetrics returns the collectors of a fleet, none without a fleet.
 func (d *Daemon) fleetMetrics() []prometheus.Collector {
 	shared, ok := d.queue.(*fleet.Queue)
 	sets, inBucket := d.store.(*bucket.Store)
@@ -193,7 +193,7 @@ func (d *Daemon) fleetMetrics() []prometheus.Collector {
 		return nil
 	}
 	return []prometheus.Collector{
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "optimizerd_fleet_up", Help: "1 while the fleet can be reached: a server that takes part in the majority."}, func() float64 {
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "optimizerd_fleet_up", Help: "1 while connected to a NATS server with a quorum."}, func() float64 {
 			if d.fleet.Reachable() != nil {
 				return 0
 			}
@@ -206,10 +206,10 @@ func (d *Daemon) fleetMetrics() []prometheus.Collector {
 			}
 			return float64(len(nodes))
 		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_redeliveries_total", Help: "Messages of jobs that were not delivered for the first time."}, func() float64 {
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_redeliveries_total", Help: "Job messages that were redelivered."}, func() float64 {
 			return float64(shared.Counts().Redelivered)
 		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_adopted_objects_total", Help: "Files of sets that were in the bucket already: another node has made them, or began to."}, func() float64 {
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_adopted_objects_total", Help: "Files of sets that another node had already stored in the bucket."}, func() float64 {
 			return float64(sets.Adopted())
 		}),
 		passedJobs("level", func() int64 { return shared.Counts().Newer }),
@@ -218,7 +218,7 @@ func (d *Daemon) fleetMetrics() []prometheus.Collector {
 }
 
 func passedJobs(why string, count func() int64) prometheus.Collector {
-	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_passed_total", Help: "Jobs left to other nodes, by reason.", ConstLabels: prometheus.Labels{"why": why}}, func() float64 {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "optimizerd_fleet_passed_total", Help: "Jobs passed on to other nodes, by reason.", ConstLabels: prometheus.Labels{"why": why}}, func() float64 {
 		return float64(count())
 	})
 }

@@ -120,7 +120,7 @@ func TestFleetJobWaitsForTheNodeThatCanDoIt(t *testing.T) {
 	s.servers.Forget(t, "able.") // the time for which they are waited for
 	for id, code := range map[string]fault.Code{waiting: fault.InvalidOptions, heic: fault.UnsupportedFormat} {
 		if j := s.ended(blind, id); j.Status != "failed" || j.Error.Code != string(code) {
-			t.Errorf("after the able nodes are gone for good: %s with %q, want %s", j.Status, j.Error.Code, code)
+			t.Errorf("after the able nodes are gone: %s with %q, want %s", j.Status, j.Error.Code, code)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func TestFleetMinorityOfServersRefusesAndComesBack(t *testing.T) {
 		return err == nil && a.StatusCode == http.StatusServiceUnavailable && a.Code() == string(fault.Unavailable) && a.Header.Get("Retry-After") != ""
 	})
 	if a, err := s.try(http.MethodGet, node.serving()+"/files/"+m.Variants[0].Key, nil); err != nil || a.StatusCode != http.StatusOK {
-		t.Errorf("a file meanwhile: %v, %s", err, a.Status)
+		t.Errorf("a file during the outage: %v, %s", err, a.Status)
 	}
 	for _, server := range s.servers.Servers[1:] {
 		if err := syscall.Kill(server.Pid(), syscall.SIGCONT); err != nil {

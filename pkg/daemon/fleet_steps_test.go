@@ -124,7 +124,7 @@ func (l fleetLife) killedAfter(t *testing.T, i int, servers *fleettest.Cluster, 
 	records := func() []string { return servers.Subjects(t, "KV_optimizerd_"+c.Fleet.Name+"_jobs") }
 	if i < slices.Index(l.steps, recorded) {
 		if got := records(); len(got) > 0 {
-			t.Errorf("the jobs %v exist, and nobody knows their ids", got)
+			t.Errorf("the jobs %v exist, but no client has their ids", got)
 		}
 		if _, err := l.begin(o, heir.URL, image); err != nil {
 			t.Fatal(err)
@@ -150,7 +150,7 @@ func (l fleetLife) killedAfter(t *testing.T, i int, servers *fleettest.Cluster, 
 		return len(servers.Subjects(t, "optimizerd_"+c.Fleet.Name+"_work")) == 0 && len(servers.Subjects(t, "optimizerd_"+c.Fleet.Name+"_tell")) == 0
 	})
 	if times, ids := o.delivered("/", id); ids != 1 || times > 2 || times == 2 && i < slices.Index(l.steps, "webhooks stored") {
-		t.Errorf("the webhook came %d times under %d ids", times, ids)
+		t.Errorf("the webhook was delivered %d times with %d ids", times, ids)
 	}
 	a, err := l.begin(o, heir.URL, image) // by its client, which was cut off
 	if err != nil || a.StatusCode/100 != 2 {

@@ -245,7 +245,7 @@ func (s *storm) checkWebhooks() {
 	defer s.outside.mu.Unlock()
 	for key, ids := range s.hooks {
 		if len(ids) > 1 {
-			s.t.Errorf("the webhook of %s came under the ids %v", key, ids)
+			s.t.Errorf("the webhook of %s was delivered with the ids %v", key, ids)
 		}
 	}
 }

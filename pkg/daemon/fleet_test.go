@@ -231,7 +231,7 @@ func TestFleetStartSaysWhatIsNotSupported(t *testing.T) {
 		"replicas":  {func(c *config.Config) { c.Fleet.Name, c.Fleet.Replicas = "other", 3 }, "fleet.replicas"},
 		"node":      {func(*config.Config) {}, "fleet.node: taken is taken by a node that was seen"},
 		"servers":   {func(c *config.Config) { c.Fleet.Servers = []string{"nats://127.0.0.1:1"} }, "fleet.servers"},
-		"jetstream": {func(c *config.Config) { c.Fleet.Servers = []string{plain} }, "jetstream is not on; add jetstream {} to its configuration"},
+		"jetstream": {func(c *config.Config) { c.Fleet.Servers = []string{plain} }, "JetStream is not enabled; add jetstream {} to its configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := daemontest.Prepare(t, inFleet("taken", servers, store.URL), c.change).Launch()

@@ -129,7 +129,7 @@ func (m *member) run() (again bool) {
 	}
 	defer log.Close()
 	cmd := exec.Command(m.program, m.args...)
-	cmd.Env = append(os.Environ(), config.FileVariable+"=") // no configuration of this machine
+	cmd.Env = append(os.Environ(), config.FileVariable+"=") // ignore this machine's configuration
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -392,7 +392,7 @@ func (s *arena) follow(random *rand.Rand, id, name string) (again bool, err erro
 			return false, fmt.Errorf("job %s failed: %s", id, a.Body)
 		}
 	}
-	return false, fmt.Errorf("job %s does not end", id)
+	return false, fmt.Errorf("job %s has not ended", id)
 }
 
 // checkManifest checks that a set is that of an image, and whole.
@@ -419,7 +419,7 @@ func checkSet(id string, read func(name string) ([]byte, error)) error {
 			return err
 		}
 		if sum := sha256.Sum256(file); int64(len(file)) != v.Bytes || hex.EncodeToString(sum[:]) != v.SHA256 {
-			return fmt.Errorf("%s is not what its manifest says", v.Key)
+			return fmt.Errorf("%s does not match its manifest", v.Key)
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ func TestCodecThatWasTakenOverGetsNoMoreThanItsShare(t *testing.T) {
 	s := daemontest.Start(t, takenOver(t))
 	for _, name := range []string{"memory", "stack", "page tables"} {
 		if a := s.Upload(ordering(t, name)); a.StatusCode != http.StatusCreated {
-			t.Errorf("%s: got %s %s, want 201: the attack is refused, and the codec goes on", name, a.Status, a.Body)
+			t.Errorf("%s: got %s %s, want 201: the attack is refused, and the codec continues", name, a.Status, a.Body)
 		}
 	}
 }

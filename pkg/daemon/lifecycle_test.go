@@ -60,7 +60,7 @@ func TestStopAnswersWaitingClientsAndTheNextStartDoesTheRest(t *testing.T) {
 	ids = append(ids, half.Answer().Job(t, http.StatusAccepted).ID)
 	s.Stop()
 	if n := s.Logged("job returned to the queue"); n != 1 {
-		t.Errorf("%d jobs went back to the queue, want the one in work", n)
+		t.Errorf("%d jobs were returned to the queue, want the one in progress", n)
 	}
 	if left := s.Names("files"); len(left) > 0 && !slices.Equal(left, []string{".staging"}) {
 		t.Errorf("the served directory has %v", left)

@@ -141,7 +141,7 @@ func (m *metrics) ended(j job.Job) {
 	if j.StartedAt == nil { // it was canceled
 		return
 	}
-	if j.Retries == 0 { // otherwise it waited for a person
+	if j.Retries == 0 { // otherwise it waited for an operator
 		m.waited.Observe(j.StartedAt.Sub(j.CreatedAt.Time).Seconds())
 	}
 	m.worked.Observe(j.FinishedAt.Sub(j.StartedAt.Time).Seconds())

@@ -21,7 +21,7 @@ func refusedUnread(s *daemontest.Server, t *testing.T, length int, code string) 
 	a := w.Answer() // a "100 Continue" would fail here
 	a.CheckProblem(t, code)
 	if rest := w.Closed(); len(rest) > 0 {
-		t.Errorf("after the answer came %q", rest)
+		t.Errorf("received after the response: %q", rest)
 	}
 	return a
 }

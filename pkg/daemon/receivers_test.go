@@ -223,7 +223,7 @@ func TestReceiversThatAreNotWellAreReachedInTheEndAndDelayNobody(t *testing.T) {
 		}
 	}
 	if n := unread(down, sick, slow); n > 0 {
-		t.Fatalf("%d webhooks were taken by those who take none", n)
+		t.Fatalf("%d webhooks were accepted by receivers that accept none", n)
 	}
 
 	close(healthy)
@@ -232,13 +232,13 @@ func TestReceiversThatAreNotWellAreReachedInTheEndAndDelayNobody(t *testing.T) {
 	delivered := jobsOf(t, len(unwell), down, sick, slow)
 	for i, j := range unwell {
 		if !delivered[j.ID] {
-			t.Errorf("the webhook of job %d did not come", i)
+			t.Errorf("the webhook of job %d was not delivered", i)
 		}
 	}
 	daemontest.Eventually(t, "all are delivered", func() bool { return s.Logged("webhook delivered") == len(unwell)+10 })
 	s.CheckEmpty("outbox", "failed")
 	if left := s.Names("outbox"); !slices.Equal(left, []string{"failed"}) {
-		t.Errorf("the outbox still holds %v", left)
+		t.Errorf("the outbox still has %v", left)
 	}
 }
 
@@ -266,7 +266,7 @@ func TestReceiverAtAForbiddenAddressIsNotConnectedTo(t *testing.T) {
 	daemontest.Eventually(t, "it is given up", func() bool { return s.Logged("webhook ended") == 1 })
 	refusedWith(s, j.ID, "failed", 2, "accepts https only")
 	if left := s.Names("outbox"); !slices.Equal(left, []string{"failed"}) || len(r.got) > 0 {
-		t.Errorf("the outbox holds %v, and %d webhooks came", left, len(r.got))
+		t.Errorf("the outbox has %v, and %d webhooks were delivered", left, len(r.got))
 	}
 	if got := s.AwaitJob(j.ID); got.Status != "completed" {
 		t.Errorf("the job is %s by now, want completed", got.Status)

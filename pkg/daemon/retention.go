@@ -8,7 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
 )
 
-// retain deletes what retention does not allow to be kept.
+// retain deletes what exceeds the retention settings.
 func (d *Daemon) retain() {
 	d.retaining.Lock()
 	defer d.retaining.Unlock()
@@ -29,7 +29,7 @@ func (d *Daemon) mayDelete() (now time.Time, ok bool) {
 	return d.plausibleTime()
 }
 
-// plausibleTime returns the time of day. ok is false if it cannot be right, which is
+// plausibleTime returns the time of day. ok is false if it is implausible, which is
 // logged when it begins. d.retaining must be held.
 func (d *Daemon) plausibleTime() (now time.Time, ok bool) {
 	now, err := d.clock.Check(d.store.Newest())
@@ -41,8 +41,8 @@ func (d *Daemon) plausibleTime() (now time.Time, ok bool) {
 }
 
 // pruneRecords deletes the records of jobs that ended, and of webhooks that were
-// given up, longer ago than jobs.keep. With the record of a failed upload goes its
-// source, so the clock must be right. In a fleet they expire in NATS, by its clock.
+// given up, longer ago than jobs.keep. The record of a failed upload is deleted with
+// its source, so the clock must be right. In a fleet they expire in NATS, by its clock.
 func (d *Daemon) pruneRecords() {
 	d.retaining.Lock()
 	now, ok := d.plausibleTime()
@@ -55,14 +55,14 @@ func (d *Daemon) pruneRecords() {
 }
 
 // makeRoom deletes what retention allows until the disk has space for an upload
-// of need bytes, and reports whether it has. With retention.max_bytes the oldest
-// sets may go even below it, because the operator has agreed to lose the oldest
+// of need bytes, and reports whether it has. With retention.max_bytes it may delete
+// the oldest sets even below that, because the operator has agreed to lose the oldest
 // for new ones; but at least half of it stays: then something else fills the disk.
 func (d *Daemon) makeRoom(need int64) bool {
 	d.retaining.Lock()
 	defer d.retaining.Unlock()
 	enough := func() bool { return d.reserve.Check(need) == nil }
-	if enough() { // another upload has made it
+	if enough() { // another upload has made room
 		return true
 	}
 	now, ok := d.mayDelete()

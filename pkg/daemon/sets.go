@@ -66,8 +66,8 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	return nil
 }
 
-// finishDeletions deletes what is left of sets whose deletion was interrupted: by the
-// death of the node that did it, or by the store.
+// finishDeletions deletes the rest of sets whose deletion was interrupted by the death
+// of a node or by the store.
 func (d *Daemon) finishDeletions() {
 	remote, ok := d.store.(*bucket.Store)
 	if !ok || remote.Check() != nil || !d.elected() {
@@ -88,14 +88,14 @@ func (d *Daemon) sweepUploads(now time.Time) {
 	remote.Sweep(d.service.Retryable, now)
 }
 
-// observeStore creates the metrics of the object store and returns what counts its
-// requests.
+// observeStore creates the metrics of the object store and returns the function that
+// counts its requests.
 func (d *Daemon) observeStore() s3.Observer {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "optimizerd_store_requests_total", Help: "Requests to the object store; status 0 had no response.",
+		Name: "optimizerd_store_requests_total", Help: "Requests to the object store; status 0 means no response.",
 	}, []string{"operation", "status"})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "optimizerd_store_request_seconds", Help: "Time to the header of the object store's response.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		Name: "optimizerd_store_request_seconds", Help: "Time to the object store's response header.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
 	}, []string{"operation"})
 	d.storeMetrics = []prometheus.Collector{requests, seconds}
 	return func(operation string, status int, took time.Duration) {

@@ -15,7 +15,7 @@ import (
 const (
 	drainTime  = 15 * time.Second // for requests in progress
 	giveUpTime = 10 * time.Second // for jobs in progress; then they are returned to the queue
-	lastTime   = 2 * time.Second  // for requests that came meanwhile
+	lastTime   = 2 * time.Second  // for requests that arrived meanwhile
 )
 
 // stop shuts down in order: not ready, the tunnel takes no new requests,
@@ -28,7 +28,7 @@ func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.Ca
 	close(d.stopping)
 
 	drained := d.requests.wait(drainTime)
-	<-tunnelDone // it began to stop with ctx: unregistering takes at most 5 s, then it drains as long
+	<-tunnelDone // it began to stop when ctx ended: unregistering takes at most 5 s, then it drains for as long
 	d.queue.Close()
 	select {
 	case <-workersDone:
@@ -89,7 +89,7 @@ type drain struct {
 func newDrain() *drain { return &drain{empty: make(chan struct{})} }
 
 // wrap counts the requests to a handler. Once the daemon stops, it asks clients to
-// use their connection no longer.
+// close their connections.
 func (d *drain) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if d.enter() {
@@ -119,8 +119,8 @@ func (d *drain) leave() {
 	}
 }
 
-// wait waits until the requests that began before it have ended, and reports
-// whether that took no longer than limit. It is called once.
+// wait waits for the requests that began before it, and reports whether they ended
+// within limit. It is called once.
 func (d *drain) wait(limit time.Duration) bool {
 	d.mu.Lock()
 	if d.stopping = true; d.earlier == 0 {

@@ -26,7 +26,7 @@ var statusHTML string
 
 var statusPage = template.Must(template.New("status").Parse(statusHTML))
 
-// status reports what the daemon is doing. It reads memory alone, the free space of
+// status reports what the daemon is doing. It reads only memory, the free space of
 // the disk, and /proc of the codec processes.
 func (d *Daemon) status() status.Report {
 	r := status.Report{
@@ -71,7 +71,7 @@ func (d *Daemon) status() status.Report {
 	return r
 }
 
-// codecStatus reports what each codec process is doing, with these jobs.
+// codecStatus reports what each codec process is doing for the active jobs.
 func (d *Daemon) codecStatus(active map[string]job.Job) status.Codec {
 	counts := d.pool.Stats()
 	c := status.Codec{
@@ -87,7 +87,7 @@ func (d *Daemon) codecStatus(active map[string]job.Job) status.Codec {
 	return c
 }
 
-// part is the state of a part by its readiness check, which is nil if it is off.
+// part returns the state of a part from its readiness check, which is nil if it is off.
 func part(check func() (string, error)) status.Part {
 	if check == nil {
 		return status.Part{Status: "off"}

@@ -390,7 +390,7 @@ func (m mortal) die(t *testing.T, begin func(url string) error) {
 	err = cmd.Wait()
 	var exit *exec.ExitError
 	if ctx.Err() != nil || !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("the daemon was to be killed after %q, and ended with %v (%v):\n%s", m.Message, err, ctx.Err(), log.String())
+		t.Fatalf("the daemon should have been killed after %q, but ended with %v (%v):\n%s", m.Message, err, ctx.Err(), log.String())
 	}
 }
 

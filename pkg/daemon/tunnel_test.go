@@ -250,7 +250,7 @@ func (u *tunnelled) everyRoute() {
 	}
 	accepted := u.over(http.MethodPost, "/v1/images", bytes.NewReader(daemontest.SmallJPEG(t, 90)), daemontest.Header("Prefer", "respond-async"))
 	if accepted.StatusCode != http.StatusAccepted {
-		t.Fatalf("an asynchronous upload is answered %s", accepted.Status)
+		t.Fatalf("an asynchronous upload got %s", accepted.Status)
 	}
 	if a := u.over(http.MethodGet, accepted.Header.Get("Location"), nil, daemontest.Header("Prefer", "wait=90")); !bytes.Contains(a.Body, []byte(`"completed"`)) {
 		t.Errorf("its job is %s %s", a.Status, a.Body)
@@ -414,7 +414,7 @@ func (u *tunnelled) inHalves(source []byte) (rest func() <-chan daemontest.Answe
 func feed(t *testing.T, w io.Writer, b []byte) {
 	t.Helper()
 	if _, err := w.Write(b); err != nil {
-		t.Errorf("the body is not taken: %v", err)
+		t.Errorf("the body is not accepted: %v", err)
 	}
 }
 
@@ -568,10 +568,10 @@ func (u *tunnelled) visitorsAddresses() {
 	var beside manifest.Manifest
 	a.Decode(t, &beside, http.StatusCreated)
 	if !strings.HasPrefix(beside.Variants[0].URL, u.URL+"/") {
-		t.Errorf("beside the tunnel the URL of a file is %s", beside.Variants[0].URL)
+		t.Errorf("without the tunnel the URL of a file is %s", beside.Variants[0].URL)
 	}
 	if got := u.clientOf("beside"); got != "127.0.0.1" {
-		t.Errorf("beside the tunnel the client is %q, want 127.0.0.1", got)
+		t.Errorf("without the tunnel the client is %q, want 127.0.0.1", got)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestFormIsTakenLikeARawBody(t *testing.T) {
 	m := s.UploadForm(form, contentType).Manifest(t, http.StatusCreated)
 	s.CheckManifest(m, daemontest.Expected{Source: source, Filename: "cat.webp", Format: "webp", Width: 550, Height: 368, Frames: 1})
 	if again := s.Upload(source).Manifest(t, http.StatusOK); again.ID != m.ID {
-		t.Errorf("raw, the same picture is %s, in a form it was %s", again.ID, m.ID)
+		t.Errorf("raw, the same image is %s, in a form it was %s", again.ID, m.ID)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestUploadsThatAreIdenticalAreRenderedOnce(t *testing.T) {
 			t.Errorf("%d uploads: statuses %v, want one 201 and the others 200", n, statuses)
 		}
 		if s.Logged("published") != 1 {
-			t.Errorf("%d uploads were worked %d times", n, s.Logged("published"))
+			t.Errorf("%d uploads were processed %d times", n, s.Logged("published"))
 		}
 		s.CheckDir(answers[0].Manifest(t, http.StatusCreated, http.StatusOK))
 	}

@@ -363,13 +363,13 @@ func checkQuarantine(f Facts) []Finding {
 	case q.Problem != nil:
 		return one(check, Warn, q.Problem.Error(), "Images that crash the codec are processed again each time; repair the folder or delete it.")
 	}
-	found := fmt.Sprintf("images refused: %d", q.Counting)
+	found := fmt.Sprintf("quarantined images: %d", q.Counting)
 	if q.Old > 0 {
-		found += fmt.Sprintf("; %d more are from another libvips and do not count", q.Old)
+		found += fmt.Sprintf("; %d more are from another libvips and ignored", q.Old)
 	}
 	switch {
 	case q.Unreadable > 0:
-		return one(check, Warn, fmt.Sprintf("%s; %d more are unreadable and do not count", found, q.Unreadable), "'optimizerd quarantine list' shows them, 'clear' deletes them.")
+		return one(check, Warn, fmt.Sprintf("%s; %d more are unreadable and ignored", found, q.Unreadable), "'optimizerd quarantine list' shows them, 'clear' deletes them.")
 	case q.Counting > 0:
 		return one(check, OK, found, "'optimizerd quarantine list' shows which and why.")
 	default:
@@ -486,7 +486,7 @@ func checkServable(f Facts) []Finding {
 		return nil
 	}
 	if err := s.NotServable; err != nil {
-		return one("secrets", Warn, err.Error(), "Only root can read the service's secrets: run doctor with sudo. If it says the same then, add the missing secret: docs/secrets.md.")
+		return one("secrets", Warn, err.Error(), "Only root can read the service's secrets: run doctor with sudo. If it still fails, add the missing secret: docs/secrets.md.")
 	}
 	return nil
 }

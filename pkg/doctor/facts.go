@@ -43,14 +43,14 @@ type Settings struct {
 	DataDir      string
 	MinFree      int64 // storage.min_free
 	MaxMemory    int64 // limits.max_memory
-	DaemonMemory int64 // reserved for the daemon beside its codec processes
+	DaemonMemory int64 // reserved for the daemon in addition to its codec processes
 	Formats      []ladder.Format
-	Unmade       []ladder.Format // of Formats: limited to widths that the ladder does not have
+	Unmade       []ladder.Format // formats limited to widths that the ladder does not have
 	Codec        codec.Config
 	Tunnel       tunnel.Config
 	Store        *Store         // storage.s3; nil if not set, or without a key that is visible here
-	Fleet        *fleet.Options // nil if this machine is alone
-	FleetStore   string         // what its nodes say of their object store if it is that of this machine
+	Fleet        *fleet.Options // nil without a fleet
+	FleetStore   string         // how its nodes report their object store if it is this machine's
 	NotServable  error          // why the daemon would not start with the secrets that are visible here
 }
 

@@ -19,7 +19,7 @@ type Fleet struct {
 	Problem error         // why there is no report
 }
 
-// fleetTimeout limits what is asked of a fleet.
+// fleetTimeout limits the queries to a fleet.
 const fleetTimeout = 30 * time.Second
 
 func probeFleet(ctx context.Context, o fleet.Options) (found Fleet) {
@@ -80,7 +80,7 @@ func checkFleetServers(servers []fleet.Server) Finding {
 	}
 	switch n := usable(servers); {
 	case n == 0:
-		return Finding{check, Fail, strings.Join(problems, "; "), "The daemon needs one of fleet.servers. docs/fleet.md says how to set them up."}
+		return Finding{check, Fail, strings.Join(problems, "; "), "The daemon needs one of fleet.servers; see docs/fleet.md for their setup."}
 	case len(problems) > 0:
 		return Finding{check, Warn, strings.Join(problems, "; "), fmt.Sprintf("The other servers work (%d of %d); repair this one before another fails.", n, len(servers))}
 	default:
@@ -93,23 +93,24 @@ func checkFleetCopies(r fleet.Report) Finding {
 	var behind []string
 	for _, s := range r.Streams {
 		if s.Leader == "" {
-			return Finding{check, Fail, s.Name + " has no leader: nothing is accepted", "More than half of the NATS servers must run: start those that are away."}
+			return Finding{check, Fail, s.Name + " has no leader: nothing is accepted", "More than half of the NATS servers must run: start those that are down."}
 		}
 		if s.Healthy() < s.Wanted {
 			behind = append(behind, fmt.Sprintf("%s has %d of %d", s.Name, s.Healthy(), s.Wanted))
 		}
 	}
 	if len(behind) > 0 {
-		return Finding{check, Warn, "complete copies: " + strings.Join(behind, ", "), "Start the NATS server that is away, or wait until it has caught up; optimizerd fleet status names it."}
+		return Finding{check, Warn, "complete copies: " + strings.Join(behind, ", "), "Start the NATS server that is down, or wait until it has caught up; optimizerd fleet status names it."}
 	}
 	wanted := r.Streams[0].Wanted
 	if wanted == 1 {
-		return Finding{check, OK, "one copy of everything in NATS", "The disk of that server is all there is; set fleet.replicas to 3 once there are three servers."}
+		return Finding{check, OK, "one copy of everything in NATS", "One disk failure loses everything; set fleet.replicas to 3 once there are three servers."}
 	}
 	return Finding{check, OK, fmt.Sprintf("%d complete copies of everything in NATS", wanted), ""}
 }
 
-// maxClockDifference is what the order of listings and signed URLs tolerate.
+// maxClockDifference is the difference that signed URLs and the order of listings
+// tolerate.
 const maxClockDifference = 5 * time.Second
 
 func checkFleetClocks(r fleet.Report) Finding {
@@ -145,20 +146,20 @@ func checkFleetNodes(r fleet.Report, store string) Finding {
 			continue
 		}
 		if n.Abilities.Store != store {
-			return Finding{check, Fail, fmt.Sprintf("node %s has its images in %s, this machine in %s", n.Name, n.Abilities.Store, store), "All nodes must have the same storage.s3.endpoint and storage.s3.bucket."}
+			return Finding{check, Fail, fmt.Sprintf("node %s stores images in %s, this machine in %s", n.Name, n.Abilities.Store, store), "All nodes must have the same storage.s3.endpoint and storage.s3.bucket."}
 		}
 		by["ladder"][n.Abilities.Recipe] = append(by["ladder"][n.Abilities.Recipe], n.Name)
 		by["libvips"][n.Abilities.Libvips] = append(by["libvips"][n.Abilities.Libvips], n.Name)
-		if shared := n.Abilities.Shared; shared != "" { // an earlier version does not say
+		if shared := n.Abilities.Shared; shared != "" { // absent from earlier versions
 			by["settings"][shared] = append(by["settings"][shared], n.Name)
 		}
 	}
 	if working == 0 {
-		return Finding{check, Warn, fmt.Sprintf("%d, and none takes jobs", len(names)), "Start a node with fleet.work, or end a drain with: optimizerd fleet drain --end."}
+		return Finding{check, Warn, fmt.Sprintf("%d, none accepting jobs", len(names)), "Start a node with fleet.work, or end a drain with: optimizerd fleet drain --end."}
 	}
 	found := fmt.Sprintf("%d: %s", len(names), strings.Join(names, ", "))
 	if len(by["ladder"]) > 1 {
-		return Finding{check, Warn, found + "; their ladders differ, so one upload has different ids at different nodes", "That is right while a new ladder is rolled out; then set the same ladder on all nodes."}
+		return Finding{check, Warn, found + "; their ladders differ, so one upload has different ids on different nodes", "Expected while a new ladder is rolled out; otherwise set the same ladder on all nodes."}
 	}
 	if len(by["settings"]) > 1 {
 		var each []string
@@ -166,10 +167,10 @@ func checkFleetNodes(r fleet.Report, store string) Finding {
 			each = append(each, strings.Join(nodes, ", ")+": "+settings)
 		}
 		slices.Sort(each)
-		return Finding{check, Warn, found + "; settings of the whole fleet differ: " + strings.Join(each, "; "), "Set queue.max_pending, jobs.keep and retention to the same values on all nodes, and restart them."}
+		return Finding{check, Warn, found + "; fleet-wide settings differ: " + strings.Join(each, "; "), "Set queue.max_pending, jobs.keep and retention to the same values on all nodes, and restart them."}
 	}
 	if len(by["version"]) > 1 || len(by["libvips"]) > 1 {
-		return Finding{check, OK, found + "; versions differ", "Fine during an upgrade: upgrade one node after the other."}
+		return Finding{check, OK, found + "; versions differ", "Fine during an upgrade: upgrade one node at a time."}
 	}
 	return Finding{check, OK, found, ""}
 }

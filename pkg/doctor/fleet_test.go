@@ -47,10 +47,10 @@ func TestDoctorExaminesAFleet(t *testing.T) {
 		"node pi-2 by 10s": {doctor.Warn, func(f *doctor.Facts) {
 			f.Fleet.Report.Nodes[1].Said = f.Fleet.Report.Nodes[1].Seen.Add(10 * time.Second)
 		}},
-		"pi-2 has its images in https://s3": {doctor.Fail, func(f *doctor.Facts) { f.Fleet.Report.Nodes[1].Abilities.Store = "https://s3/images" }},
-		"their ladders differ":              {doctor.Warn, func(f *doctor.Facts) { f.Fleet.Report.Nodes[1].Abilities.Recipe = "cd" }},
-		"none takes jobs":                   {doctor.Warn, func(f *doctor.Facts) { f.Fleet.Report.Nodes[0].Work, f.Fleet.Report.Nodes[1].Draining = false, true }},
-		"settings of the whole fleet differ: pi-1: queue.max_pending 1; pi-2: queue.max_pending 2": {doctor.Warn, func(f *doctor.Facts) {
+		"pi-2 stores images in https://s3": {doctor.Fail, func(f *doctor.Facts) { f.Fleet.Report.Nodes[1].Abilities.Store = "https://s3/images" }},
+		"their ladders differ":             {doctor.Warn, func(f *doctor.Facts) { f.Fleet.Report.Nodes[1].Abilities.Recipe = "cd" }},
+		"none accepting jobs":              {doctor.Warn, func(f *doctor.Facts) { f.Fleet.Report.Nodes[0].Work, f.Fleet.Report.Nodes[1].Draining = false, true }},
+		"fleet-wide settings differ: pi-1: queue.max_pending 1; pi-2: queue.max_pending 2": {doctor.Warn, func(f *doctor.Facts) {
 			f.Fleet.Report.Nodes[0].Abilities.Shared, f.Fleet.Report.Nodes[1].Abilities.Shared = "queue.max_pending 1", "queue.max_pending 2"
 		}},
 		"versions differ": {doctor.OK, func(f *doctor.Facts) { f.Fleet.Report.Nodes[1].Version = "1.2.4" }},

@@ -187,7 +187,7 @@ func countQuarantine(dir, libvips string) (q Quarantine) {
 }
 
 // probePort listens on the address for a moment, or queries the daemon that
-// holds it.
+// listens there.
 func probePort(ctx context.Context, address string, tokens []string) Port {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {

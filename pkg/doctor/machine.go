@@ -92,7 +92,7 @@ func (r root) memory() (total, available int64) {
 }
 
 // service is the cgroup of the daemon under the shipped unit. Its limit matters
-// more than that of the caller.
+// more than the caller's.
 const service = "system.slice/optimizerd.service"
 
 // cgroup finds the memory controller and the lowest limit between a group and

@@ -24,7 +24,7 @@ func TestWriteReplacesAndLeavesNothingBeside(t *testing.T) {
 	}
 	names, err := os.ReadDir(dir)
 	if err != nil || len(names) != 1 {
-		t.Errorf("folder holds %v, %v; want one file", names, err)
+		t.Errorf("the folder has %v, %v; want one file", names, err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // Folder is a directory of JSON records, one file each, named after the record's
 // id. A record appears by one rename and disappears by one unlink, so several
 // processes may read, write and remove at the same time. Errors of its methods
-// name neither the directory nor what the records are; the caller adds that.
+// name neither the directory nor the kind of record; the caller adds that.
 type Folder[T any] struct {
 	dir    string
 	format Format[T]
@@ -52,8 +52,8 @@ func (f Folder[T]) Modified(id string) (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// SetModified has Modified return this time until the record is written again. It is
-// not durable: after a power cut the time may be that of the write.
+// SetModified makes Modified return this time until the record is written again. It is
+// not durable: after a power cut the time may be the write's.
 func (f Folder[T]) SetModified(id string, at time.Time) error {
 	return os.Chtimes(f.path(id), at, at)
 }
@@ -142,7 +142,7 @@ func (f Folder[T]) Load(unreadable func(id string, err error)) ([]T, error) {
 	return records, nil
 }
 
-// Sweep removes what an earlier process had begun to write: nothing refers to it
+// Sweep removes what an earlier process had started to write: nothing refers to it
 // yet.
 func (f Folder[T]) Sweep() error {
 	return removeIf(f.dir, func(file fs.DirEntry) bool {

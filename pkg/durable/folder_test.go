@@ -86,7 +86,7 @@ func TestFolderKeepsTheTimeOfARecordUntilItIsWrittenAgain(t *testing.T) {
 func TestFolderHasNothingElse(t *testing.T) {
 	folder := notes(filepath.Join(t.TempDir(), "notes"))
 	if ids, err := folder.IDs(); err != nil || len(ids) > 0 {
-		t.Errorf("a directory that is not there holds %v, %v; want nothing", ids, err)
+		t.Errorf("a missing directory has %v, %v; want nothing", ids, err)
 	}
 	if err := errors.Join(folder.Create(), folder.Write("n1", note{"n1", "a"})); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestFolderSetsAsideWhatItCannotRead(t *testing.T) {
 	}
 	want := []string{"n1.json", "n2.json.unreadable", "n3.json.unreadable", "n4.txt", "n5.json.unreadable", "other.json"}
 	if got := list(t, dir); !slices.Equal(got, want) {
-		t.Errorf("the directory holds %v, want %v", got, want)
+		t.Errorf("the directory has %v, want %v", got, want)
 	}
 }
 

@@ -15,12 +15,12 @@ import (
 // parts and those that embed an IPv4 address.
 var public = ssrf.New(ssrf.WithAnyPort(), cloud) // ports are checked with the URL
 
-// cloud refuses the address at which Azure serves its virtual machines, and no one
-// else; by its number it is public.
+// cloud refuses Azure's platform address (WireServer), which only its virtual
+// machines can reach although it is in public address space.
 var cloud = ssrf.WithDeniedV4Prefixes(netip.MustParsePrefix("168.63.129.16/32"))
 
 // private additionally allows addresses of a home network. Multicast, broadcast
-// and "this network" stay refused: no server has such an address.
+// and "this network" remain refused: no server has such an address.
 var private = ssrf.New(ssrf.WithAnyPort(), cloud,
 	ssrf.WithAllowedV4Prefixes(
 		netip.MustParsePrefix("10.0.0.0/8"),

@@ -64,9 +64,9 @@ func (r Rules) Check(u *url.URL) error {
 	case notAddr != nil && numeric(host):
 		return &Refused{Reason: "The URL host is neither a name nor an address in standard form."}
 	case !r.AllowPrivate && !r.portAllowed(port):
-		return &Refused{Reason: "This server does not connect to the port of this URL."}
+		return &Refused{Reason: "This server does not connect to the URL's port."}
 	case !r.hostAllowed(host):
-		return &Refused{Reason: "This server does not connect to the host of this URL."}
+		return &Refused{Reason: "This server does not connect to the URL's host."}
 	case notAddr == nil:
 		return r.checkAddr(addr)
 	}

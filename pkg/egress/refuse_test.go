@@ -136,7 +136,7 @@ func wantRefused(t *testing.T, err error) {
 		return
 	}
 	if strings.ContainsFunc(refused.Reason, func(c rune) bool { return c >= '0' && c <= '9' }) {
-		t.Errorf("the sentence tells an address: %s", refused.Reason)
+		t.Errorf("the detail reveals an address: %s", refused.Reason)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 type Config struct {
 	AllowPrivate bool          `mapstructure:"allow_private"` // also private addresses, over http, on any port
 	AllowHTTP    bool          `mapstructure:"allow_http"`    // http besides https
-	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if set, only these; *.example.com means every name below
+	AllowHosts   []string      `mapstructure:"allow_hosts"`   // if set, only these; *.example.com means all subdomains
 	Ports        []int         `mapstructure:"ports"`
 	Timeout      time.Duration `mapstructure:"timeout"`     // per attempt, from the lookup to the last byte
 	Concurrency  int           `mapstructure:"concurrency"` // parallel downloads
@@ -45,7 +45,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if len(c.Ports) == 0 {
-		errs = append(errs, fmt.Errorf("fetch.ports: must name at least one port"))
+		errs = append(errs, fmt.Errorf("fetch.ports: must list at least one port"))
 	}
 	if c.Timeout < time.Second || c.Timeout > time.Hour {
 		errs = append(errs, fmt.Errorf("fetch.timeout: must be from 1s to 1h (got %v)", c.Timeout))
@@ -56,7 +56,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// hostPattern reports whether a host or *.host can match anything.
+// hostPattern reports whether a host or *.host can match any host.
 func hostPattern(pattern string) bool {
 	if _, err := netip.ParseAddr(pattern); err == nil {
 		return true

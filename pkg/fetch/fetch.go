@@ -52,7 +52,7 @@ func (f *Fetcher) Fetch(ctx context.Context, rawURL string) (*spool.Upload, erro
 		return nil, fault.New(fault.InputForbidden, "The URL is not valid.") // the parse error would quote the query
 	}
 	request.Header.Set("Accept", accept)
-	request.Header.Set("Accept-Encoding", "identity") // an image is compressed already
+	request.Header.Set("Accept-Encoding", "identity") // an image is already compressed
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.Multiplier = f.wait, 3
 	upload, err := backoff.Retry(ctx, func() (*spool.Upload, error) {

@@ -91,7 +91,7 @@ func wantFault(t *testing.T, err error, code fault.Code, dir string) *fault.Erro
 	}
 	for _, secret := range []string{"127.0.0.1", "secret", dir, "dial", "Get"} {
 		if strings.Contains(f.Detail, secret) {
-			t.Errorf("the public sentence %q holds %q", f.Detail, secret)
+			t.Errorf("the public detail %q contains %q", f.Detail, secret)
 		}
 	}
 	if strings.Contains(err.Error(), "secret") {
@@ -400,7 +400,7 @@ func TestOriginSaysWhenToComeBack(t *testing.T) {
 		}
 		u.Discard()
 		if took := time.Since(start); took != 7*time.Second {
-			t.Errorf("came back after %v", took)
+			t.Errorf("returned after %v", took)
 		}
 	})
 }
@@ -486,7 +486,7 @@ func TestRulesForbid(t *testing.T) {
 		_ = wantFault(t, err, fault.InputForbidden, dir)
 	}
 	if n := requests.Load(); n != 0 {
-		t.Errorf("%d requests came through", n)
+		t.Errorf("%d requests got through", n)
 	}
 }
 

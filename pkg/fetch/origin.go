@@ -115,5 +115,5 @@ func gzipFault(err error) error {
 	if errors.As(err, &f) {
 		return f
 	}
-	return fault.Wrap(fault.InputRefused, err, "The origin says that the image is compressed with gzip, but its bytes are not valid gzip.")
+	return fault.Wrap(fault.InputRefused, err, "The origin sent Content-Encoding: gzip, but the body is not valid gzip.")
 }

@@ -27,7 +27,7 @@ type Abilities struct {
 	MaxMemory int64           `json:"max_memory"`       // to decode an image, bytes
 	Recipe    string          `json:"recipe"`           // fingerprint of its ladder
 	Store     string          `json:"store"`            // endpoint and bucket
-	Shared    string          `json:"shared,omitempty"` // its settings that should be those of all nodes
+	Shared    string          `json:"shared,omitempty"` // its settings that should be equal on all nodes
 }
 
 // unable returns why a node with these abilities cannot execute a job, judged
@@ -48,7 +48,7 @@ func (a Abilities) unable(j job.Job) *fault.Error {
 }
 
 // ofNode are the codes of failures that depend on the node: another one may succeed.
-// With any other code, a job fails on every node or for a temporary reason.
+// With any other code, a job fails on every node or temporarily.
 var ofNode = []fault.Code{fault.TooLarge, fault.TooManyPixels, fault.TooManyFrames, fault.UnsupportedFormat, fault.InvalidOptions}
 
 // exceeds reports whether a node with these abilities may execute a job that one
@@ -70,8 +70,8 @@ func (a Abilities) exceeds(other Abilities, code fault.Code) bool {
 	}
 }
 
-// awayTime is how long an absent node still counts as one that may execute what
-// others cannot: it may be restarting. compareTime is the time between two
+// awayTime is how long an absent node still counts as able to execute what others
+// cannot: it may be restarting. compareTime is the time between two
 // comparisons with other nodes.
 const (
 	awayTime    = 15 * time.Minute
@@ -92,7 +92,7 @@ func (f *Fleet) remember() {
 		return
 	}
 	if err := f.state.overwrite(ablePrefix+f.node, f.self(), awayTime); err != nil {
-		f.log.Warn("cannot record the abilities of this node", zap.Error(err))
+		f.log.Warn("cannot record what this node can do", zap.Error(err))
 	}
 }
 
@@ -137,13 +137,13 @@ func (f *Fleet) Outputs() (formats []ladder.Format) {
 	return formats
 }
 
-// compare logs when the ladders of nodes, or their settings that are those of the whole
-// fleet, begin or cease to differ.
+// compare logs when the ladders or the fleet-wide settings of nodes begin or cease to
+// differ.
 func (f *Fleet) compare() {
 	about := f.about.Load()
 	nodes, err := f.Nodes()
 	if about == nil || err != nil {
-		return // the next look is soon
+		return // checked again soon
 	}
 	var ladders, settings []string // of which other nodes
 	for _, n := range nodes {
@@ -161,7 +161,7 @@ func (f *Fleet) compare() {
 	f.settings.note(f.log, "settings", "queue.max_pending, jobs.keep and retention must be equal", settings)
 }
 
-// difference is what this node and others do not have in common.
+// difference describes how this node and others differ.
 type difference struct{ text atomic.Pointer[string] }
 
 // note records which nodes differ, and logs when that changes.
@@ -174,7 +174,7 @@ func (d *difference) note(log *zap.Logger, what, meaning string, nodes []string)
 	case now != "" && (before == nil || *before != now):
 		log.Warn("nodes differ", zap.String("in", what), zap.Strings("nodes", nodes), zap.String("meaning", meaning))
 	case now == "" && before != nil && *before != "":
-		log.Info("nodes are equal again", zap.String("in", what))
+		log.Info("nodes no longer differ", zap.String("in", what))
 	}
 }
 

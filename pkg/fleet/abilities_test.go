@@ -82,7 +82,7 @@ func TestRecordKeepsWhoPassedOnIt(t *testing.T) {
 		t.Errorf("got %+v, %v", got.Passed, err)
 	}
 	if new(record).Passed.by("process-1") {
-		t.Error("a record of an earlier version says that a process has passed on it")
+		t.Error("a record of an earlier version lists a process that passed on it")
 	}
 }
 

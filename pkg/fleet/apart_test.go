@@ -81,7 +81,7 @@ func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
 		t.Error("the upload is not the next one")
 	}
 	if l := leaseOf(t, q, jobs.Background); l == nil || !l.Job().Background || leaseOf(t, q, jobs.Render) != nil {
-		t.Error("then a job in the background does not begin, or has another worker")
+		t.Error("no job in the background begins next, or another worker has it")
 	}
 }
 

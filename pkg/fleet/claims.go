@@ -11,8 +11,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
 
-// claimTime is the time after which an abandoned claim expires. Equal work may be
-// done twice then.
+// claimTime is the time after which an abandoned claim expires. Then equal work may
+// be done twice.
 const claimTime = 24 * time.Hour
 
 const claimPrefix = "claim."
@@ -30,7 +30,7 @@ func claimKey(j job.Job) string {
 // equal job that has it.
 func (q *Queue) claim(j job.Job) (revision uint64, _ jobs.Ticket, err error) {
 	key := claimKey(j)
-	revision, err = q.f.state.put(key, []byte(j.ID), 0, claimTime) // work that is new needs no look
+	revision, err = q.f.state.put(key, []byte(j.ID), 0, claimTime) // new work needs no read
 	for errors.Is(err, errChanged) {
 		v, readErr := q.f.state.get(key)
 		if readErr != nil {
@@ -47,8 +47,8 @@ func (q *Queue) claim(j job.Job) (revision uint64, _ jobs.Ticket, err error) {
 	return revision, nil, err
 }
 
-// unclaim removes the claim that a job has made at this revision, 0 if that is not
-// known. A claim of another revision is of an equal job, or of a retry.
+// unclaim removes the claim that a job made at this revision, 0 if unknown. A claim
+// of another revision belongs to an equal job or a retry.
 func (q *Queue) unclaim(j job.Job, revision uint64) {
 	var err error
 	if revision == 0 {
@@ -62,11 +62,11 @@ func (q *Queue) unclaim(j job.Job, revision uint64) {
 			err = nil
 		}
 	}
-	q.logError("cannot remove claim; equal work takes it over", j.ID, err)
+	q.logError("cannot remove claim; an equal job takes it over", j.ID, err)
 }
 
 // join returns a ticket for a job with webhooks added, or nil if the job has ended.
-// It posts the job again, in case that failed when it was put.
+// It publishes the job's message again, in case that failed when the job was put.
 func (q *Queue) join(id string, webhooks []job.Webhook) (jobs.Ticket, error) {
 	r, _, err := q.read(id)
 	if err != nil || r == nil || r.job.Status.Ended() || r.Level > level {
@@ -106,7 +106,7 @@ func (q *Queue) pruneClaims(now time.Time) error {
 			}
 		}
 		if errs = append(errs, err); fault.CodeOf(err) == fault.Unavailable {
-			break // the others will not fare better
+			break // the others would fail too
 		}
 	}
 	return errors.Join(errs...)

@@ -14,7 +14,7 @@ import (
 
 // Config holds the settings of a fleet.
 type Config struct {
-	Servers         []string      `mapstructure:"servers"` // URLs; none means that this machine is alone
+	Servers         []string      `mapstructure:"servers"` // URLs; none means no fleet
 	Name            string        `mapstructure:"name"`
 	Node            string        `mapstructure:"node"`             // "" is the name of the host
 	CredentialsFile string        `mapstructure:"credentials_file"` // of NATS
@@ -32,7 +32,7 @@ func DefaultConfig() Config {
 // Enabled reports whether there is a fleet.
 func (c Config) Enabled() bool { return len(c.Servers) > 0 }
 
-// validName is what subjects, streams and keys of NATS may contain.
+// validName matches what is valid in NATS subjects, streams and keys.
 var validName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Validate reports every setting that is out of range, by its key.
@@ -51,7 +51,7 @@ func (c Config) Validate() error {
 		fail("fleet.node: must be 1 to 64 letters, digits, - or _ (got %q)", c.Node)
 	}
 	if c.Replicas == 2 {
-		fail("fleet.replicas: must be 1, 3 or 5: two can agree on nothing when one is away (got 2)")
+		fail("fleet.replicas: must be 1, 3 or 5: with two, losing either loses the quorum (got 2)")
 	} else if !slices.Contains([]int{1, 3, 5}, c.Replicas) {
 		fail("fleet.replicas: must be 1, 3 or 5 (got %d)", c.Replicas)
 	}

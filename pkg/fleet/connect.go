@@ -17,27 +17,27 @@ import (
 	"go.uber.org/zap"
 )
 
-// The oldest server that is accepted: earlier ones have no time to live of keys, or
-// lose streams when they are killed.
+// The oldest supported server: earlier ones have no per-key TTL, or lose streams when
+// they are killed.
 const (
 	oldestMajor = 2
 	oldestMinor = 12
 )
 
-// releases is where packages of NATS are.
+// releases is the URL of NATS packages.
 const releases = "https://github.com/nats-io/nats-server/releases"
 
 func (f *Fleet) connect() error {
 	options := append(f.config.dialOptions(),
 		nats.Name("optimizerd "+f.node), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
-		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2), // a server that does not answer is left
+		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2), // a server that does not answer is abandoned
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				f.log.Error("connection to the fleet lost", zap.Error(err))
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
-			f.log.Info("connected to the fleet again", zap.String("server", nc.ConnectedServerName()))
+			f.log.Info("reconnected to the fleet", zap.String("server", nc.ConnectedServerName()))
 		}),
 	)
 	nc, err := nats.Connect(strings.Join(f.config.Servers, ","), options...)
@@ -47,14 +47,14 @@ func (f *Fleet) connect() error {
 	f.nc = nc
 	if v := nc.ConnectedServerVersion(); !recent(v) {
 		nc.Close()
-		return fmt.Errorf("fleet.servers: nats-server %s at %s: %d.%d or newer is needed, with jetstream on; "+
+		return fmt.Errorf("fleet.servers: nats-server %s at %s: %d.%d or newer with JetStream is required; "+
 			"packages are at "+releases, v, nc.ConnectedUrlRedacted(), oldestMajor, oldestMinor)
 	}
 	f.js, err = jetstream.New(nc)
 	return err
 }
 
-// dialOptions are those of every connection.
+// dialOptions returns the options of every connection.
 func (c Config) dialOptions() (options []nats.Option) {
 	if c.CredentialsFile != "" {
 		options = append(options, nats.UserCredentials(c.CredentialsFile))
@@ -76,7 +76,7 @@ func recent(version string) bool {
 	return err1 == nil && err2 == nil && (major > oldestMajor || major == oldestMajor && minor >= oldestMinor)
 }
 
-// describe returns an error of a connection with what to do about it.
+// describe adds advice to a connection error.
 func describe(err error) error {
 	var (
 		unknown  x509.UnknownAuthorityError
@@ -91,13 +91,13 @@ func describe(err error) error {
 	case errors.As(err, &unknown):
 		advice = "its certificate is not signed by fleet.ca_file; scripts/fleet-ca makes both"
 	case errors.As(err, &hostname):
-		advice = "its certificate is for another name; name the server in fleet.servers as in its certificate, or make it one for this name"
+		advice = "its certificate is for another name; use that name in fleet.servers, or issue a certificate for this one"
 	case errors.As(err, &invalid):
-		advice = "its certificate has expired or is not valid yet; compare the clocks, or make a new one with scripts/fleet-ca"
+		advice = "its certificate has expired or is not valid yet; compare the clocks, or issue a new one with scripts/fleet-ca"
 	case errors.As(err, &record), errors.Is(err, nats.ErrSecureConnWanted):
 		advice = "it does not use TLS; add tls {} to its configuration"
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		advice = "it refused the credentials; set fleet.credentials_file to the .creds file of a user that it knows"
+		advice = "it refused the credentials; set fleet.credentials_file to the .creds file of a user it knows"
 	case errors.As(err, &file):
 		advice = "the daemon's user must be able to read fleet.credentials_file and fleet.ca_file"
 	case errors.As(err, &lookup):
@@ -135,7 +135,7 @@ func (c Config) ProbeServers(ctx context.Context) (found []Server) {
 		} else {
 			s.Name, s.Version = nc.ConnectedServerName(), nc.ConnectedServerVersion()
 			if s.Recent = recent(s.Version); !s.Recent {
-				s.Problem = fmt.Sprintf("nats-server %s is too old: %d.%d or newer is needed, see %s", s.Version, oldestMajor, oldestMinor, releases)
+				s.Problem = fmt.Sprintf("nats-server %s is too old: %d.%d or newer is required, see %s", s.Version, oldestMajor, oldestMinor, releases)
 			}
 			nc.Close()
 		}

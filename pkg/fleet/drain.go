@@ -1,6 +1,6 @@
 package fleet
 
-// count returns the number of jobs here for which is returns true. q.mu must be held.
+// count returns the number of local jobs for which is returns true. q.mu must be held.
 func (q *Queue) count(is func(*entry) bool) (n int) {
 	for _, e := range q.known {
 		if e.here && is(e) {
@@ -10,8 +10,8 @@ func (q *Queue) count(is func(*entry) bool) (n int) {
 	return n
 }
 
-// state returns the number of jobs that have not ended here, and whether no more are
-// taken.
+// state returns the number of local jobs that have not ended, and whether the node
+// is draining.
 func (q *Queue) state() (leases int, draining bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -34,7 +34,7 @@ func (q *Queue) mayTake() bool {
 // DrainPath is the route of the admin listener that calls Drain.
 const DrainPath = "/fleet/drain"
 
-// DrainState is its answer.
+// DrainState is its response.
 type DrainState struct {
 	Leases int `json:"leases"` // jobs that this node still has
 }

@@ -3,17 +3,17 @@
 // quarantine do with directories, and the index of package publish/bucket. It is
 // the only importer of nats.go.
 //
-//	jobs    bucket   job id → record: the truth about a job
+//	jobs    bucket   job id → record: the authoritative state of a job
 //	work    stream   work.<lane>.<job>: the message that wakes a worker
 //	images  bucket   image id → entry of the index
 //	state   bucket   claims, quarantine, nodes, the key of URLs
 //	tell    stream   tell.<webhook>: webhooks to be delivered
 //
-// Delivery is at least once. A job's message is acknowledged when everything that
-// follows from the job's end is done: if a node dies earlier, it is redelivered,
-// and every step is idempotent. Concurrency is optimistic: no decision relies on a
-// read alone, each write names the revision that it replaces. Objects are written
-// once (package publish/bucket), so work that is done twice has one effect.
+// Delivery is at least once. A job's message is acknowledged when all steps of the
+// job's end are done: if a node dies earlier, it is redelivered, and every step is
+// idempotent. Concurrency is optimistic: no decision relies on a read alone; each
+// write names the revision that it replaces. Objects are written once (package
+// publish/bucket), so work that is done twice has one effect.
 package fleet
 
 import (
@@ -130,8 +130,8 @@ func dial(ctx context.Context, o Options, streams func(*Fleet, context.Context) 
 	return f, nil
 }
 
-// insist calls do until the servers have answered, or ctx ends: requests get lost
-// while these elect a leader. An attempt takes at most the given time.
+// insist calls do until the servers respond, or ctx ends: requests get lost while
+// they elect a leader. An attempt takes at most the given time.
 func insist(ctx context.Context, most time.Duration, do func(context.Context) error) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, most)
@@ -143,7 +143,7 @@ func insist(ctx context.Context, most time.Duration, do func(context.Context) er
 	}
 }
 
-// findStreams looks up the streams and buckets that nodes have made.
+// findStreams looks up the streams and buckets that nodes have created.
 func (f *Fleet) findStreams(ctx context.Context) (err error) {
 	find := func(name string, to *jetstream.Stream) {
 		if err == nil {
@@ -162,7 +162,7 @@ func (f *Fleet) findStreams(ctx context.Context) (err error) {
 	return err
 }
 
-// buckets returns where the buckets are kept, by their names.
+// buckets returns the fields of the buckets, by name.
 func (f *Fleet) buckets() map[string]**kv {
 	return map[string]**kv{"jobs": &f.jobs, "images": &f.image, "state": &f.state}
 }
@@ -196,7 +196,7 @@ func (f *Fleet) createStreams(ctx context.Context) (err error) {
 	return err
 }
 
-// explain returns an error of createStreams in words for the operator.
+// explain rewords an error of createStreams for the operator.
 func (f *Fleet) explain(err error) error {
 	const (
 		insufficientResources = jetstream.ErrorCode(10023)
@@ -205,9 +205,9 @@ func (f *Fleet) explain(err error) error {
 	)
 	switch {
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("fleet.servers: nats-server %s at %s: jetstream is not on; add jetstream {} to its configuration", f.nc.ConnectedServerVersion(), f.nc.ConnectedUrlRedacted())
+		return fmt.Errorf("fleet.servers: nats-server %s at %s: JetStream is not enabled; add jetstream {} to its configuration", f.nc.ConnectedServerVersion(), f.nc.ConnectedUrlRedacted())
 	case hasCode(err, insufficientResources, noPeers, notClustered):
-		return fmt.Errorf("fleet.replicas: %d, and the cluster does not have as many servers: start the others, or set 1 (then its disk is all there is): %w", f.config.Replicas, err)
+		return fmt.Errorf("fleet.replicas: %d, but the cluster has fewer servers: start the others, or set 1 (then only its disk has the data): %w", f.config.Replicas, err)
 	default:
 		return fmt.Errorf("fleet.servers: %w", err)
 	}
@@ -223,7 +223,7 @@ func (f *Fleet) checkFormat() error {
 	}
 	v, err := f.state.get("format")
 	if err == nil && string(v.data) != format {
-		return fmt.Errorf("fleet.name: the data of fleet %s are of format %.20q, this version knows %s: upgrade this node", f.config.Name, v.data, format)
+		return fmt.Errorf("fleet.name: the data of fleet %s has format %.20q, this version supports %s: upgrade this node", f.config.Name, v.data, format)
 	}
 	return err
 }
@@ -236,14 +236,14 @@ func (f *Fleet) Connected() error {
 	return nil
 }
 
-// Reachable returns an Unavailable fault while this node cannot take part in the
-// fleet: it reaches no server, or only a minority, which still answers.
+// Reachable returns an Unavailable fault while this node is cut off from the fleet: it
+// reaches no server, or only a minority, which still answers.
 func (f *Fleet) Reachable() error {
 	if err := f.Connected(); err != nil {
 		return err
 	}
 	if f.missed.Load() > maxMissed {
-		return unavailable(errors.New("the servers of fleet.servers that can be reached accept no writes: too few of them can reach each other"))
+		return unavailable(errors.New("the reachable servers of fleet.servers accept no writes: they have no quorum"))
 	}
 	return nil
 }
@@ -259,5 +259,5 @@ func (f *Fleet) Close() (err error) {
 	return err
 }
 
-// version is that of this build, for other nodes.
+// version returns this build's version, for other nodes.
 func version() string { return buildinfo.Version() }

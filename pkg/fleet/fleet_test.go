@@ -16,14 +16,14 @@ import (
 
 func TestSettingsThatCannotWork(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"fleet.replicas: must be 1, 3 or 5: two": func(c *Config) { c.Replicas = 2 },
-		"fleet.replicas: must be 1, 3 or 5 (":    func(c *Config) { c.Replicas = 4 },
-		"fleet.lease":                            func(c *Config) { c.Lease = time.Second },
-		"fleet.name":                             func(c *Config) { c.Name = "a.b" },
-		"fleet.node":                             func(c *Config) { c.Node = "a b" },
-		"is another machine: use tls://":         func(c *Config) { c.Servers = []string{"nats://nas:4222"} },
-		"fleet.servers[0]: must be tls://HOST":   func(c *Config) { c.Servers = []string{"nas"} },
-		"use fleet.credentials_file":             func(c *Config) { c.Servers = []string{"tls://me:secret@nas:4222"} },
+		"fleet.replicas: must be 1, 3 or 5: with two": func(c *Config) { c.Replicas = 2 },
+		"fleet.replicas: must be 1, 3 or 5 (":         func(c *Config) { c.Replicas = 4 },
+		"fleet.lease":                                 func(c *Config) { c.Lease = time.Second },
+		"fleet.name":                                  func(c *Config) { c.Name = "a.b" },
+		"fleet.node":                                  func(c *Config) { c.Node = "a b" },
+		"is another machine: use tls://":              func(c *Config) { c.Servers = []string{"nats://nas:4222"} },
+		"fleet.servers[0]: must be tls://HOST":        func(c *Config) { c.Servers = []string{"nas"} },
+		"use fleet.credentials_file":                  func(c *Config) { c.Servers = []string{"tls://me:secret@nas:4222"} },
 	} {
 		c := DefaultConfig()
 		change(&c)
@@ -125,7 +125,7 @@ func TestRecordsOfOtherVersions(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err := decodeRecord("job_other", b); err == nil {
-		t.Error("a record is taken for that of another job")
+		t.Error("a record is accepted for another job's id")
 	}
 	newer := strings.Replace(string(b), `"level":1`, `"level":2,"unheard_of":true`, 1)
 	if got, err := decodeRecord(r.job.ID, []byte(newer)); err != nil || got.Level != 2 {

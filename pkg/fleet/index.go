@@ -25,10 +25,10 @@ type Index struct {
 	deleting map[string]mark // by id
 }
 
-// mark is an entry that says that a set is being deleted.
+// mark is the entry of a set that is being deleted.
 type mark struct {
 	revision uint64
-	since    time.Time // when it was seen first, by this node's clock
+	since    time.Time // when it was first seen, by this node's clock
 }
 
 // NewIndex returns the index of the fleet.
@@ -99,7 +99,7 @@ func (x *Index) apply(msg jetstream.Msg, added func(string, time.Time), dropped 
 	if published {
 		var err error
 		if e, err = decodeEntry(msg.Data()); err != nil {
-			x.f.log.Error("unreadable entry of the index", zap.String("image_id", id), zap.Error(err))
+			x.f.log.Error("unreadable index entry", zap.String("image_id", id), zap.Error(err))
 			return
 		}
 		published = !e.Deleting
@@ -180,7 +180,7 @@ func (x *Index) Unmark(id string, at bucket.Revision) error { return x.Remove(id
 // takeOver is the age of a mark after which another node finishes the deletion.
 const takeOver = time.Minute
 
-// Marked implements bucket.Index: dead nodes have left these.
+// Marked implements bucket.Index: these were left by dead nodes.
 func (x *Index) Marked() (ids []string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

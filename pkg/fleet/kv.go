@@ -83,7 +83,7 @@ func (k *kv) put(key string, data []byte, revision uint64, ttl time.Duration) (u
 	return k.write(&nats.Msg{Subject: k.prefix + key, Data: data}, ttl, jetstream.WithExpectLastSequencePerSubject(revision))
 }
 
-// overwrite writes a key whatever its revision is.
+// overwrite writes a key regardless of its revision.
 func (k *kv) overwrite(key string, data []byte, ttl time.Duration) error {
 	_, err := k.write(&nats.Msg{Subject: k.prefix + key, Data: data}, ttl)
 	return err
@@ -113,8 +113,8 @@ func (k *kv) write(msg *nats.Msg, ttl time.Duration, options ...jetstream.Publis
 	}
 }
 
-// How a stream is followed. A server that is busy or dies may lose the request; then the
-// missing heartbeat makes the client ask again.
+// How a stream is consumed. A server that is busy or dies may lose the pull request;
+// the missing heartbeat then makes the client repeat it.
 const (
 	followExpiry    = jetstream.PullExpiry(10 * time.Second)
 	followHeartbeat = jetstream.PullHeartbeat(2 * time.Second)
@@ -122,7 +122,7 @@ const (
 
 // few calls found with the value of every key that begins with prefix. It sends a
 // request for each key, all of them within operationTime, so it is only for short
-// lists such as that of the nodes.
+// lists such as the nodes.
 func (k *kv) few(prefix string, found func(v value)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()
@@ -154,17 +154,17 @@ func (k *kv) each(ctx context.Context, prefix string, found func(key string, v v
 			idle = 0
 		}
 		if idle == maxIdle {
-			return unavailable(errors.New("the servers send nothing"))
+			return unavailable(errors.New("the servers do not respond"))
 		}
 	}
 }
 
-// eachTime is how long each waits for the next key before it asks again: the key may
+// eachTime is how long each waits for the next key before it retries: the key may
 // have expired, and a request may get lost while the servers of a cluster learn of
 // the consumer.
 const eachTime = 2 * time.Second
 
-// maxIdle is how many times in a row each asks without getting a key before it
+// maxIdle is the number of consecutive requests without a key after which each
 // fails.
 const maxIdle = 8
 
@@ -189,7 +189,7 @@ func (k *kv) eachFrom(ctx context.Context, prefix string, next *uint64, found fu
 	for left > 0 {
 		msg, err := messages.Next(jetstream.NextMaxWait(eachTime))
 		if err != nil {
-			return false, nil // the caller asks again
+			return false, nil // the caller retries
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
@@ -214,11 +214,11 @@ func hasCode(err error, codes ...jetstream.ErrorCode) bool {
 
 // unavailable returns the fault for a request to NATS that failed.
 func unavailable(cause error) error {
-	return fault.Wrap(fault.Unavailable, cause, "The fleet cannot be reached for the moment; try again later.")
+	return fault.Wrap(fault.Unavailable, cause, "The fleet is currently unreachable; try again later.")
 }
 
-// deleteMessage deletes a message of a stream. One that is gone is no error: DeleteMsg
-// does not tell that from others.
+// deleteMessage deletes a message of a stream. A missing one is not an error, which
+// DeleteMsg does not distinguish from others.
 func deleteMessage(ctx context.Context, from jetstream.Stream, sequence uint64) error {
 	failure := from.DeleteMsg(ctx, sequence)
 	if failure == nil {

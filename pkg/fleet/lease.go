@@ -24,13 +24,13 @@ const aheadOfRender = 4
 // again.
 const passTime = 2 * time.Second
 
-// poll is the state of asking for messages of one phase: one worker does at a time.
+// poll is the state of fetching messages of one phase, by one worker at a time.
 type poll struct {
 	sync.Mutex
 	turns turns
 }
 
-// local stands for this node's own line among the lanes.
+// local is the lane of this node's own line.
 const local = ""
 
 // weights are the shares of the lanes while all of them have jobs.
@@ -41,12 +41,12 @@ var weights = [jobs.NumPhases]map[string]int{
 }
 
 // turns is smooth weighted round robin among lanes. Whether a lane has a job is only
-// known by asking for one.
+// known by fetching one.
 type turns map[string]int
 
 // next offers the lanes by their credit, those without weight last, until take
-// returns true. Empty lanes do not save their credit: the lane that has a job gets
-// it.
+// returns true. Empty lanes do not accumulate credit: the lane that has a job
+// gets it.
 func (t *turns) next(weights map[string]int, take func(lane string) bool) bool {
 	if *t == nil {
 		*t = make(turns)
@@ -132,7 +132,7 @@ func (q *Queue) signalAll() {
 // tryLease returns nil, nil if no job is ready.
 func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 	p := &q.polls[phase]
-	p.Lock() // from before the numbers are read: what they allow is one job
+	p.Lock() // held from before the counts are read, since they allow for one job
 	defer p.Unlock()
 	q.mu.Lock()
 	closed := q.closed
@@ -168,7 +168,7 @@ func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 	return e, nil
 }
 
-// phase returns what a job in this node's line waits for.
+// phase returns the phase that a job in this node's line waits for.
 func (q *Queue) phase(e *entry) jobs.Phase {
 	if e.job.Background && q.f.config.Apart {
 		return jobs.Background
@@ -187,7 +187,7 @@ func (q *Queue) waiting(phase jobs.Phase) (n int) {
 	return n
 }
 
-// pop takes the next job of a phase from this node's line. In the background that is
+// pop takes the next job of a phase from this node's line. In the background it takes
 // one only while no other job waits there.
 func (q *Queue) pop(phase jobs.Phase) *entry {
 	q.mu.Lock()
@@ -209,15 +209,15 @@ func (q *Queue) pop(phase jobs.Phase) *entry {
 	return e
 }
 
-// fetch takes the next job of a lane that can be done here, or nil.
+// fetch returns the next job of a lane that this node can execute, or nil.
 func (q *Queue) fetch(lane string) *entry {
 	if !q.mayTake() {
 		return nil
 	}
-	for range 16 { // then another lane has its turn
+	for range 16 { // then it is another lane's turn
 		batch, err := q.lanes[lane].FetchNoWait(1)
 		if err != nil {
-			q.log.Debug("cannot ask for a job", zap.Error(err))
+			q.log.Debug("cannot fetch a job", zap.Error(err))
 			return nil
 		}
 		msg, ok := <-batch.Messages()
@@ -228,7 +228,7 @@ func (q *Queue) fetch(lane string) *entry {
 			return e
 		}
 	}
-	q.signalAll() // there may be more that this node can do
+	q.signalAll() // there may be more jobs that this node can execute
 	return nil
 }
 
@@ -259,7 +259,7 @@ func (q *Queue) take(msg jetstream.Msg) *entry {
 		q.pass(msg)
 		return nil
 	case r.job.Status.Ended():
-		q.logError("cannot finish a job that has ended; its message is delivered again", id, q.tidy(r.job, r.Claim, msg))
+		q.logError("cannot finish an ended job; its message is redelivered", id, q.tidy(r.job, r.Claim, msg))
 		return nil
 	case r.Holder != "" && r.Holder != q.f.instance: // this process has lost it, if attach does not know it
 		if alive, err := q.f.alive(r.Holder); alive || err != nil {
@@ -276,8 +276,8 @@ func (q *Queue) take(msg jetstream.Msg) *entry {
 	return q.start(r, v.revision, msg)
 }
 
-// exhausted reports whether a job has been started often enough. The last start does
-// not count if this process did not learn that it had succeeded.
+// exhausted reports whether a job has used up its starts. The last start does not
+// count if this process did not learn that it had succeeded.
 func (q *Queue) exhausted(r *record) bool {
 	return r.Starts >= maxStarts && r.Process != q.f.instance
 }
@@ -285,7 +285,7 @@ func (q *Queue) exhausted(r *record) bool {
 // pass leaves a message to another attempt, by any node.
 func (q *Queue) pass(msg jetstream.Msg) { _ = msg.NakWithDelay(passTime) } // otherwise it is delivered after the lease
 
-// attach adds the message to a job that this node executes already. It returns
+// attach adds the message to a job that this node is already executing. It returns
 // false if there is no such job.
 func (q *Queue) attach(id string, msg jetstream.Msg) bool {
 	q.mu.Lock()
@@ -298,7 +298,7 @@ func (q *Queue) attach(id string, msg jetstream.Msg) bool {
 	j := e.job
 	q.mu.Unlock()
 	if j.Status.Ended() { // its end could not be recorded
-		q.logError("cannot record the end of a job; its message is delivered again", id, q.finish(j, msg))
+		q.logError("cannot record the end of a job; its message is redelivered", id, q.finish(j, msg))
 	}
 	return true
 }
@@ -347,7 +347,7 @@ func (q *Queue) fail(j job.Job, msg jetstream.Msg, cause *fault.Error) {
 	if err == nil {
 		err = q.finish(j, msg)
 	}
-	q.logError("cannot record the end of a job; its message is delivered again", j.ID, err)
+	q.logError("cannot record the end of a job; its message is redelivered", j.ID, err)
 }
 
 // prolong extends the leases of this node's jobs, each for at most LongestJob, until
@@ -364,7 +364,7 @@ func (q *Queue) prolong() {
 		q.mu.Lock()
 		for _, e := range q.known {
 			if e.here && e.msg != nil && !e.job.Status.Ended() && time.Since(e.began) < q.f.config.LongestJob {
-				_ = e.msg.InProgress() // otherwise the job is done twice, with one effect
+				_ = e.msg.InProgress() // otherwise the job is executed twice, with one effect
 			}
 		}
 		q.mu.Unlock()
@@ -415,7 +415,7 @@ func (q *Queue) tidy(j job.Job, claim uint64, msg jetstream.Msg) error {
 	}
 	q.log.Debug("job ended", zap.String("job_id", j.ID))
 	if err := q.f.nc.Publish(q.f.subject+"ended."+j.ID, nil); err != nil {
-		q.log.Debug("cannot wake waiting nodes; they look soon", zap.Error(err))
+		q.log.Debug("cannot notify waiting nodes; they poll", zap.Error(err))
 	}
 	return nil
 }

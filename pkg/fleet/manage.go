@@ -16,12 +16,12 @@ func (q *Queue) List(status job.Status, before string, limit int) (page []job.Jo
 	err = q.f.jobs.each(q.f.ctx, "", func(id string, v value) error {
 		r, err := decodeRecord(id, v.data)
 		if err != nil || r.Level > level || status != "" && r.job.Status != status || before != "" && id >= before || r.job.Expired(q.f.config.Keep, time.Now()) {
-			return nil //nolint:nilerr // what cannot be read is not listed; housekeeping reports it
+			return nil //nolint:nilerr // unreadable records are not listed; housekeeping reports them
 		}
 		page = append(page, r.job)
 		return nil
 	})
-	slices.SortFunc(page, func(a, b job.Job) int { return strings.Compare(b.ID, a.ID) }) // they sort by creation time
+	slices.SortFunc(page, func(a, b job.Job) int { return strings.Compare(b.ID, a.ID) }) // ids sort by creation time
 	if len(page) > limit {
 		return page[:limit], true, err
 	}

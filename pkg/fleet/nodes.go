@@ -17,14 +17,14 @@ type Node struct {
 	Identity  string     `json:"identity"` // of its data directory
 	Instance  string     `json:"instance"` // of its process
 	Version   string     `json:"version"`
-	Level     int        `json:"level"` // the newest format of records that it can do
+	Level     int        `json:"level"` // the newest record format that it supports
 	Work      bool       `json:"work"`  // it executes jobs
 	Draining  bool       `json:"draining,omitempty"`
 	Leases    int        `json:"leases"`              // jobs that it executes or holds
 	Started   time.Time  `json:"started,omitzero"`    // of its process
-	Said      time.Time  `json:"said,omitzero"`       // when it said this, by its own clock
+	Said      time.Time  `json:"said,omitzero"`       // when it reported this, by its own clock
 	Seen      time.Time  `json:"seen,omitzero"`       // the same by the servers' clock; set by the reader
-	Abilities *Abilities `json:"abilities,omitempty"` // nil of a node that starts
+	Abilities *Abilities `json:"abilities,omitempty"` // nil while a node is starting
 }
 
 // StoreName is the value of Abilities.Store for a bucket.
@@ -49,16 +49,16 @@ func (n Node) State() string {
 	}
 }
 
-// Times of the register of nodes. While a node cannot renew its key, it tries again
-// after missedTime.
+// Intervals of the node registry. A node that cannot renew its key retries after
+// missedTime.
 const (
 	nodeTTL       = 30 * time.Second
 	heartbeatTime = 10 * time.Second
 	missedTime    = time.Second
 )
 
-// maxMissed is how often in a row a node may fail to renew its key, as it does while the
-// servers elect a leader, and still count as one that reaches the fleet.
+// maxMissed is how often in a row a node may fail to renew its key, as happens while
+// the servers elect a leader, and still count as connected.
 const maxMissed = 1
 
 const nodePrefix = "node."
@@ -86,8 +86,8 @@ func (f *Fleet) Describe(a Abilities) {
 	f.compare()
 }
 
-// register writes this node's key, unless a live node has the name. A process that
-// was killed may have left it: it had the same data directory.
+// register writes this node's key, unless a live node has the name. A killed process
+// may have left the key: it had the same data directory.
 func (f *Fleet) register() error {
 	v, err := f.state.get(nodePrefix + f.node)
 	if err != nil {
@@ -95,11 +95,11 @@ func (f *Fleet) register() error {
 	}
 	var other Node
 	if v.data != nil && json.Unmarshal(v.data, &other) == nil && other.Identity != f.config.Identity {
-		return fmt.Errorf("fleet.node: %s is taken by a node that was seen %v ago; names must differ", f.node, time.Since(v.at).Round(time.Second))
+		return fmt.Errorf("fleet.node: %s is taken by a node that was seen %v ago; names must be unique", f.node, time.Since(v.at).Round(time.Second))
 	}
 	_, err = f.state.put(nodePrefix+f.node, f.self(), v.revision, nodeTTL)
 	if errors.Is(err, errChanged) {
-		return fmt.Errorf("fleet.node: %s is taken by a node that starts at this moment; names must differ", f.node)
+		return fmt.Errorf("fleet.node: %s is taken by a node that is starting; names must be unique", f.node)
 	}
 	f.registered = err == nil
 	return err
@@ -148,13 +148,13 @@ func (f *Fleet) renew() {
 	f.missed.Store(0)
 }
 
-// decodeNode parses what a node said of itself. Its name is shown to people.
+// decodeNode parses a node's description of itself. Its name is displayed.
 func decodeNode(data []byte) (n Node, err error) {
 	if err := json.Unmarshal(data, &n); err != nil {
 		return n, fmt.Errorf("decode node: %w", err)
 	}
 	if !validName.MatchString(n.Name) {
-		return n, fmt.Errorf("decode node: %.20q is no name", n.Name)
+		return n, fmt.Errorf("decode node: invalid name %.20q", n.Name)
 	}
 	return n, nil
 }
@@ -177,8 +177,8 @@ func (f *Fleet) Nodes() (nodes []Node, err error) {
 	return nodes, err
 }
 
-// houseTTL is how long the housekeeping of a node that died is left undone. It is
-// longer than the interval of the daemon's housekeeping.
+// houseTTL is how long no node does the housekeeping after the elected one died. It
+// is longer than the interval of the daemon's housekeeping.
 const houseTTL = 12 * time.Minute
 
 // Elected reports whether this node does the housekeeping. It takes over from a dead
@@ -210,7 +210,7 @@ func (f *Fleet) resign() {
 	}
 	if v, err := f.state.get("house"); err == nil && string(v.data) == f.instance {
 		if err := f.state.remove("house", v.revision); err != nil {
-			f.log.Debug("cannot leave the housekeeping", zap.Error(err))
+			f.log.Debug("cannot resign from housekeeping", zap.Error(err))
 		}
 	}
 }

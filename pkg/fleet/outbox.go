@@ -25,8 +25,8 @@ type Outbox struct {
 	delivered, failed, givenUp atomic.Int64
 }
 
-// tellWait is how long a node has a message without a sign of life. It is longer than
-// an attempt.
+// tellWait is the acknowledgment deadline of a message. It is longer than an
+// attempt.
 const tellWait = 30 * time.Second
 
 // NewOutbox returns the outbox of the fleet.
@@ -53,7 +53,7 @@ func (f *Fleet) postWebhook(j job.Job, target int) error {
 	return f.publishWebhook(ctx, id, b)
 }
 
-// publishWebhook adds a message to tell, unless there is one of this webhook.
+// publishWebhook adds a message to tell, unless this webhook has one.
 func (f *Fleet) publishWebhook(ctx context.Context, id string, message []byte) error {
 	if _, err := f.js.Publish(ctx, f.subject+"tell."+id, message); err != nil && !hasCode(err, codeRefused) {
 		return unavailable(err)
@@ -61,9 +61,9 @@ func (f *Fleet) publishWebhook(ctx context.Context, id string, message []byte) e
 	return nil
 }
 
-// decodeWebhook parses a message in tell: the record of a job that has ended, with one
-// receiver. It is that of this end even if the job is retried meanwhile. Only the level
-// of one above ours is known.
+// decodeWebhook parses a message in tell: the record of an ended job, with one
+// receiver. It describes this end even if the job is retried meanwhile. Of a record
+// of a higher level than ours, only the level is set.
 func decodeWebhook(id string, message []byte) (record, error) {
 	part, _, _ := strings.Cut(strings.TrimPrefix(id, "msg_"), "_")
 	r, err := decodeRecord("job_"+part, message)
@@ -83,7 +83,7 @@ func (o *Outbox) Release(string) {}
 // Prune does nothing: given-up webhooks expire by themselves.
 func (o *Outbox) Prune(time.Time, time.Duration) error { return nil }
 
-// Stats returns the counts of this node; Pending is that of the fleet.
+// Stats returns the counts of this node; Pending is the fleet's.
 func (o *Outbox) Stats() notify.Stats {
 	s := notify.Stats{Delivered: int(o.delivered.Load()), Failed: int(o.failed.Load()), GivenUp: int(o.givenUp.Load())}
 	ctx, cancel := context.WithTimeout(o.f.ctx, operationTime)
@@ -110,7 +110,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			o.f.log.Debug("cannot ask for webhooks", zap.Error(err))
+			o.f.log.Debug("cannot fetch webhooks", zap.Error(err))
 			select {
 			case <-time.After(pollTime):
 			case <-ctx.Done():
@@ -129,8 +129,8 @@ func (o *Outbox) Run(ctx context.Context) error {
 	}
 }
 
-// deliver waits for a place of the receiver and delivers a webhook once, or leaves it to
-// another time: if too many wait for the receiver, or ctx ends before the attempt.
+// deliver waits for a delivery slot of the receiver and delivers a webhook once, or
+// postpones it if too many wait for the receiver, or ctx ends before the attempt.
 func (o *Outbox) deliver(ctx context.Context, msg jetstream.Msg, places *places) {
 	id := strings.TrimPrefix(msg.Subject(), o.f.subject+"tell.")
 	r, err := decodeWebhook(id, msg.Data())
@@ -160,7 +160,7 @@ func (o *Outbox) attempt(ctx context.Context, msg jetstream.Msg, id string, j jo
 	log := o.f.log.With(zap.String("job_id", j.ID), zap.String("webhook_id", id))
 	meta, err := msg.Metadata()
 	if err != nil {
-		log.Error("cannot read the number of attempts", zap.Error(err)) // no message of JetStream
+		log.Error("cannot read the attempt count", zap.Error(err)) // not a JetStream message
 		return
 	}
 	failure := o.sender.Send(ctx, id, j)

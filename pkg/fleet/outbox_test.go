@@ -110,10 +110,10 @@ func TestFleetWebhookIsOfItsEndEvenIfTheJobIsRetried(t *testing.T) {
 		first, second = second, first
 	}
 	if first.id != notify.WebhookID(j, 0) || !strings.Contains(first.body, `"job.failed"`) || !strings.Contains(first.body, `"retries":0`) {
-		t.Errorf("the first end came as %+v", first)
+		t.Errorf("the first end was delivered as %+v", first)
 	}
 	if second.id != first.id+"_r1" || !strings.Contains(second.body, `"retries":1`) {
-		t.Errorf("the second end came as %+v", second)
+		t.Errorf("the second end was delivered as %+v", second)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestFleetSlowReceiverHoldsUpNobodyElse(t *testing.T) {
 	})
 	<-quick
 	if n := len(slow); n > notify.MaxPerHost {
-		t.Errorf("%d attempts of the slow receiver began before that of the other", n)
+		t.Errorf("%d attempts at the slow receiver began before the other receiver's", n)
 	}
 }
 

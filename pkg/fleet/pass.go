@@ -11,16 +11,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/job"
 )
 
-// passed is the part of a record that says which nodes cannot execute the job. It is
-// optional: a node of an earlier version drops it when it writes the record, and
-// then some nodes try again in vain.
+// passed is the part of a record that lists the nodes that cannot execute the job.
+// It is optional: a node of an earlier version drops it when it writes the record,
+// and then some nodes try again in vain.
 type passed struct {
-	Nodes   []string   `json:"nodes"` // their processes: a node that is started again may be able
+	Nodes   []string   `json:"nodes"` // their processes: a restarted node may be able
 	Code    fault.Code `json:"code"`  // why the last of them cannot
 	Message string     `json:"message"`
 }
 
-// maxPassed limits the processes in a record; the oldest are forgotten.
+// maxPassed limits the processes in a record; the oldest are dropped.
 const maxPassed = 64
 
 // by reports whether a process has passed on the job.
@@ -108,7 +108,7 @@ func (l *lease) Pass(cause error, persist func() error) (bool, error) {
 	q, e := l.q, l.e
 	why := fault.From(cause)
 	j := l.Job()
-	r, _, err := q.read(j.ID) // nothing of a job that is held in memory
+	r, _, err := q.read(j.ID) // nil for a job held in memory
 	if err != nil {
 		return false, err
 	}

@@ -8,16 +8,16 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/notify"
 )
 
-// Limits on what a node holds of the fleet's webhooks. It may hold many more than it
-// sends at once: only they tell whose receiver is slow.
+// Limits on the fleet's webhooks that a node holds. It may hold many more than it
+// sends at once, because only they show which receiver is slow.
 const (
 	maxHeld    = 1024
 	maxWaiting = 256              // for one host
-	crowdTime  = 15 * time.Second // until one that found too many is delivered again
+	crowdTime  = 15 * time.Second // until a webhook for a crowded host is redelivered
 )
 
-// places limit the deliveries of a node, in all and to each host: a slow or dead receiver
-// must not delay the others.
+// places limit the concurrent deliveries of a node, in total and per host: a slow or
+// dead receiver must not delay the others.
 type places struct {
 	held chan struct{}
 	all  chan struct{}
@@ -26,7 +26,7 @@ type places struct {
 	byHost map[string]*hostPlaces
 }
 
-// hostPlaces are those of a host with webhooks here.
+// hostPlaces are the places of a host with webhooks here.
 type hostPlaces struct {
 	taken chan struct{}
 	users int // that have a place or wait for one
@@ -36,7 +36,7 @@ func newPlaces() *places {
 	return &places{held: make(chan struct{}, maxHeld), all: make(chan struct{}, notify.MaxInFlight), byHost: make(map[string]*hostPlaces)}
 }
 
-// hold waits until one webhook more may be held here. ok is false if ctx ends before.
+// hold waits until one more webhook may be held here. ok is false if ctx ends first.
 func (p *places) hold(ctx context.Context) (leave func(), ok bool) {
 	select {
 	case p.held <- struct{}{}:

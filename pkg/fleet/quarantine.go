@@ -41,7 +41,7 @@ type badEntry struct {
 // suspectTime is how long a crash counts if the image is not sent again.
 const suspectTime = 24 * time.Hour
 
-// read returns the entry of an image, the zero one if there is none.
+// read returns the entry of an image, zero if there is none.
 func (q *Quarantine) read(sha256 string) (e badEntry, v value, err error) {
 	v, err = q.f.state.get(badPrefix + sha256)
 	if err != nil || v.data == nil || json.Unmarshal(v.data, &e) != nil || e.SHA256 != sha256 {
@@ -50,12 +50,12 @@ func (q *Quarantine) read(sha256 string) (e badEntry, v value, err error) {
 	return e, v, nil
 }
 
-// Check returns a fault if the image with this digest is quarantined. What cannot
-// be read counts as absent.
+// Check returns a fault if the image with this digest is quarantined. An unreadable
+// entry counts as absent.
 func (q *Quarantine) Check(sha256 string) error {
 	e, _, err := q.read(sha256)
 	if err != nil {
-		return nil // what cannot be read is no reason to refuse
+		return nil // an unreadable entry is no reason to refuse
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -154,8 +154,8 @@ func (q *Quarantine) List() ([]quarantine.Entry, error) {
 }
 
 // Clear removes the entries of these images, or all entries if it is given none,
-// and returns how many there were. Crashes of images that are not in quarantine are
-// forgotten, too.
+// and returns how many there were. Crash counts of images that are not in
+// quarantine are deleted, too.
 func (q *Quarantine) Clear(sha256s ...string) (n int, err error) {
 	entries, err := q.all()
 	if err != nil {

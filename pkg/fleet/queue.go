@@ -39,7 +39,7 @@ type Queue struct {
 	closed    bool
 	wake      [jobs.NumPhases]chan struct{} // capacity 1: something may be waiting, or the queue is closed
 
-	pruned   atomic.Bool // once at least
+	pruned   atomic.Bool // at least once
 	polls    [jobs.NumPhases]poll
 	messages messageCount
 	counts   counts
@@ -48,7 +48,7 @@ type Queue struct {
 // Counts are events since the start.
 type Counts struct {
 	Redelivered int64
-	Newer       int64 // messages of jobs whose records are of a newer level, left to other nodes
+	Newer       int64 // messages of jobs whose records have a newer level, left to other nodes
 	Unable      int64 // messages of jobs that this node cannot execute, left to other nodes
 }
 
@@ -61,7 +61,7 @@ type entry struct {
 	job      job.Job
 	here     bool          // executed or held by this node
 	recorded bool          // there is a record
-	own      *record       // as this process stored it last; nil if it has not
+	own      *record       // as this process last stored it; nil if it has not
 	msg      jetstream.Msg // nil unless this node has it
 	began    time.Time     // of the lease
 	ended    chan struct{} // closed when job is final
@@ -117,8 +117,8 @@ func (q *Queue) Counts() Counts {
 	return Counts{q.counts.redelivered.Load(), q.counts.newer.Load(), q.counts.unable.Load()}
 }
 
-// messageCount is the number of messages in the stream of work, as it was last read,
-// or why it could not be.
+// messageCount is the number of messages in the work stream when last read, or the
+// error of reading it.
 type messageCount struct {
 	mu  sync.Mutex
 	n   int
@@ -126,8 +126,8 @@ type messageCount struct {
 	at  time.Time
 }
 
-// get returns the count, at most a second old. Callers that wait while it is being
-// read share the result, and its error.
+// get returns the count, at most a second old. Concurrent callers share the result
+// and its error.
 func (c *messageCount) get(read func() (int, error)) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -266,7 +266,7 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	}
 	q.log.Debug("job recorded", zap.String("job_id", j.ID))
 	if err := q.post(j); err != nil {
-		if fault.CodeOf(err) == fault.QueueFull { // nobody knows of the job
+		if fault.CodeOf(err) == fault.QueueFull { // no one knows of the job
 			q.undo(j, claim)
 		}
 		return nil, err
@@ -278,7 +278,7 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	return &ticket{q, e}, nil
 }
 
-// undo removes the record and the claim of a job that has no place.
+// undo removes the record and the claim of a job that was not accepted.
 func (q *Queue) undo(j job.Job, claim uint64) {
 	if v, err := q.f.jobs.get(j.ID); err == nil && v.data != nil {
 		err = q.f.jobs.remove(j.ID, v.revision)
@@ -300,7 +300,7 @@ func (q *Queue) create(r record) error {
 	}
 	there, v, err := q.read(r.job.ID)
 	if err != nil || there != nil && there.job.Retries >= r.job.Retries {
-		return err // it was written by an attempt whose answer was lost: ids are unique
+		return err // written by an attempt whose response was lost: ids are unique
 	}
 	if there != nil {
 		if err := q.complete(there.job); err != nil {
@@ -310,9 +310,9 @@ func (q *Queue) create(r record) error {
 	return q.store(&r, v.revision)
 }
 
-// complete does what is left of the end of a job that is retried, in case the node that
-// recorded it has not yet: its webhooks are those of this end. Its message is replaced, so
-// that its acknowledgment is not that of the next one.
+// complete does the remaining steps of the end of a retried job, in case the node that
+// recorded the end has not: its webhooks belong to this end. Its message is replaced,
+// so that its acknowledgment does not apply to the next one.
 func (q *Queue) complete(j job.Job) error {
 	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
 	defer cancel()
@@ -333,8 +333,8 @@ func (q *Queue) complete(j job.Job) error {
 
 func (q *Queue) workSubject(j job.Job) string { return q.f.subject + "work." + lane(j) + "." + j.ID }
 
-// codeRefused is the code of a message that the stream of work or webhooks does not
-// take: it is full, or has a message of this subject.
+// codeRefused is the error code for a message that the stream of work or webhooks
+// refuses: it is full, or already has a message with this subject.
 const codeRefused = jetstream.ErrorCode(10077)
 
 // post publishes the message of a job, unless there is one. It returns a QueueFull
@@ -364,8 +364,8 @@ func (q *Queue) post(j job.Job) error {
 	}
 }
 
-// laneHeader names the lane of the job that a message wakes workers for. Versions that
-// do not know it wake all workers.
+// laneHeader names the lane of the job for which a message wakes workers. Versions
+// that do not know it wake all workers.
 const laneHeader = "Lane"
 
 // announceWork wakes idle workers of all nodes for a job in this lane, or in any lane
@@ -385,13 +385,13 @@ func (q *Queue) wakeWorkers(of []string) {
 
 func (q *Queue) publish(msg *nats.Msg) {
 	if err := q.f.nc.PublishMsg(msg); err != nil {
-		q.log.Debug("cannot wake workers; they ask soon", zap.Error(err))
+		q.log.Debug("cannot wake workers; they poll", zap.Error(err))
 	}
 }
 
 // wokenBy handles a message that wakes workers. Its payload lists the processes to
-// wake; an empty one means all. Workers that take no jobs of its lane stay asleep:
-// each one that wakes pulls from all of its lanes.
+// wake; an empty one means all. Workers that take no jobs of its lane are not woken:
+// each woken one pulls from all of its lanes.
 func (q *Queue) wokenBy(msg *nats.Msg) {
 	if len(msg.Data) > 0 && !slices.Contains(strings.Fields(string(msg.Data)), q.f.instance) {
 		return
@@ -407,7 +407,7 @@ func (q *Queue) wokenBy(msg *nats.Msg) {
 // read returns the record of a job, nil if there is none.
 func (q *Queue) read(id string) (*record, value, error) {
 	if !job.ValidID(id) {
-		return nil, value{}, nil // no key of a bucket may come from elsewhere
+		return nil, value{}, nil // only valid ids may become keys of a bucket
 	}
 	v, err := q.f.jobs.get(id)
 	if err != nil || v.data == nil {
@@ -417,7 +417,7 @@ func (q *Queue) read(id string) (*record, value, error) {
 	return &r, v, err
 }
 
-// store writes a record that still has this revision. That of a job which has ended
+// store writes a record that still has this revision. The record of an ended job
 // expires.
 func (q *Queue) store(r *record, revision uint64) error {
 	b, err := r.encode()
@@ -439,14 +439,15 @@ func (q *Queue) store(r *record, revision uint64) error {
 	return nil
 }
 
-// keep keeps the record of the entry as this process stored it. Queue.mu must be held.
+// keep remembers the record of the entry as this process stored it. Queue.mu must
+// be held.
 func (e *entry) keep(r record) {
 	if r.Job = nil; e.own == nil || e.own.revision < r.revision {
 		e.own = &r
 	}
 }
 
-// own returns the record of a job as this process stored it last, or nil.
+// own returns the record of a job as this process last stored it, or nil.
 func (q *Queue) own(id string) *record {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -459,9 +460,9 @@ func (q *Queue) own(id string) *record {
 }
 
 // update changes the record of a job by compare-and-swap. change returns false to
-// leave it as it is. The result is nil if there is no record. What this process stored
-// last is not read first: nearly always it is the record still, and if it is not,
-// writing fails.
+// leave it as it is. The result is nil if there is no record. If this process
+// stored a record last, it is not read first: nearly always it is unchanged, and
+// otherwise writing fails.
 func (q *Queue) update(id string, change func(*record) bool) (*record, error) {
 	if r := q.own(id); r != nil && change(r) {
 		if err := q.store(r, r.revision); !errors.Is(err, errChanged) {
@@ -529,7 +530,7 @@ func (q *Queue) Close() {
 	q.mu.Unlock()
 	q.signalAll()
 	for _, e := range waiting {
-		q.logError("cannot return job; its message is delivered after the lease", e.job.ID, (&lease{q: q, e: e, phase: jobs.Render}).Return())
+		q.logError("cannot return job; its message is redelivered after the lease", e.job.ID, (&lease{q: q, e: e, phase: jobs.Render}).Return())
 	}
 }
 
@@ -548,7 +549,7 @@ func (q *Queue) Unended(jobID string) bool {
 }
 
 // Prune does the housekeeping of the fleet, on one node and once on each that
-// starts: lost messages of jobs are republished, and claims left by killed nodes
+// starts: lost job messages are republished, and claims left by killed nodes
 // are removed. Ended jobs expire by themselves.
 func (q *Queue) Prune(now time.Time) error {
 	if again := q.pruned.Swap(true); !q.f.Elected() && again {
@@ -568,7 +569,7 @@ func (q *Queue) Prune(now time.Time) error {
 	for _, j := range waiting {
 		err := q.post(j)
 		if errs = append(errs, err); fault.CodeOf(err) == fault.Unavailable {
-			break // the others will not fare better, and a stop waits for this
+			break // the others would fail too, and a shutdown waits for this
 		}
 	}
 	q.announceWork("")

@@ -16,16 +16,16 @@ import (
 // write the record, needs no new level.
 const level = 1
 
-// maxStarts is how often a job may start without an end. What a process has recorded as
-// started without learning that it has does not count twice: it is alive, so the job has
-// not ended it.
+// maxStarts is how often a job may start without an end. A start that a process
+// recorded without learning of its success does not count twice: the process is
+// alive, so the job did not kill it.
 const maxStarts = 3
 
-// record is what the fleet knows of a job.
+// record is the fleet's record of a job.
 type record struct {
 	Level   int             `json:"level"`
-	Node    string          `json:"node,omitempty"`    // that started it last
-	Process string          `json:"process,omitempty"` // that started it last
+	Node    string          `json:"node,omitempty"`    // that last started it
+	Process string          `json:"process,omitempty"` // that last started it
 	Holder  string          `json:"holder,omitempty"`  // process that executes it without having its message
 	Starts  int             `json:"starts"`            // without an end
 	Passed  *passed         `json:"passed,omitempty"`  // nodes that cannot execute it
@@ -45,7 +45,8 @@ func (r record) encode() ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// decodeRecord parses a record. Only the level of one above ours is known.
+// decodeRecord parses a record. Of one of a higher level than ours, only the level
+// is set.
 func decodeRecord(id string, data []byte) (r record, err error) {
 	var head struct {
 		Level int `json:"level"`
@@ -63,7 +64,7 @@ func decodeRecord(id string, data []byte) (r record, err error) {
 		return r, err
 	}
 	if r.job.ID != id {
-		return r, fmt.Errorf("decode record of %s: it is that of %s", id, r.job.ID)
+		return r, fmt.Errorf("decode record of %s: it is the record of %s", id, r.job.ID)
 	}
 	if err := checkJob(r.job); err != nil {
 		return r, fmt.Errorf("decode record of %s: %w", id, err)
@@ -71,15 +72,15 @@ func decodeRecord(id string, data []byte) (r record, err error) {
 	return r, nil
 }
 
-// checkJob reports what cannot be in a record: other nodes, whatever they are, write
-// it, and its digest and id become names of files.
+// checkJob validates a record: other nodes write it, and its digest and id become
+// file names.
 func checkJob(j job.Job) error {
 	_, known := job.ParseStatus(string(j.Status))
 	switch {
 	case !known:
-		return fmt.Errorf("%.20q is no status", j.Status)
+		return fmt.Errorf("invalid status %.20q", j.Status)
 	case j.Resolved() && (!manifest.ValidSHA256(j.Source.SHA256) || !ladder.ValidID(j.ImageID) || j.Source.Bytes < 0):
-		return errors.New("its source is not valid")
+		return errors.New("its source is invalid")
 	case !j.Resolved() && j.ImageID != "":
 		return errors.New("it has an image without a source")
 	case len(j.Webhooks) > job.MaxWebhooks:
@@ -94,7 +95,7 @@ func checkJob(j job.Job) error {
 // lane returns the name of a job's lane: its part of the subject, and the consumer.
 func lane(j job.Job) string { return jobs.LaneOf(j).String() }
 
-// The names of the lanes.
+// The lane names.
 var (
 	laneSingles    = jobs.LaneSingles.String()
 	laneUploads    = jobs.LaneUploads.String()

@@ -13,7 +13,7 @@ import (
 // Report is the observable state of a fleet.
 type Report struct {
 	Name     string          `json:"name"`
-	Clock    time.Duration   `json:"clock_ns"` // by how much this machine's clock is ahead of the servers'
+	Clock    time.Duration   `json:"clock_ns"` // how far this machine's clock is ahead of the servers'
 	Nodes    []Node          `json:"nodes"`
 	Lanes    map[string]Lane `json:"lanes"`
 	Webhooks int             `json:"webhooks"` // to be delivered
@@ -37,7 +37,7 @@ type Stream struct {
 	Replicas []Replica `json:"replicas"`
 }
 
-// Replica is a copy of a stream on a server other than its leader.
+// Replica is a replica of a stream on a server other than its leader.
 type Replica struct {
 	Server  string `json:"server"`
 	Offline bool   `json:"offline,omitempty"`
@@ -45,7 +45,7 @@ type Replica struct {
 	Current bool   `json:"current"`
 }
 
-// Healthy returns the number of complete copies, including the leader's.
+// Healthy returns the number of complete replicas, including the leader.
 func (s Stream) Healthy() (n int) {
 	if s.Leader != "" {
 		n++
@@ -74,10 +74,10 @@ func (r Replica) String() string {
 type IndexSize struct {
 	Sets     int   `json:"sets"`
 	Bytes    int64 `json:"bytes"`    // of their files
-	Deleting int   `json:"deleting"` // marked, their objects are being deleted
+	Deleting int   `json:"deleting"` // marked for deletion
 }
 
-// Healthy reports whether every stream has all of its copies, and a node takes jobs.
+// Healthy reports whether every stream has all of its replicas, and a node takes jobs.
 func (r Report) Healthy() bool {
 	return slices.ContainsFunc(r.Nodes, Node.works) && !slices.ContainsFunc(r.Streams, func(s Stream) bool { return s.Healthy() < s.Wanted })
 }
@@ -121,7 +121,7 @@ func (f *Fleet) stream(info *jetstream.StreamInfo) Stream {
 		Name: strings.TrimPrefix(strings.TrimPrefix(info.Config.Name, "KV_"), f.prefix), Messages: info.State.Msgs, Bytes: info.State.Bytes,
 		Wanted: info.Config.Replicas, Replicas: []Replica{},
 	}
-	if info.Cluster == nil { // a server that is alone
+	if info.Cluster == nil { // a single server
 		s.Leader = f.nc.ConnectedServerName()
 		return s
 	}
@@ -137,7 +137,7 @@ func (f *Fleet) indexSize(ctx context.Context) (n IndexSize, err error) {
 	err = f.image.each(ctx, "", func(_ string, v value) error {
 		e, err := decodeEntry(v.data)
 		if err != nil {
-			return fmt.Errorf("unreadable entry of the index: %w", err)
+			return fmt.Errorf("unreadable index entry: %w", err)
 		}
 		if e.Deleting {
 			n.Deleting++

@@ -151,10 +151,10 @@ func TestFleetWebhookThatEndsWhileItIsRetried(t *testing.T) {
 	for _, givenUp := range []bool{false, true} {
 		f.tell = ending{tell, func() { end(givenUp) }}
 		if err := o.Retry(id); err != nil {
-			t.Errorf("given up meanwhile: %v: %v", givenUp, err)
+			t.Errorf("given up before the retry: %v: %v", givenUp, err)
 		}
 		if all, err := f.Webhooks(t.Context()); err != nil || len(all) != 1 || all[0].GivenUp {
-			t.Errorf("given up meanwhile: %v: after the retry: %+v, %v", givenUp, all, err)
+			t.Errorf("given up before the retry: %v: after the retry: %+v, %v", givenUp, all, err)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func TestFleetJobOfANewerLevelIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e, err := q.tryLease(jobs.Render); e != nil || err != nil {
-		t.Fatalf("it is taken: %+v, %v", e, err)
+		t.Fatalf("it is leased: %+v, %v", e, err)
 	}
 	if n := q.Counts().Newer; n != 1 {
 		t.Errorf("%d jobs count as left to newer nodes", n)
@@ -241,7 +241,7 @@ func TestFleetAnotherNodeDoesTheHousekeepingOfOneThatDied(t *testing.T) {
 	first, second := joinAs(t, "pi-1", url).f, joinAs(t, "pi-2", url).f
 	for range 2 {
 		if !first.Elected() || second.Elected() {
-			t.Fatal("it is not the first node that does it, and only that")
+			t.Fatal("not exactly the first node is elected")
 		}
 	}
 	v, err := second.state.get(nodePrefix + first.node)
@@ -269,7 +269,7 @@ func TestFleetAnotherNodeFinishesADeletionAfterAMinute(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := <-seen; got != id {
-		t.Fatalf("the other node sees the deletion of %s", got)
+		t.Fatalf("the other node sees %s deleted", got)
 	}
 	marked := func() []string {
 		ids, err := theirs.Marked()

@@ -51,7 +51,7 @@ func (q *Queue) watchLocked(j job.Job) *entry {
 	return e
 }
 
-// waitedFor returns a job that another node executes, if this one waits for it.
+// waitedFor returns a job that another node executes, if this one waits for its end.
 func (q *Queue) waitedFor(id string) *entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -61,12 +61,12 @@ func (q *Queue) waitedFor(id string) *entry {
 	return nil
 }
 
-// refresh looks whether a job that another node executes has ended.
+// refresh checks whether a job that another node executes has ended.
 func (q *Queue) refresh(e *entry) {
 	id := (&ticket{q, e}).Job().ID
 	r, _, err := q.read(id)
 	if err != nil || r != nil && (r.Level > level || !r.job.Status.Ended()) {
-		return // the next look is soon
+		return // checked again soon
 	}
 	q.mu.Lock()
 	if e.here || e.job.Status.Ended() || q.known[id] != e {
@@ -106,7 +106,7 @@ func (q *Queue) refreshAll() {
 		q.mu.Unlock()
 		for _, e := range others {
 			if q.f.ctx.Err() != nil || q.f.Connected() != nil {
-				break // the next look is soon; a stop does not wait for this
+				break // checked again soon; a shutdown does not wait for this
 			}
 			q.refresh(e)
 		}
@@ -165,7 +165,7 @@ func (t *ticket) Record() error {
 	r := record{Level: level, Node: q.f.node, Holder: q.f.instance, job: j}
 	if v, err := q.f.state.get(claimKey(j)); err == nil && v.data == nil { // equal jobs may have been held elsewhere; they have one effect
 		r.Claim, err = q.f.state.put(claimKey(j), []byte(j.ID), v.revision, claimTime)
-		q.logError("cannot claim work; equal work is done again", j.ID, err)
+		q.logError("cannot claim work; an equal job repeats it", j.ID, err)
 	}
 	if err := q.create(r); err != nil {
 		return err
@@ -173,7 +173,7 @@ func (t *ticket) Record() error {
 	q.mu.Lock()
 	e.recorded = true
 	q.mu.Unlock()
-	q.logError("cannot post a job that has a record; housekeeping does", j.ID, q.post(j))
+	q.logError("cannot publish a recorded job; housekeeping will", j.ID, q.post(j))
 	q.log.Debug("job accepted", zap.String("job_id", j.ID))
 	q.announceWork(lane(j))
 	return nil

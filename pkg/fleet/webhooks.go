@@ -14,7 +14,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// givenUp is what is kept of a webhook that was given up.
+// givenUp is the record of a webhook that was given up.
 type givenUp struct {
 	ID       string `json:"id"`
 	Attempts int    `json:"attempts"`
@@ -42,8 +42,8 @@ func (o *Outbox) Retry(id string) error {
 	ctx, cancel := context.WithTimeout(o.f.ctx, operationTime)
 	defer cancel()
 	msg, err := o.f.tell.GetLastMsgForSubject(ctx, o.f.subject+"tell."+id)
-	if err == nil { // what is being sent at this moment is sent twice, under one id
-		g := givenUp{ID: id, Reason: "it was to be sent again", Message: msg.Data} // if this process dies before it is
+	if err == nil { // a webhook being sent right now is sent twice, under one id
+		g := givenUp{ID: id, Reason: "it was being retried", Message: msg.Data} // if this process dies before that
 		if err := o.f.keepGivenUp(g); err != nil {
 			return err
 		}
@@ -70,10 +70,10 @@ func (o *Outbox) Retry(id string) error {
 	return nil
 }
 
-var errNoWebhook = fault.New(fault.NotFound, "There is no webhook with this id that waits or was given up.")
+var errNoWebhook = fault.New(fault.NotFound, "There is no pending or given-up webhook with this id.")
 
 // Webhooks returns the undelivered webhooks of all nodes, oldest first. NATS does
-// not tell how often a waiting one was attempted, and when it is due.
+// not report how often a waiting one was attempted, or when it is due.
 func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) {
 	for at := uint64(1); ; {
 		msg, err := f.tell.GetMsg(ctx, at, jetstream.WithGetMsgSubject(f.subject+"tell.>"))
@@ -92,7 +92,7 @@ func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) 
 	err = f.state.each(ctx, givenUpPrefix, func(_ string, v value) error {
 		var g givenUp
 		if json.Unmarshal(v.data, &g) != nil {
-			return nil //nolint:nilerr // what cannot be read is not listed
+			return nil //nolint:nilerr // unreadable webhooks are not listed
 		}
 		if w, ok := webhookOf(g.ID, g.Message); ok {
 			w.CreatedAt, w.GivenUp, w.Attempts, w.LastError = strictjson.At(v.at), true, g.Attempts, g.Reason
@@ -104,8 +104,8 @@ func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) 
 	return all, err
 }
 
-// webhookOf returns what an operator sees of the webhook of a message. ok is false if it
-// cannot be read, or is of a higher level.
+// webhookOf returns the webhook of a message as shown to operators. ok is false if it
+// is unreadable or of a higher level.
 func webhookOf(id string, message []byte) (w notify.Webhook, ok bool) {
 	r, err := decodeWebhook(id, message)
 	if err != nil || r.Level > level {

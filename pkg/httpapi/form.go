@@ -21,7 +21,7 @@ const (
 
 var (
 	errFiles = fault.New(fault.InvalidRequest, "The form must contain exactly one file: a part with a file name.")
-	errForm  = fault.New(fault.TooLarge, "The form is larger than one image and %d bytes of text fields may be on this server.", maxFormText)
+	errForm  = fault.New(fault.TooLarge, "The form exceeds this server's limit for one image and %d bytes of text fields.", maxFormText)
 )
 
 // receiveForm streams the only file of a form into the spool. Text fields, which

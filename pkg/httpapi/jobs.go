@@ -48,7 +48,7 @@ func (a *api) postJob(w *response, r *http.Request) error {
 	}
 	// A web page can send some other types across origins without a preflight.
 	if mediaType(r) != "application/json" {
-		return fault.New(fault.UnsupportedFormat, "A job is described by JSON: send it with Content-Type: application/json.")
+		return fault.New(fault.UnsupportedFormat, "Send the job as JSON, with Content-Type: application/json.")
 	}
 	request, err := a.readJobRequest(w, r)
 	if err != nil {

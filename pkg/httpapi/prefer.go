@@ -89,7 +89,7 @@ func member(d *httpsfv.Dictionary, name string) (httpsfv.Item, bool) {
 func checkEncoding(r *http.Request) error {
 	for coding := range strings.SplitSeq(strings.Join(r.Header.Values("Content-Encoding"), ","), ",") {
 		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
-			return fault.New(fault.UnsupportedEncoding, "The body has Content-Encoding %.40q; send it without.", coding)
+			return fault.New(fault.UnsupportedEncoding, "The body has Content-Encoding %.40q; send it unencoded.", coding)
 		}
 	}
 	return nil

@@ -57,7 +57,7 @@ type Source struct {
 	Bytes    int64  `json:"bytes"`
 }
 
-// Error is why a job failed, in words that its client may see.
+// Error is why a job failed, in words for its client.
 type Error struct {
 	Code    fault.Code `json:"code"`
 	Message string     `json:"message"`
@@ -69,7 +69,7 @@ type Webhook struct {
 	Base string `json:"base"` // scheme and host by which the client knows this server
 }
 
-// MaxWebhooks limits the webhooks of one job: they take no place in the queue, but
+// MaxWebhooks limits the webhooks of one job: they occupy no place in the queue, but
 // space in its record and in the outbox.
 const MaxWebhooks = 16
 

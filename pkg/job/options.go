@@ -87,8 +87,8 @@ func (q *Quality) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// integer is a JSON integer of any size: one that no int holds becomes the greatest or
-// the least.
+// integer is a JSON integer of any size: one that overflows int becomes the maximum or
+// minimum.
 type integer int
 
 var digits = regexp.MustCompile(`^-?[0-9]+$`)
@@ -168,7 +168,7 @@ func (j Job) Key() string {
 	return j.Input + "\n" + string(options)
 }
 
-// CannotWrite is the fault of a job that asks for a format which no codec here writes.
+// CannotWrite returns the fault for a job with a format that no codec here writes.
 func CannotWrite(format ladder.Format) *fault.Error {
 	return fault.New(fault.InvalidOptions, "options.format: this server cannot write %s.", format)
 }

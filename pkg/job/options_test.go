@@ -74,7 +74,7 @@ func TestOptionsAreGivenBackAsTheyCame(t *testing.T) {
 	for _, s := range []string{`{}`, `{"width":800,"format":"webp","quality":"high"}`, `{"height":1,"quality":7}`} {
 		b, err := json.Marshal(options(t, s))
 		if err != nil || string(b) != s {
-			t.Errorf("%s comes back as %s, %v", s, b, err)
+			t.Errorf("%s is encoded as %s, %v", s, b, err)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (s *Service) settle(e ending) error {
 	s.releaseSource(e.job, e.lease.Announced())
 	if e.job.Retries > 0 && e.job.Status == job.Completed {
 		if err := s.ForgetSources(); err != nil {
-			s.log.Warn("cannot delete kept source; housekeeping does", zap.Error(err))
+			s.log.Warn("cannot delete kept source; housekeeping will", zap.Error(err))
 		}
 	}
 	outbox.Release(e.job.ID) // now webhooks may be sent

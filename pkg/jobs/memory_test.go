@@ -71,7 +71,7 @@ func TestUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
 			}, inMemory(t, dir))
 			s := h.upload(t, gif, job.Webhook{})
 			if sources, records := h.onDisk(t); sources != 0 || records != 0 {
-				t.Fatalf("%d sources and %d records are on the disk while nobody counts on them", sources, records)
+				t.Fatalf("%d sources and %d records are on the disk before a client relies on them", sources, records)
 			}
 			count(t, h, s)
 			if sources, records := h.onDisk(t); sources != 1 || records != 1 {
@@ -103,7 +103,7 @@ func TestUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
 		t.Errorf("%d sources and %d records are left", sources, records)
 	}
 	if _, err := h.spool.Source(s.Ticket.Job().Source.SHA256); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("its source is still held: %v", err)
+		t.Errorf("its source is still in memory: %v", err)
 	}
 }
 

@@ -144,7 +144,7 @@ func TestRequestsThatAreEqualAreOneJobUntilItEnds(t *testing.T) {
 	close(gate)
 	j := first.Wait(t.Context())
 	if got := out.of(j.ID).Webhooks; len(got) != 2 || got[0].URL != "https://a.example.com" || got[1].URL != "https://b.example.com" {
-		t.Errorf("webhooks went to %v, want both clients", got)
+		t.Errorf("webhooks were sent to %v, want both clients", got)
 	}
 	narrower.Wait(t.Context())
 	dog.Wait(t.Context())

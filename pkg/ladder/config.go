@@ -12,7 +12,7 @@ import (
 type Config struct {
 	Widths            []int          `mapstructure:"widths"`
 	MaxWidth          int            `mapstructure:"max_width"` // limit for a single variant's width
-	Profile           string         `mapstructure:"profile"`   // where the defaults of the other settings come from
+	Profile           string         `mapstructure:"profile"`   // sets the defaults of the other settings
 	Formats           []Format       `mapstructure:"formats"`
 	FormatWidths      FormatWidths   `mapstructure:"format_widths"`
 	Quality           Quality        `mapstructure:"quality"`
@@ -58,8 +58,8 @@ type Effort struct {
 }
 
 // Efforts returns the efforts of a format, ascending. AVIF has no 1, which is
-// libaom's speed 8: it takes some photos for screen content and makes them up to
-// seven times as large. Nor has it libvips' 9, which takes minutes per image.
+// libaom's speed 8: it mistakes some photos for screen content and makes them up to
+// seven times as large. Nor does it have libvips' 9, which takes minutes per image.
 func Efforts(f Format) []int {
 	switch f {
 	case WebP:
@@ -111,7 +111,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// MaxSide is the longest side, in pixels, that every output format can hold.
+// MaxSide is the longest side, in pixels, that every output format supports.
 const MaxSide = 16383
 
 // maxVariants limits the work of one job; a free Worker can pull 21.
@@ -205,7 +205,7 @@ func (c Config) Writable(outputs []Format) []Format {
 }
 
 // WithFormats returns c with other formats. If none of them is made at every
-// width, their limits go.
+// width, their limits are removed.
 func (c Config) WithFormats(formats []Format) Config {
 	c.Formats = formats
 	if !c.unlimited() {

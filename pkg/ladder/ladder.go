@@ -223,8 +223,8 @@ func (r Recipe) Plan(width, height int) Plan {
 }
 
 // rungs returns the widths up to the source's. Nothing is enlarged: if the
-// source's width lies between two widths or below the first, the last rung has
-// the source's own width.
+// source's width is between two widths or below the first, the last rung has the
+// source's own width.
 func rungs(widths []int, width, height int) []Rung {
 	var rungs []Rung
 	for _, w := range widths {
@@ -271,8 +271,8 @@ type Source struct {
 	Height int    `json:"height"` // of one frame
 	Frames int    `json:"frames"` // 1 for a still image
 
-	// TakenAt is when a photo says that it was taken: RFC 3339 to the second,
-	// without a zone if it names none. It is "" if unknown.
+	// TakenAt is when a photo was taken according to its EXIF data: RFC 3339 to
+	// the second, without a zone if that has none. It is "" if unknown.
 	TakenAt string `json:"taken_at,omitempty"`
 }
 

@@ -32,7 +32,7 @@ var profiles = map[string]func(*Config){
 // Profiles returns the names of the profiles, sorted.
 func Profiles() []string { return slices.Sorted(maps.Keys(profiles)) }
 
-// ProfileConfig returns the defaults of a profile; those of the default one for
+// ProfileConfig returns the defaults of a profile, or of the default profile for
 // an unknown name.
 func ProfileConfig(name string) Config {
 	c := DefaultConfig()

@@ -32,6 +32,6 @@ func TestTimedWriterPassesAllOn(t *testing.T) {
 		}
 	}
 	if _, timed := took[ladder.StageWrite]; to.String() != "abc" || !timed {
-		t.Errorf("%q came, in %v", to.String(), took)
+		t.Errorf("wrote %q in %v", to.String(), took)
 	}
 }

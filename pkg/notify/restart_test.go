@@ -36,7 +36,7 @@ func TestRestartGoesOnWhereItWas(t *testing.T) {
 		within(t, r.waits(), []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second})
 		for _, id := range r.ids() {
 			if id != msg(j) {
-				t.Errorf("it came as %s, want %s", id, msg(j))
+				t.Errorf("it was delivered as %s, want %s", id, msg(j))
 			}
 		}
 		wantFiles(t, dir)

@@ -61,7 +61,7 @@ func TestOriginalComesAndGoesWithItsSet(t *testing.T) {
 		t.Fatal(m.ID, err)
 	}
 	if b, err := os.ReadFile(kept); err != nil || string(b) != "original" {
-		t.Errorf("the original holds %q, %v", b, err)
+		t.Errorf("the original contains %q, %v", b, err)
 	}
 	if err := s.Delete(id("cat")); err != nil {
 		t.Fatal(err)

@@ -133,7 +133,7 @@ func TestCommittedSetIsWhole(t *testing.T) {
 	set.Abort()
 	want := []string{id("cat") + "/320.webp", id("cat") + "/manifest.json"}
 	if got := files(t, dir); !slices.Equal(got, want) {
-		t.Errorf("the folder holds %v, want %v", got, want)
+		t.Errorf("the folder has %v, want %v", got, want)
 	}
 	f, v, err := s.Open(t.Context(), id("cat"), "320.webp")
 	if err != nil {
@@ -192,7 +192,7 @@ func TestPublishedSurvivesARestartAndTheHalfMadeDoesNot(t *testing.T) {
 		t.Errorf("cat %v, dog %v, bird %v", s.Has(id("cat")), s.Has(id("dog")), s.Has(id("bird")))
 	}
 	if got := files(t, dir); len(got) != 3 { // the cat's two, and the bird's one that has no manifest
-		t.Errorf("the folder holds %v", got)
+		t.Errorf("the folder has %v", got)
 	}
 	publishSet(t, s, "bird", epoch) // over the folder that had lost its manifest
 	if _, err := s.Get(id("bird")); err != nil {

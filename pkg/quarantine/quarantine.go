@@ -76,7 +76,7 @@ func (s *Store) Counts(e Entry) bool { return e.Unreadable == "" && e.Libvips ==
 func (s *Store) Check(sha256 string) error {
 	e, err := s.entries.Read(sha256)
 	if err != nil || !s.Counts(e) {
-		return nil //nolint:nilerr // what cannot be read is no reason to refuse
+		return nil //nolint:nilerr // an unreadable entry is no reason to refuse
 	}
 	return e.Refusal()
 }

@@ -293,7 +293,7 @@ func TestQueueRecordsAnEndWhenThereIsSpaceAgain(t *testing.T) {
 	}
 	l.Wake() // clients need not wait for the disk
 	if got, err := q.Get(j.ID); err != nil || got.Status != job.Failed || ticket.Wait(t.Context()).Status != job.Failed {
-		t.Errorf("meanwhile it is %+v, %v; want it failed", got, err)
+		t.Errorf("before the end it is %+v, %v; want it failed", got, err)
 	}
 	if err := os.Rename(folder+".away", folder); err != nil {
 		t.Fatal(err)

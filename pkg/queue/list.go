@@ -24,7 +24,7 @@ func (q *Queue) List(status job.Status, before string, limit int) (page []job.Jo
 	if before != "" {
 		ids = slices.DeleteFunc(ids, func(id string) bool { return id >= before })
 	}
-	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(b, a) }) // they sort by creation time
+	slices.SortFunc(ids, func(a, b string) int { return strings.Compare(b, a) }) // ids sort by creation time
 	page = []job.Job{}
 	for _, id := range slices.Compact(ids) {
 		j, err := q.Get(id)

@@ -444,7 +444,7 @@ func TestHeldJobIsOnRecordOnceSomebodyCountsOnIt(t *testing.T) {
 			lease(t, q)
 		}
 		if got := records(t, dir); len(got) != 0 || ticket.Recorded() {
-			t.Errorf("%s, before anybody counts on it: %v", state, got)
+			t.Errorf("%s, before a client relies on it: %v", state, got)
 		}
 		for range 2 {
 			if err := ticket.Record(); err != nil {

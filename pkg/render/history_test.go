@@ -98,7 +98,7 @@ func TestReplacesNamesTheSetOfTheLadderBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again := w.upload(a, job.Job{}); again.Replaces != third.ID {
-		t.Errorf("the set of the ladder that came back replaces %q, want %s", again.Replaces, third.ID)
+		t.Errorf("the set of the restored ladder replaces %q, want %s", again.Replaces, third.ID)
 	}
 }
 

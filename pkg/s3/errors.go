@@ -21,25 +21,25 @@ type Class int
 // The classes of errors.
 const (
 	Unavailable Class = iota // no connection, too slow, 429 or 5xx; several times
-	NotFound                 // no object of this key
-	Exists                   // there is an object of this key already
+	NotFound                 // no object with this key
+	Exists                   // the key already has an object
 	BadClock                 // the clocks of this machine and the store differ
 	BadKey                   // the access key is unknown, or its secret is wrong
-	Denied                   // the access key may not do this
+	Denied                   // the access key lacks a permission
 	NoBucket                 // there is no such bucket
 	Full                     // the store has no space left
 	Refused                  // any other refusal
 	Unsupported              // the store lacks something that is needed
 )
 
-// advice says what each class means to the operator.
+// advice explains each class to the operator.
 var advice = map[Class]string{
 	Unavailable: "the store is out of reach or overloaded",
 	NotFound:    "there is no such object",
-	Exists:      "the object exists already",
+	Exists:      "the object already exists",
 	BadClock:    "the clock of this machine differs from the store's by more than 15 minutes: set it (timedatectl)",
 	BadKey:      "the store does not accept the access key: check both lines of storage.s3.key_file",
-	Denied:      "the access key may not do this: it must be allowed to read, write, list and delete objects of this bucket",
+	Denied:      "the access key lacks a permission: it must be allowed to read, write, list and delete objects in this bucket",
 	NoBucket:    "there is no such bucket: check storage.s3.bucket and storage.s3.endpoint, or create it",
 	Full:        "the store has no space left",
 	Refused:     "the store refused the request",
@@ -53,7 +53,7 @@ type Error struct {
 	Key       string // of the object; "" for none
 	Status    int    // of the response; 0 for none
 	Code      string // the store's, such as "NoSuchBucket"; may be empty
-	cause     error  // nil if the response says it all
+	cause     error  // nil if the response is sufficient
 }
 
 // Error names the operation, the object and what to do.
@@ -89,7 +89,7 @@ func Is(err error, class Class) bool {
 // temporary reports whether the same request may succeed soon.
 func (e *Error) temporary() bool { return e.Class == Unavailable }
 
-// classes of the stores' own codes. What is not here goes by its status.
+// classes maps the stores' own codes. Others are classified by status.
 var classes = map[string]Class{
 	"NoSuchKey":             NotFound,
 	"PreconditionFailed":    Exists,
@@ -111,7 +111,7 @@ var classes = map[string]Class{
 	"OperationAborted":           Unavailable,
 }
 
-// maxErrorBody bounds what is read of a refusal, bytes.
+// maxErrorBody bounds what is read of an error response, bytes.
 const maxErrorBody = 64 << 10
 
 // refusal returns the error that a response describes.
@@ -152,8 +152,8 @@ func classOf(status int) Class {
 // maxRetryAfter is the longest Retry-After of a store that is honored.
 const maxRetryAfter = 10 * time.Second
 
-// retryable returns e in the form that tells backoff.Retry whether and when to
-// repeat the request.
+// retryable returns e in the form from which backoff.Retry knows whether and when
+// to repeat the request.
 func retryable(e *Error, header http.Header) error {
 	if !e.temporary() {
 		return backoff.Permanent(e)
@@ -169,8 +169,8 @@ func disconnected(operation, key string, cause error) *Error {
 	return &Error{Class: Unavailable, Operation: operation, Key: key, cause: cause}
 }
 
-// final returns the error of an operation whose last attempt ended with err: that
-// of ctx if it ended, and the store's error otherwise.
+// final returns the error of an operation whose last attempt ended with err: ctx's
+// error if it ended, otherwise the store's.
 func final(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

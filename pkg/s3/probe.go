@@ -15,9 +15,9 @@ import (
 const probePrefix = ".optimizerd/probe-"
 
 // Probe writes, reads, lists and deletes a small object, and returns an error that
-// says what the store or the key lacks. copies tells whether copies within the
-// bucket are needed too. An error of class Unavailable says nothing about the
-// store's abilities.
+// says what the store or the key lacks. With copies it also copies the object within
+// the bucket. An error of class Unavailable says nothing about the store's
+// capabilities.
 func (b *Bucket) Probe(ctx context.Context, copies bool) (err error) {
 	const content = "optimizerd"
 	sum := sha256.Sum256([]byte(content))
@@ -32,7 +32,7 @@ func (b *Bucket) Probe(ctx context.Context, copies bool) (err error) {
 	if _, created, err := b.PutNew(ctx, o, strings.NewReader(content)); err != nil {
 		return err
 	} else if created {
-		return unsupported("put", "storage.s3.endpoint: this store overwrites an object that must be written once (If-None-Match: *); R2, AWS S3 and versitygw do not")
+		return unsupported("put", "storage.s3.endpoint: this store ignores If-None-Match: * and overwrites objects; R2, AWS S3 and versitygw do not")
 	}
 	body, there, err := b.Get(ctx, o.Key, 2, 4)
 	if err != nil {
@@ -44,9 +44,9 @@ func (b *Bucket) Probe(ctx context.Context, copies bool) (err error) {
 	case err != nil:
 		return disconnected("get", o.Key, err)
 	case string(part) != content[2:6]:
-		return unsupported("get", fmt.Sprintf("storage.s3.endpoint: this store answered a range request with %.20q, which is not the range", part))
+		return unsupported("get", fmt.Sprintf("storage.s3.endpoint: this store answered a range request with %.20q, not the range", part))
 	case there.SHA256 != o.SHA256:
-		return unsupported("get", "storage.s3.endpoint: this store does not return the metadata of objects (x-amz-meta-…)")
+		return unsupported("get", "storage.s3.endpoint: this store does not return object metadata (x-amz-meta-…)")
 	}
 	found := false
 	for listed, err := range b.List(ctx, o.Key) {

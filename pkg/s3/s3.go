@@ -114,18 +114,18 @@ type request struct {
 // do sends a request until it succeeds, fails for good or has failed too often.
 // The caller must close the body of the response.
 func (b *Bucket) do(ctx context.Context, r request) (*http.Response, error) {
-	waits := backoff.NewExponentialBackOff() // each wait varies by half
+	waits := backoff.NewExponentialBackOff() // with 50 % jitter
 	waits.InitialInterval, waits.Multiplier = b.wait, 3
 	response, err := backoff.Retry(ctx, func() (*http.Response, error) { return b.attempt(ctx, r) },
 		backoff.WithBackOff(waits), backoff.WithMaxTries(maxAttempts), backoff.WithMaxElapsedTime(0))
 	return response, final(ctx, err)
 }
 
-// bodyTime is how long an attempt may take that sends n bytes.
+// bodyTime is how long an attempt that sends n bytes may take.
 func bodyTime(n int64) time.Duration { return baseTime + time.Duration(n/minRate)*time.Second }
 
-// attemptContext returns the context of one attempt. What it does not bound has limits
-// of its own: headerTime and stallTime.
+// attemptContext returns the context of one attempt. Header and response
+// body have their own limits: headerTime and stallTime.
 func attemptContext(ctx context.Context, r request) (context.Context, context.CancelFunc) {
 	if r.body == nil {
 		return context.WithCancel(ctx)
@@ -160,7 +160,7 @@ type body struct {
 }
 
 // Read returns an error if the store sends nothing for stallTime. The time between two
-// reads does not count: what is read may go to a slow client.
+// reads does not count: the reader may be a slow client.
 func (b *body) Read(p []byte) (int, error) {
 	timer := time.AfterFunc(b.stallTime, b.cancel)
 	n, err := b.ReadCloser.Read(p)
@@ -168,7 +168,7 @@ func (b *body) Read(p []byte) (int, error) {
 		b.stalled = true
 	}
 	if b.stalled && err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("nothing arrived for %v: %w", b.stallTime, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("no data for %v: %w", b.stallTime, io.ErrUnexpectedEOF)
 	}
 	return n, err
 }
@@ -189,7 +189,7 @@ func (b *Bucket) send(ctx context.Context, r request) (*http.Response, error) {
 	var content io.Reader = http.NoBody
 	digest := emptySHA256
 	if r.body != nil && r.body.Size() > 0 {
-		content, digest = io.NewSectionReader(r.body, 0, r.body.Size()), r.sha256 // each attempt has an offset of its own
+		content, digest = io.NewSectionReader(r.body, 0, r.body.Size()), r.sha256 // each attempt has its own offset
 	}
 	request, err := http.NewRequestWithContext(ctx, r.method, u.String(), content)
 	if err != nil {
@@ -221,10 +221,10 @@ func escapePath(path string) string {
 // the stored one; created says whether it is new. The content is body, of o.Bytes and
 // o.SHA256.
 //
-// What another process is just writing may take the key without being visible yet, and
-// may have been deleted since, so PutNew tries again. A store that was killed in the
-// middle of a put may even keep the key taken for good, with nothing under it
-// (versitygw with --sidecar): after maxPause this is overwritten.
+// An object that another process is writing may take the key before it is visible, and
+// may have been deleted since, so PutNew retries. A store that was killed in the
+// middle of a put may even leave the key taken forever, without an object
+// (versitygw with --sidecar): after maxPause PutNew overwrites it.
 func (b *Bucket) PutNew(ctx context.Context, o Object, body io.ReaderAt) (stored Object, created bool, err error) {
 	for pause := firstPause; ; pause *= 2 {
 		if err = b.put(ctx, o, body, http.Header{"If-None-Match": {"*"}}); !Is(err, Exists) {
@@ -286,7 +286,7 @@ func describe(key string, response *http.Response) Object {
 		SHA256: response.Header.Get(metadata),
 	}
 	if digest, err := hex.DecodeString(o.SHA256); err != nil || len(digest) != 32 {
-		o.SHA256 = "" // somebody else's metadata
+		o.SHA256 = "" // someone else's metadata
 	}
 	o.Modified, _ = http.ParseTime(response.Header.Get("Last-Modified"))
 	return o

@@ -55,7 +55,7 @@ func TestKeptUploadLiesUnderItsDigest(t *testing.T) {
 	}
 	u.Discard()
 	if got := names(t, dir); len(got) != 1 || got[0] != u.Digest() {
-		t.Errorf("the spool holds %v", got)
+		t.Errorf("the spool has %v", got)
 	}
 	f, err := s.Source(u.Digest())
 	if err != nil {
@@ -63,7 +63,7 @@ func TestKeptUploadLiesUnderItsDigest(t *testing.T) {
 	}
 	defer f.Close()
 	if got, _ := io.ReadAll(f); string(got) != gif {
-		t.Errorf("it holds %q", got)
+		t.Errorf("it contains %q", got)
 	}
 	for range 2 {
 		if err := s.Remove(u.Digest()); err != nil {
@@ -128,13 +128,13 @@ func TestOpenSweepsHalfReceivedFilesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); len(got) != 1 || got[0] != u.Digest() {
-		t.Errorf("the spool holds %v", got)
+		t.Errorf("the spool has %v", got)
 	}
 	if err := s.Sweep(func(string) bool { return false }); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); len(got) != 0 {
-		t.Errorf("after a sweep of all that nobody needs it holds %v", got)
+		t.Errorf("after a sweep of unused files it has %v", got)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// Path is where the admin listener has the report, as JSON.
+// Path is the admin listener's route of the report, as JSON.
 const Path = "/status.json"
 
 // Report is the state of a daemon.
@@ -60,19 +60,19 @@ type Codec struct {
 	Started   int64     `json:"started"`
 	Crashed   int64     `json:"crashed"`
 	Libvips   string    `json:"libvips"`
-	Running   []Process `json:"running"` // first the oldest
+	Running   []Process `json:"running"` // oldest first
 }
 
 // Process is a codec process that runs, with the job in progress in it.
 type Process struct {
 	PID        int             `json:"pid"`
-	Background bool            `json:"background"` // of low priority, for images that nobody waits for
+	Background bool            `json:"background"` // of low priority, for background jobs
 	Busy       bool            `json:"busy"`
 	JobID      string          `json:"job_id,omitempty"`
 	ImageID    string          `json:"image_id,omitempty"`
 	Filename   string          `json:"filename,omitempty"`
 	Input      string          `json:"input,omitempty"`
-	Since      strictjson.Time `json:"since"`            // when the image began, or the rest since the last one
+	Since      strictjson.Time `json:"since"`            // start of the image, or of the idle time after the last one
 	Images     int             `json:"images"`           // done by this process
 	Memory     int64           `json:"memory,omitempty"` // resident, bytes
 }
@@ -82,7 +82,7 @@ type Disk struct {
 	Free     int64 `json:"free"`
 	Total    int64 `json:"total"`
 	Reserved int64 `json:"reserved"`            // must stay free
-	Sets     int64 `json:"sets,omitempty"`      // with their originals; known with retention.max_bytes alone
+	Sets     int64 `json:"sets,omitempty"`      // with their originals; known only with retention.max_bytes
 	MaxBytes int64 `json:"max_bytes,omitempty"` // retention.max_bytes
 }
 

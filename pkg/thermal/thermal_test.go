@@ -88,7 +88,7 @@ func TestBoardMustHaveBeenCoolForAWhile(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if g.Wait(ended) == nil {
-		t.Error("nobody waits while it is hot")
+		t.Error("no worker waits while it is hot")
 	}
 	waited := make(chan error)
 	go func() { waited <- g.Wait(t.Context()) }()

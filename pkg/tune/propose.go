@@ -19,7 +19,7 @@ type Proposal struct {
 
 // Reserved is the memory that limits.max_memory does not cover, in bytes.
 type Reserved struct {
-	Daemon int64 // for the daemon beside its codec processes
+	Daemon int64 // for the daemon in addition to its codec processes
 	Child  int64 // what a codec process may use beyond limits.max_memory
 }
 
@@ -35,7 +35,7 @@ func Propose(r Report, reserved Reserved) Proposal {
 	p.Processes, p.Threads = best.Processes, best.Threads
 	p.MaxMemory = maxMemory(r.Memory, p.Processes, reserved)
 	if p.Processes == r.Automatic {
-		p.Processes = 0 // a number would do without the process for images that nobody waits for
+		p.Processes = 0 // a number would exclude the background process
 	}
 	lowest := make(map[ladder.Format]float64)
 	for _, e := range r.Efforts {

@@ -49,7 +49,7 @@ func (c Config) Validate() error {
 	if !filepath.IsAbs(c.Socket) {
 		errs = append(errs, fmt.Errorf("tunnel.socket: must be an absolute path (got %q)", c.Socket))
 	}
-	if c.EdgeRoots != "" { // the system's take time and memory to load
+	if c.EdgeRoots != "" { // loading the system's takes time and memory
 		if _, err := edgeRoots(c.EdgeRoots); err != nil {
 			errs = append(errs, fmt.Errorf("tunnel.edge_roots: %w", err))
 		}

@@ -67,7 +67,7 @@ func (t *Tunnel) acknowledge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t.deps.Log.Info("ignored ingress configuration from the dashboard", zap.Int32("version", pushed.Version))
-	_ = json.NewEncoder(w).Encode(struct { // if it is not read, the edge sends the configuration again
+	_ = json.NewEncoder(w).Encode(struct { // if this is lost, the edge resends the configuration
 		LastAppliedVersion int32   `json:"lastAppliedVersion"`
 		Err                *string `json:"err"`
 	}{LastAppliedVersion: pushed.Version})

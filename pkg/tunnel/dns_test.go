@@ -31,7 +31,7 @@ func TestTunnelStartsWithoutDNSAndConnectsLater(t *testing.T) {
 	self.Env = append(os.Environ(), insideEnv+"=1")
 	self.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if out, err := self.CombinedOutput(); err != nil {
-		t.Fatalf("%v: it makes a network of its own, so run it as root, with the right to (docker run --cap-add SYS_ADMIN)\n%s", err, out)
+		t.Fatalf("%v: it creates its own network, so run it as root, with permission to (docker run --cap-add SYS_ADMIN)\n%s", err, out)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"io"
 )
 
-// Limits of a message from the edge. Its largest, the configuration of a tunnel, has
-// some kilobytes in one segment.
+// Limits of a message from the edge. The largest, the configuration of a tunnel, has
+// a few kilobytes in one segment.
 const (
 	maxSegments     = 16
 	maxMessageWords = 1 << 17 // 1 MiB
@@ -17,7 +17,7 @@ const (
 )
 
 // frames passes on a stream of Cap'n Proto messages, and ends it at a message that
-// the library must not see: it panics on an empty first segment, in its own
+// must not reach the library: it panics on an empty first segment, in its own
 // goroutine, and allocates up to 64 MiB before the bytes have arrived.
 //
 // A message begins with a table of 32-bit numbers, in little-endian order and padded
@@ -25,8 +25,8 @@ const (
 // Source: https://capnproto.org/encoding.html#serialization-over-a-stream
 type frames struct {
 	r    io.Reader
-	head *bytes.Reader // what is left of the table
-	body int64         // what is left of the segments, in bytes
+	head *bytes.Reader // the rest of the table
+	body int64         // remaining bytes of the segments
 }
 
 func newFrames(r io.Reader) *frames { return &frames{r: r, head: bytes.NewReader(nil)} }

@@ -46,10 +46,10 @@ func FuzzStream(f *testing.F) {
 		w := httptest.NewRecorder()
 		tunnel.dispatch(w, r)
 		if served != (kind == "" && source == "") {
-			t.Errorf("kind %q, source %q: the handler was asked: %v", kind, source, served)
+			t.Errorf("kind %q, source %q: the handler was called: %v", kind, source, served)
 		}
 		if l.wasRegistered() {
-			t.Error("the edge has registered nothing, but the connection is taken for registered")
+			t.Error("the edge has registered nothing, but the connection counts as registered")
 		}
 	})
 }

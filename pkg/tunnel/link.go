@@ -75,12 +75,12 @@ func (l *link) wasRegistered() bool {
 // messages, which are in the causes for the log.
 var (
 	errLost   = fault.New(fault.Internal, "The connection to Cloudflare's edge was lost.")
-	errSilent = fault.New(fault.Internal, "Cloudflare's edge was reached, but does not accept the tunnel.")
+	errSilent = fault.New(fault.Internal, "Cloudflare's edge is reachable, but does not accept the tunnel.")
 )
 
 // errSpare is the error of a link without an edge server: the others use all
 // known ones.
-var errSpare = errors.New("no further edge server is known")
+var errSpare = errors.New("no more edge servers are known")
 
 func dialFault(err error) error {
 	var certificate *tls.CertificateVerificationError
@@ -94,7 +94,7 @@ func dialFault(err error) error {
 const (
 	firstPause     = time.Second
 	longestPause   = 30 * time.Second
-	firstRefusal   = 10 * time.Second // after a refusal: the edge does not know a new tunnel for some seconds
+	firstRefusal   = 10 * time.Second // after a refusal: a new tunnel is unknown to the edge for some seconds
 	longestRefusal = 5 * time.Minute  // maximum after repeated refusals
 	stableAfter    = 10 * time.Second // a link that lasted longer resets the pauses
 	rediscover     = 5                // failed attempts after which the edge is resolved again
@@ -148,7 +148,7 @@ func (t *Tunnel) maintain(ctx context.Context, index int) {
 			return
 		}
 		if time.Since(began) > stableAfter && errors.Is(err, errLost) {
-			failed = 0 // it was stable
+			failed = 0 // the link was stable
 			waits.reset(false)
 		}
 		failed++
@@ -184,7 +184,7 @@ func (t *Tunnel) connect(ctx context.Context, index, attempt int) error {
 	l := newLink(conn, index, attempt)
 	late := time.AfterFunc(registerTime, func() {
 		if !l.wasRegistered() {
-			_ = l.end(errSilent) // the connection is given up anyway
+			_ = l.end(errSilent) // the connection is abandoned anyway
 		}
 	})
 	defer late.Stop()

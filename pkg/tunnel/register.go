@@ -46,7 +46,7 @@ func registrationFault(err error) error {
 	var later *pogs.RetryableError
 	switch {
 	case errors.As(err, &rpc), err.Error() == duplicate:
-		return fault.Wrap(fault.Internal, err, "Cloudflare's edge was reached, but does not accept the tunnel.")
+		return fault.Wrap(fault.Internal, err, "Cloudflare's edge is reachable, but does not accept the tunnel.")
 	case errors.As(err, &later):
 		return fault.Wrap(fault.Internal, err, "Cloudflare's edge asked to retry later.")
 	default:
@@ -70,7 +70,7 @@ func (t *Tunnel) serveControl(l *link, w http.ResponseWriter, r *http.Request) {
 	options := &pogs.ConnectionOptions{Client: t.client, NumPreviousAttempts: uint8(min(l.attempt, 255))}
 	details, err := client.RegisterConnection(r.Context(), t.auth, t.id, options, uint8(l.index), edgeIP(l))
 	if err != nil {
-		_ = l.end(registrationFault(err)) // the connection is given up anyway
+		_ = l.end(registrationFault(err)) // the connection is abandoned anyway
 		return
 	}
 	close(l.registered)

@@ -302,7 +302,7 @@ func TestBodyThatNobodyReadsDoesNotHoldUpOthers(t *testing.T) {
 			return
 		}
 		if n, err := io.Copy(io.Discard, r.Body); n != 3<<20 || err != nil {
-			t.Errorf("%d bytes came, %v", n, err)
+			t.Errorf("received %d bytes, %v", n, err)
 		}
 	}, func(c *tunnel.Config) { c.Connections = 1 })
 	e.AwaitConnections(1)

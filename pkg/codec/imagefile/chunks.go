@@ -36,7 +36,7 @@ func inspectPNG(r io.ReaderAt, info *Info) error {
 }
 
 // inspectWebP looks for the chunk VP8X, which declares the canvas, for lossless
-// frames, and for EXIF, which stands behind all frames.
+// frames, and for EXIF, which follows all frames.
 func inspectWebP(r io.ReaderAt, info *Info) {
 	at := int64(12)
 	head := make([]byte, 8)
@@ -65,9 +65,10 @@ func inspectWebP(r io.ReaderAt, info *Info) {
 	}
 }
 
-// blockOrientation is that of the EXIF block at an offset; 1 if it says nothing.
+// blockOrientation returns the orientation in the EXIF block at an offset; 1 if it
+// has none.
 func blockOrientation(r io.ReaderAt, at, size int64) int {
 	b := make([]byte, min(size, maxEXIF))
-	n, _ := r.ReadAt(b, at) // as much as there is
+	n, _ := r.ReadAt(b, at) // as much as available
 	return max(1, exifOrientation(b[:n]))
 }

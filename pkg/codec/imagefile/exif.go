@@ -11,24 +11,24 @@ import (
 
 const (
 	tagOrientation = 274
-	tagEXIF        = 34665 // the directory with what a camera says of the photo
+	tagEXIF        = 34665 // the directory with the camera's data
 	tagTaken       = 36867 // DateTimeOriginal: "2026:11:28 14:03:59"
 	tagTakenZone   = 36881 // OffsetTimeOriginal: "+01:00"
 	ifdEntry       = 12    // bytes of an entry of a directory
 	maxEXIF        = 1 << 20
 )
 
-// exifBlock is an EXIF block, which is a TIFF file of its own.
+// exifBlock is an EXIF block, which is a TIFF file in itself.
 //
-// Its directories are read entry by entry, and only as far as there are bytes:
-// phones and editors leave tags there that point nowhere, thumbnails that are cut
-// off, and tags in no order, none of which matters here.
+// Its directories are read entry by entry, as far as there are bytes: phones and
+// editors leave dangling tags, truncated thumbnails and unsorted tags there, none of
+// which matters here.
 type exifBlock struct {
 	b     []byte
 	order binary.ByteOrder
 }
 
-// parseEXIF takes a block with or without the prefix that it has in a JPEG.
+// parseEXIF parses a block with or without the prefix that it has in a JPEG.
 func parseEXIF(b []byte) (block exifBlock, ok bool) {
 	if strings.HasPrefix(string(b[:min(len(b), 6)]), "Exif\x00") {
 		b = b[min(len(b), 6):]
@@ -40,10 +40,10 @@ func parseEXIF(b []byte) (block exifBlock, ok bool) {
 	return exifBlock{b, order}, ok
 }
 
-// first is the offset of the first directory.
+// first returns the offset of the first directory.
 func (x exifBlock) first() uint32 { return x.order.Uint32(x.b[4:]) }
 
-// entries are those of the directory at an offset that have a tag.
+// entries returns the entries with a tag in the directory at an offset.
 func (x exifBlock) entries(at uint32, tag uint16) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		if at < 8 || uint64(at)+2 > uint64(len(x.b)) {
@@ -62,8 +62,8 @@ func (x exifBlock) entries(at uint32, tag uint16) iter.Seq[[]byte] {
 	}
 }
 
-// text is the value of an entry of a text of n bytes, more than fit into the entry
-// itself, without the zero at its end; "" if it is none.
+// text returns the value of a text entry of n bytes, more than fit into the entry
+// itself, without the final zero; "" if it is not text.
 func (x exifBlock) text(entry []byte, n uint32) string {
 	const ascii = 2
 	at := uint64(x.order.Uint32(entry[8:]))
@@ -88,8 +88,8 @@ func exifOrientation(b []byte) int {
 	return 0
 }
 
-// TakenAt returns when a photo was taken by its EXIF block, as ladder.Source has
-// it; "" if the block does not say.
+// TakenAt returns when a photo was taken according to its EXIF block, in the form of
+// ladder.Source; "" if unknown.
 func TakenAt(b []byte) string {
 	x, ok := parseEXIF(b)
 	if !ok {
@@ -114,7 +114,7 @@ func TakenAt(b []byte) string {
 	return ""
 }
 
-// orientationValue is the value of an entry of 12 bytes; 0 if it is none.
+// orientationValue returns the orientation in an entry of 12 bytes; 0 if invalid.
 func orientationValue(order binary.ByteOrder, entry []byte) int {
 	var v uint32
 	switch order.Uint16(entry[2:]) {
@@ -131,7 +131,7 @@ func orientationValue(order binary.ByteOrder, entry []byte) int {
 	return int(v)
 }
 
-// byteOrder is that of a TIFF, by its first two bytes.
+// byteOrder returns a TIFF's byte order, by its first two bytes.
 func byteOrder(b []byte) (byteOrdering, bool) {
 	switch string(b[:2]) {
 	case "II":

@@ -112,9 +112,9 @@ func TestColorsOfHEIFByTheirCoding(t *testing.T) {
 		"constant luminance":       {hevc(1), 10, limited, "HEIF with matrix coefficients 10", false},
 		"ICtCp":                    {av1(0x0C), 14, limited, "HEIF with matrix coefficients 14", false},
 		"gray":                     {av1(0x1C), 2, full, "", false},
-		"gray, limited":            {av1(0x1C), 6, limited, "HEIF in gray of limited range", false},
+		"gray, limited":            {av1(0x1C), 6, limited, "HEIF in limited-range gray", false},
 		"gray in HEVC":             {hevc(0), 6, full, "", false},
-		"gray in HEVC, limited":    {hevc(0), 6, limited, "HEIF in gray of limited range", false},
+		"gray in HEVC, limited":    {hevc(0), 6, limited, "HEIF in limited-range gray", false},
 		"gray, its matrix is void": {av1(0x1C), 8, full, "", false},
 	} {
 		colr := boxOf("colr", "nclx\x00\x01\x00\x0d\x00", string([]byte{test.matrix, test.colrRange}))

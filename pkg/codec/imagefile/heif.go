@@ -14,8 +14,8 @@ const maxMeta = 4 << 20
 // Transfer characteristics of HDR, by ITU-T H.273.
 var hdrTransfers = map[uint16]string{16: "PQ", 18: "HLG"}
 
-// Matrix coefficients, by ITU-T H.273. Those of matrices are rendered right by every
-// libheif, as held against files of libavif's encoder.
+// Matrix coefficients, by ITU-T H.273. Every libheif renders those in matrices
+// correctly, as compared with files of libavif's encoder.
 const (
 	matrixRGB   = 0
 	matrixYCgCo = 8
@@ -23,8 +23,8 @@ const (
 
 var matrices = []uint16{1, 2, 4, 5, 6, 7, 9, 12}
 
-// inspectHEIF refuses HDR, unproven matrices and turned cells, and turns alpha with
-// its colors. What else is wrong with a file its decoder says.
+// inspectHEIF refuses HDR, unproven matrices and transformed cells, and rotates alpha
+// with its colors. The decoder reports everything else.
 func inspectHEIF(r io.ReaderAt, size int64, info *Info) error {
 	meta, at := topBox(r, size, "meta")
 	if len(meta) < 4 {
@@ -37,7 +37,7 @@ func inspectHEIF(r io.ReaderAt, size int64, info *Info) error {
 		}
 	}
 	if hasTurnedCells(meta) {
-		return &Unsupported{"HEIF with grid cells that are turned or cropped"}
+		return &Unsupported{"HEIF with rotated or cropped grid cells"}
 	}
 	info.FullChroma = hasFullChroma(meta)
 	return turnAlpha(meta, at, size, info)
@@ -64,7 +64,7 @@ func hasFullChroma(meta []byte) bool {
 	}
 }
 
-// nclx says how colors are coded, in the numbers of ITU-T H.273.
+// nclx describes how colors are coded, by the codes of ITU-T H.273.
 type nclx struct {
 	transfer, matrix uint16
 	fullRange        bool
@@ -90,14 +90,14 @@ func colorOf(meta []byte) (color nclx, gray, ok bool) {
 	return color, gray, ok
 }
 
-// check refuses colors that are not rendered right.
+// check refuses colors that are not rendered correctly.
 func (n nclx) check(gray bool, info *Info) error {
 	switch {
 	case hdrTransfers[n.transfer] != "":
 		return &Unsupported{"HDR (" + hdrTransfers[n.transfer] + ")"}
 	case gray && n.fullRange:
 	case gray: // libheif takes it for full range
-		return &Unsupported{"HEIF in gray of limited range"}
+		return &Unsupported{"HEIF in limited-range gray"}
 	case slices.Contains(matrices, n.matrix), n.matrix == matrixRGB && n.fullRange:
 	case n.matrix == matrixRGB, n.matrix == matrixYCgCo:
 		info.NeedsLibheif119 = true
@@ -107,8 +107,8 @@ func (n nclx) check(gray bool, info *Info) error {
 	return nil
 }
 
-// topBox reads the body of the first box of a name at the top of a file; nil if it
-// is not there or too large. start is where it begins.
+// topBox reads the body of the first top-level box with a name; nil if it is missing
+// or too large. start is its offset.
 func topBox(r io.ReaderAt, size int64, name string) (body []byte, start int64) {
 	head := make([]byte, 16)
 	at := int64(0)
@@ -142,7 +142,7 @@ func topBox(r io.ReaderAt, size int64, name string) (body []byte, start int64) {
 	return nil, 0
 }
 
-// next cuts the first box off b; ok is false if there is none.
+// next splits the first box off b; ok is false if there is none.
 func next(b []byte) (name string, body, rest []byte, ok bool) {
 	if len(b) < 8 {
 		return "", nil, nil, false
@@ -157,13 +157,13 @@ func next(b []byte) (name string, body, rest []byte, ok bool) {
 	return string(b[4:8]), b[8:size], b[size:], true
 }
 
-// box is the body of the first box of a name in b; nil for none.
+// box returns the body of the first box with a name in b; nil if there is none.
 func box(b []byte, name string) []byte {
 	body, _ := boxAt(b, name)
 	return body
 }
 
-// boxAt is box, and where in b the body begins.
+// boxAt is like box, and also returns the offset of the body in b.
 func boxAt(b []byte, name string) (body []byte, start int) {
 	for rest := b; ; {
 		n, body, after, ok := next(rest)
@@ -177,13 +177,14 @@ func boxAt(b []byte, name string) (body []byte, start int) {
 	}
 }
 
-// property is one that items of the file may have: a box in its ipco box.
+// property is a property of items: a box in the ipco box.
 type property struct {
 	name string
 	body []byte
 }
 
-// properties are the boxes in an ipco box, as far as an association can name them.
+// properties returns the boxes in an ipco box, as far as associations can refer to
+// them.
 func properties(container []byte) (all []property) {
 	const most = 1<<15 - 1
 	for len(all) < most {
@@ -196,7 +197,7 @@ func properties(container []byte) (all []property) {
 	return all
 }
 
-// primaryItem is the item that a pitm box names.
+// primaryItem returns the item of a pitm box.
 func primaryItem(b []byte) uint32 {
 	switch {
 	case len(b) >= 8 && b[0] > 0:
@@ -207,13 +208,13 @@ func primaryItem(b []byte) uint32 {
 	return 0
 }
 
-// association is a property that an item has.
+// association assigns a property to an item.
 type association struct {
-	place    int // of the property in the ipco box, counted from 1; 0 for none
-	at, size int // of these bytes in the body of the ipma box
+	place    int // 1-based index of the property in the ipco box; 0 for none
+	at, size int // of the association in the body of the ipma box
 }
 
-// of is the property; an empty one for none.
+// of returns the property; an empty one for none.
 func (a association) of(all []property) property {
 	if a.place < 1 || a.place > len(all) {
 		return property{}
@@ -221,7 +222,7 @@ func (a association) of(all []property) property {
 	return all[a.place-1]
 }
 
-// associations are the properties of an item by an ipma box.
+// associations returns the associations of an item in an ipma box.
 func associations(table []byte, item uint32) []association {
 	for _, found := range allAssociations(table, func(id uint32) bool { return id == item }) {
 		return found

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A turn, mirror or crop of a HEIF is one of the image and so of its alpha, which
-// is an item of its own. libavif writes it for the colors alone; libheif, which
-// wants it with both, then turns these and leaves the alpha as it is.
+// A rotation, mirror or crop of a HEIF applies to the image and so to its alpha, which
+// is a separate item. libavif writes it for the colors alone; libheif, which expects
+// it for both, then transforms the colors and leaves the alpha unchanged.
 
-// alphaURNs name an auxiliary image that is the alpha of another one.
+// alphaURNs are the types of an auxiliary image that is another one's alpha.
 var alphaURNs = []string{"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", "urn:mpeg:hevc:2015:auxid:1"}
 
-// turnAlpha makes colors and alpha turn together where the file turns only the
-// colors: the edit takes their turn away, and the orientation has it instead.
+// turnAlpha rotates colors and alpha together if the file rotates only the colors:
+// the edit removes their rotation, and the orientation has it instead.
 func turnAlpha(meta []byte, at, size int64, info *Info) error {
 	container, containerAt := boxAt(meta, "iprp")
 	all := properties(box(container, "ipco"))
@@ -33,7 +33,7 @@ func turnAlpha(meta []byte, at, size int64, info *Info) error {
 	orientation := orientationOf(colors)
 	edit := withoutAssociations(table, places)
 	if len(alphas) > 0 || orientation == 0 || edit == nil {
-		return &Unsupported{"HEIF whose alpha is not turned and cropped like its colors"}
+		return &Unsupported{"HEIF whose alpha is not transformed like its colors"}
 	}
 	edit.At += at + int64(containerAt+tableAt)
 	edit.Size = size
@@ -41,7 +41,7 @@ func turnAlpha(meta []byte, at, size int64, info *Info) error {
 	return nil
 }
 
-// alphaOf is the item that has the alpha of another one, and whether the colors are
+// alphaOf returns the item with another one's alpha, and whether the colors are
 // multiplied by it.
 func alphaOf(references []reference, item uint32, all []property, table []byte) (alpha uint32, premultiplied, ok bool) {
 	for _, r := range references {
@@ -65,8 +65,8 @@ func isAlpha(all []property, of []association) bool {
 	return false
 }
 
-// transforms are the turns, mirrors and crops among the properties of an item, in
-// their order.
+// transforms returns the rotations, mirrors and crops among the properties of an item,
+// in their order.
 func transforms(all []property, of []association) (found []property, places []association) {
 	for _, a := range of {
 		switch p := a.of(all); p.name {
@@ -77,8 +77,8 @@ func transforms(all []property, of []association) (found []property, places []as
 	return found, places
 }
 
-// orientationOf is the EXIF orientation that means the same as turns and mirrors;
-// 0 if there is none.
+// orientationOf returns the EXIF orientation that is equivalent to rotations and
+// mirrors; 0 if there is none.
 func orientationOf(transforms []property) int {
 	mirrored, turns := false, 0 // left to right, and then by quarters clockwise
 	for _, t := range transforms {
@@ -100,8 +100,8 @@ func orientationOf(transforms []property) int {
 	return [4]int{1, 6, 3, 8}[turns&3]
 }
 
-// withoutAssociations is the edit, counted from the start of an ipma box's body,
-// that makes associations name no property; nil if they are not in two bytes.
+// withoutAssociations returns the edit, relative to the start of an ipma box's body,
+// that clears associations; nil if they are not in two bytes.
 func withoutAssociations(table []byte, places []association) *Edit {
 	if len(places) == 0 {
 		return nil

@@ -2,22 +2,22 @@ package imagefile
 
 import "encoding/binary"
 
-// reference says that an item of a HEIF needs others, such as a grid its cells
-// ("dimg"), or describes them, such as alpha its colors ("auxl").
+// reference is a reference from an item of a HEIF to others that it needs, such as the
+// cells of a grid ("dimg"), or describes, such as the colors of alpha ("auxl").
 type reference struct {
 	name string
 	from uint32
 	to   []uint32
 }
 
-// maxReferences bounds how many references are read, and maxItems how many items each
-// may name: a grid has at most 256 × 256 cells.
+// maxReferences bounds the number of references that are read, and maxItems the items
+// of each: a grid has at most 256 × 256 cells.
 const (
 	maxReferences = 100
 	maxItems      = 1 << 16
 )
 
-// readReferences parses the body of an iref box as far as it is sound.
+// readReferences parses the body of an iref box as far as it is valid.
 func readReferences(b []byte) (all []reference) {
 	if len(b) < 4 {
 		return nil
@@ -34,7 +34,7 @@ func readReferences(b []byte) (all []reference) {
 			continue
 		}
 		r := reference{name: name, from: itemID(body, idSize)}
-		for ids := body[idSize+2:]; len(ids) >= idSize && len(r.to) < maxItems; ids = ids[idSize:] { // after their number
+		for ids := body[idSize+2:]; len(ids) >= idSize && len(r.to) < maxItems; ids = ids[idSize:] { // after their count
 			r.to = append(r.to, itemID(ids, idSize))
 		}
 		all = append(all, r)
@@ -42,8 +42,8 @@ func readReferences(b []byte) (all []reference) {
 	return all
 }
 
-// itemIDSize is how many bytes an item's id has in the body of an iref or ipma box, by
-// its version.
+// itemIDSize returns the size of an item's id in the body of an iref or ipma box, by
+// its version, in bytes.
 func itemIDSize(b []byte) int {
 	if b[0] > 0 {
 		return 4
@@ -58,9 +58,9 @@ func itemID(b []byte, size int) uint32 {
 	return binary.BigEndian.Uint32(b)
 }
 
-// hasTurnedCells reports whether the primary image is made of others that have turns,
-// mirrors or crops of their own, as avifenc 0.11 writes them beside that of the grid.
-// libheif turns each cell by itself, which browsers do not.
+// hasTurnedCells reports whether the primary image consists of others with their own
+// rotations, mirrors or crops, which avifenc 0.11 writes in addition to the grid's.
+// libheif transforms each cell, unlike browsers.
 func hasTurnedCells(meta []byte) bool {
 	primary := primaryItem(box(meta, "pitm"))
 	cells := make(map[uint32]bool)
@@ -76,7 +76,7 @@ func hasTurnedCells(meta []byte) bool {
 	for _, of := range allAssociations(box(container, "ipma"), func(id uint32) bool { return cells[id] }) {
 		own, _ := transforms(all, of)
 		for _, p := range own {
-			if p.name != "irot" || len(p.body) == 0 || p.body[0]&3 != 0 { // a turn by nothing is none
+			if p.name != "irot" || len(p.body) == 0 || p.body[0]&3 != 0 { // a rotation by 0 is none
 				return true
 			}
 		}

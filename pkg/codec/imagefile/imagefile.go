@@ -30,7 +30,7 @@ var Formats = []string{JPEG, PNG, WebP, GIF, HEIC, AVIF, TIFF}
 // errDamaged reports a structure that cannot be read.
 var errDamaged = errors.New("the structure of the file is damaged")
 
-// Unsupported is the error of a sound file that cannot be rendered correctly.
+// Unsupported is the error for an intact file that cannot be rendered correctly.
 type Unsupported struct {
 	Kind string // what is not supported, as a noun phrase: "Lossless JPEG"
 }
@@ -45,37 +45,38 @@ type Info struct {
 	// declares; 0 for any other file.
 	CanvasWidth, CanvasHeight int
 
-	// Lossless is set for a WebP of which any frame is compressed without loss.
+	// Lossless is set for a WebP with any losslessly compressed frame.
 	Lossless bool
 
-	// Edit is how a file must read for libvips to take it right; nil for as
-	// it is.
+	// Edit is the change with which libvips decodes the file correctly; nil for
+	// none.
 	Edit *Edit
 
-	// NoEnd is set for a JPEG without an end marker, which Edit adds. Whether
-	// anything else is missing only decoding shows.
+	// NoEnd is set for a JPEG without an end marker, which Edit adds. Only
+	// decoding shows whether anything else is missing.
 	NoEnd bool
 
 	// FullChroma is set for an AVIF whose planes are not all 4:2:0.
 	FullChroma bool
 
 	// Premultiplied is set for a HEIF whose colors are multiplied by its alpha:
-	// decoders return them as they are.
+	// decoders return them unchanged.
 	Premultiplied bool
 
-	// NeedsLibheif119 is set for a HEIF whose colors libheif gets wrong before 1.19.
+	// NeedsLibheif119 is set for a HEIF whose colors libheif decodes incorrectly before
+	// 1.19.
 	NeedsLibheif119 bool
 
-	// Opaque is set for a TIFF whose samples beside its colors are no alpha,
-	// although libvips takes the first of them for it.
+	// Opaque is set for a TIFF whose samples besides its colors are not alpha,
+	// although libvips treats the first one as alpha.
 	Opaque bool
 
-	// RowsHeld is, for a TIFF, how many rows a decoder holds at once: those
-	// of a strip or tile.
+	// RowsHeld is the number of rows of a TIFF that a decoder has in memory at
+	// once: those of a strip or tile.
 	RowsHeld int
 }
 
-// Edit is a change of two bytes: the file reads as if it had Size bytes, with
+// Edit is a change of two bytes: the file is read as if it had Size bytes, with
 // Bytes at the offset At.
 type Edit struct {
 	At    int64

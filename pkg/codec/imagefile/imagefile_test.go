@@ -283,12 +283,12 @@ func TestJPEGKindsThatAreNotRendered(t *testing.T) {
 		return "\xff\xd8" + segment(marker, string([]byte{precision})+height+"\x00\x10"+string([]byte{components})+strings.Repeat("\x01\x11\x00", int(components)))
 	}
 	for want, file := range map[string]string{
-		"Lossless JPEG":                frame(0xC3, 8, 3, "\x00\x10"),
-		"Hierarchical JPEG":            frame(0xC5, 8, 3, "\x00\x10"),
-		"JPEG-LS":                      frame(0xF7, 8, 3, "\x00\x10"),
-		"JPEG of 12 bits a sample":     frame(0xC1, 12, 3, "\x00\x10"),
-		"JPEG of 2 components":         frame(0xC0, 8, 2, "\x00\x10"),
-		"JPEG that gives its height a": frame(0xC0, 8, 3, "\x00\x00"),
+		"Lossless JPEG":                             frame(0xC3, 8, 3, "\x00\x10"),
+		"Hierarchical JPEG":                         frame(0xC5, 8, 3, "\x00\x10"),
+		"JPEG-LS":                                   frame(0xF7, 8, 3, "\x00\x10"),
+		"JPEG with 12 bits per sample":              frame(0xC1, 12, 3, "\x00\x10"),
+		"JPEG with 2 components":                    frame(0xC0, 8, 2, "\x00\x10"),
+		"JPEG with its height after the first scan": frame(0xC0, 8, 3, "\x00\x00"),
 	} {
 		_, err := imagefile.Inspect(strings.NewReader(file), int64(len(file)), imagefile.JPEG)
 		var u *imagefile.Unsupported

@@ -17,8 +17,7 @@ const (
 	markerAPP1 = 0xE1
 )
 
-// processes are the kinds of JPEG by their frame header; "" is one that is
-// decoded.
+// processes are the kinds of JPEG by their frame header; "" is a supported one.
 var processes = map[byte]string{
 	0xC0: "", 0xC1: "", 0xC2: "",
 	0xC3: "Lossless JPEG",
@@ -29,18 +28,18 @@ var processes = map[byte]string{
 	0xF7: "JPEG-LS",
 }
 
-// jpegWalk goes through a JPEG marker by marker.
+// jpegWalk reads a JPEG marker by marker.
 type jpegWalk struct {
 	r    *bufio.Reader
-	at   int64 // bytes taken from r
+	at   int64 // bytes read from r
 	info *Info
 
 	oriented bool
 	scans    int
-	ended    bool // by its end marker
+	ended    bool // with an end marker
 }
 
-// inspectJPEG reads all segments, and through the scans to the end marker.
+// inspectJPEG reads all segments and scans up to the end marker.
 func inspectJPEG(r io.Reader, info *Info) error {
 	w := jpegWalk{r: bufio.NewReaderSize(r, 64<<10), info: info}
 	for {
@@ -66,8 +65,7 @@ func inspectJPEG(r io.Reader, info *Info) error {
 	return nil
 }
 
-// segment deals with what follows a marker; more is false at the end of the
-// image.
+// segment handles what follows a marker; more is false at the end of the image.
 func (w *jpegWalk) segment(marker byte) (more bool, err error) {
 	switch {
 	case marker == markerEOI:
@@ -111,17 +109,17 @@ func (w *jpegWalk) frame(kind string, length int) error {
 	case len(b) < 8:
 		return errDamaged
 	case b[2] != 8:
-		return &Unsupported{fmt.Sprintf("JPEG of %d bits a sample", b[2])}
+		return &Unsupported{fmt.Sprintf("JPEG with %d bits per sample", b[2])}
 	case b[3] == 0 && b[4] == 0:
-		return &Unsupported{"JPEG that gives its height after its first scan"}
+		return &Unsupported{"JPEG with its height after the first scan"}
 	case b[7] != 1 && b[7] != 3 && b[7] != 4:
-		return &Unsupported{fmt.Sprintf("JPEG of %d components", b[7])}
+		return &Unsupported{fmt.Sprintf("JPEG with %d components", b[7])}
 	}
 	return nil
 }
 
-// exif reads the orientation of an APP1 segment, if it is EXIF. What lies beyond
-// the reader's buffer is as long as a segment can be.
+// exif reads the orientation of an APP1 segment, if it is EXIF. The reader's
+// buffer is as large as the largest segment.
 func (w *jpegWalk) exif(length int) {
 	b, _ := w.r.Peek(length)
 	const head = 2
@@ -133,7 +131,7 @@ func (w *jpegWalk) exif(length int) {
 	}
 }
 
-// marker finds the next marker and takes it; false at the end of the file.
+// marker finds and consumes the next marker; false at the end of the file.
 func (w *jpegWalk) marker() (byte, bool) {
 	for {
 		b, err := w.r.ReadByte()
@@ -156,16 +154,16 @@ func (w *jpegWalk) marker() (byte, bool) {
 	}
 }
 
-// entropy goes through the coded data of a scan up to the marker behind it, which
-// it does not take. It is false where no scan, table or end can follow: the
-// image ends there without its marker.
+// entropy skips the coded data of a scan up to the marker after it, which it does not
+// consume. It returns false if no scan, table or end follows: the image ends there
+// without its marker.
 func (w *jpegWalk) entropy() bool {
 	for {
 		b, err := w.r.Peek(2)
 		if len(b) == 0 {
 			return false
 		}
-		if err == nil { // all that is buffered: asking for more would move it for every marker
+		if err == nil { // only what is buffered: peeking further would move the data for every marker
 			b, err = w.r.Peek(w.r.Buffered())
 		}
 		at := bytes.IndexByte(b, 0xFF)
@@ -194,8 +192,8 @@ func (w *jpegWalk) discard(n int) int {
 
 func isRestart(marker byte) bool { return marker >= 0xD0 && marker <= 0xD7 }
 
-// mayFollowScan tells the markers that stand between scans from bytes of
-// something else that was put behind the image.
+// mayFollowScan distinguishes markers between scans from unrelated bytes appended to
+// the image.
 func mayFollowScan(marker byte) bool {
 	switch marker {
 	case markerEOI, markerSOS, markerDNL, 0xC4, 0xCC, 0xDB, 0xDD, 0xFE: // tables and comments

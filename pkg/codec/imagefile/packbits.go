@@ -5,13 +5,13 @@ import (
 	"io"
 )
 
-// maxStripRows is how many rows a strip may have that libvips decodes as a whole, by what
-// the file says even if it has fewer. Larger ones it decodes row by row, unless they are
-// of separate planes, and libtiff discards then what goes beyond a row.
+// maxStripRows is the maximum number of rows, as declared by the file, of a strip that
+// libvips decodes as a whole. It decodes larger ones row by row, except in separate
+// planes, and then libtiff discards what exceeds a row.
 const maxStripRows = 128
 
 // crossesRows reports whether a run of a PackBits image continues in the next row, in
-// strips that are decoded row by row: the pixels after it would be wrong. It also
+// strips that are decoded row by row: later pixels would be wrong. It also
 // returns true for a file that cannot be checked.
 func (t *tiffReader) crossesRows(d directory, k tiffKind) bool {
 	height := d.first(tagHeight, 0)
@@ -24,7 +24,7 @@ func (t *tiffReader) crossesRows(d directory, k tiffKind) bool {
 	strips := (height + rows - 1) / rows
 	offsets, counts := d[tagStripOffsets], d[tagStripByteCounts]
 	if uint64(len(offsets)) < strips {
-		return len(offsets) == maxStrips // otherwise the decoder says what is missing
+		return len(offsets) == maxStrips // otherwise the decoder reports what is missing
 	}
 	budget := t.size
 	for i := range strips {
@@ -37,7 +37,7 @@ func (t *tiffReader) crossesRows(d directory, k tiffKind) bool {
 			bytes = int64(counts[i])
 		}
 		if budget -= bytes; budget < 0 {
-			return true // strips that overlap
+			return true // overlapping strips
 		}
 		strip := bufio.NewReader(io.NewSectionReader(t.r, int64(at), bytes))
 		if runCrosses(strip, rowBytes, min(rows, height-i*rows)) {
@@ -53,7 +53,7 @@ func runCrosses(strip *bufio.Reader, rowBytes, rows uint64) bool {
 	for left := rowBytes; rows > 0; {
 		control, err := strip.ReadByte()
 		if err != nil {
-			return false // the decoder says that data are missing
+			return false // the decoder reports missing data
 		}
 		var run, stored uint64
 		switch {

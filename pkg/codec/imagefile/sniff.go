@@ -5,7 +5,7 @@ import "encoding/binary"
 // HeadSize is how many of the first bytes Sniff needs.
 const HeadSize = 512
 
-// signatures are the formats that begin with fixed bytes; a dot stands for any
+// signatures are the formats that begin with fixed bytes; a dot matches any
 // byte.
 var signatures = []struct{ head, format string }{
 	{"\xFF\xD8\xFF.", JPEG},
@@ -45,8 +45,8 @@ func matches(head []byte, signature string) bool {
 	return true
 }
 
-// heifBrands are those of still images and image sequences in HEVC or AV1, and
-// the general ones that such files begin with.
+// heifBrands are the brands of still images and image sequences in HEVC or AV1, and
+// the generic ones at the start of such files.
 var heifBrands = map[string]string{
 	"heic": HEIC, "heix": HEIC, "heim": HEIC, "heis": HEIC,
 	"hevc": HEIC, "hevx": HEIC, "hevm": HEIC, "hevs": HEIC,

@@ -5,8 +5,7 @@ import (
 	"io"
 )
 
-// The types of a TIFF's fields that hold whole numbers, and those of offsets to
-// other directories.
+// The integer field types of a TIFF, including offsets of other directories.
 const (
 	typeByte   = 1
 	typeShort  = 3
@@ -18,17 +17,17 @@ const (
 	typeIFD8   = 18
 )
 
-// typeSizes are the bytes of one value of the types above.
+// typeSizes are the sizes of one value of the types above, in bytes.
 var typeSizes = map[uint16]uint64{
 	typeByte: 1, typeShort: 2, typeSShort: 2, typeLong: 4, typeSLong: 4, typeIFD: 4, typeLong8: 8, typeIFD8: 8,
 }
 
-// Bounds on what is read of a file, whatever it claims: more than any real file
-// has.
+// Limits on what is read of a file, whatever it claims: more than any real file
+// needs.
 const (
 	maxEntries     = 4096
 	maxValues      = 64
-	maxStrips      = 4096 // values of the fields that have one for each strip
+	maxStrips      = 4096 // values of the per-strip fields
 	maxDirectories = 32
 )
 
@@ -40,13 +39,13 @@ type tiffReader struct {
 	big   bool
 }
 
-// byteOrdering is one of the two of package binary.
+// byteOrdering is one of package binary's byte orders.
 type byteOrdering interface {
 	binary.ByteOrder
 	binary.AppendByteOrder
 }
 
-// directory is the numbers in the fields of one directory, by their tags.
+// directory contains the integer fields of one directory, by tag.
 type directory map[uint16][]uint64
 
 // openTIFF reads the header and returns the offset of the first directory.
@@ -74,7 +73,7 @@ func (t *tiffReader) word() uint64 {
 	return 4
 }
 
-// layout is the bytes of the number of entries of a directory, and of an entry.
+// layout returns the sizes of a directory's entry count and of an entry, in bytes.
 func (t *tiffReader) layout() (countSize, entrySize uint64) {
 	if t.big {
 		return 8, 20
@@ -108,7 +107,7 @@ func (t *tiffReader) bytes(at, n uint64) ([]byte, error) {
 }
 
 // directory reads the directory at an offset, and the offset of the next one.
-// Fields whose values lie outside the file are left out.
+// Fields whose values are outside the file are omitted.
 func (t *tiffReader) directory(at uint64) (d directory, next uint64, err error) {
 	countSize, entrySize := t.layout()
 	b, err := t.bytes(at, countSize)
@@ -131,13 +130,13 @@ func (t *tiffReader) directory(at uint64) (d directory, next uint64, err error) 
 		}
 	}
 	if b, err = t.bytes(at+countSize+count*entrySize, t.word()); err != nil {
-		return d, 0, nil // some writers leave it out
+		return d, 0, nil // some writers omit it
 	}
 	return d, t.number(b, t.word()), nil
 }
 
-// values are the numbers of an entry, which lie in it if they fit; nil for a
-// field of something else.
+// values returns the integers of an entry, which are stored in it if they fit; nil
+// for other types.
 func (t *tiffReader) values(entry []byte) []uint64 {
 	size := typeSizes[t.order.Uint16(entry[2:])]
 	if size == 0 {
@@ -163,7 +162,7 @@ func (t *tiffReader) values(entry []byte) []uint64 {
 	return values
 }
 
-// first is the first number of a field; otherwise for a field that is missing.
+// first returns the first value of a field; otherwise if the field is missing.
 func (d directory) first(tag uint16, otherwise uint64) uint64 {
 	if v := d[tag]; len(v) > 0 {
 		return v[0]

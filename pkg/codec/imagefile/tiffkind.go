@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// The tags of a TIFF that say what its samples are.
+// The tags of a TIFF that describe its samples.
 const (
 	tagNewSubfileType   = 254
 	tagSubfileType      = 255
@@ -56,7 +56,7 @@ const (
 )
 
 var (
-	// faxes are the compressions of images of one bit.
+	// faxes are the compressions of bilevel images.
 	faxes = []uint64{2, 3, 4}
 	// lossless compressions: none, LZW, Deflate by its two numbers, PackBits
 	// and Zstandard.
@@ -69,7 +69,7 @@ type tiffKind struct {
 	bits                     uint64 // of a sample
 	colors                   int    // samples that are colors
 	extra                    []uint64
-	separate                 bool // a plane for each sample
+	separate                 bool // one plane per sample
 	tiled                    bool
 }
 
@@ -87,7 +87,7 @@ func inspectTIFF(r io.ReaderAt, size int64, info *Info) error {
 		return &Unsupported{"Camera raw"}
 	}
 	if d.first(tagNewSubfileType, 0)&newSubfileThumbnail != 0 || d.first(tagSubfileType, 0) == subfileThumbnail {
-		return &Unsupported{"TIFF that begins with a thumbnail"}
+		return &Unsupported{"TIFF that starts with a thumbnail"}
 	}
 	if o := d.first(tagOrientation, 1); o >= 1 && o <= 8 {
 		info.Orientation = int(o)
@@ -114,7 +114,7 @@ func inspectTIFF(r io.ReaderAt, size int64, info *Info) error {
 	return nil
 }
 
-// rowsHeld returns how many rows a decoder holds at once.
+// rowsHeld returns how many rows a decoder has in memory at once.
 func (d directory) rowsHeld() int {
 	height := d.first(tagHeight, 0)
 	rows := max(d.first(tagTileLength, 0), d.first(tagRowsPerStrip, 0))
@@ -128,17 +128,17 @@ func (k tiffKind) isSeparateGray() bool {
 	return k.separate && k.photometric == blackIsZero && k.colors == 1
 }
 
-// asSeparateRGB is the edit that makes libvips read grayscale with alpha in
-// separate planes: called RGB, its samples are put side by side as they are.
-// Under its own name libvips (8.14 to 8.18) mistakes the length of its lines.
+// asSeparateRGB returns the edit that makes libvips read grayscale with alpha in
+// separate planes: as RGB, its samples are interleaved unchanged. As grayscale,
+// libvips (8.14 to 8.18) miscalculates the length of its lines.
 func (t *tiffReader) asSeparateRGB(at uint64) *Edit { return t.rewritten(at, tagPhotometric, rgb) }
 
-// asOnePlane is the edit for an image of one sample that is said to be in
-// separate planes, which means nothing. libvips takes its samples for bytes.
+// asOnePlane returns the edit for an image of one sample that is declared as separate
+// planes, which means nothing. libvips would read its samples as bytes.
 func (t *tiffReader) asOnePlane(at uint64) *Edit { return t.rewritten(at, tagPlanar, planarTogether) }
 
-// rewritten is the edit that gives a field of the directory at an offset another
-// value; nil if there is no such field of 16 bits.
+// rewritten returns the edit that changes the value of a field of the directory at an
+// offset; nil if there is no such field of 16 bits.
 func (t *tiffReader) rewritten(at uint64, tag, value uint16) *Edit {
 	countSize, entrySize := t.layout()
 	count, err := t.bytes(at, countSize)
@@ -156,8 +156,8 @@ func (t *tiffReader) rewritten(at uint64, tag, value uint16) *Edit {
 	return nil
 }
 
-// isRaw reports whether any directory says that it holds a camera's raw
-// samples. Its first one may well be a thumbnail that any TIFF reader shows.
+// isRaw reports whether any directory contains a camera's raw samples. The first one
+// may be a thumbnail that any TIFF reader shows.
 func (t *tiffReader) isRaw(first directory, at, next uint64) bool {
 	if b, err := t.bytes(8, 2); err == nil && string(b) == "CR" && !t.big && at >= 16 {
 		return true // Canon's CR2
@@ -186,8 +186,8 @@ func (t *tiffReader) isRaw(first directory, at, next uint64) bool {
 	}
 }
 
-// kindOf reads the kind of a directory. What no allowed kind has is refused
-// here: samples of different sizes, or that are no unsigned integers.
+// kindOf reads the kind of a directory. It refuses what no supported kind
+// has: samples of different sizes, or other than unsigned integers.
 func kindOf(d directory) (tiffKind, error) {
 	samples := int(min(d.first(tagSamplesPerPixel, 1), 1<<16))
 	k := tiffKind{
@@ -200,7 +200,7 @@ func kindOf(d directory) (tiffKind, error) {
 	}
 	k.colors = samples - len(k.extra)
 	if n, known := colorsOf[k.photometric]; known && k.extra == nil && samples > n {
-		k.colors, k.extra = n, make([]uint64, samples-n) // a tag that is often left out
+		k.colors, k.extra = n, make([]uint64, samples-n) // the tag is often omitted
 	}
 	for _, bits := range d[tagBitsPerSample] {
 		if bits != k.bits {
@@ -224,17 +224,17 @@ func kindOf(d directory) (tiffKind, error) {
 	return k, nil
 }
 
-// colorsOf is how many colors there are in each photometric interpretation.
+// colorsOf is the number of colors in each photometric interpretation.
 var colorsOf = map[uint64]int{whiteIsZero: 1, blackIsZero: 1, rgb: 3, palette: 1, cmyk: 4, ycbcr: 3, cielab: 3}
 
-// proven are the kinds that are rendered right, held against independent
-// decoders by the tests of package imaging. Whatever is not here is refused.
+// proven are the kinds that are rendered correctly, which the tests of package imaging
+// check against independent decoders. Others are refused.
 var proven = []struct {
 	photometric uint64
 	name        string
 	colors      int
 	bits        []uint64
-	extra       int // samples beside the colors, at most
+	extra       int // samples besides the colors, at most
 	separate    bool
 	jpeg        bool
 }{
@@ -252,7 +252,7 @@ var proven = []struct {
 // check returns an *Unsupported for a kind that is not proven.
 func (k tiffKind) check() error {
 	if k.compression == compressionOldJPEG {
-		return &Unsupported{"TIFF with JPEG of the old style"}
+		return &Unsupported{"TIFF with old-style JPEG"}
 	}
 	if slices.Contains(k.extra, extraAssociated) {
 		if err := k.checkAssociated(); err != nil {
@@ -271,24 +271,24 @@ func (k tiffKind) check() error {
 		}
 	}
 	if name == "" {
-		return &Unsupported{fmt.Sprintf("TIFF of photometric interpretation %d", k.photometric)}
+		return &Unsupported{fmt.Sprintf("TIFF with photometric interpretation %d", k.photometric)}
 	}
 	return &Unsupported{k.describe(name)}
 }
 
-// checkAssociated returns an *Unsupported for a kind that libvips gets wrong with
-// associated alpha, though it is proven with other alpha.
+// checkAssociated returns an *Unsupported for a kind that libvips decodes incorrectly
+// with associated alpha, though it is proven with other alpha.
 func (k tiffKind) checkAssociated() error {
 	switch {
 	case k.isSeparateGray() && k.bits == 16:
-		return &Unsupported{"TIFF (grayscale with associated alpha, 16 bits a sample, separate planes)"}
+		return &Unsupported{"TIFF (grayscale with associated alpha, 16 bits per sample, separate planes)"}
 	case k.photometric == cielab:
 		return &Unsupported{"TIFF (CIE Lab with associated alpha)"}
 	}
 	return nil
 }
 
-// compressed reports whether the compression is one for such samples.
+// compressed reports whether the compression is valid for such samples.
 func (k tiffKind) compressed(jpeg bool) bool {
 	switch {
 	case k.compression == compressionJPEG:
@@ -300,9 +300,9 @@ func (k tiffKind) compressed(jpeg bool) bool {
 	}
 }
 
-// describe is a kind in words, for the sentence of a refusal.
+// describe returns a description of a kind, for the refusal.
 func (k tiffKind) describe(name string) string {
-	text := fmt.Sprintf("TIFF (%s, %d bits a sample, %d+%d samples, compression %d", name, k.bits, k.colors, len(k.extra), k.compression)
+	text := fmt.Sprintf("TIFF (%s, %d bits per sample, %d+%d samples, compression %d", name, k.bits, k.colors, len(k.extra), k.compression)
 	if k.separate {
 		text += ", separate planes"
 	}

@@ -40,8 +40,8 @@ func (m *animationMode) decide(smallest *rung, e ladder.Encoder, background ladd
 }
 
 // larger returns the animated WebP of a rung as an omission if it is larger
-// than the source, which is the animation in full size. A single variant that
-// was requested is made in any case.
+// than the source, which is the animation in full size. A requested single
+// variant is always made.
 func (w *work) larger(sizes map[ladder.Format]int64) []ladder.Format {
 	if size, made := sizes[ladder.WebP]; w.animated && w.ladder && made && size > w.sourceBytes {
 		return []ladder.Format{ladder.WebP}

@@ -22,7 +22,7 @@ func TestFormatsAndQualitiesByWidth(t *testing.T) {
 		t.Errorf("got %v, want %v", files, want)
 	}
 	if len(summary.Omitted) > 0 {
-		t.Errorf("%v is omitted; what is not asked for is not", summary.Omitted)
+		t.Errorf("%v is omitted, which was not requested", summary.Omitted)
 	}
 	for name, step := range map[string]byte{"120.jpg": 4, "240.jpg": 3, "480.jpg": 1} { // lowest of luma at 80, 85 and 95
 		if got := quantization(t, got.files[name])[0][0]; got != step {

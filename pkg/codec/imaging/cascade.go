@@ -13,7 +13,7 @@ import (
 // cascade is the rungs of one image, largest first. Each is made on first use,
 // from the nearest rung at least twice its size, or from the top rung if there
 // is none: the quality equals that of always resizing the top, at a lower cost.
-// Pixels are freed when nothing needs them any more.
+// Pixels are freed when no longer needed.
 type cascade struct {
 	rungs []*rung
 	alpha bool // the image has transparent pixels

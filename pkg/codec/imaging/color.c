@@ -108,8 +108,8 @@ done:
 	return result;
 }
 
-/* Lab in files is that of ICC, relative to D50. libvips takes it to be relative
- * to D65 unless it comes to it as from a profile.
+/* Lab in files is ICC's, relative to D50. libvips assumes D65 unless it seems to
+ * come from a profile.
  */
 static int
 lab_to_srgb(VipsImage *in, VipsImage **out)
@@ -171,7 +171,7 @@ alpha_to_uchar(VipsImage *in, VipsImage **out)
 	double most = 255;
 
 	if (in->BandFmt == VIPS_FORMAT_SHORT) {
-		/* Beside Lab, where 16 bits have no sign but are called signed. */
+		/* Except Lab, where 16 bits are unsigned although they are called signed. */
 		VipsImage *plain;
 		int result;
 

@@ -290,7 +290,7 @@ func checkLacks(t *testing.T, name string, b []byte, words ...string) {
 	t.Helper()
 	for _, word := range words {
 		if bytes.Contains(b, []byte(word)) {
-			t.Errorf("%s: holds %q", name, word)
+			t.Errorf("%s: contains %q", name, word)
 		}
 	}
 }

@@ -81,8 +81,8 @@ jpeg_ignore_message(j_common_ptr info)
  * where u and v are the horizontal and vertical frequency, 0 to 7, and scale is
  * libjpeg's for a quality, 0.4 for 80.
  *
- * The tables that libjpeg has are those of Annex K of the JPEG standard, from
- * the threshold at which each frequency becomes visible on its own. By
+ * libjpeg's tables are those of Annex K of the JPEG standard, based on the
+ * threshold at which each frequency becomes visible on its own. By
  * SSIMULACRA 2 and Butteraugli, which were fitted to how people rate complete
  * images, they are too steep. These are coarser at low frequencies, and finer at
  * high ones: up to 1.6 times in luma, 2 to 3 times in chroma. The four numbers
@@ -140,8 +140,8 @@ set_scans(j_compress_ptr info, int effort)
 	}
 }
 
-/* A destination that grows. libjpeg's own keeps its buffer to itself until the
- * end, so that after an error nobody knows which one to free.
+/* A destination that grows. libjpeg's own does not expose its buffer until the
+ * end, so after an error the caller cannot free it.
  */
 typedef struct {
 	struct jpeg_destination_mgr manager;

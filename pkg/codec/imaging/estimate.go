@@ -22,8 +22,8 @@ func estimate(h header, shrink int, sizes []ladder.Rung, encoders []ladder.Encod
 	return max(fixedBytes+max(decoding, turning), encodingEstimate(h, sizes, encoders, threads))
 }
 
-// encodingEstimate is estimate for the time when the source is decoded, and all
-// rungs are in memory.
+// encodingEstimate is like estimate for the phase when the source is decoded, and
+// all rungs are in memory.
 func encodingEstimate(h header, sizes []ladder.Rung, encoders []ladder.Encoder, threads int) int64 {
 	encoding := encodingBytes(h, sizes, encoders, threads)
 	for _, size := range sizes {
@@ -49,7 +49,7 @@ func streamBytes(h header) int64 {
 	return rows * int64(h.width) * int64(h.bands*h.sampleBytes) * 4
 }
 
-// decoderBytes returns what a decoder holds of the source besides a few rows.
+// decoderBytes returns a decoder's memory for the source besides a few rows.
 // Measured with libvips 8.14, libjpeg-turbo 2.1, libwebp 1.2, libheif 1.15.
 func decoderBytes(h header, shrink int) int64 {
 	area := pixels(h.width, h.height)
@@ -59,8 +59,8 @@ func decoderBytes(h header, shrink int) int64 {
 		if !h.progressive {
 			return 0
 		}
-		// All coefficients, 16 bits each, are held before the first row. libvips
-		// reports all subsampling as 4:2:0; 4:2:2 holds most, 2 per pixel.
+		// All coefficients, 16 bits each, are in memory before the first row. libvips
+		// reports all subsampling as 4:2:0; 4:2:2 needs most, 2 per pixel.
 		perPixel := int64(h.bands)
 		if h.subsampled {
 			perPixel = int64(h.bands) - 1

@@ -9,15 +9,15 @@ import (
 )
 
 // All faults about images are created here, so that the texts that clients read
-// are in one place. A decoder that fails has met a damaged file: its settings
-// are ours and always the same.
+// are in one place. If a decoder fails, the file is damaged: its settings are
+// ours and always the same.
 
 func unknownFormat() error {
 	return fault.New(fault.UnsupportedFormat, "The file is not a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image.")
 }
 
-// unsupportedKind returns the fault of a sound file of a kind that is not
-// rendered; cause is what the decoder said, nil if it was not asked.
+// unsupportedKind returns the fault of an intact file of an unsupported kind; cause
+// is the decoder's error, nil if it was not called.
 func unsupportedKind(kind string, cause error) error {
 	return fault.Wrap(fault.UnsupportedFormat, cause, "%s is not supported.", kind)
 }
@@ -37,7 +37,7 @@ func badHeader(format string, cause error) error {
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged: its header cannot be read.", displayName(format))
 }
 
-// badPixels returns the fault of a failed decoder.
+// badPixels returns the fault for a failed decoder.
 func badPixels(format string, cause error) error {
 	if ranOutOfMemory(cause) {
 		return fault.Wrap(fault.ProcessingFailed, cause, "Decoding this %s image exceeded the memory limit.", displayName(format))
@@ -45,8 +45,8 @@ func badPixels(format string, cause error) error {
 	return fault.Wrap(fault.CorruptImage, cause, "The %s image is damaged or truncated: its pixels cannot be decoded.", displayName(format))
 }
 
-// noRoom returns the fault of a process whose earlier images left too little of its
-// memory for this one. A fresh process has it.
+// noRoom returns the fault of a process in which earlier images left too little
+// memory for this one. A fresh process has enough.
 func noRoom() error {
 	return fault.New(fault.Unavailable, "The process has too little memory left for this image.")
 }
@@ -80,7 +80,7 @@ func createFault(what string, cause error) error {
 	return fault.Wrap(fault.Internal, cause, "The %s could not be created.", what)
 }
 
-// wrongFile is the fault of a file that does not show what was encoded. The
+// wrongFile returns the fault of a file that does not show the encoded image. The
 // encoder or the memory of this process is broken, and another may succeed.
 func wrongFile(f ladder.Format, size ladder.Rung, cause error) error {
 	return fault.Wrap(fault.ProcessingFailed, cause, "The %s image of %d × %d pixels was not encoded correctly.",

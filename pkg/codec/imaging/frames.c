@@ -1,5 +1,5 @@
-/* Frames that are decoded in Go come as pixels, one at a time, and are shrunk
- * into the top rung of the animation.
+/* Frames decoded in Go arrive as pixels, one at a time, and are shrunk into the
+ * top rung of the animation.
  */
 
 #include "frames.h"

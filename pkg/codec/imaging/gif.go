@@ -19,7 +19,7 @@ import (
 // GIFs are decoded in Go: libvips paints their background, which no browser
 // shows.
 
-// webpPlays is the most plays that a WebP can say. A GIF can say one more, which
+// webpPlays is the maximum loop count of a WebP. A GIF can have one more, which
 // libwebp would write as endless.
 const webpPlays = 1<<16 - 1
 
@@ -42,8 +42,8 @@ func probeGIF(src *os.File, size int64) (header, error) {
 	}, nil
 }
 
-// decodeGIF returns the top rung of an animation, frame by frame. src is what h
-// was read from, and still open.
+// decodeGIF returns the top rung of an animation, frame by frame. src is the file that
+// h was read from, still open.
 func decodeGIF(h header, top ladder.Rung, took ladder.Timings) (*vipsImage, error) {
 	began := time.Now()
 	var resizing time.Duration
@@ -83,7 +83,7 @@ func decodeGIF(h header, top ladder.Rung, took ladder.Timings) (*vipsImage, erro
 	return rung, nil
 }
 
-// decodesGIF tests the decoder, as decodes does those of libvips.
+// decodesGIF tests the decoder, as decodes does libvips' decoders.
 func decodesGIF() bool {
 	file, err := samples.ReadFile("samples/" + imagefile.GIF)
 	if err != nil {

@@ -1,6 +1,6 @@
-/* libvips hands on libheif's errors as text, and refuses some images that
- * libheif decodes. So when it fails, libheif is asked why: what it decodes or
- * calls unsupported is no damaged file.
+/* libvips passes on libheif's errors as text, and refuses some images that
+ * libheif decodes. So when it fails, libheif is called directly: a file that it
+ * decodes or calls unsupported is not damaged.
  */
 
 #include "heif.h"
@@ -102,7 +102,7 @@ heif_is_unsupported(int fd, gint64 size)
 	case heif_error_Unsupported_filetype:
 	case heif_error_Unsupported_feature:
 		return TRUE;
-	case heif_error_Memory_allocation_error: /* by a limit of libheif's own */
+	case heif_error_Memory_allocation_error: /* by libheif's own limit */
 		return error.subcode == heif_suberror_Security_limit_exceeded;
 	default:
 		return FALSE;

@@ -11,7 +11,7 @@ import (
 	"runtime"
 )
 
-// decoderFault is the fault of a file that libvips could not open or decode.
+// decoderFault returns the fault of a file that libvips could not open or decode.
 func decoderFault(src *os.File, l loader, cause error) error {
 	if l.kernel != heifLoader || ranOutOfMemory(cause) {
 		return badPixels(l.name, cause)

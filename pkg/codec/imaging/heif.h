@@ -1,12 +1,12 @@
-/* What libheif says of itself, and of a file that libvips could not read: see heif.c. */
+/* The version of libheif, and its opinion of a file that libvips could not read: see heif.c. */
 
 #ifndef OPTIMIZERD_IMAGING_HEIF_H
 #define OPTIMIZERD_IMAGING_HEIF_H
 
 #include <glib.h>
 
-/* Whether the file is sound, but of a kind that libheif or libvips does not
- * support. The file is decoded once more for it.
+/* Whether the file is intact, but of a kind that libheif or libvips does not
+ * support. This decodes the file again.
  */
 gboolean heif_is_unsupported(int fd, gint64 size);
 

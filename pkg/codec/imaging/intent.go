@@ -1,6 +1,6 @@
 package imaging
 
-// intent is a rendering intent of ICC, by its number there.
+// intent is an ICC rendering intent, by its ICC number.
 type intent int
 
 const (
@@ -9,9 +9,9 @@ const (
 	saturation
 )
 
-// profileIntent is the intent to convert by: relative, which changes least,
-// where the profile has a table for it; else one that it has. By an intent that
-// is missing libvips does not convert at all.
+// profileIntent returns the intent for the conversion: relative, which changes least,
+// if the profile has a table for it, otherwise one that it has. With a missing intent
+// libvips does not convert at all.
 func profileIntent(profile []byte) intent {
 	tags := profileTags(profile)
 	switch {

@@ -5,8 +5,8 @@
  * Pixels occur in two forms. Sources are as their decoder returns them.
  * kernel_decode and kernel_shrink return a "rung": in memory, 8 bits, gray or
  * sRGB, without metadata; with alpha there are four bands and the colors are
- * premultiplied, so that a rung can be shrunk again without dark fringes. That of
- * kernel_decode is still to be turned upright, by kernel_upright. Frames of an
+ * premultiplied, so that a rung can be shrunk again without dark fringes. The
+ * result of kernel_decode must be rotated by kernel_upright. Frames of an
  * animation are stacked vertically, page-height apart.
  *
  * Within a function, images are owned by a "scope", an object that is

@@ -27,15 +27,15 @@ func onThread(f func()) {
 	f()
 }
 
-// status is how a call of the kernel ended.
+// status is the result of a call of the kernel.
 type status int
 
 const (
 	failed      status = iota
-	outOfMemory        // an allocation was refused on the way
+	outOfMemory        // an allocation was refused
 )
 
-// kernelError is a call that failed.
+// kernelError is a failed call of the kernel.
 type kernelError struct {
 	status status
 	text   string // for the log, not for decisions
@@ -43,11 +43,11 @@ type kernelError struct {
 
 func (e *kernelError) Error() string { return e.text }
 
-// try runs a call of the kernel, which returns 0 or fails.
+// try runs a call of the kernel, which returns 0 on success.
 //
 // Refused allocations are counted for the process. A codec process renders one
-// image at a time, so they are that image's; elsewhere an error may be blamed on
-// another's lack of memory.
+// image at a time, so they belong to that image; elsewhere an error may be blamed on
+// another image's lack of memory.
 func try(call func() C.int) error {
 	before := C.memory_refusals()
 	if call() == 0 {
@@ -60,7 +60,7 @@ func try(call func() C.int) error {
 	return err
 }
 
-// ranOutOfMemory reports whether that is why a call of the kernel failed.
+// ranOutOfMemory reports whether a call of the kernel failed for lack of memory.
 func ranOutOfMemory(err error) bool {
 	var k *kernelError
 	return errors.As(err, &k) && k.status == outOfMemory
@@ -86,7 +86,7 @@ type vipsImage struct{ image *C.VipsImage }
 
 func (p *vipsImage) free() { C.g_object_unref(C.gpointer(unsafe.Pointer(p.image))) }
 
-// newImage returns the image that a function of the kernel makes.
+// newImage returns the image made by a function of the kernel.
 func newImage(call func(out **C.VipsImage) C.int) (*vipsImage, error) {
 	p := new(vipsImage)
 	if err := try(func() C.int { return call(&p.image) }); err != nil {
@@ -98,7 +98,7 @@ func newImage(call func(out **C.VipsImage) C.int) (*vipsImage, error) {
 // alpha reports whether a rung has transparent pixels.
 func (p *vipsImage) alpha() bool { return p.image.Bands == 4 }
 
-// opening is how a file is read.
+// opening configures how a file is read.
 type opening struct {
 	loader loader
 	frames int             // 1, or -1 for all of an animation
@@ -157,8 +157,8 @@ func (p *vipsImage) header(l loader) header {
 	return h
 }
 
-// decode returns the top rung of an image with header h, width × height. It is still
-// to be turned upright, and finished.
+// decode returns the top rung of an image with header h, width × height. The caller
+// must then call upright and finish.
 func (p *vipsImage) decode(h header, width, height int) (*vipsImage, error) {
 	top := C.KernelTop{width: C.int(width), height: C.int(height)}
 	if h.opaque {
@@ -178,15 +178,15 @@ func (p *vipsImage) decode(h header, width, height int) (*vipsImage, error) {
 	return newImage(func(rung **C.VipsImage) C.int { return C.kernel_decode(p.image, &top, rung) })
 }
 
-// upright returns a rung as an EXIF orientation displays it, in place of p, which it
+// upright returns a rung rotated by an EXIF orientation, in place of p, which it
 // frees.
 func (p *vipsImage) upright(orientation int) (*vipsImage, error) {
 	defer p.free()
 	return newImage(func(rung **C.VipsImage) C.int { return C.kernel_upright(p.image, C.int(orientation), rung) })
 }
 
-// finish returns the top rung without an alpha channel that says nothing, in place of
-// p, which it frees.
+// finish returns the top rung without a fully opaque alpha channel, in place of p,
+// which it frees.
 func (p *vipsImage) finish() (*vipsImage, error) {
 	defer p.free()
 	return newImage(func(rung **C.VipsImage) C.int { return C.kernel_finish(p.image, rung) })

@@ -25,8 +25,8 @@ typedef enum {
 typedef struct {
 	KernelLoader loader;
 	int frames; /* 1, or -1 for all of an animation */
-	int shrink; /* the whole factor by which the decoder itself shrinks, 1 for none */
-	Edit edit;  /* how the file is to read; with a size of 0, as it is */
+	int shrink; /* integer factor by which the decoder itself shrinks, 1 for none */
+	Edit edit;  /* change to the file; none if its size is 0 */
 } KernelOpening;
 
 /* What the header of an image declares, before any pixel is decoded. The image
@@ -57,9 +57,9 @@ typedef struct {
 	int height;   /* of one frame, in stored orientation */
 	gboolean icc; /* convert by the embedded profile */
 	VipsIntent intent; /* one that the profile has */
-	gboolean opaque; /* drop the bands beside the colors */
+	gboolean opaque; /* drop the bands besides the colors */
 	gboolean multiplied; /* the colors are multiplied by alpha */
-	gboolean shaped; /* which shaper says, too */
+	gboolean shaped; /* convert by shaper */
 	Shaper shaper;
 } KernelTop;
 
@@ -73,7 +73,7 @@ typedef struct {
 	KernelSaver saver;
 	int quality;
 	int effort;
-	gboolean lossless;    /* WebP of an animation: else mixed, frame by frame */
+	gboolean lossless;    /* animated WebP: otherwise mixed, frame by frame */
 	gboolean subsample;   /* JPEG and AVIF: subsample the chroma */
 	double background[3]; /* JPEG: color under transparent pixels */
 } KernelEncoding;

@@ -236,7 +236,7 @@ func TestHDRIsRefusedByName(t *testing.T) {
 	wantFault(t, hdr, generous, fault.UnsupportedFormat)
 	_, _, err := tryRender(t, hdr, recipe(defaultFormats, tiffSide), generous)
 	if n := strings.Count(fmt.Sprint(err), "HDR (PQ) is not supported"); n != 1 {
-		t.Errorf("the log says %d times what is not supported: %v", n, err)
+		t.Errorf("the log names what is not supported %d times: %v", n, err)
 	}
 }
 

@@ -125,7 +125,7 @@ func TestSinkErrorEndsTheWork(t *testing.T) {
 func checkIdle(t *testing.T, goroutines int) {
 	t.Helper()
 	if m := settledMemory(); m.Bytes != 0 || m.Allocations != 0 {
-		t.Errorf("libvips holds %d bytes in %d pieces", m.Bytes, m.Allocations)
+		t.Errorf("libvips has %d bytes allocated in %d pieces", m.Bytes, m.Allocations)
 	}
 	var n int
 	await(func() bool { // one that has done its work may still be ending
@@ -212,13 +212,13 @@ func TestRenderLeaksNothing(t *testing.T) {
 		round()
 	}
 	if m := settledMemory(); m.Bytes != 0 || m.Allocations != 0 {
-		t.Errorf("libvips holds %d bytes in %d pieces", m.Bytes, m.Allocations)
+		t.Errorf("libvips has %d bytes allocated in %d pieces", m.Bytes, m.Allocations)
 	}
 	if grown := residentBytes(t) - resident; grown > 12<<20 {
 		t.Errorf("the process has grown by %d MB over 180 renders", grown>>20)
 	}
 	if err := lastError().Error(); err != "" {
-		t.Errorf("libvips still holds the error %q", err)
+		t.Errorf("libvips still has the error %q", err)
 	}
 }
 

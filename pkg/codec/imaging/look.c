@@ -1,5 +1,5 @@
-/* Looking at encoded files, to see whether they show the rung that they were
- * made from. Only as much is decoded as that needs: see
+/* Checks whether encoded files show the rung that they were made from. Only as
+ * much is decoded as that needs: see
  * docs/decisions/0026-look-before-publishing.md.
  */
 

@@ -16,22 +16,22 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// How far a channel of the mean color of an encoded file may be from that of its
-// rung, of 255. AVIF is checked for blankness, and at quality 1 a small
+// How far a channel of the mean color of an encoded file may differ from its rung's,
+// of 255. AVIF is checked for blankness, and at quality 1 a small
 // high-contrast image is off by 33.
 //
-// Where an image has alpha, its visible colors may be off by more: encoders halve the
-// resolution of chroma without regard to how transparent a pixel is, so one of
-// alpha 1 colors its neighbors. 1,500 checkerboards of random colors were off by up
-// to 80 in WebP; their alpha, which is lossless, is not.
+// Where an image has alpha, its visible colors may be off by more: encoders halve
+// the resolution of chroma regardless of transparency, so a pixel of alpha 1 colors
+// its neighbors. 1,500 checkerboards of random colors were off by up to 80 in WebP;
+// their alpha, which is lossless, is not.
 const (
 	maxDifference      = 24
 	maxDifferenceAVIF  = 64
 	maxDifferenceFaint = 96
 )
 
-// look returns an error if a file that was encoded from a rung does not show
-// it: it is incomplete, or has another size, or its color is another one.
+// look returns an error if a file encoded from a rung does not show it: it is
+// incomplete, or has a different size or color.
 func (p *vipsImage) look(f ladder.Format, background ladder.RGB, file []byte) error {
 	width, height := p.frameSize()
 	switch f {
@@ -50,10 +50,9 @@ func (p *vipsImage) frameSize() (width, height int) {
 	return int(p.image.Xsize), int(C.vips_image_get_page_height(p.image))
 }
 
-// upperPart is the part that is checked where not everything is: a sixteenth
-// of the rows, in the encoders' blocks of 16 × 16 pixels. It is empty for an
-// image smaller than a block, whose color the lowest qualities do not
-// preserve.
+// upperPart is the part that is checked if not everything is: a sixteenth of the
+// rows, in the encoders' blocks of 16 × 16 pixels. It is empty for an image
+// smaller than a block, whose color the lowest qualities do not preserve.
 func upperPart(width, height int) C.Part {
 	const block = 16
 	rows := max(height/16, block)
@@ -65,7 +64,7 @@ func empty(part C.Part) bool { return part.width == 0 || part.height == 0 }
 // mean is a mean color, premultiplied, and alpha; 0 to 255.
 type mean [4]C.double
 
-// mean returns that of a part of a rung.
+// mean returns the mean of a part of a rung.
 func (p *vipsImage) mean(part C.Part) (m mean) {
 	C.look_rung(p.image, &part, &m[0])
 	return m
@@ -79,11 +78,11 @@ func (p *vipsImage) colorTolerance(allowed float64) float64 {
 	return allowed
 }
 
-// differs returns an error if two means do, by more than encoding explains.
+// differs returns an error if two means differ by more than encoding explains.
 func (m mean) differs(from mean, color, alpha float64) error {
 	for i, allowed := range []float64{color, color, color, alpha} {
 		if !(math.Abs(float64(m[i]-from[i])) <= allowed) { // or is not a number
-			return fmt.Errorf("its mean color is %.0f, that of the pixels %.0f", m, from)
+			return fmt.Errorf("its mean color is %.0f, want %.0f", m, from)
 		}
 	}
 	return nil
@@ -131,8 +130,8 @@ func (p *vipsImage) lookWebP(file []byte, width, height int) error {
 	return got.differs(p.mean(part), p.colorTolerance(maxDifference), maxDifference)
 }
 
-// lookAVIF decodes nothing of a file that is not suspicious: there is no part of
-// an AV1 image that can be decoded alone.
+// lookAVIF decodes only suspicious files, because no part of an AV1 image can be
+// decoded alone.
 func (p *vipsImage) lookAVIF(file []byte, width, height int) error {
 	if !wholeBoxes(file) {
 		return errAVIF
@@ -155,8 +154,8 @@ func (p *vipsImage) lookAVIF(file []byte, width, height int) error {
 	return got.differs(p.mean(part), p.colorTolerance(maxDifferenceAVIF), maxDifferenceAVIF)
 }
 
-// sparse reports whether a file is suspiciously small for its size in pixels:
-// an image of one color is, and few photos are.
+// sparse reports whether a file is suspiciously small for its size in pixels, as
+// images of one color and few photos are.
 func sparse(length, width, height int) bool {
 	const container, pixelsPerByte = 512, 200
 	return int64(length) < container+pixels(width, height)/pixelsPerByte
@@ -164,12 +163,12 @@ func sparse(length, width, height int) bool {
 
 func sameSize(width, height, wantWidth, wantHeight int) error {
 	if width != wantWidth || height != wantHeight {
-		return fmt.Errorf("it has %d × %d pixels, not %d × %d", width, height, wantWidth, wantHeight)
+		return fmt.Errorf("it has %d × %d pixels, want %d × %d", width, height, wantWidth, wantHeight)
 	}
 	return nil
 }
 
-// place is where a frame of an animation lies on its canvas, in pixels.
+// place is the position of a frame of an animation on its canvas, in pixels.
 type place struct{ x, y, width, height int }
 
 var (
@@ -178,7 +177,7 @@ var (
 )
 
 // wholeBoxes reports whether a file is a sequence of complete ISOBMFF boxes.
-// libheif 1.19 opens one whose last box is cut.
+// libheif 1.19 opens one whose last box is truncated.
 func wholeBoxes(file []byte) bool {
 	const header = 8
 	for len(file) >= header {
@@ -191,7 +190,7 @@ func wholeBoxes(file []byte) bool {
 	return len(file) == 0
 }
 
-// firstFrame returns a WebP as it is, or the first frame of an animation as a
+// firstFrame returns a still WebP unchanged, or the first frame of an animation as a
 // WebP. Canvas is the size that the file must have.
 func firstFrame(file []byte, width, height int) (still []byte, at place, err error) {
 	chunks := webpChunks(file)
@@ -221,7 +220,7 @@ func firstFrame(file []byte, width, height int) (still []byte, at place, err err
 	return nil, place{}, errWebP
 }
 
-// stillOf makes a WebP of the chunks of a frame.
+// stillOf makes a WebP from the chunks of a frame.
 func stillOf(chunks []byte, at place) []byte {
 	still := []byte("RIFF\x00\x00\x00\x00WEBPVP8X\x0A\x00\x00\x00")
 	still = append(still, webpAlpha, 0, 0, 0)

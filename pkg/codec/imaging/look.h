@@ -1,4 +1,4 @@
-/* Looking at encoded files: see look.c. */
+/* Checks of encoded files: see look.c. */
 
 #ifndef OPTIMIZERD_IMAGING_LOOK_H
 #define OPTIMIZERD_IMAGING_LOOK_H
@@ -17,9 +17,9 @@ typedef struct {
  */
 void look_rung(VipsImage *rung, const Part *part, double mean[4]);
 
-/* The same of a still WebP and of an AVIF in memory, and their size. They return
+/* The same for a still WebP and an AVIF in memory, and their size. They return
  * 0, or -1 with a message in libvips' error buffer. A part without pixels is
- * not decoded. Of a WebP only the rows down to its end are, of an AVIF all.
+ * not decoded. A WebP is decoded only down to the end of the part, an AVIF completely.
  */
 int look_webp(const void *file, size_t length, const Part *part, int *width, int *height, double mean[4]);
 int look_avif(const void *file, size_t length, const Part *part, int *width, int *height, double mean[4]);

@@ -1,11 +1,10 @@
-/* The allocator of the C library, watched. When a decoder or an encoder fails,
- * the one sure sign that it lacked memory is that an allocation, or the stack of a
- * thread, was refused:
- * what libraries report differs, is often nothing, and now and then says that
- * the image is damaged.
+/* Wraps the allocator of the C library. When a decoder or an encoder fails, the
+ * only reliable sign that it lacked memory is that an allocation, or the stack of a
+ * thread, was refused: libraries report this in different ways, often not at all,
+ * and sometimes as a damaged image.
  *
- * These functions take the place of the C library's for all libraries of the
- * process. They are glibc's own, by its internal names, or AddressSanitizer's.
+ * These functions replace the C library's for all libraries of the process. They
+ * call glibc's own, by its internal names, or AddressSanitizer's.
  */
 
 #define _GNU_SOURCE /* RTLD_NEXT */
@@ -29,7 +28,7 @@ extern void *REAL(realloc)(void *, size_t);
 extern void *REAL(memalign)(size_t, size_t);
 
 static gint refusals;
-static gint left = -1; /* to succeed before one is refused; -1 for all */
+static gint left = -1; /* allocations until one is refused; -1 for never */
 static gsize least_size;
 
 gint
@@ -56,7 +55,7 @@ is_of_glib(const void *caller)
 	return dladdr(caller, &library) && strstr(library.dli_fname, "/libglib-");
 }
 
-/* GLib is refused nothing: it would end the process. */
+/* GLib is never refused: it would abort the process. */
 static int
 refused_by_test(size_t size, const void *caller)
 {
@@ -125,7 +124,7 @@ posix_memalign(void **memory, size_t alignment, size_t size)
 	return 0;
 }
 
-/* A thread that cannot start lacks memory for its stack. */
+/* A thread fails to start if there is no memory for its stack. */
 int
 pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *data)
 {

@@ -5,8 +5,8 @@ package imaging
 */
 import "C"
 
-// refuseAllocation has one allocation of at least that many bytes refused, after
-// that many have succeeded; a negative number ends that. It is for tests.
+// refuseAllocation fails one allocation of at least that many bytes, after that
+// many have succeeded; a negative number stops it. It is for tests.
 func refuseAllocation(after, least int) {
 	C.memory_refuse(C.gint(after), C.gsize(least))
 }

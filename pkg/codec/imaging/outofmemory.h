@@ -9,7 +9,7 @@
 gint memory_refusals(void);
 
 /* For tests: lets that many allocations of at least that many bytes succeed and
- * refuses the next one; -1 refuses none. Those of GLib do not count.
+ * refuses the next one; -1 refuses none. GLib's do not count.
  */
 void memory_refuse(gint after, gsize least);
 

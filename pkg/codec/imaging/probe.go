@@ -27,9 +27,9 @@ type header struct {
 	progressive bool // multi-scan JPEG
 	subsampled  bool // JPEG with subsampled chroma
 	interlaced  bool // interlaced PNG
-	lossless    bool // WebP of which any frame is lossless
+	lossless    bool // WebP with any lossless frame
 	fullChroma  bool // AVIF with chroma that is not 4:2:0
-	rowsHeld    int  // TIFF: rows that the decoder holds at once
+	rowsHeld    int  // TIFF: rows in the decoder's memory at once
 	opaque      bool // TIFF: the bands besides the colors are not alpha
 	multiplied  bool // HEIF: the colors are multiplied by alpha
 	noEnd       bool // JPEG without an end marker
@@ -67,7 +67,7 @@ func (e *Engine) probe(src *os.File, limits ladder.Limits) (loader, header, erro
 		return loader{}, header{}, err
 	}
 	if info.NeedsLibheif119 && !isLibheif119() {
-		return loader{}, header{}, unsupportedKind("HEIF in YCgCo or in RGB of limited range", nil)
+		return loader{}, header{}, unsupportedKind("HEIF in YCgCo or limited-range RGB", nil)
 	}
 	// libvips allocates the canvas of an animated WebP to read its header.
 	if info.CanvasWidth > 0 {
@@ -140,9 +140,9 @@ func (h header) check(limits ladder.Limits) error {
 // an image that is needed at width × height, in stored orientation.
 //
 // Both decoders average blocks of pixels, which is cheap and slightly sharp, so
-// most of the last factor of two is left to the resize: enough for a phone's 48
-// MP (8064 pixels) to be halved for 2048. WebP with alpha is not shrunk this
-// way, because libwebp does not weight colors by alpha.
+// most of the last factor of two is left to the resize: enough to halve a phone's
+// 48 MP (8064 pixels) for 2048. WebP with alpha is not shrunk this way, because
+// libwebp does not weight colors by alpha.
 func (h header) decoderShrink(width, height int) int {
 	const left = 1.9
 	most := int(min(float64(h.width)/(left*float64(width)), float64(h.height)/(left*float64(height))))

@@ -171,7 +171,7 @@ func TestSRGBProfiles(t *testing.T) {
 		}
 	}
 	if isSRGB(linear) {
-		t.Error("linear light passes as sRGB")
+		t.Error("linear light is accepted as sRGB")
 	}
 }
 

@@ -30,7 +30,7 @@ func wantFault(t *testing.T, path string, limits ladder.Limits, want fault.Code)
 	}
 	for _, bad := range []string{"vips", "Vips", "/", "kernel", "\n"} {
 		if strings.Contains(f.Detail, bad) {
-			t.Errorf("%s: the detail %q holds %q", filepath.Base(path), f.Detail, bad)
+			t.Errorf("%s: the detail %q contains %q", filepath.Base(path), f.Detail, bad)
 		}
 	}
 	if len(c.files) != 0 {
@@ -97,7 +97,7 @@ func TestLibvipsLoadersThatAreNotUsedAreBlocked(t *testing.T) {
 	engine()
 	_, err := bimg.NewImage(read(t, sample(t, "test.svg"))).Size()
 	if err == nil || !strings.Contains(err.Error(), "blocked") {
-		t.Errorf("an SVG, given to libvips past the engine: %v", err)
+		t.Errorf("an SVG, opened by libvips directly: %v", err)
 	}
 	if _, err := bimg.NewImage(read(t, sample(t, "test.jpg"))).Size(); err != nil {
 		t.Errorf("JPEG is blocked, too: %v", err)

@@ -15,7 +15,7 @@ var white = ladder.RGB{255, 255, 255}
 // Render renders the ladder of the image in src, which it reads from the start
 // and does not close, and passes each file to sink as soon as its rung is done.
 //
-// Limits are taken literally: zero allows nothing. Problems with the image are
+// Limits are literal: zero allows nothing. Problems with the image are
 // returned as a *fault.Error, before the first call of sink if the header
 // reveals them. Errors of sink and ctx are returned unchanged. ctx is checked
 // between steps: a running decoder or encoder cannot be stopped. When Render
@@ -122,7 +122,7 @@ func decode(src *os.File, l loader, h header, shrink int, top ladder.Rung, took 
 	}
 	width, height := h.upright(top.Width, top.Height)
 	rung, err := p.decode(h, width, height)
-	p.free() // a decoder holds more than the rung, which is copied next
+	p.free() // a decoder uses more memory than the rung, which is copied next
 	if err != nil {
 		return nil, decoderFault(src, l, err)
 	}

@@ -397,7 +397,7 @@ run(Resize *r)
 	return 0;
 }
 
-/* Copies the metadata that still hold for an image of another size. */
+/* Copies the metadata that are valid for an image of another size. */
 static void
 copy_metadata(VipsImage *in, VipsImage *out)
 {
@@ -451,7 +451,7 @@ resize(VipsImage *in, int width, int height, VipsImage **out)
 	axis_init(&r.along, in->Xsize, width);
 	axis_init(&r.down, frame_height, height);
 	if (!in->data) {
-		/* As many as eight result rows need. */
+		/* Enough for eight result rows. */
 		r.capacity = MIN(frame_height, (int) (LANES * (double) frame_height / height) + r.down.taps + 1);
 		r.ring = g_try_malloc((size_t) r.capacity * VIPS_IMAGE_SIZEOF_LINE(in));
 	}

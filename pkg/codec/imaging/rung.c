@@ -86,7 +86,7 @@ kernel_shrink(VipsImage *in, int width, int height, VipsImage **out)
 	return 0;
 }
 
-/* Turns a rung by an EXIF orientation. */
+/* Rotates a rung by an EXIF orientation. */
 int
 kernel_upright(VipsImage *rung, int orientation, VipsImage **out)
 {
@@ -130,8 +130,7 @@ done:
 
 /* Decodes an opened image into the top rung, in stored orientation. Colors are
  * converted after shrinking, when there are fewer pixels, except where converting
- * 8 bits of deeper samples would cause banding and they are not multiplied by
- * alpha yet.
+ * deeper samples as 8 bits would cause banding and they are not premultiplied yet.
  */
 int
 kernel_decode(VipsImage *in, const KernelTop *top, VipsImage **out)
@@ -179,7 +178,7 @@ done:
 	return result;
 }
 
-/* The last step to the top rung: an alpha channel that says nothing goes. */
+/* The last step to the top rung: drops a fully opaque alpha channel. */
 int
 kernel_finish(VipsImage *rung, VipsImage **out)
 {

@@ -5,7 +5,7 @@
 
 #include <vips/vips.h>
 
-/* Computes an image of the given frame height into memory, without metadata but
+/* Computes an image of the given frame height into memory, without metadata except
  * the timing of an animation. Returns 0, or -1 with a message in libvips' error
  * buffer.
  */

@@ -7,15 +7,15 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// schedule says which file is encoded next.
+// schedule decides which file is encoded next.
 //
 // Files that are no smaller than their fallback's are omitted, and encoding them
-// first is wasted. The smaller a rung, the less a better format saves: of an
-// image whose WebP is no smaller than its JPEG at both the largest and the
-// smallest rung, it is no smaller in between. So those two decide, and the rungs
+// first is wasted. The smaller a rung, the less a better format saves: if an
+// image's WebP is no smaller than its JPEG at both the largest and the smallest
+// rung, it is no smaller in between. So those two decide, and the rungs
 // between them are encoded without the formats that both omitted. The smallest
 // rung decides first: it costs a hundredth of the ladder, and most images pass it,
-// so that nothing waits for their largest one.
+// so that nothing waits for the largest one.
 //
 // Files of the last fallback, JPEG, are never in doubt. They keep the other threads
 // busy meanwhile, the largest one while the smaller rungs are made.
@@ -27,7 +27,7 @@ type schedule struct {
 	stopped bool
 }
 
-// gate holds tasks back until all batches are delivered that decide about them.
+// gate holds tasks back until all batches that decide about them are delivered.
 type gate struct {
 	deciding []*batch
 	tasks    []*task
@@ -62,13 +62,13 @@ func (w *work) schedule(tasks []*task, batches []*batch) *schedule {
 	return s
 }
 
-// next returns the next task, and waits while all that are left are held back. It
+// next returns the next task, and waits while all remaining ones are held back. It
 // returns nil if there are no more, or after stop.
 func (s *schedule) next() *task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.ready) == 0 && len(s.gates) > 0 && !s.stopped {
-		s.changed.Wait() // for who encodes a file that decides
+		s.changed.Wait() // for the encoder of a deciding file
 	}
 	if len(s.ready) == 0 || s.stopped {
 		return nil
@@ -87,7 +87,7 @@ func (s *schedule) stop() {
 }
 
 // delivered opens the gates that a delivered batch decides about, and returns the
-// tasks that are not to be done.
+// skipped tasks.
 func (s *schedule) delivered(b *batch) (skipped []*task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

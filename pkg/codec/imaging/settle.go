@@ -15,16 +15,16 @@ import (
 )
 
 // keepFor is how long the C heap keeps the memory of the last image for the next
-// one: its pages need not be mapped and cleared again. The photos of a phone come
-// some ten seconds apart.
+// one, whose pages then need not be mapped and cleared. Photos from a phone arrive
+// about ten seconds apart.
 const keepFor = 15 * time.Second
 
-// keepUpTo is the estimated memory of a render, in bytes, that the kept memory may
-// add to. A larger one starts with an empty heap: kept blocks are too small for
-// it, and count toward the limit of the process.
+// keepUpTo is the largest estimated memory of a render, in bytes, for which kept
+// memory is not released. A larger one starts with an empty heap: kept blocks are
+// too small for it, and count toward the limit of the process.
 const keepUpTo = 256 << 20
 
-// tooLow is what an estimate may be too low by, in bytes.
+// tooLow is the maximum error of an estimate that is too low, in bytes.
 const tooLow = 64 << 20
 
 // heap trims the C heap once no render has used it for keepFor, and before a large
@@ -67,16 +67,15 @@ func (h *heap) reserve(need int64) bool {
 	return !h.used || canMap(need+tooLow)
 }
 
-// canMap reports whether the process may map this many bytes. It touches none
-// of them.
+// canMap reports whether the process may map this many bytes. It touches none.
 func canMap(bytes int64) bool {
 	b, err := unix.Mmap(-1, 0, int(bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	return err == nil && unix.Munmap(b) == nil
 }
 
-// trimMemory returns the memory that startup alone needed: free memory of the C
-// heap, and pages of libraries that were read to link and test them, of which
-// libvips has about a hundred.
+// trimMemory releases the memory that only startup needed: free memory of the C
+// heap, and pages of libraries that were read to link and test them. libvips has
+// about a hundred of these.
 func trimMemory() {
 	C.malloc_trim(0)
 	filepages.Drop()

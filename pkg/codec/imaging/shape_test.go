@@ -176,7 +176,7 @@ func TestImageBeyondTheSidesOfAFormat(t *testing.T) {
 	}
 	for _, o := range s.Omitted {
 		if o.Reason != ladder.NotSmaller {
-			t.Errorf("the engine reports %v, which is the plan's to report", o)
+			t.Errorf("the engine reports %v, which belongs to the plan", o)
 		}
 	}
 }

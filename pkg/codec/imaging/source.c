@@ -1,18 +1,19 @@
-/* Files that are read a little different from what they are.
+/* Files that are edited while they are read.
  *
- * JPEGs that lack only their end marker: every viewer shows them, and libvips
- * refuses them. If it did not, it would also take those that are cut in the
- * middle of a scan. So the marker is put where it is missing, and libjpeg is
- * asked before whether it has to make up any data.
+ * JPEGs that lack only their end marker: every viewer shows them, but libvips
+ * refuses them. If it did not, it would also accept those truncated in the middle
+ * of a scan. So the missing marker is added, after libjpeg has confirmed that no
+ * data is missing.
  *
- * TIFFs that libvips reads right only under another name: see package imagefile.
+ * TIFFs that libvips decodes correctly only under another name: see package
+ * imagefile.
  */
 
 #include "source.h"
 
 #include <errno.h>
 #include <setjmp.h>
-#include <stdio.h> /* jpeglib.h wants it */
+#include <stdio.h> /* required by jpeglib.h */
 #include <string.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ typedef struct {
 	gint64 at;
 } Edited;
 
-/* Puts those of the two bytes in place that fall into a part of the file. */
+/* Writes the edited bytes that are within a part of the file. */
 static void
 apply(const Edit *edit, guchar *buffer, gint64 at, gint64 length)
 {
@@ -36,7 +37,7 @@ apply(const Edit *edit, guchar *buffer, gint64 at, gint64 length)
 			buffer[edit->at + i - at] = edit->bytes[i];
 }
 
-/* Reads on; 0 at the end. */
+/* Reads the next bytes; returns 0 at the end. */
 static gint64
 edited_read(Edited *edited, void *buffer, gint64 length)
 {
@@ -99,7 +100,7 @@ source_edited(int fd, const Edit *edit)
 	return VIPS_SOURCE(source);
 }
 
-/* Asking libjpeg. */
+/* The check by libjpeg. */
 
 typedef struct {
 	struct jpeg_source_mgr manager;
@@ -152,9 +153,9 @@ give_up(j_common_ptr info)
 	longjmp(((Judge *) info->err)->failed, 1);
 }
 
-/* A decoder that met the end marker before a scan was complete goes on with
- * zeros, and says so with this warning. Other warnings are no news: the file
- * would be taken if it had its marker.
+/* A decoder that finds the end marker before a scan is complete continues with
+ * zeros and emits this warning. Other warnings do not matter: with its marker the
+ * file would be accepted.
  */
 static void
 judge(j_common_ptr info, int level)
@@ -163,8 +164,8 @@ judge(j_common_ptr info, int level)
 		give_up(info);
 }
 
-/* Whether the scans of a progressive JPEG bring every coefficient to its last
- * bit.
+/* Whether the scans of a progressive JPEG contain every coefficient up to its
+ * last bit.
  */
 static gboolean
 scans_complete(j_decompress_ptr info)
@@ -209,12 +210,12 @@ source_jpeg_check(int fd, const Edit *edit)
 	jpeg_create_decompress(&info);
 	info.src = &reader->manager;
 	jpeg_read_header(&info, TRUE);
-	/* Whether an arithmetic decoder makes up data it does not say: encoders
-	 * leave out zeros at the end of a scan.
+	/* An arithmetic decoder does not report missing data: encoders omit zeros
+	 * at the end of a scan.
 	 */
 	if (info.arith_code)
 		ERREXIT(&info, JERR_INPUT_EOF);
-	info.out_color_space = info.jpeg_color_space; /* whatever is the least work */
+	info.out_color_space = info.jpeg_color_space; /* the least work */
 	info.scale_num = 1;
 	info.scale_denom = 8;
 	jpeg_start_decompress(&info);

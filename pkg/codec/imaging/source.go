@@ -20,8 +20,8 @@ func editOf(e *imagefile.Edit) C.Edit {
 	}
 }
 
-// jpegComplete returns an error for a JPEG that lacks more than its end marker,
-// which the edit adds.
+// jpegComplete returns an error for a JPEG that lacks more than the end marker
+// that the edit adds.
 func jpegComplete(f *os.File, e *imagefile.Edit) error {
 	edit := editOf(e)
 	defer runtime.KeepAlive(f)

@@ -1,18 +1,18 @@
-/* Files that are read a little different from what they are: see source.c. */
+/* Files that are edited while they are read: see source.c. */
 
 #ifndef OPTIMIZERD_IMAGING_SOURCE_H
 #define OPTIMIZERD_IMAGING_SOURCE_H
 
 #include <vips/vips.h>
 
-/* The file reads as if it had that size, with these bytes at that offset. */
+/* The file appears to have that size, with these bytes at that offset. */
 typedef struct {
 	gint64 at;
 	guchar bytes[2];
 	gint64 size;
 } Edit;
 
-/* The descriptor is the caller's and must outlive the source. */
+/* The caller owns the descriptor, which must outlive the source. */
 VipsSource *source_edited(int fd, const Edit *edit);
 
 /* Whether a JPEG to which the edit adds an end marker lacks nothing else: every

@@ -420,13 +420,13 @@ func TestTIFFKindsThatAreNotProvenAreRefusedByName(t *testing.T) {
 		"CMYK, 32 bits":      {photometric: 5, bits: 32, quarters: four},
 		"inks other than":    {photometric: 5, bits: 8, quarters: four, more: map[int]uint32{332: 2}},
 		"CIE Lab, 16 bits":   {photometric: 8, bits: 16, quarters: three},
-		"grayscale, 8 bits a sample, 1+2 samples, compression 1, separate planes": {photometric: 1, bits: 8, quarters: three, extra: []uint32{2, 0}, separate: true},
-		"grayscale with associated alpha":                                         {photometric: 1, bits: 16, quarters: two, extra: []uint32{1}, separate: true},
-		"CIE Lab with associated alpha":                                           {photometric: 8, bits: 8, quarters: labAlpha, extra: []uint32{1}},
-		"interpretation 32844":                                                    {photometric: 32844, bits: 16, quarters: one},
-		"old style":                                                               {photometric: 6, bits: 8, quarters: three, compression: 6},
-		"compression 34661":                                                       {photometric: 1, bits: 1, quarters: one, compression: 34661},
-		"Camera raw":                                                              {photometric: 2, bits: 8, quarters: three, more: map[int]uint32{50706: 0x01040000}},
+		"grayscale, 8 bits per sample, 1+2 samples, compression 1, separate planes": {photometric: 1, bits: 8, quarters: three, extra: []uint32{2, 0}, separate: true},
+		"grayscale with associated alpha":                                           {photometric: 1, bits: 16, quarters: two, extra: []uint32{1}, separate: true},
+		"CIE Lab with associated alpha":                                             {photometric: 8, bits: 8, quarters: labAlpha, extra: []uint32{1}},
+		"interpretation 32844":                                                      {photometric: 32844, bits: 16, quarters: one},
+		"old-style":                                                                 {photometric: 6, bits: 8, quarters: three, compression: 6},
+		"compression 34661":                                                         {photometric: 1, bits: 1, quarters: one, compression: 34661},
+		"Camera raw":                                                                {photometric: 2, bits: 8, quarters: three, more: map[int]uint32{50706: 0x01040000}},
 	} {
 		for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
 			f.order = order

@@ -25,7 +25,7 @@ type Versions struct {
 	Off     []string        `json:"off"` // parts of the self-test that failed or were skipped: "read heic"
 }
 
-// Versions returns what Start found.
+// Versions returns the versions and capabilities found by Start.
 func (e *Engine) Versions() Versions { return e.versions }
 
 // samples contains one small image per format, named after the format.
@@ -34,8 +34,8 @@ func (e *Engine) Versions() Versions { return e.versions }
 var samples embed.FS
 
 // selfTest decodes and encodes a small image in every format: a loader or saver
-// may exist without its codec, or may not run on this processor. It also makes
-// every library load what it loads on first use.
+// may exist without its codec, or may not run on this processor. It also triggers
+// what libraries load on first use.
 func selfTest(test func(part string) bool) Versions {
 	v := Versions{
 		Bimg:    bimg.Version,
@@ -79,8 +79,8 @@ func decodes(format string) bool {
 	return err == nil && C.kernel_reads(unsafe.Pointer(&file[0]), C.size_t(len(file))) != 0
 }
 
-// encodes tests an encoder on a small black image, which is shrunk a lot first,
-// since that runs libvips' vector code.
+// encodes tests an encoder on a small black image, which is first shrunk a lot to
+// run libvips' vector code.
 func encodes(f ladder.Format) bool {
 	const side, bands = 64, 3
 	pixels := make([]byte, side*side*bands)
@@ -94,7 +94,7 @@ func encodes(f ladder.Format) bool {
 	defer p.free()
 	small, err := p.shrink(ladder.Rung{Width: side / 5, Height: side / 5})
 	if err != nil {
-		return false // the message was taken out of libvips with it
+		return false // this also removed the message from libvips
 	}
 	defer small.free()
 	file, err := small.encode(ladder.Encoder{Format: f, Quality: 50}, white, false)

@@ -18,7 +18,7 @@ type work struct {
 	background  ladder.RGB
 	animated    bool
 	mode        animationMode // of animated WebP
-	ladder      bool          // and not a single variant
+	ladder      bool          // not a single variant
 	sourceBytes int64
 	places      chan struct{} // the engine's encoder slots, shared by all renders
 	sink        ladder.Sink
@@ -57,7 +57,7 @@ func (b *batch) add(f ladder.Format, file *encoding) bool {
 	return b.pending == 0
 }
 
-// skip notes that a file is not made, and reports whether it was the last one.
+// skip records that a file is not made, and reports whether it was the last one.
 func (b *batch) skip(f ladder.Format) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,7 +73,7 @@ func (b *batch) free() {
 	clear(b.files)
 }
 
-// slowest orders the formats by the time that they take.
+// slowest orders the formats by encoding time.
 var slowest = []ladder.Format{ladder.AVIF, ladder.WebP, ladder.JPEG}
 
 // costliest orders tasks, the most expensive first.
@@ -84,8 +84,8 @@ func costliest(a, b *task) int {
 	)
 }
 
-// tasks returns the tasks, the most expensive first, so that none is left for
-// the end, and a batch for each rung, the largest first.
+// tasks returns the tasks, the most expensive first, so that no expensive one runs
+// last, and a batch for each rung, the largest first.
 func (w *work) tasks() ([]*task, []*batch) {
 	var tasks []*task
 	var batches []*batch
@@ -126,7 +126,7 @@ func (w *work) run(ctx context.Context) error {
 	}
 	workers.Wait()
 	for _, b := range batches {
-		b.free() // those not delivered
+		b.free() // files that were not delivered
 	}
 	for _, r := range w.cascade.rungs {
 		w.took[ladder.StageResize] += r.took
@@ -157,7 +157,7 @@ func (w *work) drain(ctx context.Context, s *schedule) error {
 	return nil
 }
 
-// skip omits the files of tasks that are not to be done.
+// skip omits the files of skipped tasks.
 func (w *work) skip(ctx context.Context, tasks []*task) error {
 	for _, t := range tasks {
 		t.rung.release()
@@ -205,8 +205,7 @@ func (w *work) encode(ctx context.Context, t *task) (*encoding, error) {
 	return file, nil
 }
 
-// deliver passes the files of a rung to the sink, except those that are not
-// worth it.
+// deliver passes the files of a rung to the sink, except those that are omitted.
 func (w *work) deliver(ctx context.Context, b *batch) error {
 	w.delivery.Lock()
 	defer w.delivery.Unlock()
@@ -249,7 +248,7 @@ func (b *batch) sizes() map[ladder.Format]int64 {
 func (w *work) omissions() []ladder.Omission {
 	place := make(map[ladder.Format]int)
 	for i, e := range w.encoders {
-		place[e.Format] = i // of several encoders of a format, any will do
+		place[e.Format] = i // any of several encoders of a format
 	}
 	slices.SortFunc(w.omitted, func(a, b ladder.Omission) int {
 		return cmp.Or(cmp.Compare(place[a.Format], place[b.Format]), cmp.Compare(a.Width, b.Width))

@@ -22,8 +22,8 @@ const (
 	addressSlack = 8 << 30
 )
 
-// limit sets a limit permanently, and returns it. A lower one stays: a container
-// may have its own, and raising it needs capabilities.
+// limit sets a limit permanently, and returns it. A lower limit is kept: a container
+// may have one, and raising it requires capabilities.
 func limit(resource int, value uint64) (uint64, error) {
 	var was unix.Rlimit
 	err := unix.Getrlimit(resource, &was)
@@ -37,10 +37,10 @@ func limit(resource int, value uint64) (uint64, error) {
 	return value, nil
 }
 
-// limitMemory limits private writable memory to more bytes than the process has
-// now, and returns the limit. Unlike RLIMIT_AS, RLIMIT_DATA does not count the
-// address space that Go only reserves; unlike monitoring the resident size, it
-// fails the allocation itself. It works without the memory cgroup.
+// limitMemory limits private writable memory to this many bytes more than the
+// process has now, and returns the limit. Unlike RLIMIT_AS, RLIMIT_DATA does not
+// count the address space that Go only reserves; unlike monitoring the resident
+// size, it fails the allocation itself. It works without the memory cgroup.
 func limitMemory(more int64) (int64, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -75,27 +75,25 @@ func statusField(status []byte, name string) (n int64, err error) {
 // out. If that is not permitted, only the limits apply.
 func dieFirst() { _ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) }
 
-// firstUser is above the numbers that systems and containers give to users. With the
-// process id of their parent added, it is the user, and the group, that children of
-// root become.
+// firstUser is above the user ids that systems and containers assign. Children of
+// root run as this user and group, plus the process id of their parent.
 const firstUser = 2_000_000_000
 
-// leaveRoot makes a process of root one of a user whose threads the kernel counts, and
-// that it has in common with its siblings alone: the threads of others would count,
-// too. It stays root's if it has not all capabilities for that, or if its user
-// namespace does not have that user.
+// leaveRoot switches a process of root to a user that only its siblings share, because
+// the kernel counts the threads of all processes of a user. It stays root if it lacks
+// a capability for that, or if its user namespace does not map that user.
 func leaveRoot() error {
 	have, err := capabilities()
 	if err != nil || os.Geteuid() != 0 {
 		return err
 	}
-	// Without CAP_KILL its parent could no longer end it.
+	// Without CAP_KILL its parent could no longer kill it.
 	const needed = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_KILL
 	if have[0].Effective&needed != needed {
 		return nil
 	}
 	id := firstUser + os.Getppid()
-	// Those of syscall change every thread.
+	// Package syscall's functions change every thread.
 	err = syscall.Setgroups(nil)
 	if err == nil {
 		err = syscall.Setresgid(id, id, id)
@@ -107,16 +105,16 @@ func leaveRoot() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("sandbox: leave root: %w", err)
+		return fmt.Errorf("sandbox: drop root: %w", err)
 	}
-	// The kernel has forgotten that this process is to end with its parent.
+	// The kernel has reset the parent death signal.
 	if _, _, errno := psx.Syscall3(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0); errno != 0 {
-		return fmt.Errorf("sandbox: end with the parent: %w", errno)
+		return fmt.Errorf("sandbox: set parent death signal: %w", errno)
 	}
 	return nil
 }
 
-// capabilities returns those of this thread.
+// capabilities returns the capabilities of this thread.
 func capabilities() (have [2]unix.CapUserData, err error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	if err := unix.Capget(&header, &have[0]); err != nil {
@@ -126,7 +124,7 @@ func capabilities() (have [2]unix.CapUserData, err error) {
 }
 
 // dropCapabilities drops the capabilities of every thread, which a process of root
-// has. Without any, it does not ask: the service's unit refuses capset.
+// has. Without any, it does not call capset, which the service's unit forbids.
 func dropCapabilities() error {
 	var none [2]unix.CapUserData
 	have, err := capabilities()

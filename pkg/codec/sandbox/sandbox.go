@@ -5,7 +5,7 @@
 // A process enters the sandbox after it has loaded what it needs and before it
 // reads untrusted input; this is irreversible. The protections are independent:
 // limits and no-new-privileges work on every kernel, seccomp on nearly every
-// one, Landlock where it is compiled in, which Raspberry Pi OS does not do. The
+// one, Landlock where it is compiled in, unlike on Raspberry Pi OS. The
 // Report lists the active ones.
 package sandbox
 
@@ -37,11 +37,11 @@ func Enter(memory int64) (r Report, err error) {
 	if _, err := limit(unix.RLIMIT_NOFILE, maxFiles); err != nil {
 		return r, err
 	}
-	dieFirst() // before another user may not
+	dieFirst() // before leaveRoot, which loses the permission
 	if err := leaveRoot(); err != nil {
 		return r, err
 	}
-	if err := dropCapabilities(); err != nil { // before the threads: some lift that limit
+	if err := dropCapabilities(); err != nil { // before the thread limit: some capabilities lift it
 		return r, err
 	}
 	if err := limitThreads(); err != nil {

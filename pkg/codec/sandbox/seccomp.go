@@ -39,7 +39,7 @@ func filterSyscalls() (on bool, err error) {
 		return false, fmt.Errorf("sandbox: seccomp: %w", err)
 	}
 	defer filter.Release()
-	// Otherwise any error of the kernel becomes ECANCELED.
+	// Otherwise any kernel error becomes ECANCELED.
 	if err := filter.SetRawRC(true); err != nil {
 		return false, fmt.Errorf("sandbox: seccomp: %w", err)
 	}
@@ -65,7 +65,7 @@ func filterSyscalls() (on bool, err error) {
 		{"kill", 0, seccomp.CompareEqual, []uint64{self}},                          // abort
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_NAME}},             // codecs name their threads
 		{"prctl", 0, seccomp.CompareEqual, []uint64{unix.PR_SET_VMA}},              // Go names its memory
-		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to read limits, not to set them; but see allowOwnCPULimit
+		{"prlimit64", 2, seccomp.CompareEqual, []uint64{0}},                        // to read limits, not to set them, except by allowOwnCPULimit
 		// RLIMIT_DATA counts neither anonymous shared memory nor memory that grows
 		// like a stack.
 		{"mmap", 3, seccomp.CompareMaskedEqual, []uint64{unix.MAP_TYPE | unix.MAP_GROWSDOWN, unix.MAP_PRIVATE}},
@@ -101,7 +101,7 @@ func filterSyscalls() (on bool, err error) {
 	return true, nil
 }
 
-// allowOwnCPULimit allows the process to set its own limit of CPU time: it does so for
+// allowOwnCPULimit allows the process to set its own CPU time limit, as it does for
 // each image.
 func allowOwnCPULimit(filter *seccomp.ScmpFilter) error {
 	own, err := seccomp.MakeCondition(0, seccomp.CompareEqual, 0)

@@ -1,14 +1,14 @@
-/* The stack of a thread counts toward the memory limit as a whole, used or not. */
+/* The complete stack of a thread counts toward the memory limit, used or not. */
 
 #define _GNU_SOURCE
 
 #include <pthread.h>
 
-/* What libvips takes for the least. */
+/* The minimum accepted by libvips. */
 #define STACK_SIZE (2 << 20)
 
-/* Before main, since Go's threads are to have such stacks, too. A failure leaves
- * the system's default, of 8 MiB.
+/* Runs before main, so that it applies to Go's threads, too. A failure leaves the
+ * system's default of 8 MiB.
  */
 __attribute__((constructor)) static void
 limit_stacks(void)

@@ -35,7 +35,7 @@ const (
 	// leaves to others, so that its parent can always start a thread.
 	reservedThreads = 64
 
-	// fewestThreads is the number of threads a process may add in any case.
+	// fewestThreads is the number of threads a process may always add.
 	fewestThreads = 32
 )
 
@@ -49,8 +49,8 @@ func moreThreads() int64 {
 
 // limitThreads limits the threads of the process's user, so that this process
 // cannot use up the tasks of the control group that it shares with its parent.
-// The kernel does not apply the limit to root, which leaveRoot has dropped if it
-// may.
+// The kernel does not apply the limit to root, which leaveRoot has dropped if
+// possible.
 func limitThreads() error {
 	now, err := userThreads()
 	if err != nil {
@@ -65,8 +65,8 @@ func limitThreads() error {
 }
 
 // userThreads returns the number of threads that RLIMIT_NPROC counts; 0 if the
-// limit does not apply to this user. Those in containers with the same user
-// number are among them, and can only be seen by what the limit refuses.
+// limit does not apply to this user. They include threads in containers with the same
+// user id, which are only noticeable when the limit refuses a thread.
 func userThreads() (int64, error) {
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &was); err != nil {
@@ -87,7 +87,7 @@ func userThreads() (int64, error) {
 		}
 		return status != 0
 	}
-	const most = 1 << 22 // of the kernel
+	const most = 1 << 22 // the kernel's maximum
 	highest := int(min(was.Cur, most))
 	least := sort.Search(highest, func(limit int) bool { return !refused(uint64(limit)) })
 	if failed == nil && least == highest && refused(uint64(highest)) {
@@ -96,8 +96,8 @@ func userThreads() (int64, error) {
 	return int64(max(least-1, 0)), failed
 }
 
-// groupTasks returns how many tasks the process's control group and those above
-// it have left; math.MaxInt64 if they have no limit that can be read.
+// groupTasks returns how many more tasks the process's control group and its
+// ancestors allow; math.MaxInt64 if they have no readable limit.
 func groupTasks() int64 {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -114,7 +114,7 @@ func freeTasks(root, groups string) int64 {
 		if len(fields) != 3 || fields[1] != "" && fields[1] != "pids" {
 			continue
 		}
-		// In a container the path may be that outside, of which only the root is seen.
+		// In a container the path may be the host's, of which only the root is visible.
 		for group := filepath.Join("/", fields[2]); ; group = filepath.Dir(group) {
 			dir := filepath.Join(root, fields[1], group)
 			most, err := readNumber(filepath.Join(dir, "pids.max"))
@@ -135,5 +135,5 @@ func readNumber(path string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // "max" is no number
+	return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // "max" is not a number
 }

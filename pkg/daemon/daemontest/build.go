@@ -18,8 +18,8 @@ import (
 
 var seedFlag = flag.Uint64("chaos.seed", 1, "seed of every random choice")
 
-// Seed returns what all random choices of a test follow from, and writes it to
-// the test's output: it is shown with -v, and when the test fails.
+// Seed returns the seed of all random choices of a test, and logs it: it is shown
+// with -v, and when the test fails.
 func Seed(t *testing.T) uint64 {
 	t.Helper()
 	t.Logf("random choices follow from -chaos.seed=%d", *seedFlag)
@@ -29,7 +29,7 @@ func Seed(t *testing.T) uint64 {
 // Main is a package's TestMain: it builds optimizerd-codec for all tests of
 // the package, and fails if they leave a goroutine behind.
 func Main(m *testing.M) {
-	// Many tests wait for a clock rather than work; -parallel overrides this.
+	// Many tests wait for a clock rather than compute; -parallel overrides this.
 	err := flag.Set("test.parallel", "8")
 	if err == nil {
 		_, err = Codec()
@@ -46,12 +46,12 @@ func Main(m *testing.M) {
 	}))
 }
 
-// BuildDir is where programs are built for the tests; Main deletes it.
+// BuildDir is the directory of programs built for the tests; Main deletes it.
 var BuildDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "optimizerd-test-") })
 
-// Codec is the codec's program, built when it is first needed, and
-// Optimizerd the daemon's. Hostile is a compromised codec, Standin a stub that
-// makes small files instantly. Racy is the daemon built with the race detector.
+// Codec is the codec's binary, built on first use, and Optimizerd the daemon's.
+// Hostile is a compromised codec, Standin a stub that makes small files instantly.
+// Racy is the daemon built with the race detector.
 var (
 	Codec      = sync.OnceValues(func() (string, error) { return build("cmd/optimizerd-codec", "1") })
 	Optimizerd = sync.OnceValues(func() (string, error) { return build("cmd/optimizerd", "0") })
@@ -60,8 +60,8 @@ var (
 	Standin    = sync.OnceValues(func() (string, error) { return build("pkg/daemon/daemontest/standin", "0") })
 )
 
-// build uses the flags of `make build` that matter to the compiler, so that what
-// that has compiled need not be compiled again while the tests' time runs.
+// build uses the compiler flags of `make build`, so that its build cache is reused
+// and tests do not wait for the compiler.
 func build(program, cgo string, flags ...string) (string, error) {
 	dir, err := BuildDir()
 	if err != nil {
@@ -72,7 +72,7 @@ func build(program, cgo string, flags ...string) (string, error) {
 	cmd := exec.Command("go", append(args, "github.com/optimizerd/optimizerd/"+program)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s\nbuild %s: %w: install what it needs: make deps", out, program, err)
+		return "", fmt.Errorf("%s\nbuild %s: %w: install its dependencies: make deps", out, program, err)
 	}
 	return path, nil
 }

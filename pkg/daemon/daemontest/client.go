@@ -20,21 +20,21 @@ import (
 )
 
 // Patience is how long a test waits for anything. It only guards against
-// hanging, so it is far longer than anything takes on a machine under load.
+// hanging, so it far exceeds any delay on a machine under load.
 const Patience = 3 * time.Minute
 
 // Client is an HTTP client of a running daemon.
 type Client struct {
 	T        *testing.T
 	Config   config.Config
-	began    time.Time // when the test first had anything to do with the daemon
+	began    time.Time // when the test first used the daemon
 	URL      string
 	AdminURL string // of the metrics; "" if there are none
 	HTTP     *http.Client
 	Contract *Contract
 }
 
-// connect makes the client of a daemon that listens at c.url.
+// connect creates the client of a daemon that listens at c.url.
 func (c *Client) connect() {
 	c.T.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
@@ -47,7 +47,7 @@ func (c *Client) connect() {
 	}
 }
 
-// SameDir is the change that starts a daemon on the data directory of c.
+// SameDir returns the change that starts a daemon on the data directory of c.
 func (c *Client) SameDir(other *config.Config) { other.Storage.Dir = c.Config.Storage.Dir }
 
 // Eventually waits until ok.
@@ -56,19 +56,19 @@ func Eventually(t *testing.T, what string, ok func() bool) {
 	deadline := time.Now().Add(Patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not so: %s", Patience, what)
+			t.Fatalf("still not true after %v: %s", Patience, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// Answer is a response that was read whole.
+// Answer is a response with its complete body.
 type Answer struct {
 	*http.Response
 	Body []byte
 }
 
-// Decode decodes the body of an answer that must have one of the statuses.
+// Decode decodes the body of a response that must have one of the statuses.
 func (a Answer) Decode(t *testing.T, v any, statuses ...int) {
 	t.Helper()
 	if !slices.Contains(statuses, a.StatusCode) {
@@ -95,10 +95,10 @@ func (c *Client) PostJob(job string, options ...Option) Answer {
 	return c.Request(http.MethodPost, "/jobs", strings.NewReader(job), append([]Option{JSON}, options...)...)
 }
 
-// JSON says that the body is JSON.
+// JSON declares the body as JSON.
 func JSON(r *http.Request) { r.Header.Set("Content-Type", "application/json") }
 
-// Request sends a request, by path or by whole URL.
+// Request sends a request to a path or an absolute URL.
 func (c *Client) Request(method, path string, body io.Reader, options ...Option) Answer {
 	c.T.Helper()
 	a, err := c.Try(method, path, body, options...)
@@ -147,7 +147,7 @@ func (c *Client) TryUpload(image []byte, options ...Option) (Answer, error) {
 	return c.Try(http.MethodPost, "/v1/images", bytes.NewReader(image), options...)
 }
 
-// Metric is the value of a series on the admin listener, 0 if there is none.
+// Metric returns the value of a series on the admin listener, 0 if there is none.
 func (c *Client) Metric(series string) float64 {
 	c.T.Helper()
 	res, err := http.Get(c.AdminURL + "/metrics")
@@ -171,7 +171,7 @@ func (c *Client) Metric(series string) float64 {
 	return v
 }
 
-// Path is a path in the data directory.
+// Path returns a path in the data directory.
 func (c *Client) Path(elem ...string) string {
 	return filepath.Join(append([]string{c.Config.Storage.Dir}, elem...)...)
 }

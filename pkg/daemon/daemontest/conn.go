@@ -18,7 +18,7 @@ type Conn struct {
 	t       *testing.T
 	client  *Client
 	R       *bufio.Reader
-	request *http.Request // the last one that was begun
+	request *http.Request // the last one that was started
 }
 
 // Dial opens a connection to the daemon, until the end of the test.
@@ -35,7 +35,7 @@ func (c *Client) Dial(t *testing.T) *Conn {
 	return &Conn{TCPConn: conn.(*net.TCPConn), t: t, client: c, R: bufio.NewReader(conn)}
 }
 
-// Post starts an upload with these header lines beside the necessary ones.
+// Post starts an upload with these header lines besides the required ones.
 func (w *Conn) Post(lines ...string) {
 	w.t.Helper()
 	w.Begin(http.MethodPost, "/v1/images", lines...)
@@ -52,7 +52,7 @@ func (w *Conn) Begin(method, path string, lines ...string) {
 	w.Send([]byte(strings.Join(head, "\r\n") + "\r\n\r\n"))
 }
 
-// Send writes bytes as they are.
+// Send writes raw bytes.
 func (w *Conn) Send(b []byte) {
 	w.t.Helper()
 	if _, err := w.Write(b); err != nil {
@@ -60,7 +60,7 @@ func (w *Conn) Send(b []byte) {
 	}
 }
 
-// Answer reads the next answer, which is held against the contract too.
+// Answer reads the next response, and checks it against the contract.
 func (w *Conn) Answer() Answer {
 	w.t.Helper()
 	res, err := http.ReadResponse(w.R, w.request)
@@ -73,13 +73,13 @@ func (w *Conn) Answer() Answer {
 		w.t.Fatalf("read the answer: %v", err)
 	}
 	if err := w.client.Contract.Check(w.request, res, body); err != nil {
-		w.t.Errorf("the answer breaks the contract: %v\n%s %s", err, res.Status, body)
+		w.t.Errorf("the response violates the contract: %v\n%s %s", err, res.Status, body)
 	}
 	return Answer{res, body}
 }
 
-// Closed checks that the daemon closes the connection, and returns what comes
-// before that.
+// Closed checks that the daemon closes the connection, and returns what it sends
+// before.
 func (w *Conn) Closed() (rest []byte) {
 	w.t.Helper()
 	rest, err := io.ReadAll(w.R)

@@ -52,8 +52,8 @@ func fetchContract(t *testing.T, base string, transport http.RoundTripper, c con
 	return &Contract{doc}
 }
 
-// Find looks a route up: its path in the document, "" if there is none, and
-// its operation, nil if there is none of this method.
+// Find looks up a route: its path in the document, "" if there is none, and its
+// operation, nil if there is none for this method.
 func (c *Contract) Find(method, path string) *routers.Route {
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -71,8 +71,8 @@ func matches(template, path string) bool {
 	return slices.EqualFunc(want, got, func(w, g string) bool { return w == g || (strings.HasPrefix(w, "{") && g != "") })
 }
 
-// checked is a RoundTripper that fails the test on an answer that the document
-// does not allow.
+// checked is a RoundTripper that fails the test on a response that violates the
+// document.
 type checked struct {
 	http.RoundTripper
 	contract *Contract
@@ -92,13 +92,13 @@ func (c checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res.Body = io.NopCloser(bytes.NewReader(body))
 	if err := c.contract.Check(r, res, body); err != nil {
-		c.t.Errorf("%s %s: the answer breaks the contract: %v\n%s %.1000q", r.Method, r.URL.Path, err, res.Status, body)
+		c.t.Errorf("%s %s: the response violates the contract: %v\n%s %.1000q", r.Method, r.URL.Path, err, res.Status, body)
 	}
 	return res, nil
 }
 
-// Check reports how an answer breaks the document, or the rules that hold for
-// all answers.
+// Check reports how a response violates the document, or the rules for all
+// responses.
 func (c *Contract) Check(r *http.Request, res *http.Response, body []byte) error {
 	if res.Header.Get("X-Request-Id") == "" {
 		return errors.New("no X-Request-Id")
@@ -107,7 +107,7 @@ func (c *Contract) Check(r *http.Request, res *http.Response, body []byte) error
 		return fmt.Errorf("X-Content-Type-Options is %q, want nosniff", got)
 	}
 	if r.Method == http.MethodHead && len(body) > 0 {
-		return errors.New("an answer to HEAD has a body")
+		return errors.New("a response to HEAD has a body")
 	}
 	if n := res.ContentLength; r.Method != http.MethodHead && n >= 0 && n != int64(len(body)) {
 		return fmt.Errorf("Content-Length is %d, the body has %d bytes", n, len(body))
@@ -124,7 +124,7 @@ func isReadiness(r *http.Request, res *http.Response) bool {
 	return r.URL.Path == "/readyz" && res.StatusCode == http.StatusServiceUnavailable
 }
 
-// checkProblem holds an error against the document, with its route or without.
+// checkProblem checks an error against the document, with or without its route.
 func (c *Contract) checkProblem(r *http.Request, res *http.Response, body []byte) error {
 	if got := res.Header.Get("Content-Type"); got != "application/problem+json" {
 		return fmt.Errorf("Content-Type of an error is %q, want application/problem+json", got)
@@ -154,9 +154,9 @@ func (c *Contract) checkProblem(r *http.Request, res *http.Response, body []byte
 	return nil
 }
 
-// checkOperation looks up route, status, headers and content. A route that is
-// not in the document may only be answered 404, and a method 405, or 401 to clients
-// without a token.
+// checkOperation checks route, status, headers and content. A route that is not in
+// the document must be answered 404, and a method 405, or 401 for clients without a
+// token.
 func (c *Contract) checkOperation(r *http.Request, res *http.Response, body []byte) error {
 	route := c.Find(r.Method, SentPath(r.URL))
 	switch {
@@ -207,14 +207,13 @@ func checkMediaType(content openapi3.Content, res *http.Response) error {
 	return nil
 }
 
-// anyAnswer are the headers that the document need not list.
+// anyAnswer are the headers that the document does not have to list.
 var anyAnswer = []string{"Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "X-Content-Type-Options", "X-Request-Id"}
 
-// checkHeaders finds headers that the document has not, and misses those that
-// it promises.
+// checkHeaders reports undocumented headers, and missing documented ones.
 func checkHeaders(res *http.Response, documented *openapi3.Response) error {
 	known := slices.Clone(anyAnswer)
-	if res.StatusCode == http.StatusMethodNotAllowed { // of no operation
+	if res.StatusCode == http.StatusMethodNotAllowed { // without an operation
 		known = append(known, "Allow")
 		if res.Header.Get("Allow") == "" {
 			return fmt.Errorf("no Allow with %s", res.Status)

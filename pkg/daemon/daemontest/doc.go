@@ -13,7 +13,7 @@
 // A Server is a daemon in the test's process: its log can be read, its codec
 // processes stopped. A Process is a separate process, as a user runs it: it
 // can be killed, and its memory measured. Both embed a Client, which checks
-// every answer against the daemon's /openapi.json, and a Conn writes what no
+// every response against the daemon's /openapi.json, and a Conn writes what no
 // HTTP client would.
 //
 // A test waits with Eventually, or with one of the methods that wait, and never

@@ -35,7 +35,7 @@ func BimgImage(t *testing.T, name string) []byte {
 	return b
 }
 
-// Noise is an image that no other seed gives, and that does not compress.
+// Noise returns an incompressible image that is unique to the seed.
 func Noise(seed uint64, width, height int) *image.RGBA {
 	r := rand.New(rand.NewPCG(seed, 0))
 	img := image.NewRGBA(image.Rect(0, 0, width, height))
@@ -58,13 +58,13 @@ func JPEG(t *testing.T, img image.Image, quality int) []byte {
 	return b.Bytes()
 }
 
-// SmallJPEG is a JPEG of 80 × 60 pixels, a different one for each seed.
+// SmallJPEG returns a JPEG of 80 × 60 pixels, different for each seed.
 func SmallJPEG(t *testing.T, seed uint64) []byte {
 	t.Helper()
 	return JPEG(t, Noise(seed, 80, 60), 80)
 }
 
-// GIF is an animation of equal frames.
+// GIF returns an animation of equal frames.
 func GIF(t *testing.T, width, height, frames int) []byte {
 	t.Helper()
 	frame := image.NewPaletted(image.Rect(0, 0, width, height), color.Palette{color.White, color.Black})

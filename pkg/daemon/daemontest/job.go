@@ -8,7 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-// Job is a job as the contract has it.
+// Job is a job as defined by the contract.
 type Job struct {
 	ID       string
 	Object   string
@@ -31,7 +31,7 @@ type Job struct {
 	FinishedAt *time.Time `json:"finished_at"`
 }
 
-// Job decodes a job from an answer of this status.
+// Job decodes a job from a response with this status.
 func (a Answer) Job(t *testing.T, status int) Job {
 	t.Helper()
 	var j Job

@@ -18,7 +18,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-// Manifest is the manifest in an answer of one of the statuses.
+// Manifest returns the manifest in a response with one of the statuses.
 func (a Answer) Manifest(t *testing.T, statuses ...int) manifest.Manifest {
 	t.Helper()
 	var m manifest.Manifest
@@ -31,12 +31,12 @@ type Expected struct {
 	Source        []byte
 	Filename      string
 	Format        string
-	Width, Height int // as seen
+	Width, Height int // as displayed
 	Frames        int
 }
 
-// CheckManifest checks every field of a manifest against the rules of the
-// contract, computed here again, and every file that it names.
+// CheckManifest checks every field of a manifest against the rules of the contract,
+// recomputed here, and every file that it names.
 func (c *Client) CheckManifest(got manifest.Manifest, e Expected) {
 	c.T.Helper()
 	digest := sha256.Sum256(e.Source)
@@ -50,12 +50,12 @@ func (c *Client) CheckManifest(got manifest.Manifest, e Expected) {
 		Source: manifest.Source{
 			SHA256: hex.EncodeToString(digest[:]), Filename: e.Filename, Format: e.Format, Bytes: int64(len(e.Source)),
 			Width: e.Width, Height: e.Height, Frames: e.Frames,
-			TakenAt: got.Source.TakenAt, // not known here
+			TakenAt: got.Source.TakenAt, // unknown here
 		},
 		Width: e.Width, Height: e.Height,
 		Variants: c.variants(got),
 		Srcset:   make(map[ladder.Format]string),
-		// Not known here:
+		// Unknown here:
 		CreatedAt: got.CreatedAt, Placeholder: got.Placeholder, Omitted: got.Omitted, Timings: got.Timings,
 	}
 	for _, v := range want.Variants {
@@ -82,7 +82,7 @@ func (c *Client) CheckManifest(got manifest.Manifest, e Expected) {
 	c.CheckDir(got)
 }
 
-// rungs are the sizes that the contract asks for.
+// rungs returns the sizes required by the contract.
 func rungs(widths []int, width, height int) (list [][2]int) {
 	add := func(w int) {
 		h := max(1, int(math.Round(float64(height)*float64(w)/float64(width))))
@@ -99,7 +99,7 @@ func rungs(widths []int, width, height int) (list [][2]int) {
 	return list
 }
 
-// variants are those that the contract asks for but for those that m omits,
+// variants returns the variants required by the contract, except those that m omits,
 // without their sizes and digests.
 func (c *Client) variants(m manifest.Manifest) (list []manifest.Variant) {
 	for _, format := range c.Config.Ladder.Formats {
@@ -133,7 +133,7 @@ func (c *Client) CheckFile(v manifest.Variant) {
 	}
 }
 
-// CheckDir checks that the served directory has the files of a set and no others.
+// CheckDir checks that the served directory has exactly the files of a set.
 func (c *Client) CheckDir(m manifest.Manifest) {
 	c.T.Helper()
 	want := []string{"manifest.json"}

@@ -17,7 +17,7 @@ func Memory(pid int, line string) int64 {
 	return kilobytes << 10
 }
 
-// Resident is what the daemon takes, and what its children take.
+// Resident is the resident memory of the daemon, and of its children.
 func (p *Process) Resident() (daemon, children int64) {
 	for _, pid := range p.Children() {
 		children += Memory(pid, "VmRSS")
@@ -25,16 +25,16 @@ func (p *Process) Resident() (daemon, children int64) {
 	return Memory(p.Cmd.Process.Pid, "VmRSS"), children
 }
 
-// Peak is the most memory that was resident: of the daemon, of all children
-// that lived at one time, and of both together.
+// Peak is the maximum resident memory: of the daemon, of all children running at
+// one time, and of both together.
 type Peak struct{ Daemon, Children, Sum int64 }
 
-// Watch takes the kernel's own high-water marks every few milliseconds, for
-// those of a child end with it, until stop is called. Each child's mark is
-// reset at the start, so that the peak is of this image.
+// Watch reads the kernel's high-water marks every few milliseconds, because a
+// child's ends with it, until stop is called. Each child's mark is reset at the
+// start, so that the peak is this image's.
 func (p *Process) Watch() (stop func() Peak) {
 	for _, pid := range append(p.Children(), p.Cmd.Process.Pid) {
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // a child may just have ended
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // a child may have just ended
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	result := make(chan Peak)

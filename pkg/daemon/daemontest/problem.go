@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Code is the code of a problem, "" if the answer is none.
+// Code returns the code of a problem, "" if the response is none.
 func (a Answer) Code() string {
 	var p problem
 	if a.StatusCode < 400 || json.Unmarshal(a.Body, &p) != nil {
@@ -16,8 +16,8 @@ func (a Answer) Code() string {
 	return p.Code
 }
 
-// Verdict is the code of a refusal, or "made"; an error is an answer that an
-// upload must not get.
+// Verdict returns the code of a refusal, or "made", and an error for a response that
+// an upload must not get.
 func (a Answer) Verdict() (string, error) {
 	if a.StatusCode == http.StatusCreated || a.StatusCode == http.StatusOK {
 		return "made", nil
@@ -32,7 +32,7 @@ func (a Answer) Verdict() (string, error) {
 	return "", fmt.Errorf("got %s %.300s, want 201, 200 or a refusal of the contract", a.Status, a.Body)
 }
 
-// problem is the code and detail of an error answer.
+// problem is the code and detail of an error response.
 type problem struct {
 	Code      string `json:"code"`
 	Detail    string `json:"detail"`
@@ -48,8 +48,8 @@ var StatusOf = map[string]int{
 	"queue_full": 429, "internal": 500, "shutting_down": 503, "unavailable": 503, "insufficient_storage": 507,
 }
 
-// CheckProblem fails the test unless the answer is the problem of this code. It returns
-// the problem.
+// CheckProblem fails the test unless the response is a problem with this code. It
+// returns the problem.
 func (a Answer) CheckProblem(t *testing.T, code string) problem {
 	t.Helper()
 	var p problem

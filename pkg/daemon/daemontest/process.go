@@ -21,18 +21,18 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
 )
 
-// Process is a daemon that runs as a process of its own, and a client of it.
+// Process is a daemon in a separate process, and a client of it.
 type Process struct {
 	Client
 	LogFile string // a file
 	Cmd     *exec.Cmd
-	Ended   chan struct{} // closed when it was waited for
+	Ended   chan struct{} // closed after Wait
 	stopped bool          // by the test
 }
 
 // StartProcess starts a daemon with these settings, KEY=VALUE, until the end of
-// the test. Over the defaults, its uploads may wait, and pause, for as long as a
-// user can configure.
+// the test. Unlike with the defaults, its uploads may wait and pause for the longest
+// configurable time.
 func StartProcess(t *testing.T, settings ...string) *Process {
 	t.Helper()
 	path, err := Optimizerd()
@@ -51,7 +51,7 @@ func StartProcess(t *testing.T, settings ...string) *Process {
 	}, settings...)
 	c, err := config.Load("", settings)
 	if err != nil {
-		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
+		t.Fatalf("the test's configuration is invalid: %v", err)
 	}
 	p := &Process{Client: Client{T: t, Config: c, began: time.Now().Truncate(time.Second)}, LogFile: filepath.Join(dir, "log"), Ended: make(chan struct{})}
 	args := []string{"serve"}
@@ -64,7 +64,7 @@ func StartProcess(t *testing.T, settings ...string) *Process {
 	}
 	defer log.Close()
 	p.Cmd = exec.Command(path, args...)
-	p.Cmd.Env = append(os.Environ(), config.FileVariable+"=") // no configuration of this machine
+	p.Cmd.Env = append(os.Environ(), config.FileVariable+"=") // ignore this machine's configuration
 	p.Cmd.Stderr = log
 	stdout, err := p.Cmd.StdoutPipe()
 	if err != nil {
@@ -76,7 +76,7 @@ func StartProcess(t *testing.T, settings ...string) *Process {
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	go func() {
 		defer close(p.Ended)
-		_ = p.Cmd.Wait() // ProcessState says how it ended
+		_ = p.Cmd.Wait() // ProcessState has the result
 	}()
 	t.Cleanup(func() {
 		p.Stop()
@@ -87,14 +87,14 @@ func StartProcess(t *testing.T, settings ...string) *Process {
 	})
 	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
 	if !ok {
-		t.Fatalf("the daemon says %q, %v; want where it listens", line, err)
+		t.Fatalf("the daemon printed %q, %v; want its address", line, err)
 	}
 	p.URL, p.AdminURL = url, p.findAdminURL()
 	p.connect()
 	return p
 }
 
-// findAdminURL is where the log says that the operator's listener is.
+// findAdminURL returns the admin listener's URL from the log.
 func (p *Process) findAdminURL() string {
 	p.T.Helper()
 	b, err := os.ReadFile(p.LogFile)
@@ -111,7 +111,7 @@ func (p *Process) findAdminURL() string {
 	return ""
 }
 
-// showLog prints the warnings and errors of the log, the last of them.
+// showLog prints the last warnings and errors of the log.
 func (p *Process) showLog() {
 	b, err := os.ReadFile(p.LogFile)
 	if err != nil {
@@ -128,7 +128,7 @@ func (p *Process) showLog() {
 	}
 }
 
-// Stop has the daemon stop, and fails the test unless it ends well.
+// Stop stops the daemon, and fails the test unless it exits with 0.
 func (p *Process) Stop() {
 	p.T.Helper()
 	if p.stopped {
@@ -162,7 +162,7 @@ func (p *Process) Interrupt() {
 	}
 }
 
-// Kill ends the daemon as a power cut would; Ended is closed soon after.
+// Kill kills the daemon like a power cut; Ended is closed soon after.
 func (p *Process) Kill() {
 	p.stopped = true
 	if err := p.Cmd.Process.Kill(); err != nil {
@@ -170,7 +170,7 @@ func (p *Process) Kill() {
 	}
 }
 
-// Quarantined is what the daemon remembers of sources that kill.
+// Quarantined returns the daemon's quarantine.
 func (p *Process) Quarantined() map[string]quarantine.Entry {
 	p.T.Helper()
 	store, err := quarantine.Open(p.Path(quarantine.Folder), "")
@@ -188,11 +188,11 @@ func (p *Process) Quarantined() map[string]quarantine.Entry {
 	return entries
 }
 
-// Children are the codec processes that live now.
+// Children returns the running codec processes.
 func (p *Process) Children() (pids []int) {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.Cmd.Process.Pid))
 	for _, list := range lists {
-		b, _ := os.ReadFile(list) // a thread that has ended has none
+		b, _ := os.ReadFile(list) // an ended thread has none
 		for _, field := range strings.Fields(string(b)) {
 			if pid, err := strconv.Atoi(field); err == nil {
 				pids = append(pids, pid)
@@ -202,8 +202,8 @@ func (p *Process) Children() (pids []int) {
 	return pids
 }
 
-// SignalChild sends a signal to a child, and to no other process that may have
-// taken its number meanwhile.
+// SignalChild sends a signal to a child, but not to another process that has reused
+// its id.
 func (p *Process) SignalChild(pid int, signal syscall.Signal) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/daemon"
 )
 
-// Server is a daemon that runs in the test's process, and a client of it.
+// Server is a daemon in the test's process, and a client of it.
 type Server struct {
 	Client
 	Logs   *observer.ObservedLogs
-	Hooks  map[string]func()  // by the message of a log line, called before the daemon goes on
-	Cancel context.CancelFunc // does what SIGTERM does, and does not wait
+	Hooks  map[string]func()  // by the message of a log line, called before the daemon continues
+	Cancel context.CancelFunc // like SIGTERM, without waiting
 	ended  chan struct{}      // closed when Run has returned
 	err    error              // of Run, once ended is closed
 }
@@ -36,7 +36,7 @@ func Start(t *testing.T, changes ...func(*config.Config)) *Server {
 	return s
 }
 
-// Prepare makes a server that is not started yet.
+// Prepare creates a server without starting it.
 func Prepare(t *testing.T, changes ...func(*config.Config)) *Server {
 	t.Helper()
 	path, err := Codec()
@@ -47,7 +47,7 @@ func Prepare(t *testing.T, changes ...func(*config.Config)) *Server {
 	c.HTTP.Listen, c.Admin.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	c.Codec.Path = path
 	c.Ladder.Widths = []int{64, 128}
-	c.Storage.MinFree = 1 // the disk of whoever runs this may be nearly full
+	c.Storage.MinFree = 1 // the disk of a developer may be nearly full
 	for _, change := range changes {
 		change(&c)
 	}
@@ -55,14 +55,14 @@ func Prepare(t *testing.T, changes ...func(*config.Config)) *Server {
 		c.Storage.Dir = t.TempDir()
 	}
 	if err := c.Validate(); err != nil {
-		t.Fatalf("the test's configuration is not one that a user could have: %v", err)
+		t.Fatalf("the test's configuration is invalid: %v", err)
 	}
 	return &Server{Client: Client{T: t, Config: c, began: time.Now().Truncate(time.Second)}}
 }
 
-// patient is c with default time limits raised above patience, which is more
-// than a user may configure: on a slow machine an upload waits longer for its
-// work, and a client pauses longer, than the defaults allow.
+// patient returns c with default time limits raised above patience, which is more
+// than a user may configure: on a slow machine uploads wait, and clients pause,
+// longer than the defaults allow.
 func patient(c config.Config) config.Config {
 	standard := config.Default()
 	for limit, usual := range map[*time.Duration]time.Duration{
@@ -109,7 +109,7 @@ func (s *Server) Launch() error {
 	return nil
 }
 
-// Stop does what SIGTERM does, and returns when the daemon has ended.
+// Stop stops the daemon like SIGTERM, and returns when it has ended.
 func (s *Server) Stop() {
 	s.T.Helper()
 	s.Cancel()
@@ -123,11 +123,10 @@ func (s *Server) Stop() {
 	}
 }
 
-// Logged is how many lines of the daemon's log have this message.
+// Logged returns the number of lines of the daemon's log with this message.
 func (s *Server) Logged(message string) int { return s.Logs.FilterMessage(message).Len() }
 
-// Codecs are the process ids of the daemon's children so far, first the
-// oldest.
+// Codecs returns the process ids of the daemon's children so far, oldest first.
 func (s *Server) Codecs() []int {
 	var pids []int
 	for _, e := range s.Logs.FilterMessage("codec started").All() {
@@ -136,14 +135,14 @@ func (s *Server) Codecs() []int {
 	return pids
 }
 
-// Freeze stops the one codec process in its tracks, so that the next job stays
-// in work until thaw is called or the process is killed.
+// Freeze stops the only codec process, so that the next job stays in progress until
+// thaw is called or the process is killed.
 func (s *Server) Freeze() (pid int, thaw func()) {
 	s.T.Helper()
 	pids := s.Codecs()
 	pid = pids[len(pids)-1]
 	s.SignalCodec(pid, syscall.SIGSTOP)
-	thaw = func() { _ = syscall.Kill(pid, syscall.SIGCONT) } // it may have been killed since
+	thaw = func() { _ = syscall.Kill(pid, syscall.SIGCONT) } // it may have been killed
 	s.T.Cleanup(thaw)
 	return pid, thaw
 }
@@ -156,7 +155,7 @@ func (s *Server) SignalCodec(pid int, signal syscall.Signal) {
 	}
 }
 
-// OneCodec has all jobs go through one process.
+// OneCodec runs all jobs in one process.
 func OneCodec(c *config.Config) { c.Codec.Processes = 1 }
 
 // AwaitJobs waits until these numbers of jobs are running and waiting.

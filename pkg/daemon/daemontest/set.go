@@ -15,9 +15,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-// CheckSet reports what is wrong with the set that an upload was answered with:
-// the manifest against the source, and every file against the manifest, the
-// directory, and its format.
+// CheckSet checks the set in the response to an upload: the manifest against the
+// source, and every file against the manifest, the directory, and its format.
 func (c *Client) CheckSet(a Answer, source []byte) (manifest.Manifest, error) {
 	var m manifest.Manifest
 	if err := json.Unmarshal(a.Body, &m); err != nil {
@@ -32,7 +31,7 @@ func (c *Client) CheckSet(a Answer, source []byte) (manifest.Manifest, error) {
 		planned += len(rungs(c.Config.Ladder.Widths, m.Width, m.Height))
 	}
 	if len(m.Variants)+len(m.Omitted) != planned {
-		return m, fmt.Errorf("%d variants and %d left out for %d × %d, want %d in all", len(m.Variants), len(m.Omitted), m.Width, m.Height, planned)
+		return m, fmt.Errorf("%d variants and %d omitted for %d × %d, want %d in all", len(m.Variants), len(m.Omitted), m.Width, m.Height, planned)
 	}
 	for _, v := range m.Variants {
 		if err := c.checkFile(v); err != nil {
@@ -49,7 +48,7 @@ func (c *Client) CheckSet(a Answer, source []byte) (manifest.Manifest, error) {
 	return m, nil
 }
 
-// checkFile reports what is wrong with the file of a variant as it is served.
+// checkFile checks the file of a variant as served.
 func (c *Client) checkFile(v manifest.Variant) error {
 	file, err := c.Try(http.MethodGet, "/files/"+v.Key, nil)
 	if err != nil {
@@ -65,7 +64,7 @@ func (c *Client) checkFile(v manifest.Variant) error {
 	return checkSize(v.Format, file.Body, v.Width, v.Height)
 }
 
-// checkSize reports whether the header of a WebP or AVIF tells this size.
+// checkSize checks the size in the header of a WebP or AVIF.
 func checkSize(format ladder.Format, b []byte, width, height int) error {
 	le24 := func(at int) int { return int(b[at]) | int(b[at+1])<<8 | int(b[at+2])<<16 }
 	be32 := func(at int) int { return int(b[at])<<24 | int(b[at+1])<<16 | int(b[at+2])<<8 | int(b[at+3]) }
@@ -91,7 +90,7 @@ func checkSize(format ladder.Format, b []byte, width, height int) error {
 	return nil
 }
 
-// CheckFormat reports whether b is an image of this format and size.
+// CheckFormat returns an error unless b is an image of this format and size.
 func CheckFormat(format ladder.Format, b []byte, width, height int) error {
 	switch format {
 	case ladder.JPEG:

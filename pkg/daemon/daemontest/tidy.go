@@ -36,14 +36,14 @@ func (c *Client) leftovers() []string {
 	return left
 }
 
-// CheckNothingLeft waits until no upload and no job has a file: what is not
-// needed any more is deleted just after the answer.
+// CheckNothingLeft waits until no upload or job has a file: files that are no longer
+// needed are deleted just after the response.
 func (c *Client) CheckNothingLeft() {
 	c.T.Helper()
 	c.goes("files of uploads", c.leftovers)
 }
 
-// CheckEmpty waits until there is nothing in a directory of the data directory.
+// CheckEmpty waits until a directory of the data directory is empty.
 func (c *Client) CheckEmpty(elem ...string) {
 	c.T.Helper()
 	c.goes(filepath.Join(elem...), func() []string { return c.Names(elem...) })
@@ -61,13 +61,13 @@ func (c *Client) goes(what string, left func() []string) {
 	}
 }
 
-// CheckServes makes a good upload, checks its set, and deletes that again.
+// CheckServes uploads a valid image, checks its set, and deletes the set.
 func (c *Client) CheckServes() {
 	c.T.Helper()
 	c.CheckMakes(SmallJPEG(c.T, 1<<40))
 }
 
-// CheckMakes has a good image made, checks its set, and deletes that again.
+// CheckMakes processes a valid image, checks its set, and deletes the set.
 func (c *Client) CheckMakes(source []byte) {
 	c.T.Helper()
 	a, err := c.TryUpload(source)

@@ -29,7 +29,7 @@ type Server struct {
 }
 
 // Start runs n servers with JetStream in temporary directories until the test ends.
-// Their program must have been built before.
+// Their binary must have been built.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
 	return start(t, n, false)
@@ -66,7 +66,7 @@ func start(t testing.TB, n int, linked bool) *Cluster {
 		if n > 1 {
 			advertised := addresses[i]
 			if linked {
-				advertised = nowhere // others would go round the links
+				advertised = nowhere // others would bypass the links
 			}
 			fmt.Fprintf(&text, "cluster { name: test, listen: %q, advertise: %q, routes: [%s] }\n", addresses[i], advertised, strings.Join(routes, ", "))
 		}
@@ -93,7 +93,7 @@ func (c *Cluster) awaitPlacement(t testing.TB) {
 	nc, js := c.connect(t)
 	defer nc.Close()
 	var err error
-	// The servers tell nobody. The limit only keeps a failure from hanging.
+	// The servers send no notification. The limit only keeps a failure from hanging.
 	for limit := time.Now().Add(3 * time.Minute); time.Now().Before(limit); time.Sleep(50 * time.Millisecond) {
 		const probe = "probe"
 		if _, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: probe, Replicas: len(c.Servers)}); err == nil {

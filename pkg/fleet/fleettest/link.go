@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Link is a way to a server that can be cut: its packets wait, and neither side
-// learns of it.
+// Link is a connection to a server that can be cut: packets wait, and neither side
+// notices.
 type Link struct {
 	URL string
 
@@ -65,7 +65,7 @@ func (l *Link) accept() {
 	}
 }
 
-// copy passes bytes on, except while the link is cut.
+// copy forwards bytes, except while the link is cut.
 func (l *Link) copy(to, from net.Conn) {
 	defer to.Close()
 	b := make([]byte, 32<<10)
@@ -91,10 +91,10 @@ func (l *Link) copy(to, from net.Conn) {
 	}
 }
 
-// Cut has all packets wait.
+// Cut blocks all packets.
 func (l *Link) Cut() { l.set(true) }
 
-// Restore lets them pass again.
+// Restore unblocks them.
 func (l *Link) Restore() { l.set(false) }
 
 // Slow delays each packet, in both directions.

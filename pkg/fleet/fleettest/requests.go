@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Requests counts what nodes of the fleet "main" send to the servers.
+// Requests counts the requests of nodes of the fleet "main" to the servers.
 type Requests struct {
 	t     testing.TB
 	nc    *nats.Conn
@@ -31,9 +31,9 @@ func (c *Cluster) Count(t testing.TB) *Requests {
 	return &Requests{t, nc, sub, make(map[string]int)}
 }
 
-// So returns the requests so far, as the servers have seen them, by kind: "read" and
-// "write" with what is read or written, "ask" with the lane that has no job or one, "ack",
-// and "wake". What nodes say of themselves is left out.
+// So returns the requests so far, as the servers have seen them, by kind: "read"
+// and "write" with what is read or written, "ask" with the lane that has no job or
+// one, "ack", and "wake". Registrations of nodes are omitted.
 func (r *Requests) So() map[string]int {
 	r.t.Helper()
 	if err := r.nc.Flush(); err != nil {
@@ -64,7 +64,7 @@ func kindOf(msg *nats.Msg) string {
 			var get struct {
 				Subject string `json:"last_by_subj"`
 			}
-			_ = json.Unmarshal(msg.Data, &get) // another request is no read of a key
+			_ = json.Unmarshal(msg.Data, &get) // other requests are not key reads
 			return join("read ", stored(get.Subject))
 		case strings.HasPrefix(rest, "CONSUMER.MSG.NEXT."+Work+"."):
 			return "ask " + rest[strings.LastIndex(rest, ".")+1:]
@@ -88,8 +88,8 @@ func join(what, of string) string {
 	return what + of
 }
 
-// stored names what is stored under a subject, "" for what nodes say of themselves and
-// what is not stored.
+// stored names what is stored under a subject, "" for registrations of nodes and
+// subjects that are not stored.
 func stored(subject string) string {
 	if rest, ok := strings.CutPrefix(subject, "$KV.optimizerd_main_"); ok {
 		parts := strings.SplitN(rest, ".", 3)

@@ -73,8 +73,8 @@ func (c *Cluster) Purge(t testing.TB, stream string) {
 	c.withStream(t, stream, func(ctx context.Context, s jetstream.Stream) error { return s.Purge(ctx) })
 }
 
-// Forget deletes what the bucket "state" has under keys that begin with prefix, as if
-// its time had passed.
+// Forget deletes the keys of the bucket "state" that begin with prefix, as if they had
+// expired.
 func (c *Cluster) Forget(t testing.TB, prefix string) {
 	t.Helper()
 	c.withStream(t, State, func(ctx context.Context, s jetstream.Stream) error {

@@ -26,7 +26,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		again, err := url.ParseQuery(key.Sign(path, now.Add(left)))
 		if err != nil || left <= 0 || again.Get("exp") != values.Get("exp") {
-			t.Errorf("%s?%s holds for %v", path, query, left)
+			t.Errorf("%s?%s is valid for %v", path, query, left)
 		}
 	})
 }

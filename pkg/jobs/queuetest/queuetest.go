@@ -32,15 +32,15 @@ func Run(t *testing.T, open func(t *testing.T) Queue) {
 		"a job is put, leased and ended":                      (*suite).putLeaseEnd,
 		"a job fails with its cause, and is retried":          (*suite).failAndRetry,
 		"a job that is returned is leased again":              (*suite).returned,
-		"who waits learns of the end, or stops waiting":       (*suite).wait,
+		"a waiter is notified of the end, or stops waiting":   (*suite).wait,
 		"a full queue refuses, jobs before uploads":           (*suite).full,
 		"a job by URL goes through both phases":               (*suite).resolve,
-		"a held job gets a record when somebody relies on it": (*suite).hold,
+		"a held job gets a record when a client relies on it": (*suite).hold,
 		"a job has a bounded number of webhooks":              (*suite).webhooks,
 		"jobs are listed newest first, in pages":              (*suite).list,
-		"only a job that waits is taken":                      (*suite).take,
+		"only a waiting job can be taken":                     (*suite).take,
 		"a single variant does not wait for ladders":          (*suite).lanes,
-		"nobody knows of other jobs":                          (*suite).unknown,
+		"unknown jobs are not found":                          (*suite).unknown,
 		"a closed queue leases nothing":                       (*suite).closed,
 	} {
 		t.Run(name, func(t *testing.T) { test(&suite{T: t, q: open(t)}) })
@@ -176,7 +176,7 @@ func (s *suite) wait() {
 	go func() { done <- t.Wait(s.Context()) }()
 	s.end(l, nil)
 	if j := <-done; j.Status != job.Completed {
-		s.Errorf("who waits learns that it is %s", j.Status)
+		s.Errorf("a waiter is notified that it is %s", j.Status)
 	}
 }
 
@@ -231,7 +231,7 @@ func (s *suite) hold() {
 	s.check(err)
 	t := place.Hold(s.upload())
 	if t.Recorded() {
-		s.Error("it is recorded although nobody relies on it")
+		s.Error("it is recorded although no client relies on it")
 	}
 	l := s.lease(jobs.Render)
 	s.check(t.Record())
@@ -247,7 +247,7 @@ func (s *suite) hold() {
 	t = place.Hold(s.upload())
 	s.end(s.lease(jobs.Render), nil)
 	if _, err := s.q.Get(t.Job().ID); fault.CodeOf(err) != fault.NotFound {
-		s.Errorf("a job that nobody learned of: %v", err)
+		s.Errorf("a job that no client knows: %v", err)
 	}
 }
 
@@ -311,7 +311,7 @@ func (s *suite) take() {
 	taken, err := s.q.Take(t.Job().ID)
 	s.check(err)
 	if _, err := s.q.Take(t.Job().ID); fault.CodeOf(err) != fault.Conflict {
-		s.Errorf("a job that is taken already: %v", err)
+		s.Errorf("a job that is already taken: %v", err)
 	}
 	s.end(taken, fault.New(fault.Canceled, "The job was canceled."))
 	if j := s.has(t.Job().ID, job.Failed); j.Error.Code != fault.Canceled {

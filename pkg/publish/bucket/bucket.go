@@ -237,7 +237,7 @@ func (s *Store) fault(err error) error {
 	case s3.Is(err, s3.Full):
 		return fault.Wrap(fault.InsufficientStorage, err, "The object store is full.")
 	default:
-		return fault.Wrap(fault.Unavailable, err, "The object store is out of reach for the moment; try again later.")
+		return fault.Wrap(fault.Unavailable, err, "The object store is currently unreachable; try again later.")
 	}
 }
 

@@ -387,7 +387,7 @@ func TestOriginalsComeAndGoWithTheirSet(t *testing.T) {
 	}
 	defer f.Close()
 	if got, err := io.ReadAll(f); err != nil || string(got) != content {
-		t.Errorf("the original holds %q, %v", got, err)
+		t.Errorf("the original contains %q, %v", got, err)
 	}
 	if n.OriginalSize(id(content)) != int64(len(content)) {
 		t.Errorf("its size is %d", n.OriginalSize(id(content)))

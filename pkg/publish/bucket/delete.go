@@ -134,7 +134,7 @@ func (s *Store) FinishDeletions() error {
 		unlock()
 		if err != nil {
 			errs = append(errs, err)
-			break // the others will not fare better
+			break // the others would fail too
 		}
 	}
 	return errors.Join(errs...)

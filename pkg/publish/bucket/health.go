@@ -73,7 +73,7 @@ func (h *health) check() error {
 	if s3.Is(h.down, s3.Full) {
 		return fault.Wrap(fault.InsufficientStorage, h.down, "The object store is full.")
 	}
-	return fault.Wrap(fault.Unavailable, h.down, "The object store is out of reach for the moment; try again later.")
+	return fault.Wrap(fault.Unavailable, h.down, "The object store is currently unreachable; try again later.")
 }
 
 func (h *health) wait() { h.probing.Wait() }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Proxy passes requests on to a server. It can answer them itself, and knows which
+// Proxy passes requests on to a server. It can answer them itself, and records which
 // objects were written.
 type Proxy struct {
 	URL string
@@ -22,7 +22,7 @@ type Proxy struct {
 	requests    map[string]int // by method
 }
 
-// NewProxy runs a proxy before the server until the test ends.
+// NewProxy runs a proxy in front of the server until the test ends.
 func NewProxy(t testing.TB, server *Server) *Proxy {
 	t.Helper()
 	target, err := url.Parse(server.URL)
@@ -73,8 +73,8 @@ func (p *Proxy) record(r *http.Response) {
 	}
 }
 
-// Intercept has f see each request before it is passed on; f returns whether it has
-// answered. nil passes on all.
+// Intercept calls f with each request before it is passed on; f returns whether it
+// has answered. nil passes on all.
 func (p *Proxy) Intercept(f func(w http.ResponseWriter, r *http.Request) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

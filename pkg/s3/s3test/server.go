@@ -29,8 +29,8 @@ type Server struct {
 	sidecar string // <sidecar>/images/<key>/meta/<attribute>
 }
 
-// Start runs a server with an empty bucket until the test ends. Its program must
-// have been built before.
+// Start runs a server with an empty bucket until the test ends. Its binary must
+// have been built.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -38,7 +38,7 @@ func Start(t testing.TB) *Server {
 	if err := os.MkdirAll(filepath.Join(s.Dir, BucketName), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(s.sidecar, 0o755); err != nil { // not every file system of a test has extended attributes
+	if err := os.Mkdir(s.sidecar, 0o755); err != nil { // test file systems may lack extended attributes
 		t.Fatal(err)
 	}
 	address := servertest.FreeAddress(t)
@@ -49,7 +49,7 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// ForgetMetadata makes an object one that was stored without metadata.
+// ForgetMetadata removes an object's metadata.
 func (s *Server) ForgetMetadata(key string) {
 	s.t.Helper()
 	if err := os.Remove(filepath.Join(s.sidecar, BucketName, key, "meta", "metadata")); err != nil {
@@ -57,8 +57,8 @@ func (s *Server) ForgetMetadata(key string) {
 	}
 }
 
-// TakeKey leaves what a server does that is killed in the middle of a put: the key is
-// taken, and there is no object.
+// TakeKey leaves the state of a server that was killed in the middle of a put: the
+// key is taken, and there is no object.
 func (s *Server) TakeKey(key string) {
 	s.t.Helper()
 	dir := filepath.Join(s.sidecar, BucketName, key, "meta")
@@ -70,7 +70,7 @@ func (s *Server) TakeKey(key string) {
 	}
 }
 
-// Config returns the settings of the bucket, at a URL that leads to the server.
+// Config returns the settings of the bucket, with a URL that reaches the server.
 func Config(url string) s3.Config {
 	return s3.Config{Endpoint: url, Bucket: BucketName, Region: "us-east-1"}
 }

@@ -119,7 +119,7 @@ type rateLimited struct {
 
 func (t *rateLimited) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !t.limit.Allow() {
-		return nil, errors.New("signing keys were fetched moments ago")
+		return nil, errors.New("signing keys were just fetched")
 	}
 	return t.RoundTripper.RoundTrip(r)
 }

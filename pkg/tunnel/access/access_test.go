@@ -127,7 +127,7 @@ func TestAccessAcceptsWhomItHasLetIn(t *testing.T) {
 	service := claims{"iss": s.URL, "aud": "app-1", "exp": time.Now().Add(time.Hour).Unix(), "sub": "", "common_name": "x.access"}
 	for name, c := range map[string]claims{"a person": good, "a service token": service} {
 		if err := check(v, c.signed(t, jose.RS256, key, "one")); err != nil {
-			t.Errorf("%s may not come: %v", name, err)
+			t.Errorf("%s is refused: %v", name, err)
 		}
 	}
 	if n := s.fetched.Load(); n != 1 {
@@ -199,7 +199,7 @@ func TestKeysAreNotFetchedForNonsense(t *testing.T) {
 		t.Errorf("the keys were fetched %d times", n)
 	}
 	if err := check(v, good.signed(t, jose.RS256, key, "one")); err != nil {
-		t.Errorf("meanwhile a good token does not hold: %v", err)
+		t.Errorf("during this a valid token is refused: %v", err)
 	}
 }
 

@@ -7,16 +7,16 @@ import (
 	"io"
 )
 
-// Canvas shows the frames of an animation one after the other.
+// Canvas paints the frames of an animation in order.
 type Canvas struct {
-	// Pix are the pixels as they are shown: RGBA, row by row. Those that are
-	// not opaque are all zero.
+	// Pix are the displayed pixels: RGBA, row by row. Those that are not opaque
+	// are all zero.
 	Pix []byte
 
 	a    *Animation
 	next int
-	last frame  // that is shown, and how it goes
-	kept []byte // what was there before it, if it wants it back
+	last frame  // on display, with its disposal
+	kept []byte // the pixels before it, if its disposal restores them
 }
 
 // Canvas returns the transparent canvas before the first frame.
@@ -39,7 +39,7 @@ func (c *Canvas) Next() error {
 	return c.paint(f)
 }
 
-// dispose takes the last frame away as it wants to be.
+// dispose applies the disposal method of the last frame.
 func (c *Canvas) dispose() {
 	switch c.last.disposal {
 	case disposeToBackground:
@@ -52,7 +52,7 @@ func (c *Canvas) dispose() {
 	}
 }
 
-// paint draws a frame. Where its data ends early the rest of it is not drawn.
+// paint draws a frame. If its data ends early, the rest of it is not drawn.
 func (c *Canvas) paint(f frame) error {
 	palette, err := c.a.paletteOf(f)
 	if err != nil {
@@ -93,8 +93,8 @@ func (c *Canvas) paintRow(f frame, palette []byte, y int, row []byte) {
 	}
 }
 
-// rowOf is where the i-th row of a frame's data is shown. An interlaced frame
-// comes in four passes.
+// rowOf returns the displayed row of the i-th row of a frame's data. An interlaced
+// frame has four passes.
 func rowOf(f frame, i int) int {
 	if !f.interlaced {
 		return i
@@ -110,7 +110,7 @@ func rowOf(f frame, i int) int {
 	return 0
 }
 
-// paletteOf is a frame's own palette, or that of all.
+// paletteOf returns a frame's own palette, or the global one.
 func (a *Animation) paletteOf(f frame) ([]byte, error) {
 	if f.colors == 0 {
 		return a.global, nil
@@ -142,7 +142,7 @@ type subBlocks struct {
 	end  bool
 }
 
-// ReadByte makes it what package lzw reads without another buffer.
+// ReadByte lets package lzw read without another buffer.
 func (s *subBlocks) ReadByte() (byte, error) {
 	for s.left == 0 {
 		if s.end {

@@ -21,8 +21,8 @@ var ErrDamaged = errors.New("gif: damaged file")
 // MaxFrames bounds how many frames Open counts: more are an error.
 const MaxFrames = 100_000
 
-// maxCut bounds the pixels of a frame that Open decodes to see whether a
-// truncated file has all of them. A larger frame is kept as it is.
+// maxCut bounds the pixels of a frame that Open decodes to check whether a
+// truncated file has all of them. A larger frame is kept unchecked.
 const maxCut = 100_000_000
 
 // Animation is an opened GIF.
@@ -30,14 +30,14 @@ type Animation struct {
 	Width, Height int
 	Delays        []time.Duration // how long each frame is shown
 	Plays         int             // 0 for endless
-	Painted       int64           // pixels of all frames, also of those outside the canvas
+	Painted       int64           // pixels of all frames, including those outside the canvas
 
 	r      io.ReaderAt
-	global []byte // palette, 3 bytes a color
+	global []byte // palette, 3 bytes per color
 	frames []frame
 }
 
-// frame is where a frame lies in the file, and how it is painted.
+// frame is a frame's place in the file, and how it is painted.
 type frame struct {
 	at                       int64 // of its palette or, without one, of its data
 	left, top, width, height int
@@ -53,8 +53,8 @@ const (
 	disposeToPrevious   = 3
 )
 
-// Open reads the structure of a GIF. Frames that the file was cut in are left
-// out, as long as there is a complete one.
+// Open reads the structure of a GIF. A frame in which the file was truncated is
+// omitted if there is a complete one.
 func Open(r io.ReaderAt, size int64) (*Animation, error) {
 	a := &Animation{r: r, Plays: 1}
 	w := walk{a: a, r: bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 32<<10), transparent: -1}
@@ -66,7 +66,7 @@ func Open(r io.ReaderAt, size int64) (*Animation, error) {
 		if errors.Is(err, errTrailer) {
 			break
 		}
-		if err != nil { // the file ends here, or nothing more can be made of it
+		if err != nil { // the file ends here, or the rest is unreadable
 			if err := w.keepIfComplete(); err != nil {
 				return nil, err
 			}
@@ -79,21 +79,21 @@ func Open(r io.ReaderAt, size int64) (*Animation, error) {
 	return a, nil
 }
 
-// Frames is how many there are, at least 1.
+// Frames returns the number of frames, at least 1.
 func (a *Animation) Frames() int { return len(a.frames) }
 
-// walk goes through a file block by block.
+// walk reads a file block by block.
 type walk struct {
 	a  *Animation
 	r  *bufio.Reader
 	at int64
 
-	// Of the graphic control extension that applies to the next frame.
+	// From the graphic control extension of the next frame.
 	delay       int
 	disposal    byte
 	transparent int
 
-	pending *frame // whose data has begun and not ended
+	pending *frame // whose data has not ended
 }
 
 var (
@@ -116,7 +116,7 @@ func (w *walk) skip(n int) error {
 
 func word(b []byte) int { return int(b[0]) | int(b[1])<<8 }
 
-// paletteSize is the number of colors by the flags before a palette; 0 for none.
+// paletteSize returns the number of colors from the flags before a palette; 0 for none.
 func paletteSize(flags byte) int {
 	if flags&0x80 == 0 {
 		return 0
@@ -179,7 +179,7 @@ func (w *walk) extension() error {
 	}
 }
 
-// control reads what a Graphic Control Extension says of the next frame.
+// control reads a Graphic Control Extension, which describes the next frame.
 func (w *walk) control(b []byte) {
 	w.delay, w.disposal, w.transparent = word(b[1:]), b[0]>>2&7, -1
 	if b[0]&1 != 0 {
@@ -227,8 +227,8 @@ func (w *walk) image() error {
 	}
 }
 
-// sizeBy makes the canvas as large as the first frame where the file gives it
-// no size.
+// sizeBy makes the canvas as large as the first frame if the file does not give
+// its size.
 func (w *walk) sizeBy(f frame) {
 	if w.a.Width == 0 || w.a.Height == 0 {
 		w.a.Width, w.a.Height = f.left+f.width, f.top+f.height
@@ -247,8 +247,8 @@ func (w *walk) keep() error {
 	return nil
 }
 
-// shown is for how long browsers show a frame whose delay is given in
-// hundredths of a second: those too short to be meant are a tenth.
+// shown returns how long browsers show a frame whose delay is given in hundredths
+// of a second: implausibly short ones become a tenth.
 func shown(hundredths int) time.Duration {
 	if hundredths <= 1 {
 		hundredths = 10
@@ -256,8 +256,8 @@ func shown(hundredths int) time.Duration {
 	return time.Duration(hundredths) * 10 * time.Millisecond
 }
 
-// keepIfComplete adds the pending frame of a file that was cut, if all of its
-// pixels are there.
+// keepIfComplete adds the pending frame of a truncated file, if it has all of its
+// pixels.
 func (w *walk) keepIfComplete() error {
 	if w.pending == nil {
 		return nil

@@ -9,8 +9,8 @@ type bits struct {
 	have  int // bits in value
 }
 
-// fill reads on until there are 16 bits, or the data ends at a marker: zeros
-// are read then, and consuming them is an error.
+// fill reads until there are 16 bits, or the data ends at a marker: then it adds
+// zeros, and consuming them is an error.
 func (b *bits) fill() {
 	for b.have <= 48 && len(b.data) > 0 {
 		next := b.data[0]
@@ -78,8 +78,8 @@ func newHuffman(counts, values []byte) huffman {
 	return h
 }
 
-// decode reads a code and returns its value: of a DC value the number of bits
-// of the difference, at most 11.
+// decode reads a code and returns its value: the number of bits of a DC
+// difference, at most 11.
 func (h *huffman) decode(b *bits) (int, error) {
 	next := b.peek()
 	for length := 1; length <= 16; length++ {
@@ -92,5 +92,5 @@ func (h *huffman) decode(b *bits) (int, error) {
 		}
 		return int(h.values[place]), b.skip(length)
 	}
-	return 0, errors.New("no code of the Huffman table")
+	return 0, errors.New("invalid Huffman code")
 }

@@ -10,12 +10,12 @@ import (
 	"fmt"
 )
 
-// Top is what a file says about its upper left part.
+// Top describes the upper left part of a file.
 type Top struct {
 	Width, Height int // of the image, in pixels
 
-	// Mean is the mean color, sRGB from 0 to 255; of a gray image all three are
-	// the same.
+	// Mean is the mean color, sRGB from 0 to 255; all three are equal
+	// for a gray image.
 	Mean [3]float64
 
 	// Coarse is how far quantization may have moved a channel of Mean.
@@ -32,7 +32,7 @@ const (
 	dri  = 0xDD
 )
 
-var errCut = errors.New("the first scan is cut")
+var errCut = errors.New("the first scan is truncated")
 
 type component struct {
 	id, h, v   int
@@ -53,8 +53,8 @@ type decoder struct {
 
 // Read reads a complete progressive JPEG of 8 bits, gray or YCbCr, without
 // restart intervals, and the mean color of its first columns × rows pixels.
-// Both must be multiples of 16 and lie within the image, or be 0 for no mean.
-// The error says what is wrong with any other file.
+// Both must be multiples of 16 within the image, or 0 for no mean. It returns
+// an error for any other file.
 func Read(file []byte, columns, rows int) (Top, error) {
 	if len(file) < 4 || file[0] != 0xFF || file[1] != soi {
 		return Top{}, errors.New("not a JPEG")
@@ -69,7 +69,7 @@ func Read(file []byte, columns, rows int) (Top, error) {
 	}
 	top := Top{Width: d.width, Height: d.height}
 	if columns > d.width || rows > d.height {
-		return top, fmt.Errorf("%d × %d pixels are not there", columns, rows)
+		return top, fmt.Errorf("%d × %d pixels exceed the image", columns, rows)
 	}
 	if columns == 0 || rows == 0 {
 		return top, nil
@@ -91,7 +91,7 @@ func (d *decoder) header(rest []byte) ([]byte, error) {
 		marker := rest[1]
 		length := int(binary.BigEndian.Uint16(rest[2:]))
 		if length < 2 || len(rest) < 2+length {
-			return nil, fmt.Errorf("segment %#x is cut", marker)
+			return nil, fmt.Errorf("segment %#x is truncated", marker)
 		}
 		body := rest[4 : 2+length]
 		rest = rest[2+length:]
@@ -137,7 +137,7 @@ func (d *decoder) frame(b []byte) error {
 		if !c.valid() {
 			return errors.New("damaged component")
 		}
-		if n == 1 { // a scan of one component is one of blocks
+		if n == 1 { // a scan of one component consists of single blocks
 			c.h, c.v = 1, 1
 		}
 		d.components = append(d.components, c)
@@ -188,7 +188,7 @@ func (d *decoder) codes(b []byte) error {
 func (d *decoder) scanHeader(b []byte) error {
 	n := len(d.components)
 	if n == 0 || len(b) != 4+2*n || int(b[0]) != n || b[1+2*n] != 0 || b[2+2*n] != 0 || b[3+2*n]>>4 != 0 {
-		return errors.New("the first scan is not one of all means")
+		return errors.New("the first scan is not the DC scan of all components")
 	}
 	d.shift = int(b[3+2*n] & 15)
 	for i := range d.components {
@@ -201,8 +201,8 @@ func (d *decoder) scanHeader(b []byte) error {
 	return nil
 }
 
-// complete reports whether there are more scans behind the first, and then the
-// end marker and nothing else.
+// complete returns an error unless more scans follow the first, and then the end
+// marker and nothing else.
 func complete(rest []byte) error {
 	scans := 1
 	for {
@@ -221,7 +221,7 @@ func complete(rest []byte) error {
 		case marker == eoi:
 			return nil
 		case len(rest) < 2 || len(rest) < int(binary.BigEndian.Uint16(rest)):
-			return fmt.Errorf("segment %#x is cut", marker)
+			return fmt.Errorf("segment %#x is truncated", marker)
 		default:
 			if marker == sos {
 				scans++
@@ -274,8 +274,8 @@ func (c *component) decode(b *bits, counts bool) error {
 func (d *decoder) mean() (rgb [3]float64, coarse float64) {
 	var value, off [3]float64
 	for i, c := range d.components {
-		// The bits that the scan leaves out are half of what they may be. A value
-		// is eight times the mean of its block.
+		// The bits omitted by the scan are assumed to be half of their maximum. A
+		// value is eight times the mean of its block.
 		missing := float64(int(1)<<d.shift-1) / 2
 		quantum := float64(d.quantum[c.table]) / 8
 		value[i] = (float64(c.sum<<d.shift)/float64(c.blocks) + missing) * quantum

@@ -76,7 +76,7 @@ func TestFileWithoutAnyPart(t *testing.T) {
 		t.Errorf("got %+v, %v", top, err)
 	}
 	if _, err := jpegdc.Read(sample(t), 64, 16); err == nil {
-		t.Error("more columns than there are were read")
+		t.Error("columns beyond the image were read")
 	}
 }
 
@@ -88,14 +88,14 @@ func TestFilesThatAreIncompleteAreRefused(t *testing.T) {
 		}
 	}
 	if _, err := jpegdc.Read(append(bytes.Clone(file), 0), 16, 16); err == nil {
-		t.Error("bytes after the end are no error")
+		t.Error("bytes after the end are not an error")
 	}
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, image.NewRGBA(image.Rect(0, 0, 20, 20)), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := jpegdc.Read(b.Bytes(), 16, 16); err == nil {
-		t.Error("a JPEG that is not progressive is no error")
+		t.Error("a JPEG that is not progressive is not an error")
 	}
 }
 

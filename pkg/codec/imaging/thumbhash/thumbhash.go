@@ -20,7 +20,7 @@ const MaxSide = 100
 
 // Encode returns the hash of an image of w × h pixels, each side at most
 // MaxSide. Each pixel is 4 bytes, red, green, blue and alpha, with straight
-// alpha. Encode panics if the sizes do not match, which is a bug of the caller.
+// alpha. Encode panics if the sizes do not match, which is a caller's bug.
 func Encode(w, h int, rgba []byte) []byte {
 	if w < 1 || h < 1 || w > MaxSide || h > MaxSide || len(rgba) != 4*w*h {
 		panic("thumbhash: size out of range, or pixels do not match it")

@@ -1,17 +1,17 @@
-// Command hostile stands in for optimizerd-codec after a decoder was taken over:
-// it speaks the protocol and enters the real sandbox, and then does what its source
-// says. Any other source it renders honestly, as gray JPEGs.
+// Command hostile is an optimizerd-codec with a compromised decoder: it speaks the
+// protocol and enters the real sandbox, and then executes the attack named in its
+// source. It renders any other source honestly, as gray JPEGs.
 package main
 
 /*
 #include <poll.h>
 #include <pthread.h>
 
-// idle waits by a system call that the sandbox allows: after another one it would
-// return at once, and a thousand busy threads would starve the other tests.
+// idle waits in a system call that the sandbox allows: any other would return at
+// once, and a thousand busy threads would starve the other tests.
 static void *idle(void *arg) { for (;;) poll(NULL, 0, -1); return arg; }
 
-// start_threads starts threads until it is refused, but at most most, and returns
+// start_threads starts threads, at most most, until one is refused, and returns
 // their number.
 static unsigned long start_threads(unsigned long most) {
 	pthread_attr_t small;
@@ -72,12 +72,12 @@ type hostile struct {
 	previous []byte // the last source
 }
 
-// errCaught is the answer after an attack that succeeded: an honest child of the
-// test's image would not give it.
+// errCaught is the response after a successful attack: an honest child would not give
+// it for the test's image.
 var errCaught = fault.New(fault.Internal, "The attack succeeded.")
 
 func (h *hostile) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (summary ladder.Summary, err error) {
-	source, err := io.ReadAll(io.NewSectionReader(src, 0, 1<<30)) // an earlier attempt has read it
+	source, err := io.ReadAll(io.NewSectionReader(src, 0, 1<<30)) // an earlier attempt has moved its offset
 	if err != nil {
 		return summary, err
 	}
@@ -151,8 +151,8 @@ func (h *hostile) attackMachine(attack string) error {
 	return nil
 }
 
-// attackFile returns the bytes of a variant, those of an honest one unless the attack
-// is on files. leak is the source of another client.
+// attackFile returns the bytes of a variant, which are honest unless the attack is on
+// files. leak is the source of another client.
 func attackFile(attack string, v ladder.Variant, leak []byte) ([]byte, error) {
 	body, err := gray(v)
 	switch attack {
@@ -166,7 +166,7 @@ func attackFile(attack string, v ladder.Variant, leak []byte) ([]byte, error) {
 	return body, err
 }
 
-// take reports whether it could have more memory than its limit.
+// take reports whether it could allocate more memory than its limit.
 func (h *hostile) take(flags int) bool {
 	const piece = 64 << 20
 	for taken := int64(0); taken <= h.memory; taken += piece {
@@ -179,7 +179,7 @@ func (h *hostile) take(flags int) bool {
 	return true
 }
 
-// gray is an honest file.
+// gray returns an honest file.
 func gray(v ladder.Variant) ([]byte, error) {
 	var b bytes.Buffer
 	err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, v.Width, v.Height)), nil)

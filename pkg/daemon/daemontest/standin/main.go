@@ -1,9 +1,8 @@
-// Command standin is a stub of optimizerd-codec for tests of everything around it: it
-// makes small gray JPEGs instantly, with different bytes if its file has another
-// name. A source may contain "sleep:250ms." for an image that takes this long,
-// "crash." for one that then crashes it, or "heic." for one that it cannot read if
-// the name of its file contains "blind". It writes AVIF, too, if that contains
-// "avif".
+// Command standin is a stub of optimizerd-codec for tests of everything around it:
+// it makes small gray JPEGs instantly, whose bytes depend on its file name. A
+// source may contain "sleep:250ms." for an image that takes this long, "crash." for
+// one that then crashes it, or "heic." for one that it cannot read if its file name
+// contains "blind". It also writes AVIF if that contains "avif".
 package main
 
 import (
@@ -32,7 +31,7 @@ import (
 )
 
 func main() {
-	for _, name := range []string{"threads", "memory", "off"} { // what the daemon passes
+	for _, name := range []string{"threads", "memory", "off"} { // the daemon's arguments
 		_ = flag.String(name, "", "")
 	}
 	flag.Parse()
@@ -49,7 +48,7 @@ func main() {
 	}
 }
 
-// engine makes files that differ by its name.
+// engine makes files that depend on its name.
 type engine struct{ name string }
 
 func (e engine) about() codec.About {
@@ -69,7 +68,7 @@ func (e engine) blind() bool { return strings.Contains(e.name, "blind") }
 
 // Render implements codec.Engine.
 func (e engine) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ ladder.Limits, sink ladder.Sink) (ladder.Summary, error) {
-	source, err := io.ReadAll(io.NewSectionReader(src, 0, 1<<30)) // an earlier attempt has read it
+	source, err := io.ReadAll(io.NewSectionReader(src, 0, 1<<30)) // an earlier attempt has moved its offset
 	if err != nil {
 		return ladder.Summary{}, err
 	}
@@ -85,7 +84,7 @@ func (e engine) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ 
 		if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 			return ladder.Summary{}, err
 		}
-		select {} // the signal is on its way
+		select {} // until the signal arrives
 	}
 	if e.blind() && bytes.Contains(source, []byte("heic.")) {
 		return ladder.Summary{}, fault.New(fault.UnsupportedFormat, "This server cannot read HEIC images.")
@@ -110,13 +109,13 @@ func (e engine) Render(_ context.Context, src *os.File, recipe ladder.Recipe, _ 
 	return ladder.Summary{ThumbHash: []byte{1, 2, 3, 4, 5}}, nil
 }
 
-// variant is a file that no other source gives.
+// variant returns a file that is unique to its source.
 func (e engine) variant(v ladder.Variant, source [sha256.Size]byte) ([]byte, error) {
 	img := image.NewGray(image.Rect(0, 0, v.Width, v.Height))
 	draw.Draw(img, img.Bounds(), image.NewUniform(color.Gray{Y: source[0]}), image.Point{}, draw.Src)
 	var b bytes.Buffer
 	if v.Format == ladder.AVIF {
-		b.WriteString("\x00\x00\x00\x0cftypavif") // all that anybody looks at
+		b.WriteString("\x00\x00\x00\x0cftypavif") // all that is checked
 	}
 	err := jpeg.Encode(&b, img, nil)
 	fmt.Fprintf(&b, "%x %s", source, e.name) // after the end of the image
