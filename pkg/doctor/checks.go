@@ -126,8 +126,8 @@ func checkVector(f Facts) []Finding {
 	case f.Codec.About.Vector:
 		return one(check, OK, "libvips uses vector instructions", "")
 	default:
-		return one(check, Warn, "libvips runs without vector instructions, so resizing is slower",
-			"Unless VIPS_NOVECTOR is set, the self-test found them faulty: update libvips.")
+		return one(check, Warn, "libvips runs without vector instructions, so some images take longer",
+			"Unset VIPS_NOVECTOR. If it is not set, libvips 8.14 may not compile them here, because memory cannot be writable and executable, or the self-test found them faulty: update libvips.")
 	}
 }
 

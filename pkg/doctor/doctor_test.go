@@ -101,7 +101,7 @@ func TestDoctorNamesEachProblemWithItsRemedy(t *testing.T) {
 		{"a format that this libvips lacks", func(f *doctor.Facts) {
 			f.Codec.About.Inputs = []string{"jpeg", "png", "webp", "gif", "avif"}
 		}, doctor.Warn, "formats", "heic, tiff", "unsupported"},
-		{"no vector code", func(f *doctor.Facts) { f.Codec.About.Vector = false }, doctor.Warn, "vector code", "slower", "VIPS_NOVECTOR"},
+		{"no vector code", func(f *doctor.Facts) { f.Codec.About.Vector = false }, doctor.Warn, "vector code", "longer", "VIPS_NOVECTOR"},
 		{"a tunnel's token that everybody can read", func(f *doctor.Facts) {
 			f.Configuration.Settings.Tunnel.Mode, f.Configuration.Settings.Tunnel.TokenFile, f.Tunnel.OpenToken = tunnel.Embedded, "/etc/optimizerd/tunnel-token", true
 		}, doctor.Fail, "tunnel", "readable by everyone", "chmod 600 /etc/optimizerd/tunnel-token"},
