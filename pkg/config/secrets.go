@@ -53,7 +53,7 @@ func (l *loader) readSecrets(c *Config) {
 		}
 		c.Tunnel.Token = &token
 	default:
-		l.add(l.locate(mistake{key: f.key, text: fmt.Sprintf("must contain one token (got %d)", len(tokens))}))
+		l.add(l.locate(mistake{key: f.key, text: fmt.Sprintf("must hold one token (got %d)", len(tokens))}))
 	}
 }
 

@@ -363,7 +363,7 @@ func checkQuarantine(f Facts) []Finding {
 	case q.Problem != nil:
 		return one(check, Warn, q.Problem.Error(), "Images that crash the codec are processed again each time; repair the folder or delete it.")
 	}
-	found := fmt.Sprintf("quarantined images: %d", q.Counting)
+	found := fmt.Sprintf("images refused: %d", q.Counting)
 	if q.Old > 0 {
 		found += fmt.Sprintf("; %d more are from another libvips and ignored", q.Old)
 	}

@@ -161,7 +161,7 @@ func TestDoctorNamesEachProblemWithItsRemedy(t *testing.T) {
 		{"a camera's card", func(f *doctor.Facts) { f.Data.FileSystem = "vfat" }, doctor.Warn, "storage", "without owners", "ext4"},
 		{"quarantined images", func(f *doctor.Facts) {
 			f.Data.Quarantine = doctor.Quarantine{Counting: 3, Old: 2}
-		}, doctor.OK, "quarantine", "images: 3; 2 more are from another libvips", "quarantine list"},
+		}, doctor.OK, "quarantine", "refused: 3; 2 more are from another libvips", "quarantine list"},
 		{"a damaged quarantine", func(f *doctor.Facts) { f.Data.Quarantine.Unreadable = 1 }, doctor.Warn, "quarantine", "1 more are unreadable", "quarantine list"},
 		{"webhooks that were given up", func(f *doctor.Facts) { f.Data.Webhooks = doctor.Webhooks{Pending: 2, GivenUp: 1} }, doctor.Warn, "webhooks", "pending: 2; given up: 1", "outbox/failed/"},
 		{"no secret for webhooks", func(f *doctor.Facts) { f.Configuration.Settings.Webhooks = false }, doctor.OK, "webhooks", "pending: 0", "docs/secrets.md"},

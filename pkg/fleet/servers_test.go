@@ -230,7 +230,7 @@ func TestFleetDataOfAnotherFormatAreRefused(t *testing.T) {
 	if err := join(t, url).f.state.overwrite("format", []byte("2"), 0); err != nil {
 		t.Fatal(err)
 	}
-	const want = `the data of fleet main are of format "2", this version knows 1: upgrade this node`
+	const want = `the data of fleet main has format "2", this version supports 1: upgrade this node`
 	if _, err := Open(t.Context(), options(t, "pi-2", url)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
