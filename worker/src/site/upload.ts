@@ -5,7 +5,7 @@ import { type Image, type Parts, Refusal, getUpload, retryUpload, sendFile } fro
 import { type Kept, all, drop, keep } from "./kept";
 import { smaller } from "./smaller";
 import { stayAwake } from "./wake";
-import { cutOff, offline } from "./words";
+import { cutOff, offline, unreadable } from "./words";
 
 export type State =
   | { step: "waiting"; reason?: string }
@@ -129,15 +129,18 @@ export class Queue {
     if (this.#running || this.#waiting.length === 0) return;
     this.#running = true;
     const sleep = stayAwake();
-    while (!this.#paused) {
-      const upload = this.#waiting.shift();
-      if (!upload?.file) break;
-      if (!(await this.#send(upload, upload.file))) continue;
-      this.#sent.push(upload);
-      this.#follow();
+    try {
+      while (!this.#paused) {
+        const upload = this.#waiting.shift();
+        if (!upload?.file) break;
+        if (!(await this.#send(upload, upload.file))) continue;
+        this.#sent.push(upload);
+        this.#follow();
+      }
+    } finally {
+      sleep();
+      this.#running = false;
     }
-    sleep();
-    this.#running = false;
   }
 
   /** Makes a smaller copy to send, once: of that the parts of a large file are, after a reload too. */
@@ -174,6 +177,8 @@ export class Queue {
           return true;
         } catch (error) {
           if (!(error instanceof Refusal) || !isTemporary(error.status) || attempt === maxAttempts) throw error;
+          // What cannot be read any more looks like a lost connection. This throws then.
+          await prepared.slice(0, 1).arrayBuffer();
           const seconds = Math.min(longestWait, error.retryAfter ?? firstWait * 2 ** (attempt - 1));
           this.#set(upload, { step: "waiting", reason: navigator.onLine ? error.message : offline });
           if (!navigator.onLine) attempt = 0;
@@ -235,6 +240,11 @@ export class Queue {
   }
 
   #refused(upload: Upload, error: unknown): void {
+    // The file was changed or removed since it was chosen, for example.
+    if (error instanceof DOMException) {
+      this.#set(upload, { step: "failed", reason: unreadable, again: false });
+      return;
+    }
     if (!(error instanceof Refusal)) throw error;
     if (error.status === 401) {
       this.#paused = true;

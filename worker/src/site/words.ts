@@ -6,6 +6,7 @@ import { titleOf } from "../embed";
 export const unreachable = "The gallery could not be reached. Check the connection and try again.";
 export const cutOff = "The connection was lost during the upload. Try again.";
 export const offline = "You are offline. The upload continues when you are back online.";
+export const unreadable = "This file cannot be read any more: it was changed, moved or deleted. Add it again.";
 export const saved = "Saved. It will be processed when the optimizer is back.";
 export const late = "This is taking longer than usual. The image will appear in the gallery when it is ready.";
 export const signedOut = "You are signed out. Sign in to continue.";

@@ -434,6 +434,36 @@ describe("with pictures of many shapes", () => {
     expect(asked).toEqual(["1", "2", "2", "3"]);
   });
 
+  test("files that are gone from the disk before they are sent are refused in plain words, and the rest goes on", async () => {
+    const page = await openAsOwner({}, /ERR_/);
+    await settle(page);
+    const bytes = await readFile(photo("test_square.jpg"));
+    const write = async (name: string, size = 0) => {
+      const path = join(folder, name);
+      await writeFile(path, Buffer.concat([bytes, Buffer.from(name), Buffer.alloc(size)]));
+      return path;
+    };
+    const [last, gone, goneLarge, first] = [
+      await write("last.jpg"),
+      await write("gone.jpg"),
+      await write("gone large.jpg", 8 << 20),
+      await write("first.jpg"),
+    ];
+    // While the first is sent.
+    await page.route("**/api/images?filename=first.jpg", async (route) => {
+      await rm(gone);
+      await rm(goneLarge);
+      await route.continue();
+    });
+    await page.locator("#files").setInputFiles([last, gone, goneLarge, first]);
+    await row(page, "last.jpg").getByText("Added").waitFor();
+    for (const name of ["gone.jpg", "gone large.jpg"]) {
+      await row(page, name).getByText("This file cannot be read any more").waitFor();
+    }
+    await page.getByText("2 added, 2 failed").waitFor();
+    expect(await page.getByRole("button", { name: /Try again/ }).count()).toBe(0);
+  });
+
   test("a gallery that is busy gets the file again, after the time that it names", async () => {
     const page = await openAsOwner({}, /429|503/);
     const busy = [
