@@ -2,13 +2,26 @@
 // because its client has gone. Here it does after each of them, and what comes by itself
 // after that leaves the image complete, or gone.
 
+import { createExecutionContext, waitOnExecutionContext } from "cloudflare:test";
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { ImageList, Job, Manifest } from "../../src/api";
 import type { Env } from "../../src/env";
 import { entryKey } from "../../src/image";
+import gallery from "../../src/index";
 import { readImage } from "../../src/state";
-import { Worker, bird, copyToBucket, empty, finished, photo, storedBird, storedFiles } from "./harness";
+import {
+  Worker,
+  bird,
+  copyToBucket,
+  empty,
+  finished,
+  origin,
+  ownerToken,
+  photo,
+  storedBird,
+  storedFiles,
+} from "./harness";
 
 const hookUrl = "https://hooks.example.com/";
 /** More requests than any of these invocations makes. */
@@ -218,4 +231,16 @@ test("a repeated webhook does not show what the owner has deleted meanwhile, in 
   const other = interposed(() => worker.owner(`/api/images/${manifest.id}/trash`, { method: "POST" }));
   await other.webhook(job);
   expect(await shown(manifest)).toEqual({ ...gone, files: 21 });
+});
+
+// In production a request ends when its client goes, but for what the runtime was asked to wait for.
+test.each(["DELETE", "POST"])("what a client begins is completed without it: %s", async (method) => {
+  const manifest = await storedBird(worker);
+  const path = `/api/images/${manifest.id}${method === "POST" ? "/trash" : ""}`;
+  const request = new Request(origin + path, { method, headers: { Authorization: `Bearer ${ownerToken}` } });
+  const ctx = createExecutionContext();
+  const answer = gallery.fetch(request as Request<unknown, IncomingRequestCfProperties>, worker.env, ctx);
+  await waitOnExecutionContext(ctx);
+  expect(await shown(manifest)).toEqual({ ...gone, files: method === "POST" ? 21 : 0 });
+  expect((await answer).status).toBe(204);
 });
