@@ -228,10 +228,10 @@ fileInput.addEventListener("change", () => {
 });
 receiveFiles((files) => void take(files));
 
-void Promise.all([queue.restore(), whoIsKnown]).then(([uploads]) => {
+void Promise.all([queue.restore(isInstalled() ? shared : null), whoIsKnown]).then(([uploads]) => {
   for (const upload of uploads) tray.add(upload);
   if (mayAdd()) queue.resume();
-  else if (shared === "kept") void askToSignIn(toShare);
+  else if (shared !== null && shared !== "failed") void askToSignIn(toShare);
 });
 
 addEventListener("beforeunload", (event) => {

@@ -13,6 +13,8 @@ export interface Kept {
   id: string | null;
   /** What has been sent of a large file. */
   parts: Parts | null;
+  /** The sharing that it came by: any site can send such a form, so nobody may have chosen this. */
+  shared?: string;
 }
 
 const store = "uploads";
@@ -42,8 +44,9 @@ async function using<T>(work: (uploads: IDBObjectStore) => IDBRequest<T>): Promi
 }
 
 /** Whether it is stored now. */
-export async function keep({ key, name, size, file, id, parts }: Kept): Promise<boolean> {
-  return (await using((uploads) => uploads.put({ key, name, size, file, id, parts }))) !== null;
+export async function keep({ key, name, size, file, id, parts, shared }: Kept): Promise<boolean> {
+  const kept: Kept = { key, name, size, file, id, parts, ...(shared !== undefined && { shared }) };
+  return (await using((uploads) => uploads.put(kept))) !== null;
 }
 
 export async function drop({ key }: Kept): Promise<void> {

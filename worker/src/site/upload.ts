@@ -9,6 +9,8 @@ import { cutOff, offline, unreadable } from "./words";
 
 export type State =
   | { step: "waiting"; reason?: string }
+  /** It was shared, perhaps by another site: it is sent if somebody here wants that. */
+  | { step: "offered" }
   | { step: "sending"; sent: number }
   /** reason: why the optimizer does not have it yet. */
   | { step: "saved"; reason: string | null }
@@ -86,18 +88,29 @@ export class Queue {
     return upload;
   }
 
-  /** Takes up what was not finished when the page was closed, and what was shared from another app. */
-  async restore(): Promise<Upload[]> {
-    const uploads = (await all()).map((kept): Upload => ({ ...kept, isKept: true, state: stateOf(kept) }));
+  /**
+   * Takes up what was not finished when the page was closed, and what was shared. Of this,
+   * only that of the sharing that is named is sent without being asked for.
+   */
+  async restore(chosen: string | null): Promise<Upload[]> {
+    const uploads = (await all()).map((kept): Upload => {
+      const { shared, ...other } = kept;
+      const isOffered = shared !== undefined && shared !== chosen;
+      const state = stateOf(kept);
+      if (isOffered && state.step === "waiting") return { ...kept, isKept: true, state: { step: "offered" } };
+      return { ...other, isKept: true, state };
+    });
     for (const upload of uploads) {
       // Shared from another app, nothing has looked at it yet.
       if (upload.state.step === "failed") void drop(upload);
+      else if (upload.state.step === "waiting") this.#keep(upload); // as one that was chosen
     }
     this.#sent.unshift(...uploads.filter(({ id }) => id));
     this.#waiting.unshift(...uploads.filter(({ state }) => state.step === "waiting"));
     return uploads;
   }
 
+  /** Sends what has failed, or is offered. */
   retry(upload: Upload): void {
     if (upload.id) {
       this.#set(upload, { step: "saved", reason: null });
@@ -106,6 +119,10 @@ export class Queue {
       this.#sent.push(upload);
       this.#follow();
       return;
+    }
+    if (upload.shared !== undefined) {
+      delete upload.shared;
+      this.#keep(upload);
     }
     this.#set(upload, { step: "waiting" });
     this.#waiting.push(upload);

@@ -14,6 +14,7 @@ export const signedOut = "You are signed out. Sign in to continue.";
 export const locked = "This gallery is private. Sign in to see it.";
 export const copied = "Link copied.";
 export const notCopied = "This browser does not allow copying.";
+export const offered = "Another app or site has sent this. Add it if that was you.";
 export const toShare = "Sign in to add what you shared.";
 export const notShared = "Some or all of what you shared did not arrive. Share it again.";
 export const invited = "You can now add images here.";
