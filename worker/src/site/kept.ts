@@ -57,3 +57,19 @@ export async function drop({ key }: Kept): Promise<void> {
 export async function all(): Promise<Kept[]> {
   return (await using<Kept[]>((uploads) => uploads.getAll())) ?? [];
 }
+
+/** One of them, as it is now; null if it has ended. */
+export async function one(key: number): Promise<Kept | null> {
+  return (await using<Kept | undefined>((uploads) => uploads.get(key))) ?? null;
+}
+
+/** Calls work as soon as no other tab has this upload. From then on this one has it, until it is closed. */
+export function hold(key: number, work: () => void): void {
+  const hold = () => {
+    work();
+    return new Promise(() => {});
+  };
+  // Plain http sites have no locks.
+  if ("locks" in navigator) void navigator.locks.request(`upload ${key}`, hold);
+  else void hold();
+}

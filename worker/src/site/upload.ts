@@ -2,7 +2,7 @@
 // are in the gallery. It is independent of the page.
 
 import { type Image, type Parts, Refusal, getUpload, retryUpload, sendFile } from "./api";
-import { type Kept, all, drop, keep } from "./kept";
+import { type Kept, all, drop, hold, keep, one } from "./kept";
 import { smaller } from "./smaller";
 import { stayAwake } from "./wake";
 import { cutOff, offline, unreadable } from "./words";
@@ -83,31 +83,42 @@ export class Queue {
     const upload: Upload = { ...kept, isKept: false, state: stateOf(kept) };
     if (upload.state.step === "waiting") {
       this.#waiting.push(upload);
-      this.#keep(upload);
+      hold(upload.key, () => this.#keep(upload));
     }
     return upload;
   }
 
   /**
-   * Takes up what was not finished when the page was closed, and what was shared. Of this,
-   * only that of the sharing that is named is sent without being asked for.
+   * Takes up what was not finished when the page was closed, and what was shared, unless another
+   * tab has it. Of what was shared, only that of the sharing that is named is sent without being
+   * asked for. Calls taken with each, in the order in which they are sent.
    */
-  async restore(chosen: string | null): Promise<Upload[]> {
-    const uploads = (await all()).map((kept): Upload => {
-      const { shared, ...other } = kept;
-      const isOffered = shared !== undefined && shared !== chosen;
-      const state = stateOf(kept);
-      if (isOffered && state.step === "waiting") return { ...kept, isKept: true, state: { step: "offered" } };
-      return { ...other, isKept: true, state };
-    });
-    for (const upload of uploads) {
-      // Shared from another app, nothing has looked at it yet.
-      if (upload.state.step === "failed") void drop(upload);
-      else if (upload.state.step === "waiting") this.#keep(upload); // as one that was chosen
+  async restore(chosen: string | null, taken: (upload: Upload) => void): Promise<void> {
+    let last = Promise.resolve();
+    for (const { key } of await all()) {
+      hold(key, () => {
+        last = last.then(async () => {
+          const kept = await one(key);
+          if (kept !== null) taken(this.#take(kept, chosen));
+        });
+      });
     }
-    this.#sent.unshift(...uploads.filter(({ id }) => id));
-    this.#waiting.unshift(...uploads.filter(({ state }) => state.step === "waiting"));
-    return uploads;
+  }
+
+  #take({ shared, ...kept }: Kept, chosen: string | null): Upload {
+    const upload: Upload = { ...kept, isKept: true, state: stateOf(kept) };
+    if (upload.id) {
+      this.#sent.push(upload);
+    } else if (upload.state.step === "failed") {
+      // Shared from another app, nothing has looked at it yet.
+      void drop(upload);
+    } else if (shared !== undefined && shared !== chosen) {
+      return { ...upload, shared, state: { step: "offered" } };
+    } else {
+      this.#waiting.push(upload);
+      if (shared !== undefined) this.#keep(upload); // as one that was chosen
+    }
+    return upload;
   }
 
   /** Sends what has failed, or is offered. */
