@@ -31,8 +31,11 @@ const costs = { handed: 7, ended: 8, asked: 2, full: enough, failed: enough, wai
 /** The most uploads that a message visits. */
 const longestLook = enough;
 
-/** Statuses of refusals that another attempt cannot change. */
-const permanentStatuses = [400, 413, 415, 422];
+/** Codes of refusals that are about the image: no other attempt can change them. */
+const imageCodes = [
+  ...["unsupported_format", "corrupt_image", "too_large", "too_many_pixels", "too_many_frames"],
+  ...["processing_failed", "invalid_options", "bad_manifest"],
+];
 
 /** Codes of refusals that have nothing to do with the image. */
 const fullCodes = ["insufficient_storage", "queue_full", "shutting_down", "unavailable"];
@@ -122,7 +125,7 @@ export async function handOver(env: Env, id: string): Promise<UploadState | null
 
 function notHandedOver(env: Env, id: string, attempts: number, error: OptimizerError): Promise<UploadState | null> {
   const { code } = error;
-  if (permanentStatuses.includes(error.status) || code === "bad_manifest") return fail(env, id, code, error.detail);
+  if (imageCodes.includes(code)) return fail(env, id, code, error.detail);
   const wait = Math.min(firstWait * 2 ** (attempts - 1), longestWait);
   const next = Date.now() + Math.max(wait, (error.retryAfter ?? 0) * 1000);
   const reason = { code, message: error.problem().detail };

@@ -2,7 +2,7 @@
 
 import { announce, find, icon, make } from "./page";
 import type { Queue, Upload } from "./upload";
-import { late, offered, saved, size } from "./words";
+import { late, offered, size } from "./words";
 
 interface Row {
   element: HTMLLIElement;
@@ -135,7 +135,7 @@ function textOf({ size: bytes, state }: Upload): string {
     case "sending":
       return state.sent < bytes ? `Sending, ${size(state.sent)} of ${size(bytes)}` : "Sent";
     case "saved":
-      return state.reason === null ? "Saved" : saved;
+      return state.reason ?? "Saved";
     case "working":
       return "Optimizing…";
     case "storing":

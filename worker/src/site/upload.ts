@@ -5,7 +5,7 @@ import { type Image, type Parts, Refusal, getUpload, retryUpload, sendFile } fro
 import { type Kept, all, drop, hold, keep, one } from "./kept";
 import { smaller } from "./smaller";
 import { stayAwake } from "./wake";
-import { cutOff, offline, unreadable } from "./words";
+import { cutOff, offline, saved, unreadable } from "./words";
 
 export type State =
   | { step: "waiting"; reason?: string }
@@ -247,7 +247,8 @@ export class Queue {
         if (status === "saved") {
           // However long that takes.
           begun = performance.now();
-          this.#set(upload, { step: "saved", reason: error?.message ?? null });
+          const isAway = error?.code === "optimizer_unavailable";
+          this.#set(upload, { step: "saved", reason: error && (isAway ? saved : `Saved. ${error.message}`) });
         } else {
           this.#set(upload, status === "storing" ? { step: "storing", stored, total } : { step: "working" });
         }

@@ -362,6 +362,31 @@ test("a daemon that has lost its disk gets the image again", async () => {
   await expectDone(upload);
 });
 
+const problem = (status: number, code: string) => () => Response.json({ status, code, detail: "No." }, { status });
+
+describe("what says nothing of the image ends no upload", () => {
+  test.each([
+    ["a daemon without secrets for webhooks", problem(400, "invalid_request")],
+    ["bytes that were damaged on their way", problem(400, "digest_mismatch")],
+    ["a daemon for another host name", problem(421, "misdirected_request")],
+    ["another server at its address", () => new Response("<h1>Bad Request</h1>", { status: 400 })],
+    ["another service", () => new Response("", { status: 422 })],
+  ])("%s", async (_, answer) => {
+    const optimizer = worker.env.OPTIMIZER as Fetcher;
+    worker.env.OPTIMIZER = { fetch: () => Promise.resolve(answer()) } as unknown as Fetcher;
+    const { upload } = await worker.upload(await photo("test_square.jpg", crypto.randomUUID()));
+    expect(await worker.status(upload)).toMatchObject({
+      status: "saved",
+      error: { code: expect.any(String) as string },
+    });
+    worker.env.OPTIMIZER = optimizer;
+    await worker.owner(`/api/uploads/${upload}/retry`, { method: "POST" });
+    await worker.webhook(await finished(upload));
+    await worker.drain();
+    expect(await worker.status(upload)).toMatchObject({ status: "done" });
+  });
+});
+
 test("Access asks for a login: it is not followed, and the page says what is wrong", async () => {
   await faults({ match: "POST /v1/images", action: "login" });
   const { upload } = await worker.upload(await photo("test_square.jpg"));
