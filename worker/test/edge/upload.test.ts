@@ -581,7 +581,17 @@ test("the status is only known to the owner, and only of uploads that exist", as
   expect((await worker.fetch(`/api/uploads/${upload}`)).status).toBe(401);
   const headers = { Authorization: `Bearer ${ownerToken}` };
   expect((await worker.fetch(`/api/uploads/${upload}`, { headers })).status).toBe(200);
-  expect((await worker.fetch(`/api/uploads/up_${"0".repeat(25)}`, { headers })).status).toBe(404);
+  for (const id of [`up_${"0".repeat(25)}`, "x".repeat(5000)]) {
+    for (const [method, path] of [
+      ["GET", id],
+      ["POST", id],
+      ["PUT", `${id}/1`],
+      ["POST", `${id}/retry`],
+    ] as const) {
+      const body = method === "GET" ? null : "{}";
+      expect((await worker.fetch(`/api/uploads/${path}`, { method, headers, body })).status).toBe(404);
+    }
+  }
   expect((await (await worker.fetch(`/api/uploads/${upload}`, { headers })).json<Upload>()).upload).toBe(upload);
 });
 
