@@ -166,7 +166,8 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
   });
   if (now?.status === "deleted") return sweep(env, id); // deleted while this ran: parts of it may be back
   if (!last) return;
-  await correct(env, entry, now); // an equal message was faster, and the owner too
+  // An equal message was faster, and the owner too.
+  if (now?.status === "done" || now?.status === "trashed") await correct(env, entry, now);
   if (deletesCopies(env)) await deleteCopy(env, id);
 }
 
