@@ -65,11 +65,11 @@ export async function one(key: number): Promise<Kept | null> {
 
 /** Calls work as soon as no other tab has this upload. From then on this one has it, until it is closed. */
 export function hold(key: number, work: () => void): void {
-  const hold = () => {
+  const holding = () => {
     work();
     return new Promise(() => {});
   };
-  // Plain http sites have no locks.
-  if ("locks" in navigator) void navigator.locks.request(`upload ${key}`, hold);
-  else void hold();
+  // Plain http sites have no locks; they are refused where storage is disabled.
+  if ("locks" in navigator) navigator.locks.request(`upload ${key}`, holding).catch(work);
+  else work();
 }
