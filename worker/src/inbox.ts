@@ -7,7 +7,7 @@ import type { Job } from "./api";
 import type { Env } from "./env";
 import { deleteStaleCopy, hasLeftovers, purgeAgain } from "./leftovers";
 import { OptimizerError, getJob, isReachable, postImage } from "./optimizer";
-import { begin } from "./pull";
+import { begin, pullAgain } from "./pull";
 import { resumeRemake, waitingRemake } from "./remake";
 import { type UploadState, type WalkState, changeUpload, changeWalk, inboxKey, readUpload } from "./state";
 import { hasExpired } from "./trash";
@@ -82,13 +82,17 @@ function moveOn(env: Env, id: string, state: UploadState): Promise<UploadState |
   return state.job === null ? handOver(env, id) : followJob(env, id, state, state.job);
 }
 
-/** Moves an upload on, however long it has waited and whenever it was tried last. One that has expired begins again. */
+/**
+ * Moves an upload on, however long it has waited and whenever it was tried last. One that has
+ * expired begins again, and so does the pull of its image.
+ */
 export async function retry(env: Env, id: string): Promise<UploadState | null> {
-  await changeUpload(env, id, (before) => {
+  const state = await changeUpload(env, id, (before) => {
     if (!isOpen(before)) return before;
     const created_at = isExpired(before) ? new Date().toISOString() : before.created_at;
     return { ...before, created_at, next_at: 0 };
   });
+  if (state?.image) await pullAgain(env, state.image);
   return advance(env, id);
 }
 

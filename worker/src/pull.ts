@@ -10,7 +10,7 @@ import type { Env } from "./env";
 import { hasSet, inParallel, pullFile } from "./files";
 import { type ImageEntry, describe, entryKey, imageOf, metadataOf, requireValid } from "./image";
 import { announce } from "./hook";
-import { deleteCopy } from "./leftovers";
+import { deleteCopy, recordPull } from "./leftovers";
 import type { OptimizerError } from "./optimizer";
 import { type ImageState, type StoredManifest, changeImage, createImage, readImage, resolveImage } from "./state";
 import { restore } from "./trash";
@@ -19,6 +19,8 @@ import { restore } from "./trash";
 export const chunk = 8;
 /** The runtime allows six connections. */
 const atOnce = 5;
+/** How long the daemon may fail to send what it has made, ms: as long as uploads wait for it. */
+const patience = longestMaking;
 
 /**
  * Starts or continues to store an image. since is when the work was requested:
@@ -171,13 +173,23 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
   if (deletesCopies(env)) await deleteCopy(env, id);
 }
 
-/** Marks an image as failed. */
+/** Marks an image as failed. Unless the daemon has it no more, or for long, it is pulled when the daemon is back. */
 export async function giveUp(env: Env, id: string, run: string, error: OptimizerError): Promise<void> {
-  await changeImage(env, id, (before) => {
+  const state = await changeImage(env, id, (before) => {
     if (before?.status !== "storing" || before.run !== run) return before;
     const { manifest, stored } = before;
     return { status: "failed", manifest, stored, error: { code: error.code, message: error.detail } };
   });
+  if (state?.status !== "failed" || error.code === "not_found") return;
+  if (Date.now() - Date.parse(state.manifest.created_at) < patience) await recordPull(env, id);
+}
+
+/** Continues to store an image that was given up. */
+export async function pullAgain(env: Env, id: string): Promise<void> {
+  const state = await changeImage(env, id, (before) => {
+    return before?.status === "failed" ? { ...toPull(before.manifest), stored: before.stored } : before;
+  });
+  if (state?.status === "storing") await enqueue(env, state);
 }
 
 /** Deletes the files of a deleted image, except the record of its deletion. */
