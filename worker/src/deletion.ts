@@ -8,20 +8,37 @@ import { type ImageState, changeImage, trashKey } from "./state";
 
 /**
  * Deletes an image; with a record of the trash only if it is still there by that
- * record. It can be repeated at any point.
+ * record. It can be repeated at any point, and a trigger does that if it is interrupted.
  */
 export async function deleteImage(env: Env, id: string, record: string | null = null): Promise<void> {
   const deleted_at = new Date().toISOString();
+  const onlyIf = { etagDoesNotMatch: "*" };
+  // Of a deletion that has begun and was complete, there is no record any more.
+  const isRepeated = record !== null || (await env.IMAGES.put(begunKey(id), "", { onlyIf })) === null;
   let before: ImageState | null = null;
   // First, so that a running pull sees it and cleans up.
   const state = await changeImage(env, id, (now): ImageState | null => {
     before = now;
     if (now === null || (record !== null && !isDue(id, now, record))) return now;
-    return { status: "deleted", deleted_at, sets: setsOf(id, now), aliases: aliasesOf(now) };
+    if (now.status === "deleted") {
+      const { shown_until, ...complete } = now;
+      return { ...complete, deleted_at, ...(isRepeated && shown_until && { shown_until }) };
+    }
+    return {
+      status: "deleted",
+      deleted_at,
+      ...(now.status === "done" && { shown_until: deleted_at }),
+      sets: setsOf(id, now),
+      aliases: aliasesOf(now),
+    };
   });
-  if (state === null || state.status === "deleted") await deleteParts(env, id, before, state ?? {});
-  const left = record ?? recordOf(id, before);
-  if (left !== null) await env.IMAGES.delete(left);
+  if (state === null || state.status === "deleted") await deleteParts(env, id, state);
+  await env.IMAGES.delete([record ?? begunKey(id), recordOf(id, before)].filter((key) => key !== null));
+}
+
+/** The record of a deletion for good that has begun, as of an image whose day is over. */
+function begunKey(id: string): string {
+  return trashKey(id, new Date(0).toISOString());
 }
 
 /** The record of an image in the trash; null if it is not there. */
@@ -36,7 +53,6 @@ function isDue(id: string, state: ImageState, record: string): boolean {
 
 /** The ids under which an image has files. */
 function setsOf(id: string, state: ImageState): string[] {
-  if (state.status === "deleted") return state.sets ?? [id];
   return [...new Set([id, ...("manifest" in state ? [state.manifest.id] : [])])];
 }
 
@@ -44,12 +60,8 @@ function aliasesOf(state: ImageState): string[] {
   return ("aliases" in state && state.aliases) || [];
 }
 
-async function deleteParts(
-  env: Env,
-  id: string,
-  before: ImageState | null,
-  { sets = [id], aliases = [] }: { sets?: string[]; aliases?: string[] },
-): Promise<void> {
+async function deleteParts(env: Env, id: string, state: (ImageState & { status: "deleted" }) | null): Promise<void> {
+  const { sets = [id], aliases = [], shown_until } = state ?? {};
   const deleted: ImageState = { status: "deleted", deleted_at: new Date().toISOString() };
   for (const alias of aliases) await changeImage(env, alias, (state) => state && deleted);
   for (const set of sets) {
@@ -57,5 +69,6 @@ async function deleteParts(
     await deleteCopy(env, set);
   }
   await purge(env, [id, ...aliases]);
-  if (before?.status === "done") await announce(env, "image.deleted", id, crypto.randomUUID());
+  // A repetition is the same event.
+  if (shown_until !== undefined) await announce(env, "image.deleted", id, String(Date.parse(shown_until)));
 }

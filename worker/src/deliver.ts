@@ -178,9 +178,16 @@ async function find(
   );
 }
 
-/** Reads from KV or, before the entry has propagated, from the state, which also knows at once what is deleted. */
+/**
+ * Reads from KV or, before the entry has propagated, or if KV fails, from the state, which
+ * also knows at once what is deleted.
+ */
 async function readEntry(env: Env, id: string): Promise<ImageEntry | null> {
-  const [entry, current] = await Promise.all([env.META.get<ImageEntry>(entryKey(id), "json"), resolveImage(env, id)]);
+  const inKV = env.META.get<ImageEntry>(entryKey(id), "json").catch((error: unknown) => {
+    console.error(error);
+    return null;
+  });
+  const [entry, current] = await Promise.all([inKV, resolveImage(env, id)]);
   if (current.state?.status === "trashed" || current.state?.status === "deleted") return null;
   return entry ?? entryOf(current);
 }

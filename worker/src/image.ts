@@ -149,7 +149,8 @@ const cameraWords =
 function altText(filename: string): string {
   const words = filename
     .replace(/\.[a-z0-9]{1,5}$/i, "")
-    .replace(/[\p{C}_-]+/gu, " ")
+    // Joiners are part of emoji, and of words in some scripts.
+    .replace(/((?![\u200c\u200d])\p{C}|[_-])+/gu, " ")
     .trim();
   return cameraWords.test(words) ? "" : [...words].slice(0, maxAlt).join("");
 }

@@ -7,7 +7,7 @@ import type { Job } from "./api";
 import type { Env } from "./env";
 import { deleteStaleCopy, hasLeftovers, purgeAgain } from "./leftovers";
 import { OptimizerError, getJob, isReachable, postImage } from "./optimizer";
-import { begin } from "./pull";
+import { begin, pullAgain } from "./pull";
 import { resumeRemake, waitingRemake } from "./remake";
 import { type UploadState, type WalkState, changeUpload, changeWalk, inboxKey, readUpload } from "./state";
 import { hasExpired } from "./trash";
@@ -31,8 +31,11 @@ const costs = { handed: 7, ended: 8, asked: 2, full: enough, failed: enough, wai
 /** The most uploads that a message visits. */
 const longestLook = enough;
 
-/** Statuses of refusals that another attempt cannot change. */
-const permanentStatuses = [400, 413, 415, 422];
+/** Codes of refusals that are about the image: no other attempt can change them. */
+const imageCodes = [
+  ...["unsupported_format", "corrupt_image", "too_large", "too_many_pixels", "too_many_frames"],
+  ...["processing_failed", "invalid_options", "bad_manifest"],
+];
 
 /** Codes of refusals that have nothing to do with the image. */
 const fullCodes = ["insufficient_storage", "queue_full", "shutting_down", "unavailable"];
@@ -79,13 +82,17 @@ function moveOn(env: Env, id: string, state: UploadState): Promise<UploadState |
   return state.job === null ? handOver(env, id) : followJob(env, id, state, state.job);
 }
 
-/** Moves an upload on, however long it has waited and whenever it was tried last. One that has expired begins again. */
+/**
+ * Moves an upload on, however long it has waited and whenever it was tried last. One that has
+ * expired begins again, and so does the pull of its image.
+ */
 export async function retry(env: Env, id: string): Promise<UploadState | null> {
-  await changeUpload(env, id, (before) => {
+  const state = await changeUpload(env, id, (before) => {
     if (!isOpen(before)) return before;
     const created_at = isExpired(before) ? new Date().toISOString() : before.created_at;
     return { ...before, created_at, next_at: 0 };
   });
+  if (state?.image) await pullAgain(env, state.image);
   return advance(env, id);
 }
 
@@ -122,7 +129,7 @@ export async function handOver(env: Env, id: string): Promise<UploadState | null
 
 function notHandedOver(env: Env, id: string, attempts: number, error: OptimizerError): Promise<UploadState | null> {
   const { code } = error;
-  if (permanentStatuses.includes(error.status) || code === "bad_manifest") return fail(env, id, code, error.detail);
+  if (imageCodes.includes(code)) return fail(env, id, code, error.detail);
   const wait = Math.min(firstWait * 2 ** (attempts - 1), longestWait);
   const next = Date.now() + Math.max(wait, (error.retryAfter ?? 0) * 1000);
   const reason = { code, message: error.problem().detail };

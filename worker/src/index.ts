@@ -122,7 +122,10 @@ async function answer(
       throw new Problem(405, "method_not_allowed", "Method not allowed.", { Allow });
     }
     if (asReader) await requireReader(request, env, parts[0] ?? null);
-    const response = await handler(request, env, ctx, ...parts);
+    const handled = Promise.resolve(handler(request, env, ctx, ...parts));
+    // Its client may go, as a phone does that locks itself: what has begun to change must be completed.
+    if (method !== "GET" && method !== "HEAD") ctx.waitUntil(handled.catch(() => undefined));
+    const response = await handled;
     if (method === "HEAD") await response.body?.cancel();
     return method === "HEAD" ? new Response(null, response) : response;
   } catch (error) {

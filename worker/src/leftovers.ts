@@ -1,7 +1,8 @@
-// What could not be deleted at once, as records in R2:
+// What could not be done at once, as records in R2:
 //
 //   state/forget/<id>       the daemon's copy of an image, while the daemon is off
 //   state/forget/job_<…>    what a job for a variant makes, until the Worker has it
+//   state/forget/pull_<id>  an image whose files the daemon did not send for half a day
 //   state/purge/<id>        an image in the edge's caches
 //
 // tick() looks at them every few minutes. They cost no queue operations while the
@@ -10,7 +11,7 @@
 import type { Env } from "./env";
 import { OptimizerError, deleteImage, getJob } from "./optimizer";
 import { canPurge, purgeTags } from "./purge";
-import { deletesCopies } from "./pull";
+import { deletesCopies, pullAgain } from "./pull";
 import { resolveImage } from "./state";
 import { type StoredVariant, takeVariant } from "./variant";
 
@@ -18,6 +19,7 @@ const forgetPrefix = "state/forget/";
 const purgePrefix = "state/purge/";
 const forgetKey = (name: string) => forgetPrefix + name;
 const jobName = "job_";
+const pullName = "pull_";
 /** Of the daemon's, per invocation: at most eight requests each. */
 const chunk = 2;
 /** Cloudflare allows 30 tags per request, one of which is that of listings. */
@@ -46,6 +48,11 @@ export async function settleJob(env: Env, job: string): Promise<void> {
   await env.IMAGES.delete(forgetKey(job));
 }
 
+/** Records that an image is to be pulled when the daemon is reachable. */
+export async function recordPull(env: Env, id: string): Promise<void> {
+  await env.IMAGES.put(forgetKey(pullName + id), "");
+}
+
 /** Removes an image, by all its ids, from the edge's caches, now or later, if there is a token for that. */
 export async function purge(env: Env, ids: string[]): Promise<void> {
   if (!canPurge(env)) return;
@@ -65,12 +72,12 @@ export async function purgeAgain(env: Env): Promise<void> {
   await env.IMAGES.delete(keys);
 }
 
-/** Whether the daemon has something that must be deleted. */
+/** Whether the daemon has something that must be deleted, or pulled. */
 export async function hasLeftovers(env: Env): Promise<boolean> {
   return (await env.IMAGES.list({ prefix: forgetPrefix, limit: 1 })).objects.length > 0;
 }
 
-/** Deletes the next few things that the daemon still has after this name, and enqueues the others. */
+/** Deletes, or has pulled, the next few things that the daemon still has after this name, and enqueues the others. */
 export async function workLeftovers(env: Env, after: string): Promise<void> {
   const { objects, truncated } = await env.IMAGES.list({
     prefix: forgetPrefix,
@@ -82,8 +89,15 @@ export async function workLeftovers(env: Env, after: string): Promise<void> {
   if (truncated && last !== undefined) await env.WORK.send({ kind: "leftovers", after: last });
   for (const name of names) {
     // If one fails for good, the others must not wait for it.
-    await (name.startsWith(jobName) ? workJob(env, name) : workCopy(env, name)).catch(console.error);
+    await work(env, name).catch(console.error);
   }
+}
+
+async function work(env: Env, name: string): Promise<void> {
+  if (name.startsWith(jobName)) return workJob(env, name);
+  if (!name.startsWith(pullName)) return workCopy(env, name);
+  await pullAgain(env, name.slice(pullName.length));
+  await env.IMAGES.delete(forgetKey(name));
 }
 
 async function workCopy(env: Env, id: string): Promise<void> {

@@ -10,7 +10,7 @@ import type { Env } from "./env";
 import { hasSet, inParallel, pullFile } from "./files";
 import { type ImageEntry, describe, entryKey, imageOf, metadataOf, requireValid } from "./image";
 import { announce } from "./hook";
-import { deleteCopy } from "./leftovers";
+import { deleteCopy, recordPull } from "./leftovers";
 import type { OptimizerError } from "./optimizer";
 import { type ImageState, type StoredManifest, changeImage, createImage, readImage, resolveImage } from "./state";
 import { restore } from "./trash";
@@ -19,6 +19,8 @@ import { restore } from "./trash";
 export const chunk = 8;
 /** The runtime allows six connections. */
 const atOnce = 5;
+/** How long the daemon may fail to send what it has made, ms: as long as uploads wait for it. */
+const patience = longestMaking;
 
 /**
  * Starts or continues to store an image. since is when the work was requested:
@@ -68,8 +70,10 @@ export function deletesCopies(env: Env): boolean {
  */
 async function adopt(env: Env, manifest: StoredManifest, since: string): Promise<ImageState["status"]> {
   const { id } = manifest;
+  const cause = String(Date.parse(since));
   let state: ImageState = { status: "done", manifest };
-  if (!(await createImage(env, id, state))) {
+  const isNew = await createImage(env, id, state);
+  if (!isNew) {
     state = await changeImage(env, id, (before): ImageState => {
       if (before?.status === "done") return before;
       if (before?.status === "deleted" && before.deleted_at >= since) return before;
@@ -79,11 +83,16 @@ async function adopt(env: Env, manifest: StoredManifest, since: string): Promise
     if (state.status === "alias" || state.status === "trashed") return beginAgain(env, id, since);
     if (state.status !== "done") return state.status;
     // Unless it died before it was published, there is nothing to do.
-    if ((await env.META.get(entryKey(id))) !== null && (await hasSet(env, state.manifest.id))) return state.status;
+    if ((await env.META.get(entryKey(id))) !== null && (await hasSet(env, state.manifest.id))) {
+      // Or before that was announced.
+      if (state.manifest.uploaded_at === manifest.uploaded_at) await announce(env, "image.published", id, cause);
+      return state.status;
+    }
   }
-  await publish(env, describe(state.manifest, state.words, id));
+  if (isNew) await publish(env, describe(state.manifest, state.words, id));
+  else await show(env, id, state);
   if (await hasSet(env, state.manifest.id)) {
-    await announce(env, "image.published", id, String(Date.parse(since)));
+    await announce(env, "image.published", id, cause);
     return state.status;
   }
   const now = await changeImage(env, id, (before) => (before?.status === "done" ? toPull(manifest) : before));
@@ -114,13 +123,18 @@ export async function publish(env: Env, entry: ImageEntry): Promise<void> {
 export async function show(env: Env, id: string, state: ImageState & { status: "done" }): Promise<ImageEntry> {
   const entry = describe(state.manifest, state.words, id);
   await publish(env, entry);
-  const now = await readImage(env, id);
+  return (await correct(env, entry, await readImage(env, id))) ?? entry;
+}
+
+/** Publishes an image again, or hides it, if its state after it was published is another. Null if it is hidden. */
+export async function correct(env: Env, published: ImageEntry, now: ImageState | null): Promise<ImageEntry | null> {
+  const { id } = published;
   if (now?.status !== "done") {
     // What has hidden it may have been faster.
     await hide(env, id);
-    return entry;
+    return null;
   }
-  if (JSON.stringify(describe(now.manifest, now.words, id)) === JSON.stringify(entry)) return entry;
+  if (JSON.stringify(describe(now.manifest, now.words, id)) === JSON.stringify(published)) return published;
   // KV takes one write of a key per second.
   await new Promise((resolve) => setTimeout(resolve, 1000));
   return show(env, id, now);
@@ -139,8 +153,9 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
 
   const stored = from + files.length;
   const last = stored >= manifest.variants.length;
+  const entry = describe(manifest);
   if (last) {
-    await publish(env, describe(manifest));
+    await publish(env, entry);
     await announce(env, "image.published", id, run);
   } else {
     // Before the state is updated: others rely on the message once this part is
@@ -152,17 +167,29 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
     return last ? { status: "done", manifest } : { ...before, stored };
   });
   if (now?.status === "deleted") return sweep(env, id); // deleted while this ran: parts of it may be back
-  if (now?.status === "trashed") return hide(env, id); // an equal message was faster, and the owner too
-  if (last && deletesCopies(env)) await deleteCopy(env, id);
+  if (!last) return;
+  // An equal message was faster, and the owner too.
+  if (now?.status === "done" || now?.status === "trashed") await correct(env, entry, now);
+  if (deletesCopies(env)) await deleteCopy(env, id);
 }
 
-/** Marks an image as failed. */
+/** Marks an image as failed. Unless the daemon has it no more, or for long, it is pulled when the daemon is back. */
 export async function giveUp(env: Env, id: string, run: string, error: OptimizerError): Promise<void> {
-  await changeImage(env, id, (before) => {
+  const state = await changeImage(env, id, (before) => {
     if (before?.status !== "storing" || before.run !== run) return before;
     const { manifest, stored } = before;
     return { status: "failed", manifest, stored, error: { code: error.code, message: error.detail } };
   });
+  if (state?.status !== "failed" || error.code === "not_found") return;
+  if (Date.now() - Date.parse(state.manifest.created_at) < patience) await recordPull(env, id);
+}
+
+/** Continues to store an image that was given up. */
+export async function pullAgain(env: Env, id: string): Promise<void> {
+  const state = await changeImage(env, id, (before) => {
+    return before?.status === "failed" ? { ...toPull(before.manifest), stored: before.stored } : before;
+  });
+  if (state?.status === "storing") await enqueue(env, state);
 }
 
 /** Deletes the files of a deleted image, except the record of its deletion. */

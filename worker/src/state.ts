@@ -51,8 +51,11 @@ export type ImageState =
   | { status: "failed"; manifest: StoredManifest; stored: number; error: Failure }
   /** Shown nowhere, until it is restored or deleted. */
   | { status: "trashed"; manifest: StoredManifest; words?: Partial<Words>; aliases?: string[]; trashed_at: string }
-  /** Kept, so that late messages do not restore a deleted image. sets are the ids under which it had files. */
-  | { status: "deleted"; deleted_at: string; sets?: string[]; aliases?: string[] }
+  /**
+   * Kept, so that late messages do not restore a deleted image. sets are the ids under which it had files;
+   * shown_until is absent if it was not shown, but in the trash, for example.
+   */
+  | { status: "deleted"; deleted_at: string; shown_until?: string; sets?: string[]; aliases?: string[] }
   /** The id of a set that another image has: it is the same image. */
   | { status: "alias"; of: string };
 

@@ -13,7 +13,7 @@ import { announce } from "./hook";
 import { Problem, json, noContent } from "./http";
 import { type ImageEntry, describe, imageOf } from "./image";
 import { purge } from "./leftovers";
-import { hide, show } from "./pull";
+import { correct, hide, publish, show } from "./pull";
 import { type ImageState, changeImage, readImage, resolveImage, trashKey, trashPrefix } from "./state";
 
 /** How long an image can be restored, ms. */
@@ -59,20 +59,23 @@ export async function postRestore(request: Request, env: Env, id: string): Promi
 
 /** Shows an image of the trash again, as it was. Null if it was deleted for good. */
 export async function restore(env: Env, id: string): Promise<ImageEntry | null> {
-  let since: string | null = null;
-  const state = await changeImage(env, id, (before): ImageState | null => {
-    since = before?.status === "trashed" ? before.trashed_at : null;
-    if (before?.status !== "trashed") return before;
-    const { trashed_at: _, ...image } = before;
+  const before = await readImage(env, id);
+  if (before?.status === "done") return show(env, id, before);
+  if (before?.status !== "trashed") return null;
+  const { manifest, words, trashed_at } = before;
+  const entry = describe(manifest, words, id);
+  // First: if this is interrupted, the image is still in the trash, and can be restored again.
+  await publish(env, entry);
+  const state = await changeImage(env, id, (now): ImageState | null => {
+    if (now?.status !== "trashed") return now;
+    const { trashed_at: _, ...image } = now;
     return { ...image, status: "done" };
   });
-  if (state?.status !== "done") return null;
-  const entry = await show(env, id, state);
-  if (since !== null) {
-    await env.IMAGES.delete(trashKey(id, since));
-    await announce(env, "image.published", id, crypto.randomUUID());
-  }
-  return entry;
+  const restored = await correct(env, entry, state);
+  if (restored === null) return null;
+  await env.IMAGES.delete(trashKey(id, trashed_at));
+  await announce(env, "image.published", id, `restored_${Date.parse(trashed_at)}`);
+  return restored;
 }
 
 /** GET /api/trash?cursor= */

@@ -117,7 +117,7 @@ export async function putPart(request: Request, env: Env, id: string, part: stri
 export async function completeParts(request: Request, env: Env, ctx: ExecutionContext, id: string): Promise<Response> {
   await requireMember(request, env);
   const { etags } = await readJSON(request);
-  const state = await readUpload(env, id);
+  const state = idPattern.test(id) ? await readUpload(env, id) : null;
   // The response to an earlier completion was lost.
   if (state !== null && state.multipart === null) return accepted(id);
   const { multipart, bytes } = await openParts(env, id);

@@ -37,7 +37,7 @@ function parseWords(body: unknown): Partial<Words> {
       if (typeof value !== "string" || [...value].length > longest[name]) {
         throw bad(`${name} must be a text of at most ${longest[name]} characters.`);
       }
-      words[name] = value.trim();
+      words[name] = clean(value, name === "caption");
     } else if (name === "tags") {
       words.tags = parseTags(value) ?? badTags();
     } else {
@@ -49,6 +49,12 @@ function parseWords(body: unknown): Partial<Words> {
   function badTags(): never {
     throw bad(`tags must be at most ${maxTags} texts of letters, digits, spaces, - and _, up to 40 characters each.`);
   }
+}
+
+/** Without what is no text, and in one line unless it may have several. */
+function clean(text: string, hasLines: boolean): string {
+  const lines = text.replace(/\r\n?|[\u2028\u2029]/g, "\n").replace(/(?![\n\t])[\p{Cc}\p{Cs}]/gu, "");
+  return (hasLines ? lines : lines.replace(/ *[\n\t][\n\t ]*/g, " ")).trim();
 }
 
 function parseTags(value: unknown): string[] | null {

@@ -228,10 +228,12 @@ fileInput.addEventListener("change", () => {
 });
 receiveFiles((files) => void take(files));
 
-void Promise.all([queue.restore(), whoIsKnown]).then(([uploads]) => {
-  for (const upload of uploads) tray.add(upload);
-  if (mayAdd()) queue.resume();
-  else if (shared === "kept") void askToSignIn(toShare);
+void queue.restore(isInstalled() ? shared : null, (upload) => {
+  tray.add(upload);
+  void whoIsKnown.then(() => mayAdd() && queue.resume());
+});
+void whoIsKnown.then(() => {
+  if (!mayAdd() && shared !== null && shared !== "failed") void askToSignIn(toShare);
 });
 
 addEventListener("beforeunload", (event) => {

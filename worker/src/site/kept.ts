@@ -13,6 +13,8 @@ export interface Kept {
   id: string | null;
   /** What has been sent of a large file. */
   parts: Parts | null;
+  /** The sharing that it came by: any site can send such a form, so nobody may have chosen this. */
+  shared?: string;
 }
 
 const store = "uploads";
@@ -42,8 +44,9 @@ async function using<T>(work: (uploads: IDBObjectStore) => IDBRequest<T>): Promi
 }
 
 /** Whether it is stored now. */
-export async function keep({ key, name, size, file, id, parts }: Kept): Promise<boolean> {
-  return (await using((uploads) => uploads.put({ key, name, size, file, id, parts }))) !== null;
+export async function keep({ key, name, size, file, id, parts, shared }: Kept): Promise<boolean> {
+  const kept: Kept = { key, name, size, file, id, parts, ...(shared !== undefined && { shared }) };
+  return (await using((uploads) => uploads.put(kept))) !== null;
 }
 
 export async function drop({ key }: Kept): Promise<void> {
@@ -53,4 +56,20 @@ export async function drop({ key }: Kept): Promise<void> {
 /** All of them, in the order in which they are sent. */
 export async function all(): Promise<Kept[]> {
   return (await using<Kept[]>((uploads) => uploads.getAll())) ?? [];
+}
+
+/** One of them, as it is now; null if it has ended. */
+export async function one(key: number): Promise<Kept | null> {
+  return (await using<Kept | undefined>((uploads) => uploads.get(key))) ?? null;
+}
+
+/** Calls work as soon as no other tab has this upload. From then on this one has it, until it is closed. */
+export function hold(key: number, work: () => void): void {
+  const holding = () => {
+    work();
+    return new Promise(() => {});
+  };
+  // Plain http sites have no locks; they are refused where storage is disabled.
+  if ("locks" in navigator) navigator.locks.request(`upload ${key}`, holding).catch(work);
+  else work();
 }

@@ -1,13 +1,14 @@
 // Images that are shared with the installed gallery from another app of the phone (Android).
 
-/** How the sharing that opened this page went; null if it was opened otherwise. Removes it from the address. */
-export function sharing(): "kept" | "failed" | null {
+/** The sharing that opened this page, or "failed"; null if it was opened otherwise. Removes it from the address. */
+export function sharing(): string | null {
   const shared = new URLSearchParams(location.search).get("shared");
   if (shared === null) return null;
   history.replaceState(history.state, "", location.pathname + location.hash);
-  return shared === "failed" ? "failed" : "kept";
+  return shared;
 }
 
+/** Whether this is the window of the installed gallery, which apps share with. Sites open tabs. */
 export const isInstalled = () => matchMedia("(display-mode: standalone)").matches;
 
 let isReceiving = false;

@@ -18,18 +18,21 @@ addEventListener("fetch", (event) => {
 });
 
 async function receive(request: Request): Promise<Response> {
-  const isKept = await keepAll(request).catch(() => false);
-  return Response.redirect(isKept ? "/?shared" : "/?shared=failed", 303);
+  const shared = crypto.randomUUID();
+  const isKept = await keepAll(request, shared).catch(() => false);
+  return Response.redirect(`/?shared=${isKept ? shared : "failed"}`, 303);
 }
 
 /** Whether all images of the form are kept. */
-async function keepAll(request: Request): Promise<boolean> {
+async function keepAll(request: Request, shared: string): Promise<boolean> {
   const form = await request.formData();
   const files = form.getAll("images").filter((value) => value instanceof File);
   // Their order is that of their keys, and the last is sent first, as in upload.ts.
   const last = Date.now() + files.length;
   const kept = await Promise.all(
-    files.map((file, n) => keep({ key: last - n, name: file.name, size: file.size, file, id: null, parts: null })),
+    files.map((file, n) => {
+      return keep({ key: last - n, name: file.name, size: file.size, file, id: null, parts: null, shared });
+    }),
   );
   return kept.length > 0 && kept.every(Boolean);
 }

@@ -2,7 +2,7 @@
 
 import { announce, find, icon, make } from "./page";
 import type { Queue, Upload } from "./upload";
-import { late, saved, size } from "./words";
+import { late, offered, size } from "./words";
 
 interface Row {
   element: HTMLLIElement;
@@ -12,7 +12,7 @@ interface Row {
   preview: HTMLElement;
 }
 
-const ended = new Set(["done", "late", "failed", "cancelled"]);
+const ended = new Set(["done", "late", "failed", "cancelled", "offered"]);
 
 export class Tray {
   readonly #tray = find("tray");
@@ -40,7 +40,7 @@ export class Tray {
     const text = make("span", { className: "step" });
     const button = make("button", { type: "button", className: "quiet small" });
     button.addEventListener("click", () => {
-      if (upload.state.step === "failed") this.queue().retry(upload);
+      if (ended.has(upload.state.step)) this.queue().retry(upload);
       else this.queue().cancel(upload);
     });
     const preview = make("div", { className: "preview" }, icon("picture"));
@@ -65,7 +65,7 @@ export class Tray {
     if (fraction === null) row.bar.removeAttribute("value");
     else row.bar.value = fraction;
 
-    const label = { waiting: "Cancel", sending: "Cancel", failed: "Try again" }[state.step as string];
+    const label = { waiting: "Cancel", sending: "Cancel", failed: "Try again", offered: "Add" }[state.step as string];
     const shown = label !== undefined && !(state.step === "failed" && !state.again);
     // Keep the focus in the row when its button disappears.
     if (!shown && document.activeElement === row.button) row.element.focus();
@@ -87,7 +87,7 @@ export class Tray {
     if (step === "saved") announce(`${name} is saved.`);
     if (step === "working") announce(`${name} is being optimized.`);
     if (step === "done") announce(`${name} is in the gallery.`);
-    if (step === "late" || step === "failed") announce(`${name}: ${textOf(upload)}`);
+    if (step === "late" || step === "failed" || step === "offered") announce(`${name}: ${textOf(upload)}`);
 
     const uploads = [...this.#rows.keys()];
     const open = uploads.filter(({ state }) => !ended.has(state.step)).length;
@@ -118,7 +118,10 @@ export class Tray {
   }
 
   #clear(): void {
-    for (const { element } of this.#rows.values()) element.remove();
+    for (const [upload, { element }] of this.#rows) {
+      element.remove();
+      if (upload.state.step === "offered") this.queue().cancel(upload);
+    }
     this.#rows.clear();
     this.#tray.hidden = true;
     this.closed();
@@ -132,7 +135,7 @@ function textOf({ size: bytes, state }: Upload): string {
     case "sending":
       return state.sent < bytes ? `Sending, ${size(state.sent)} of ${size(bytes)}` : "Sent";
     case "saved":
-      return state.reason === null ? "Saved" : saved;
+      return state.reason ?? "Saved";
     case "working":
       return "Optimizing…";
     case "storing":
@@ -143,6 +146,8 @@ function textOf({ size: bytes, state }: Upload): string {
       return late;
     case "failed":
       return state.reason;
+    case "offered":
+      return offered;
     case "cancelled":
       return "Canceled";
   }

@@ -2,13 +2,15 @@
 // are in the gallery. It is independent of the page.
 
 import { type Image, type Parts, Refusal, getUpload, retryUpload, sendFile } from "./api";
-import { type Kept, all, drop, keep } from "./kept";
+import { type Kept, all, drop, hold, keep, one } from "./kept";
 import { smaller } from "./smaller";
 import { stayAwake } from "./wake";
-import { cutOff, offline } from "./words";
+import { cutOff, offline, saved, unreadable } from "./words";
 
 export type State =
   | { step: "waiting"; reason?: string }
+  /** It was shared, perhaps by another site: it is sent if somebody here wants that. */
+  | { step: "offered" }
   | { step: "sending"; sent: number }
   /** reason: why the optimizer does not have it yet. */
   | { step: "saved"; reason: string | null }
@@ -81,23 +83,45 @@ export class Queue {
     const upload: Upload = { ...kept, isKept: false, state: stateOf(kept) };
     if (upload.state.step === "waiting") {
       this.#waiting.push(upload);
-      this.#keep(upload);
+      hold(upload.key, () => this.#keep(upload));
     }
     return upload;
   }
 
-  /** Takes up what was not finished when the page was closed, and what was shared from another app. */
-  async restore(): Promise<Upload[]> {
-    const uploads = (await all()).map((kept): Upload => ({ ...kept, isKept: true, state: stateOf(kept) }));
-    for (const upload of uploads) {
-      // Shared from another app, nothing has looked at it yet.
-      if (upload.state.step === "failed") void drop(upload);
+  /**
+   * Takes up what was not finished when the page was closed, and what was shared, unless another
+   * tab has it. Of what was shared, only that of the sharing that is named is sent without being
+   * asked for. Calls taken with each, in the order in which they are sent.
+   */
+  async restore(chosen: string | null, taken: (upload: Upload) => void): Promise<void> {
+    let last = Promise.resolve();
+    for (const { key } of await all()) {
+      hold(key, () => {
+        last = last.then(async () => {
+          const kept = await one(key);
+          if (kept !== null) taken(this.#take(kept, chosen));
+        });
+      });
     }
-    this.#sent.unshift(...uploads.filter(({ id }) => id));
-    this.#waiting.unshift(...uploads.filter(({ state }) => state.step === "waiting"));
-    return uploads;
   }
 
+  #take({ shared, ...kept }: Kept, chosen: string | null): Upload {
+    const upload: Upload = { ...kept, isKept: true, state: stateOf(kept) };
+    if (upload.id) {
+      this.#sent.push(upload);
+    } else if (upload.state.step === "failed") {
+      // Shared from another app, nothing has looked at it yet.
+      void drop(upload);
+    } else if (shared !== undefined && shared !== chosen) {
+      return { ...upload, shared, state: { step: "offered" } };
+    } else {
+      this.#waiting.push(upload);
+      if (shared !== undefined) this.#keep(upload); // as one that was chosen
+    }
+    return upload;
+  }
+
+  /** Sends what has failed, or is offered. */
   retry(upload: Upload): void {
     if (upload.id) {
       this.#set(upload, { step: "saved", reason: null });
@@ -106,6 +130,10 @@ export class Queue {
       this.#sent.push(upload);
       this.#follow();
       return;
+    }
+    if (upload.shared !== undefined) {
+      delete upload.shared;
+      this.#keep(upload);
     }
     this.#set(upload, { step: "waiting" });
     this.#waiting.push(upload);
@@ -129,15 +157,18 @@ export class Queue {
     if (this.#running || this.#waiting.length === 0) return;
     this.#running = true;
     const sleep = stayAwake();
-    while (!this.#paused) {
-      const upload = this.#waiting.shift();
-      if (!upload?.file) break;
-      if (!(await this.#send(upload, upload.file))) continue;
-      this.#sent.push(upload);
-      this.#follow();
+    try {
+      while (!this.#paused) {
+        const upload = this.#waiting.shift();
+        if (!upload?.file) break;
+        if (!(await this.#send(upload, upload.file))) continue;
+        this.#sent.push(upload);
+        this.#follow();
+      }
+    } finally {
+      sleep();
+      this.#running = false;
     }
-    sleep();
-    this.#running = false;
   }
 
   /** Makes a smaller copy to send, once: of that the parts of a large file are, after a reload too. */
@@ -174,6 +205,8 @@ export class Queue {
           return true;
         } catch (error) {
           if (!(error instanceof Refusal) || !isTemporary(error.status) || attempt === maxAttempts) throw error;
+          // What cannot be read any more looks like a lost connection. This throws then.
+          await prepared.slice(0, 1).arrayBuffer();
           const seconds = Math.min(longestWait, error.retryAfter ?? firstWait * 2 ** (attempt - 1));
           this.#set(upload, { step: "waiting", reason: navigator.onLine ? error.message : offline });
           if (!navigator.onLine) attempt = 0;
@@ -214,7 +247,8 @@ export class Queue {
         if (status === "saved") {
           // However long that takes.
           begun = performance.now();
-          this.#set(upload, { step: "saved", reason: error?.message ?? null });
+          const isAway = error?.code === "optimizer_unavailable";
+          this.#set(upload, { step: "saved", reason: error && (isAway ? saved : `Saved. ${error.message}`) });
         } else {
           this.#set(upload, status === "storing" ? { step: "storing", stored, total } : { step: "working" });
         }
@@ -235,6 +269,11 @@ export class Queue {
   }
 
   #refused(upload: Upload, error: unknown): void {
+    // The file was changed or removed since it was chosen, for example.
+    if (error instanceof DOMException) {
+      this.#set(upload, { step: "failed", reason: unreadable, again: false });
+      return;
+    }
     if (!(error instanceof Refusal)) throw error;
     if (error.status === 401) {
       this.#paused = true;

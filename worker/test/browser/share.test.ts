@@ -21,13 +21,31 @@ afterAll(async () => {
   await site?.dispose();
 });
 
-/** The owner's page, which receives what is shared. */
-async function installed(options: BrowserContextOptions = {}, provoked?: RegExp) {
+/** The owner's page in a tab of the browser, with the service worker. */
+async function inTab(options: BrowserContextOptions = {}, provoked?: RegExp) {
   const opened = await openPage(browser, { ...phone, ...options }, provoked);
   await site.admit(opened.page);
   await opened.page.goto(site.url);
   await expect.poll(() => registrations(opened.page)).toEqual([`activated ${site.url}/share`]);
   return opened;
+}
+
+/** The same in the window of the installed gallery, as far as pages can see. */
+async function installed(options: BrowserContextOptions = {}, provoked?: RegExp) {
+  const opened = await inTab(options, provoked);
+  await standAlone(opened.page);
+  return opened;
+}
+
+/** From the next address on. */
+async function standAlone(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    const { matchMedia } = window;
+    window.matchMedia = (query) => {
+      const list = matchMedia.call(window, query);
+      return query === "(display-mode: standalone)" ? ({ ...list, matches: true } as MediaQueryList) : list;
+    };
+  });
 }
 
 const registrations = (page: Page) =>
@@ -113,6 +131,33 @@ test("shared photos are uploaded through the page's list, each once", async () =
   await page.reload();
   await settle(page);
   expect(await page.locator("#tray").isVisible()).toBe(false);
+  expect(complaints).toEqual([]);
+  await page.context().close();
+});
+
+test("what another site sends is not added, unless the owner wants that", async () => {
+  const { page, complaints } = await inTab();
+  // This is how any page can send it.
+  await share(page, [await image("sent by a site.jpg"), await image("another.jpg")]);
+  await row(page, "sent by a site.jpg").getByText("Another app or site has sent this.").waitFor();
+  await settle(page);
+  await expectAccessible(page);
+  await screenshot(page, "phone-offered");
+  await page.locator("#files").setInputFiles(await image("mine.jpg"));
+  await row(page, "mine.jpg").getByText("Added").waitFor();
+  expect(await row(page, "sent by a site.jpg").textContent()).toContain("Add it if that was you.");
+
+  // Nor does the installed gallery add it later.
+  await standAlone(page);
+  await page.reload();
+  await row(page, "another.jpg").getByText("Another app or site has sent this.").waitFor();
+  await page.getByRole("button", { name: "Add: sent by a site.jpg" }).click();
+  await row(page, "sent by a site.jpg").getByText("Added").waitFor();
+  await page.getByRole("button", { name: "Close the uploads" }).click();
+  await page.reload();
+  await settle(page);
+  expect(await page.locator("#tray").isVisible()).toBe(false);
+  expect(await page.getByAltText("another").count()).toBe(0);
   expect(complaints).toEqual([]);
   await page.context().close();
 });

@@ -185,6 +185,17 @@ test.each(["flip", "cut", "chunked", "down"])(
   },
 );
 
+test("without KV what is stored is delivered all the same", async () => {
+  const get = () => Promise.reject(new Error("KV GET failed: 429 Too Many Requests"));
+  const { META: meta } = worker.env;
+  worker.env.META = new Proxy(meta, {
+    get: (object, name) => (name === "get" ? get : (Reflect.get(object, name) as unknown)),
+  });
+  const response = await worker.fetch(`/images/${manifest.id}?w=640&f=webp`);
+  worker.env.META = meta;
+  expect([response.status, response.headers.get("X-From")]).toEqual([200, "r2"]);
+});
+
 describe("with the daemon down", () => {
   beforeEach(() => stopDaemon());
   afterEach(() => startDaemon());

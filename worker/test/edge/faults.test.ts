@@ -100,6 +100,37 @@ describe("pulling", () => {
     await expectDone(again.upload, (job.output as { manifest: Manifest }).manifest);
   });
 
+  test("a daemon that stays away for days has its images pulled when it is back", async () => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    await worker.step();
+    await stopDaemon();
+    await worker.drain();
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "optimizer_unavailable" } });
+    await worker.tick();
+    expect(worker.queue).toEqual([]);
+    await startDaemon();
+    await worker.tick();
+    await worker.drain("leftovers");
+    await worker.drain();
+    await expectDone(upload, manifest);
+    expect((await env.IMAGES.list({ prefix: "state/forget/" })).objects).toEqual([]);
+    await worker.tick();
+    expect(worker.queue).toEqual([]);
+  });
+
+  test("a pull that was given up begins again when its upload is retried", async () => {
+    const { upload, job, manifest } = await ended();
+    await worker.webhook(job);
+    await stopDaemon();
+    await worker.drain();
+    await startDaemon();
+    const response = await worker.owner(`/api/uploads/${upload}/retry`, { method: "POST" });
+    expect(await response.json()).toMatchObject({ status: "storing" });
+    await worker.drain();
+    await expectDone(upload, manifest);
+  });
+
   test("files that the daemon has no more are not waited for", async () => {
     const { upload, job, manifest } = await ended();
     await worker.webhook(job);

@@ -362,6 +362,31 @@ test("a daemon that has lost its disk gets the image again", async () => {
   await expectDone(upload);
 });
 
+const problem = (status: number, code: string) => () => Response.json({ status, code, detail: "No." }, { status });
+
+describe("what says nothing of the image ends no upload", () => {
+  test.each([
+    ["a daemon without secrets for webhooks", problem(400, "invalid_request")],
+    ["bytes that were damaged on their way", problem(400, "digest_mismatch")],
+    ["a daemon for another host name", problem(421, "misdirected_request")],
+    ["another server at its address", () => new Response("<h1>Bad Request</h1>", { status: 400 })],
+    ["another service", () => new Response("", { status: 422 })],
+  ])("%s", async (_, answer) => {
+    const optimizer = worker.env.OPTIMIZER as Fetcher;
+    worker.env.OPTIMIZER = { fetch: () => Promise.resolve(answer()) } as unknown as Fetcher;
+    const { upload } = await worker.upload(await photo("test_square.jpg", crypto.randomUUID()));
+    expect(await worker.status(upload)).toMatchObject({
+      status: "saved",
+      error: { code: expect.any(String) as string },
+    });
+    worker.env.OPTIMIZER = optimizer;
+    await worker.owner(`/api/uploads/${upload}/retry`, { method: "POST" });
+    await worker.webhook(await finished(upload));
+    await worker.drain();
+    expect(await worker.status(upload)).toMatchObject({ status: "done" });
+  });
+});
+
 test("Access asks for a login: it is not followed, and the page says what is wrong", async () => {
   await faults({ match: "POST /v1/images", action: "login" });
   const { upload } = await worker.upload(await photo("test_square.jpg"));
@@ -556,7 +581,17 @@ test("the status is only known to the owner, and only of uploads that exist", as
   expect((await worker.fetch(`/api/uploads/${upload}`)).status).toBe(401);
   const headers = { Authorization: `Bearer ${ownerToken}` };
   expect((await worker.fetch(`/api/uploads/${upload}`, { headers })).status).toBe(200);
-  expect((await worker.fetch(`/api/uploads/up_${"0".repeat(25)}`, { headers })).status).toBe(404);
+  for (const id of [`up_${"0".repeat(25)}`, "x".repeat(5000)]) {
+    for (const [method, path] of [
+      ["GET", id],
+      ["POST", id],
+      ["PUT", `${id}/1`],
+      ["POST", `${id}/retry`],
+    ] as const) {
+      const body = method === "GET" ? null : "{}";
+      expect((await worker.fetch(`/api/uploads/${path}`, { method, headers, body })).status).toBe(404);
+    }
+  }
   expect((await (await worker.fetch(`/api/uploads/${upload}`, { headers })).json<Upload>()).upload).toBe(upload);
 });
 

@@ -180,6 +180,28 @@ test("an image that is put into the trash while its words are written stays hidd
   expect(await list()).toMatchObject([{ caption: "Too late" }]);
 });
 
+test("control characters, which no reader of feeds or Markdown takes, are left out", async () => {
+  const odd = {
+    title: "A\u0000 bird\non a\u2028 branch\u0007",
+    alt: "red\n\nand black",
+    caption: "One.\r\n\u0001Two.\tThree.",
+  };
+  const image = await (await patch(odd)).json<Image>();
+  expect(image).toMatchObject({ title: "A bird on a branch", alt: "red and black", caption: "One.\nTwo.\tThree." });
+  const { markdown } = await (await worker.fetch(`/api/images/${manifest.id}`)).json<PublicImage>();
+  expect(markdown).not.toContain("\n");
+});
+
+test("joiners stay, of emoji and of scripts that need them", async () => {
+  const words = { title: "👩‍👩‍👧 می‌خواهم", alt: "👩‍👩‍👧", caption: "می‌خواهم" };
+  expect(await (await patch(words)).json()).toMatchObject(words);
+  const name = "👩‍👩‍👧 می‌خواهم\u0007.jpg";
+  const { upload } = await worker.upload(await photo("test_square.jpg", crypto.randomUUID()), encodeURIComponent(name));
+  await worker.webhook(await finished(upload));
+  await worker.drain();
+  expect((await worker.status(upload)).image?.alt).toBe("👩‍👩‍👧 می‌خواهم");
+});
+
 test("a deleted image leaves its albums", async () => {
   await worker.owner(`/api/images/${manifest.id}`, { method: "DELETE" });
   expect(await list("tag=cats")).toEqual([]);
