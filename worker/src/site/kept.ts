@@ -58,9 +58,9 @@ export async function all(): Promise<Kept[]> {
   return (await using<Kept[]>((uploads) => uploads.getAll())) ?? [];
 }
 
-/** One of them, as it is now; null if it has ended. */
-export async function one(key: number): Promise<Kept | null> {
-  return (await using<Kept | undefined>((uploads) => uploads.get(key))) ?? null;
+/** One of them, as it is now; undefined if it has ended, null if that cannot be read. */
+export async function one({ key }: Kept): Promise<Kept | undefined | null> {
+  return using<Kept | undefined>((uploads) => uploads.get(key));
 }
 
 /** Calls work as soon as no other tab has this upload. From then on this one has it, until it is closed. */

@@ -95,11 +95,11 @@ export class Queue {
    */
   async restore(chosen: string | null, taken: (upload: Upload) => void): Promise<void> {
     let last = Promise.resolve();
-    for (const { key } of await all()) {
-      hold(key, () => {
+    for (const kept of await all()) {
+      hold(kept.key, () => {
         last = last.then(async () => {
-          const kept = await one(key);
-          if (kept !== null) taken(this.#take(kept, chosen));
+          const now = await one(kept);
+          if (now !== undefined) taken(this.#take(now ?? kept, chosen));
         });
       });
     }
