@@ -70,6 +70,8 @@ func newFolder(t *testing.T) (store backup.Store, dir string) {
 // runBackup makes a backup and returns the files that it has left out.
 func runBackup(t *testing.T, store backup.Store, c backup.Config) (totals backup.Totals, leftOut []string) {
 	t.Helper()
+	for began := time.Now().UnixMilli(); time.Now().UnixMilli() == began; { // a snapshot is named by its millisecond
+	}
 	c.Damaged = func(file string, err error) {
 		t.Log(file, err)
 		leftOut = append(leftOut, file)
