@@ -56,15 +56,14 @@ func begin(t *testing.T, s *publish.Store, name string, at time.Time) (render.Se
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := set.Add(ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: int64(len(name))}, strings.NewReader(name))
-	if err != nil {
+	if err := set.Variant(ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: int64(len(name))}, strings.NewReader(name)); err != nil {
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256([]byte(name))
 	return set, manifest.Manifest{
 		Version: manifest.Version, ID: id(name), CreatedAt: strictjson.At(at), Width: 320, Height: 240,
 		Source:   manifest.Source{SHA256: hex.EncodeToString(digest[:])},
-		Variants: []manifest.Variant{v}, Srcset: manifest.Srcset([]manifest.Variant{v}),
+		Variants: set.Variants(), Srcset: manifest.Srcset(set.Variants()),
 	}
 }
 
@@ -165,7 +164,7 @@ func TestBodyOfAnotherLengthIsRefused(t *testing.T) {
 	}
 	defer set.Abort()
 	v := ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: 10}
-	if _, err := set.Add(v, strings.NewReader("short")); err == nil {
+	if err := set.Variant(v, strings.NewReader("short")); err == nil {
 		t.Error("no error")
 	}
 }

@@ -23,16 +23,20 @@ import (
 
 // Set is a staged set.
 type Set struct {
-	store   *Store
-	id      string
-	dir     string
-	files   []*os.File // written, but not synced yet
-	done    bool
-	timings ladder.Timings // write, hash and, after Commit, sync
+	store    *Store
+	id       string
+	dir      string
+	files    []*os.File // written, but not synced yet
+	variants []manifest.Variant
+	done     bool
+	timings  ladder.Timings // write, hash and, after Commit, sync
 }
 
 // Timings returns how long writing and hashing took, and, after Commit, syncing.
 func (set *Set) Timings() ladder.Timings { return set.timings }
+
+// Variants returns the descriptions of the variants written so far.
+func (set *Set) Variants() []manifest.Variant { return set.variants }
 
 // Begin creates a staged set.
 func (s *Store) Begin(_ context.Context, id string) (render.Set, error) {
@@ -46,24 +50,24 @@ func (s *Store) Begin(_ context.Context, id string) (render.Set, error) {
 	return &Set{timings: make(ladder.Timings), store: s, id: id, dir: dir}, nil
 }
 
-// Add writes one variant file from body, which must contain exactly v.Bytes,
-// and returns its description for the manifest.
-func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
+// Variant writes one variant file from body, which must contain exactly v.Bytes.
+func (set *Set) Variant(v ladder.Variant, body io.Reader) error {
 	if reserve := set.store.config.Reserve; reserve != nil {
 		if err := reserve.Check(v.Bytes); err != nil {
-			return manifest.Variant{}, err
+			return err
 		}
 	}
 	hash := sha256.New()
 	n, err := set.write(v.Name(), io.TeeReader(body, set.timings.Writer(ladder.StageHash, hash)))
 	if err != nil {
-		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
+		return fmt.Errorf("add %s: %w", v.Name(), err)
 	}
 	if n != v.Bytes {
-		return manifest.Variant{}, fmt.Errorf("add %s: got %d bytes, want %d", v.Name(), n, v.Bytes)
+		return fmt.Errorf("add %s: got %d bytes, want %d", v.Name(), n, v.Bytes)
 	}
 	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
-	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
+	set.variants = append(set.variants, manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))))
+	return nil
 }
 
 // write writes a file and leaves its sync to Commit. Writeback starts

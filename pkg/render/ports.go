@@ -27,9 +27,11 @@ type Origin struct {
 // Set is a set that is not published yet. Its owner must call Commit or Abort;
 // Abort after Commit does nothing.
 type Set interface {
-	// Add stages one variant from body, which must contain exactly v.Bytes, and
-	// returns its description for the manifest.
-	Add(v ladder.Variant, body io.Reader) (manifest.Variant, error)
+	// Variant stages one variant from body, which must contain exactly v.Bytes. It is
+	// that of ladder.Sink: the engine writes to the set.
+	Variant(v ladder.Variant, body io.Reader) error
+	// Variants returns the descriptions of what was staged so far, for the manifest.
+	Variants() []manifest.Variant
 	// Commit publishes the set, all of it at once, and returns its manifest. What
 	// was stored first stays: if another process has stored the set or some of its
 	// files in the meantime, the manifest describes those. It returns a NotFound fault

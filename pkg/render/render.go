@@ -112,26 +112,34 @@ func (r *Renderer) clearCrashes(j job.Job) {
 	}
 }
 
+// attempt makes the set of a job once.
 func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	set, err := r.Sets.Begin(ctx, j.ImageID)
 	if err != nil {
 		return made, nil, err
 	}
-	defer set.Abort()
-	c := collector{set: set}
+	if made, took, err = r.publish(ctx, engine, src, j, set); err != nil {
+		set.Abort()
+	}
+	return made, took, err
+}
+
+// publish fills the set of a job and commits it.
+func (r *Renderer) publish(ctx context.Context, engine codec.Engine, src *os.File, j job.Job, set Set) (made manifest.Manifest, took ladder.Timings, err error) {
+	out := output{Set: set}
 	began := time.Now()
-	summary, err := engine.Render(codec.Named(ctx, j.ID), src, j.Recipe, r.Limits, &c)
+	summary, err := engine.Render(codec.Named(ctx, j.ID), src, j.Recipe, r.Limits, &out)
 	if err != nil {
 		return made, nil, err
 	}
 	took = summary.Timings.Plus(ladder.Timings{ladder.StageCodec: time.Since(began)})
-	if j.Recipe.Single() && len(c.variants) == 0 {
-		return made, nil, tooLarge(j.Recipe.Plan(c.source.Width, c.source.Height).Rungs[0], j.Recipe.Encoders[0].Format)
+	if j.Recipe.Single() && len(set.Variants()) == 0 {
+		return made, nil, tooLarge(j.Recipe.Plan(out.source.Width, out.source.Height).Rungs[0], j.Recipe.Encoders[0].Format)
 	}
-	made = c.manifest(j, summary, r.date(time.Now()))
+	made = out.manifest(j, summary, r.date(time.Now()))
 	made.Replaces = r.replaced(j)
 	if r.KeepTakenAt {
-		made.Source.TakenAt = c.source.TakenAt
+		made.Source.TakenAt = out.source.TakenAt
 	}
 	if r.KeepTimings {
 		made.Timings = j.Timings.Plus(took).Plus(set.Timings()).Milliseconds()
@@ -145,7 +153,7 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 	}
 	took = took.Plus(set.Timings())
 	r.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("result", "made"), zap.String("filename", j.Source.Filename),
-		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", c.bytes), zap.Duration("took", time.Since(began)), zap.Duration("engine", took[ladder.StageCodec]),
+		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", out.bytes()), zap.Duration("took", time.Since(began)), zap.Duration("engine", took[ladder.StageCodec]),
 		zap.String("format", made.Source.Format), zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
 		zap.String("job_id", j.ID), zap.String("request_id", j.RequestID))
 	return made, took, nil
@@ -156,37 +164,37 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 		r.Width, r.Height, f, f.MaxSide())
 }
 
-// collector is a sink that fills a set.
-type collector struct {
-	set      Set
-	source   ladder.Source
-	variants []manifest.Variant
-	bytes    int64
+// output is the sink of a set: the engine writes its variants to the set itself.
+type output struct {
+	Set
+	source ladder.Source
 }
 
-func (c *collector) Opened(s ladder.Source) error {
-	c.source = s
+func (o *output) Opened(s ladder.Source) error {
+	o.source = s
 	return nil
 }
 
-func (c *collector) Variant(v ladder.Variant, body io.Reader) error {
-	described, err := c.set.Add(v, body)
-	c.variants = append(c.variants, described)
-	c.bytes += described.Bytes
-	return err
+// bytes returns the size of all variants.
+func (o *output) bytes() (n int64) {
+	for _, v := range o.Variants() {
+		n += v.Bytes
+	}
+	return n
 }
 
-// manifest returns the manifest of the collected variants, in the order of the
+// manifest returns the manifest of the staged variants, in the order of the
 // plan.
-func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) manifest.Manifest {
-	plan := j.Recipe.Plan(c.source.Width, c.source.Height)
+func (o *output) manifest(j job.Job, summary ladder.Summary, now time.Time) manifest.Manifest {
+	plan := j.Recipe.Plan(o.source.Width, o.source.Height)
 	place := func(f ladder.Format, width int) int {
 		format := slices.IndexFunc(j.Recipe.Encoders, func(e ladder.Encoder) bool { return e.Format == f })
 		return format<<32 + width
 	}
 	omitted := slices.Concat(plan.Omitted, summary.Omitted)
 	slices.SortFunc(omitted, func(a, b ladder.Omission) int { return place(a.Format, a.Width) - place(b.Format, b.Width) })
-	slices.SortFunc(c.variants, func(a, b manifest.Variant) int { return place(a.Format, a.Width) - place(b.Format, b.Width) })
+	variants := append([]manifest.Variant{}, o.Variants()...) // never null
+	slices.SortFunc(variants, func(a, b manifest.Variant) int { return place(a.Format, a.Width) - place(b.Format, b.Width) })
 	if omitted == nil {
 		omitted = []ladder.Omission{}
 	}
@@ -196,14 +204,14 @@ func (c *collector) manifest(j job.Job, summary ladder.Summary, now time.Time) m
 		CreatedAt: strictjson.At(now),
 		Recipe:    j.Recipe.ShortFingerprint(),
 		Source: manifest.Source{
-			SHA256: j.Source.SHA256, Filename: j.Source.Filename, Format: c.source.Format, Bytes: j.Source.Bytes,
-			Width: c.source.Width, Height: c.source.Height, Frames: c.source.Frames,
+			SHA256: j.Source.SHA256, Filename: j.Source.Filename, Format: o.source.Format, Bytes: j.Source.Bytes,
+			Width: o.source.Width, Height: o.source.Height, Frames: o.source.Frames,
 		},
-		Width: c.source.Width, Height: c.source.Height,
+		Width: o.source.Width, Height: o.source.Height,
 		Placeholder: manifest.Placeholder{ThumbHash: summary.ThumbHash, Color: summary.Color.String()},
-		Variants:    append([]manifest.Variant{}, c.variants...), // never null
+		Variants:    variants,
 		Omitted:     omitted,
-		Srcset:      manifest.Srcset(c.variants),
+		Srcset:      manifest.Srcset(variants),
 	}
 }
 

@@ -50,15 +50,14 @@ func data(t *testing.T, names ...string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := set.Add(ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: int64(len(name))}, strings.NewReader(name))
-		if err != nil {
+		if err := set.Variant(ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: int64(len(name))}, strings.NewReader(name)); err != nil {
 			t.Fatal(err)
 		}
 		digest := sha256.Sum256([]byte(name))
 		_, err = set.Commit(manifest.Manifest{
 			Version: manifest.Version, ID: id(name), CreatedAt: strictjson.At(time.Now()), Width: 320, Height: 240,
 			Source:   manifest.Source{SHA256: hex.EncodeToString(digest[:]), Bytes: int64(len(name))},
-			Variants: []manifest.Variant{v},
+			Variants: set.Variants(),
 		}, render.Origin{Path: source})
 		if err != nil {
 			t.Fatal(err)

@@ -85,12 +85,12 @@ func (n node) begin(t *testing.T, name, maker string) (render.Set, manifest.Mani
 	}
 	for _, width := range widths {
 		content := fmt.Sprint(name, maker, width)
-		v, err := set.Add(ladder.Variant{Format: ladder.WebP, Width: width, Height: width * 3 / 4, Bytes: int64(len(content))}, strings.NewReader(content))
+		err := set.Variant(ladder.Variant{Format: ladder.WebP, Width: width, Height: width * 3 / 4, Bytes: int64(len(content))}, strings.NewReader(content))
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Variants = append(m.Variants, v)
 	}
+	m.Variants = set.Variants()
 	m.Srcset = manifest.Srcset(m.Variants)
 	return set, m
 }

@@ -26,11 +26,12 @@ import (
 // Set is a set that waits in the spool for its Commit. No part of an image that
 // fails to render reaches the store.
 type Set struct {
-	ctx     context.Context
-	store   *Store
-	id      string
-	files   map[string]*spool.Scratch // by name
-	timings ladder.Timings            // hash, write and, after Commit, sync
+	ctx      context.Context
+	store    *Store
+	id       string
+	files    map[string]*spool.Scratch // by name
+	variants []manifest.Variant
+	timings  ladder.Timings // hash, write and, after Commit, sync
 }
 
 // Begin creates a set. ctx bounds its Commit.
@@ -41,20 +42,23 @@ func (s *Store) Begin(ctx context.Context, id string) (render.Set, error) {
 // Timings returns how long writing and hashing took, and, after Commit, storing.
 func (set *Set) Timings() ladder.Timings { return set.timings }
 
-// Add stages one variant from body, which must contain exactly v.Bytes, and
-// returns its description.
-func (set *Set) Add(v ladder.Variant, body io.Reader) (manifest.Variant, error) {
+// Variants returns the descriptions of the variants staged so far.
+func (set *Set) Variants() []manifest.Variant { return set.variants }
+
+// Variant stages one variant from body, which must contain exactly v.Bytes.
+func (set *Set) Variant(v ladder.Variant, body io.Reader) error {
 	hash := sha256.New()
 	began := time.Now()
 	hashed := set.timings.Writer(ladder.StageHash, hash)
 	file, err := set.store.spool.Scratch(io.TeeReader(body, hashed), v.Bytes)
 	if err != nil {
-		return manifest.Variant{}, fmt.Errorf("add %s: %w", v.Name(), err)
+		return fmt.Errorf("add %s: %w", v.Name(), err)
 	}
 	set.timings.Since(began, ladder.StageWrite)
 	set.files[v.Name()] = file
 	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
-	return manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))), nil
+	set.variants = append(set.variants, manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))))
+	return nil
 }
 
 // Abort deletes what was staged.

@@ -199,11 +199,11 @@ func (m *Move) file(ctx context.Context, set render.Set, id string, v manifest.V
 		return err
 	}
 	defer content.Close()
-	got, err := set.Add(ladder.Variant{Format: v.Format, Width: v.Width, Height: v.Height, Bytes: v.Bytes}, content)
-	if err != nil {
+	if err := set.Variant(ladder.Variant{Format: v.Format, Width: v.Width, Height: v.Height, Bytes: v.Bytes}, content); err != nil {
 		return err
 	}
-	if got.SHA256 != v.SHA256 {
+	copied := set.Variants()
+	if got := copied[len(copied)-1]; got.SHA256 != v.SHA256 {
 		return fmt.Errorf("%s is damaged: its SHA-256 is %s, the manifest says %s", v.Key, got.SHA256, v.SHA256)
 	}
 	return nil

@@ -80,14 +80,13 @@ func (h house) publish(t *testing.T, n int) (all []manifest.Manifest) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := set.Add(ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: int64(len(content))}, strings.NewReader(content))
-		if err != nil {
+		if err := set.Variant(ladder.Variant{Format: ladder.WebP, Width: 320, Height: 240, Bytes: int64(len(content))}, strings.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 		m, err := set.Commit(manifest.Manifest{
 			Version: manifest.Version, ID: id, CreatedAt: strictjson.At(time.Date(2026, 11, 21, 20, i, 0, 0, time.UTC)), Width: 320, Height: 240,
 			Source:   manifest.Source{SHA256: hex.EncodeToString(digest[:]), Bytes: int64(len(content))},
-			Variants: []manifest.Variant{v}, Srcset: manifest.Srcset([]manifest.Variant{v}),
+			Variants: set.Variants(), Srcset: manifest.Srcset(set.Variants()),
 		}, render.Origin{Path: source})
 		if err != nil {
 			t.Fatal(err)

@@ -264,25 +264,38 @@ func (s *survey) handedOver(p *packages.Package, outer []ast.Node) bool {
 // use records the use of a function; of an interface's method, that of each method
 // that was executed for it.
 func (s *survey) use(from *types.Package, f *types.Func, value bool, times int) {
+	methods := []*types.Func{f}
+	for i := 0; i < len(methods); i++ {
+		recv := methods[i].Signature().Recv()
+		if recv == nil || !types.IsInterface(recv.Type()) {
+			s.record(from, methods[i], value, times)
+			continue
+		}
+		for _, m := range s.implementations(methods[i]) {
+			if !slices.Contains(methods, m) { // a struct may embed the interface that it implements
+				methods = append(methods, m)
+			}
+		}
+	}
+}
+
+// implementations returns the methods of the service's types that implement a method
+// of one of its interfaces. One may be of another interface, which a type embeds.
+func (s *survey) implementations(f *types.Func) (methods []*types.Func) {
 	if s.name(f.Pkg()) == "" {
-		return // of a library
+		return nil // of a library
 	}
-	recv := f.Signature().Recv()
-	if recv == nil || !types.IsInterface(recv.Type()) {
-		s.record(from, f, value, times)
-		return
-	}
-	seen := make(map[*types.Func]bool)
+	i := f.Signature().Recv().Type().Underlying().(*types.Interface)
 	for _, t := range s.named {
-		if i := recv.Type().Underlying().(*types.Interface); !types.Implements(types.NewPointer(t), i) {
+		if !types.Implements(types.NewPointer(t), i) {
 			continue
 		}
 		o, _, _ := types.LookupFieldOrMethod(types.NewPointer(t), true, f.Pkg(), f.Name())
-		if m, ok := o.(*types.Func); ok && !seen[m.Origin()] {
-			seen[m.Origin()] = true
-			s.record(from, m.Origin(), value, times)
+		if m, ok := o.(*types.Func); ok {
+			methods = append(methods, m.Origin())
 		}
 	}
+	return methods
 }
 
 func (s *survey) record(from *types.Package, f *types.Func, value bool, times int) {
