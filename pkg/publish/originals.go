@@ -93,21 +93,23 @@ func (s *Store) KeepOriginal(id, path string) {
 }
 
 // linkOriginal links the original of a set that is published or about to be.
-// Failures are only logged: the set is useful without its original. s.moves
-// must be held.
-func (s *Store) linkOriginal(id, path string) {
+// It reports whether the original is new. Failures are only logged: the set is useful
+// without its original. s.moves must be held.
+func (s *Store) linkOriginal(id, path string) (linked bool) {
 	if !s.config.KeepOriginals || path == "" {
-		return
+		return false
 	}
 	err := os.Link(path, s.original(id))
-	if err == nil || errors.Is(err, fs.ErrExist) { // it may not be synced yet
+	linked = err == nil
+	if linked || errors.Is(err, fs.ErrExist) { // it may not be synced yet
 		err = durable.SyncDir(s.config.Originals)
 	}
 	if err != nil {
 		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
-		return
+		return linked
 	}
 	s.log.Debug("original kept", zap.String("image_id", id))
+	return linked
 }
 
 // Original returns the manifest of a published set whose original is kept, or a

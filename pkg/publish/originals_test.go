@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
+	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish"
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
 	"github.com/optimizerd/optimizerd/pkg/render"
@@ -194,5 +195,42 @@ func TestOriginalIsKeptForPublishedSetsAlone(t *testing.T) {
 	s.KeepOriginal(id("cat"), source(t, dir, "original"))
 	if entries, err := os.ReadDir(filepath.Join(dir, "originals")); err != nil || len(entries) != 0 {
 		t.Errorf("there are %v, %v", entries, err)
+	}
+}
+
+func TestOriginalOfADamagedSetSurvivesAFailureToPublishItAgain(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	path := source(t, dir, "original")
+	keep(t, s, "cat", path, epoch)
+	served := filepath.Join(dir, "files", id("cat"))
+	for name, content := range map[string]string{manifest.FileName: "{", catalog.VariantsDir: "not a directory"} {
+		if err := os.WriteFile(filepath.Join(served, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openKeeping(t, dir, true)
+	set, m := begin(t, s, "cat", epoch)
+	if _, err := set.Commit(m, render.Origin{Path: path}); err == nil {
+		t.Fatal("it was published")
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "originals", id("cat"))); err != nil || string(b) != "original" {
+		t.Errorf("the original contains %q, %v", b, err)
+	}
+	set, m = begin(t, s, "dog", epoch)
+	if err := os.Mkdir(filepath.Join(dir, "files", ".damaged", id("dog")), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "files", ".damaged", id("dog"), catalog.VariantsDir), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := set.Commit(m, render.Origin{Path: path}); err == nil {
+		t.Fatal("it was published")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "originals", id("dog"))); !os.IsNotExist(err) {
+		t.Errorf("an original without a set is left: %v", err)
 	}
 }

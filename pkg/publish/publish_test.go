@@ -392,3 +392,19 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestCommitOfASetThatIsThereLeavesNothingStaged(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	first, m := begin(t, s, "cat", epoch)
+	second, _ := begin(t, s, "cat", epoch)
+	for _, set := range []render.Set{first, second} {
+		if _, err := set.Commit(m, render.Origin{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{filepath.Join(id("cat"), "320.webp"), filepath.Join(id("cat"), manifest.FileName)}
+	if got := files(t, dir); !slices.Equal(got, want) {
+		t.Errorf("there are %v, want %v", got, want)
+	}
+}

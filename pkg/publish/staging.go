@@ -44,7 +44,7 @@ func (s *Store) Begin(_ context.Context, id string) (render.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // MkdirTemp makes it private, but others serve it too
+	if err := os.Chmod(dir, 0o755); err != nil { // MkdirTemp makes it private, but other programs may serve it
 		return nil, fmt.Errorf("begin set: %w", err)
 	}
 	return &Set{timings: make(ladder.Timings), store: s, id: id, dir: dir}, nil
@@ -111,6 +111,7 @@ func (set *Set) close() error {
 // renames the directory into place. An existing set with this id has the same
 // content and is kept, unless it is damaged. It returns the stored manifest.
 func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manifest, error) {
+	defer set.Abort() // unless it is published
 	s := set.store
 	if err := set.stage(m); err != nil {
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
@@ -121,29 +122,40 @@ func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manife
 	if err := s.recordVariant(from.Parent, set.id); err != nil {
 		return m, err
 	}
-	s.linkOriginal(set.id, from.Path)
+	linked := s.linkOriginal(set.id, from.Path)
 	if s.Has(set.id) {
 		if stored, err := s.read(set.id); err == nil {
 			return stored, nil
 		}
 	}
-	if err := s.keepVariants(set.id, set.dir); err != nil {
+	if err := set.move(); err != nil {
+		if linked { // otherwise it is that of the damaged set
+			err = errors.Join(err, s.removeOriginal(set.id))
+		}
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
 	}
-	// A directory there has lost its manifest, or that is damaged.
-	place := filepath.Join(s.config.Dir, set.id)
-	if err := os.RemoveAll(place); err != nil {
-		return m, fmt.Errorf("publish %s: %w", set.id, err)
-	}
-	began := time.Now()
-	if err := durable.Rename(set.dir, place); err != nil {
-		return m, fmt.Errorf("publish %s: %w", set.id, errors.Join(err, s.removeOriginal(set.id)))
-	}
-	set.timings.Since(began, ladder.StageSync)
-	set.done = true
 	s.Add(m, s.OriginalSize(m.ID))
 	_ = os.RemoveAll(s.aside(set.id)) // the image is whole again
 	return m, nil
+}
+
+// move moves the complete set to where it is served. s.moves must be held.
+func (set *Set) move() error {
+	s := set.store
+	if err := s.keepVariants(set.id, set.dir); err != nil {
+		return err
+	}
+	target := filepath.Join(s.config.Dir, set.id)
+	if err := os.RemoveAll(target); err != nil { // what is there has no manifest, or a damaged one
+		return err
+	}
+	began := time.Now()
+	if err := durable.Rename(set.dir, target); err != nil {
+		return err
+	}
+	set.timings.Since(began, ladder.StageSync)
+	set.done = true
+	return nil
 }
 
 // stage writes the manifest, the last file of the set, and syncs everything.
@@ -175,7 +187,7 @@ func (set *Set) Abort() {
 	if set.done {
 		return
 	}
-	_ = set.close()           // no one reads them
+	_ = set.close()           // the files are deleted next
 	_ = os.RemoveAll(set.dir) // otherwise swept at the next start
 	set.done = true
 }

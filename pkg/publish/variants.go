@@ -28,6 +28,9 @@ func (s *Store) recordVariant(parent, id string) error {
 // recordIn durably records a set as a variant of the image whose directory is dir.
 func recordIn(dir, id string) error {
 	records := filepath.Join(dir, catalog.VariantsDir)
+	if _, err := os.Stat(filepath.Join(records, id)); err == nil {
+		return nil
+	}
 	if err := os.Mkdir(records, 0o755); err != nil && !os.IsExist(err) {
 		return fmt.Errorf("record variant %s: %w", id, err)
 	}

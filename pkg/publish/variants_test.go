@@ -15,7 +15,6 @@ import (
 func makeVariant(t *testing.T, s *publish.Store, name, parent string) error {
 	t.Helper()
 	set, m := begin(t, s, name, epoch)
-	defer set.Abort()
 	_, err := set.Commit(m, render.Origin{Parent: id(parent)})
 	return err
 }
@@ -100,7 +99,6 @@ func TestVariantOfADeletedImageIsNotPublished(t *testing.T) {
 	if _, err := set.Commit(m, render.Origin{Parent: id("cat")}); fault.CodeOf(err) != fault.NotFound {
 		t.Errorf("got %v, want not_found", err)
 	}
-	set.Abort()
 	if s.Has(id("cat, small")) {
 		t.Error("it was published")
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
-// Sets are where sets are published. Package publish implements it with a
+// Sets is a store of published sets. Package publish implements it with a
 // directory.
 type Sets interface {
 	Has(id string) bool
@@ -24,11 +24,11 @@ type Origin struct {
 	Parent string // id of the image that the set is a variant of, and deleted with; "" for none
 }
 
-// Set is a set that is not published yet. Its owner must call Commit or Abort;
-// Abort after Commit does nothing.
+// Set is a set that is not published yet. Its owner must call Commit or Abort, which
+// delete what was staged; Abort after Commit does nothing.
 type Set interface {
-	// Variant stages one variant from body, which must contain exactly v.Bytes. It is
-	// that of ladder.Sink: the engine writes to the set.
+	// Variant stages one variant from body, which must contain exactly v.Bytes. It
+	// implements the method of ladder.Sink: the engine writes directly to the set.
 	Variant(v ladder.Variant, body io.Reader) error
 	// Variants returns the descriptions of what was staged so far, for the manifest.
 	Variants() []manifest.Variant

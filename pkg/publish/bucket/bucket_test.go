@@ -98,7 +98,6 @@ func (n node) begin(t *testing.T, name, maker string) (render.Set, manifest.Mani
 func (n node) publish(t *testing.T, name, maker string) (manifest.Manifest, error) {
 	t.Helper()
 	set, m := n.begin(t, name, maker)
-	defer set.Abort()
 	return set.Commit(m, render.Origin{})
 }
 
@@ -538,4 +537,19 @@ func TestIndexIsMadeFromTheBucket(t *testing.T) {
 	other := open(t, server.URL, t.TempDir()) // a new machine
 	rebuild(other, bucket.Rebuilt{Sets: 1, Added: 1, Damaged: 1})
 	rebuild(other, bucket.Rebuilt{Sets: 1, Damaged: 1})
+}
+
+func TestCommitFreesTheMemoryOfWhatWasStaged(t *testing.T) {
+	n := open(t, s3test.Start(t).URL, t.TempDir())
+	if _, err := n.publish(t, "cat", "a"); err != nil {
+		t.Fatal(err)
+	}
+	scratch, err := n.spool.Scratch(strings.NewReader(strings.Repeat("x", 1<<10)), 1<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer scratch.Close()
+	if !strings.HasPrefix(scratch.Name(), "/proc/") {
+		t.Errorf("no memory is left for a file of 1 KiB: it is %s", scratch.Name())
+	}
 }

@@ -72,6 +72,7 @@ func (set *Set) Abort() {
 // Commit stores the files, several at once, then the manifest, and then the entry
 // in the index. It returns the manifest that is stored.
 func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manifest, error) {
+	defer set.Abort() // what is staged takes memory
 	if err := set.recordVariant(from.Parent); err != nil {
 		return m, err
 	}
