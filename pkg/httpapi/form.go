@@ -26,7 +26,7 @@ var (
 
 // receiveForm streams the only file of a form into the spool. Text fields, which
 // are parts without a file name, are ignored wherever they are.
-func receiveForm(form *multipart.Reader, into receiveFunc) error {
+func receiveForm(form *multipart.Reader, store storeFunc) error {
 	files, text := 0, int64(0)
 	for {
 		part, err := form.NextPart()
@@ -40,7 +40,7 @@ func receiveForm(form *multipart.Reader, into receiveFunc) error {
 			if files++; files > 1 {
 				return errFiles
 			}
-			if _, err := into(part, formFilename.Replace(name)); err != nil {
+			if _, err := store(part, formFilename.Replace(name)); err != nil {
 				return formFault(err)
 			}
 			continue

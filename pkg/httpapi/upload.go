@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -51,8 +52,8 @@ func (a *api) postImage(w *response, r *http.Request) error {
 	defer admission.Close()
 	admission.RequestID = w.requestID
 	prefer := parsePreference(r, a.SyncWait, a.SyncWait)
-	mayHold := prefer.wait > 0 && webhook.URL == "" // it may be published before a client relies on it
-	// Only a form reaches this limit: of an image, the spool reads MaxBytes and one more.
+	mayHold := prefer.wait > 0 && webhook.URL == "" // the job may end before a client has its id
+	// Only a form reaches this limit: of an image, the spool reads at most MaxBytes + 1 bytes.
 	body := a.paced(w, r, a.MaxBytes+formSlack, errForm)
 	err = receive(r, body, digest, func(image io.Reader, filename string) (sum [sha256.Size]byte, err error) {
 		sum, err = admission.Receive(image, filename, mayHold)
@@ -78,34 +79,34 @@ func mediaType(r *http.Request) string {
 	return t
 }
 
-// receiveFunc streams an image into the spool and returns its digest.
-type receiveFunc func(image io.Reader, filename string) ([sha256.Size]byte, error)
+// storeFunc streams an image into the spool and returns its digest.
+type storeFunc func(image io.Reader, filename string) ([sha256.Size]byte, error)
 
 // receive streams the only image of the body into the spool, and compares the
 // body's digest with the expected one unless that is nil.
-func receive(r *http.Request, body io.Reader, expected []byte, into receiveFunc) error {
+func receive(r *http.Request, body io.Reader, expected []byte, store storeFunc) error {
 	if mediaType(r) != formType {
-		sum, err := into(body, r.URL.Query().Get("filename"))
+		sum, err := store(body, r.URL.Query().Get("filename"))
 		if err != nil {
 			return err
 		}
-		return verify(expected, sum[:])
+		return checkDigest(expected, sum[:])
 	}
 	hash := sha256.New()
 	if expected != nil {
 		body = io.TeeReader(body, hash)
 	}
 	_, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err := receiveForm(multipart.NewReader(body, params["boundary"]), into); err != nil {
+	if err := receiveForm(multipart.NewReader(body, params["boundary"]), store); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil { // bytes after the last part count for the digest
 		return err
 	}
-	return verify(expected, hash.Sum(nil))
+	return checkDigest(expected, hash.Sum(nil))
 }
 
-func verify(expected, got []byte) error {
+func checkDigest(expected, got []byte) error {
 	if expected != nil && !bytes.Equal(expected, got) {
 		return fault.New(fault.DigestMismatch, "The SHA-256 of the body is %x, but Content-Digest is %x; send it again.", got, expected)
 	}
@@ -165,13 +166,13 @@ func (a *api) answerUpload(w *response, r *http.Request, s jobs.Submission, pref
 func (a *api) wait(ctx context.Context, t jobs.Ticket, longest time.Duration) job.Job {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	stopped := make(chan struct{})
-	defer close(stopped)
+	returned := make(chan struct{})
+	defer close(returned)
 	go func() {
 		select {
 		case <-a.Stopping:
 			cancel()
-		case <-stopped:
+		case <-returned:
 		}
 	}()
 	return t.Wait(ctx)
@@ -192,15 +193,15 @@ func timing(j job.Job, received time.Time) string {
 	return fmt.Sprintf("%swork;dur=%s, total;dur=%s", &stages, ms(j.FinishedAt.Sub(j.StartedAt.Time)), ms(time.Since(received)))
 }
 
-// onlyQuery refuses unknown query parameters, those that are set twice, and what
-// net/url would drop.
+// onlyQuery refuses unknown query parameters, those that are set twice, and malformed
+// ones, which net/url would drop.
 func onlyQuery(r *http.Request, allowed ...string) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	for key, values := range query {
+	for _, key := range slices.Sorted(maps.Keys(query)) {
 		switch {
 		case !slices.Contains(allowed, key):
 			return fault.New(fault.InvalidRequest, "Unknown query parameter %.100q.", key)
-		case len(values) > 1:
+		case len(query[key]) > 1:
 			return fault.New(fault.InvalidRequest, "The query parameter %s is set twice.", key)
 		}
 	}

@@ -109,6 +109,15 @@ const imageScheme = "image:"
 // ImageInput returns the id of the stored image that input names, if any.
 func ImageInput(input string) (id string, ok bool) { return strings.CutPrefix(input, imageScheme) }
 
+// Parent returns the id of the image that the job's set is a variant of, and is deleted
+// with; "" if there is none.
+func (j Job) Parent() string {
+	if id, ok := ImageInput(j.Input); ok && j.Recipe.Single() && id != j.ImageID {
+		return id
+	}
+	return ""
+}
+
 // Resolved reports whether the job's source is in the spool.
 func (j Job) Resolved() bool { return j.Source.SHA256 != "" }
 

@@ -11,8 +11,8 @@ import (
 
 // finish ends a job: completed if cause is nil, failed otherwise. A crash between
 // any two of its steps loses no webhook, sends none for an end that did not
-// happen, and deletes no source that is still needed; the documentation promises
-// their order.
+// happen, and deletes no source that is still needed. docs/ARCHITECTURE.md ("The order
+// of an end") documents their order.
 //
 // If the end cannot be recorded, usually because the disk is full, clients are
 // still woken, and Settle records it later. If the daemon restarts before that,

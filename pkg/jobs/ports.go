@@ -116,7 +116,8 @@ type Ticket interface {
 type Lease interface {
 	// Job returns the current state of the job.
 	Job() job.Job
-	// Announced reports whether a client relies on the job's end being recorded.
+	// Announced reports whether a client relies on the job's end being recorded; after
+	// End, whether one did then.
 	Announced() bool
 	// SetSource records the source that was found for the job.
 	SetSource(source job.Source, imageID string) error
@@ -154,6 +155,9 @@ type Sets interface {
 	Original(id string) (manifest.Manifest, error)
 	// CopyOriginal stores the original of a set in the spool, under its digest.
 	CopyOriginal(ctx context.Context, m manifest.Manifest, to *spool.Spool) error
+	// RecordVariant durably records that a set is a variant of an image, and is deleted
+	// with it. It returns a NotFound fault if the image is gone.
+	RecordVariant(ctx context.Context, image, variant string) error
 	// KeepOriginal stores the source at path as the original of a set that has
 	// none, if originals are kept.
 	KeepOriginal(id, path string)

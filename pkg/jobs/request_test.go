@@ -253,6 +253,22 @@ func TestImageThatIsHereCanBeMadeAnew(t *testing.T) {
 	}
 }
 
+func TestVariantThatWasMadeByURLIsDeletedWithTheImageThatItWasRequestedOf(t *testing.T) {
+	h, _, _ := newRequests(t, t.TempDir(), nil)
+	image := h.submit(t, gif).Ticket.Wait(t.Context())
+	byURL := h.request(t, "https://example.com/cat", wide).Wait(t.Context())
+	again := h.request(t, "image:"+image.ImageID, wide).Wait(t.Context())
+	if again.Status != job.Completed || again.ImageID != byURL.ImageID {
+		t.Fatalf("got %+v, want the set of %s", again, byURL.ImageID)
+	}
+	if err := h.store.Delete(image.ImageID); err != nil {
+		t.Fatal(err)
+	}
+	if h.store.Has(again.ImageID) {
+		t.Error("the variant is still served")
+	}
+}
+
 func TestUploadThatIsHereIsKeptWhenOriginalsAreWantedLater(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
 	j := h.submit(t, gif).Ticket.Wait(t.Context())

@@ -40,7 +40,7 @@ func (s *Service) resolveURL(ctx context.Context, lease Lease, url string) (publ
 	}
 	defer upload.Discard()
 	s.log.Debug("source received", zap.String("source", upload.Digest()), zap.String("job_id", lease.Job().ID))
-	published, err = s.setSource(lease, sourceOf(upload), upload.SHA256, upload.Keep)
+	published, err = s.setSource(ctx, lease, sourceOf(upload), upload.SHA256, upload.Keep)
 	lease.AddTimings(upload.Timings)
 	return published, err
 }
@@ -56,12 +56,12 @@ func (s *Service) resolveImage(ctx context.Context, lease Lease, id string) (pub
 		return false, fmt.Errorf("digest of original: %w", err)
 	}
 	source := job.Source{SHA256: m.Source.SHA256, Filename: m.Source.Filename, Bytes: m.Source.Bytes}
-	return s.setSource(lease, source, digest, func() error { return s.config.Sets.CopyOriginal(ctx, m, s.config.Spool) })
+	return s.setSource(ctx, lease, source, digest, func() error { return s.config.Sets.CopyOriginal(ctx, m, s.config.Spool) })
 }
 
 // setSource records a job's source. It calls keep to store it in the spool, unless
 // the job's set exists already.
-func (s *Service) setSource(lease Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (published bool, err error) {
+func (s *Service) setSource(ctx context.Context, lease Lease, source job.Source, digest [sha256.Size]byte, keep func() error) (published bool, err error) {
 	j := lease.Job()
 	id := j.Recipe.ID(digest)
 	s.sources.retain(source.SHA256, j.ID)
@@ -82,5 +82,17 @@ func (s *Service) setSource(lease Lease, source job.Source, digest [sha256.Size]
 	if t, ok := s.config.Queue.Ticket(j.ID); ok {
 		s.claims.index(imageKey(id), t)
 	}
-	return published, nil
+	if published {
+		err = s.recordVariant(ctx, lease.Job())
+	}
+	return published, err
+}
+
+// recordVariant records a published set as a variant of the image that its job names:
+// the set may have been made from another image, with the same source.
+func (s *Service) recordVariant(ctx context.Context, j job.Job) error {
+	if parent := j.Parent(); parent != "" {
+		return s.config.Sets.RecordVariant(ctx, parent, j.ImageID)
+	}
+	return nil
 }

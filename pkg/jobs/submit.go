@@ -19,9 +19,9 @@ type Submission struct {
 	Joined   bool // the job belongs to an equal upload of another client
 }
 
-// Submit turns the received upload into a job. The zero webhook means none. If it
-// returns a ticket, the job is durable, or in memory until Announce if the upload
-// is in memory and there is no webhook.
+// Submit turns the received upload into a job, or joins it to an equal one. A zero
+// Webhook means no webhook. If it returns a ticket, the job is durable; without a webhook
+// it may be in memory until Announce.
 func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 	s, upload := a.s, a.upload
 	id := s.recipe.ID(upload.SHA256)
@@ -48,7 +48,7 @@ func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 		return Submission{}, err
 	}
 	a.place, a.upload = nil, nil
-	joined := t.Job().ID != j.ID // by way of another machine
+	joined := t.Job().ID != j.ID // another machine accepted an equal job first
 	if joined {
 		s.sources.release(j.Source.SHA256, j.ID)
 		s.uploads.delete(j.ID)
@@ -73,9 +73,9 @@ func (s *Service) refused(j job.Job, err error) {
 func (a *Admission) put(j job.Job) (Ticket, error) {
 	log := a.s.log.With(zap.String("source", a.upload.Digest()))
 	inMemory := a.upload.InMemory()
-	bySpool := !inMemory && !a.s.config.Shared // only the spool's directory makes it durable
-	hold := !bySpool && a.waits && !j.Promised() && a.place.MayHold()
-	if !hold && !bySpool && a.s.config.Uploads != nil {
+	onDisk := !inMemory && !a.s.config.Shared // the spool's directory makes it durable
+	hold := !onDisk && a.waits && !j.Promised() && a.place.MayHold()
+	if !hold && !onDisk && a.s.config.Uploads != nil {
 		if err := a.s.uploads.put(j, a.upload.Path()); err != nil {
 			return nil, err
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// Run executes jobs with these numbers of workers until the queue is closed and the
+// Run executes jobs with the given numbers of workers until the queue is closed and the
 // jobs in progress have ended. If giveUp is done first, they return to the queue.
 // background is the number of workers dedicated to background jobs; with 0 the
 // renderers execute these, too.
@@ -103,7 +103,7 @@ func (s *Service) leaseWithRest(giveUp, running context.Context) leaseFunc {
 // next phase and its lease has ended; otherwise the caller must end the job.
 type phaseFunc func(context.Context, Lease) (advanced bool, err error)
 
-// pauseTime is how long a worker pauses when the disk is full or no codec starts.
+// pauseTime is how long a worker pauses after a temporary failure of the machine.
 const pauseTime = 2 * time.Second
 
 func (s *Service) work(giveUp context.Context, next leaseFunc, do phaseFunc) error {
@@ -202,7 +202,7 @@ func (s *Service) unresolve(j job.Job) {
 	}
 }
 
-// logFailure logs that a job failed: what is said of an upload that failed, once.
+// logFailure logs that a job failed. For an upload it is the only line above debug level.
 func logFailure(log *zap.Logger, j job.Job, err error) {
 	write, code := log.Warn, fault.CodeOf(err)
 	if code == fault.Internal {
@@ -216,8 +216,8 @@ func logFailure(log *zap.Logger, j job.Job, err error) {
 		zap.Duration("took", took), zap.String("request_id", j.RequestID), zap.Error(err))
 }
 
-// logRecordError logs an error that cannot be reported to a client. The next start
-// retries the step.
+// logRecordError logs an error that cannot be reported to a client. Settle retries an
+// end, the next start anything else.
 func (s *Service) logRecordError(log *zap.Logger, err error) {
 	if err != nil {
 		log.Error("cannot update job record", zap.Error(err))
@@ -249,7 +249,10 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 	defer s.claims.lock(renderKey(j.ImageID))()
 	s.sources.retain(j.Source.SHA256, j.ID) // it may have been accepted by another machine
 	if _, err := s.config.Sets.Get(j.ImageID); fault.CodeOf(err) != fault.NotFound {
-		return false, err // published: by an earlier job, or before a power cut, which may have taken the source
+		if err == nil { // by an earlier job, or before a power cut, which may have lost the source
+			err = s.recordVariant(ctx, j)
+		}
+		return false, err
 	}
 	src, err := s.config.Spool.Source(j.Source.SHA256)
 	if err != nil {
@@ -258,7 +261,7 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 		}
 	}
 	defer src.Close()
-	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // since the job was accepted, or by URL
+	if err := s.config.Quarantine.Check(j.Source.SHA256); err != nil { // the first check of a source by URL
 		return false, err
 	}
 	_, took, err := s.config.Renderer.Render(ctx, src, j)

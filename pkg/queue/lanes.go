@@ -84,6 +84,7 @@ func (q *Queue) remove(e *entry) bool {
 	*line = slices.Delete(*line, i, i+1)
 	q.waiting--
 	q.signalBackground()
+	q.signal(jobs.Resolve) // there may be room for another source
 	return true
 }
 

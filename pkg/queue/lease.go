@@ -21,8 +21,8 @@ type lease struct {
 
 	// Set at the end:
 	ended     job.Job
-	folder    records // of its record
-	announced bool    // so it is recorded
+	folder    records // where it is recorded
+	announced bool    // whether it is
 }
 
 // Lease waits for the next job of a phase and starts it. It returns
@@ -97,7 +97,7 @@ func (q *Queue) Take(id string) (jobs.Lease, error) {
 	return q.hold(e, q.phase(e)), nil
 }
 
-// start starts a job unless an earlier phase has. q.mu must be held.
+// start starts a job unless an earlier phase has started it. q.mu must be held.
 func (q *Queue) start(e *entry) error {
 	if e.job.Status == job.Processing {
 		return nil
@@ -128,10 +128,13 @@ func (l *lease) release() {
 // Job returns the current state of the job.
 func (l *lease) Job() job.Job { return (&ticket{l.q, l.e}).Job() }
 
-// Announced reports whether a client relies on the job's end being recorded.
+// Announced implements jobs.Lease.
 func (l *lease) Announced() bool {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
+	if l.ended.ID != "" {
+		return l.announced
+	}
 	return l.e.announced
 }
 

@@ -28,7 +28,7 @@ import (
 // Renderer turns sources into published sets.
 type Renderer struct {
 	Engine     codec.Engine
-	Background codec.Engine // for jobs that are executed while nothing else waits; nil for Engine
+	Background codec.Engine // for jobs that are executed while nothing else waits; nil means Engine
 	LastResort codec.Engine // for a source that was in progress when a codec process died
 	Sets       Sets
 	Limits     ladder.Limits
@@ -38,9 +38,9 @@ type Renderer struct {
 
 	History History // of the ladders; if empty, an upload replaces no set
 
-	// NotBefore is the earliest time that sets are dated with: when this program was
-	// built. The clock of a board may show less for a while, and retention would take
-	// what was made then for old.
+	// NotBefore is the earliest creation time of a set: when this program was built. The
+	// clock of a board may be behind for a while after boot, and retention would delete
+	// what was dated by it as too old.
 	NotBefore time.Time
 
 	KeepTimings bool // in manifests
@@ -51,14 +51,14 @@ type Renderer struct {
 type Crashes interface {
 	// Before returns the crashes with a source that are known before it is rendered.
 	Before(sha256 string) int
-	// Crashed counts one more, on record before the next attempt, and returns how many
-	// there have been.
+	// Crashed durably records another crash, before the next attempt, and returns the
+	// total.
 	Crashed(sha256, reason string) (int, error)
-	// Survived forgets those with a source that was rendered.
+	// Survived resets the count of a source that was rendered.
 	Survived(sha256 string) error
 }
 
-// MaxCrashes is the number of crashes with a source after which it fails.
+// MaxCrashes is the number of crashes with a source after which its job fails.
 const MaxCrashes = 2
 
 // Render makes and publishes the set of a job whose source is src. If it has been
@@ -118,15 +118,15 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 	if err != nil {
 		return made, nil, err
 	}
-	if made, took, err = r.publish(ctx, engine, src, j, set); err != nil {
+	if made, took, err = r.renderInto(ctx, set, engine, src, j); err != nil {
 		set.Abort()
 	}
 	return made, took, err
 }
 
-// publish fills the set of a job and commits it.
-func (r *Renderer) publish(ctx context.Context, engine codec.Engine, src *os.File, j job.Job, set Set) (made manifest.Manifest, took ladder.Timings, err error) {
-	out := output{Set: set}
+// renderInto renders a source into a set and publishes that.
+func (r *Renderer) renderInto(ctx context.Context, set Set, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+	out := sink{Set: set}
 	began := time.Now()
 	summary, err := engine.Render(codec.Named(ctx, j.ID), src, j.Recipe, r.Limits, &out)
 	if err != nil {
@@ -144,11 +144,7 @@ func (r *Renderer) publish(ctx context.Context, engine codec.Engine, src *os.Fil
 	if r.KeepTimings {
 		made.Timings = j.Timings.Plus(took).Plus(set.Timings()).Milliseconds()
 	}
-	from := Origin{Path: src.Name()}
-	if parent, ok := job.ImageInput(j.Input); ok && j.Recipe.Single() && parent != j.ImageID {
-		from.Parent = parent
-	}
-	if made, err = set.Commit(made, from); err != nil {
+	if made, err = set.Commit(made, Origin{Path: src.Name(), Parent: j.Parent()}); err != nil {
 		return made, nil, err
 	}
 	took = took.Plus(set.Timings())
@@ -164,20 +160,20 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 		r.Width, r.Height, f, f.MaxSide())
 }
 
-// output is the sink of a set: the engine writes its variants to the set itself.
-type output struct {
+// sink is a set with the description of its source.
+type sink struct {
 	Set
 	source ladder.Source
 }
 
-func (o *output) Opened(s ladder.Source) error {
-	o.source = s
+func (out *sink) Opened(s ladder.Source) error {
+	out.source = s
 	return nil
 }
 
 // bytes returns the size of all variants.
-func (o *output) bytes() (n int64) {
-	for _, v := range o.Variants() {
+func (out *sink) bytes() (n int64) {
+	for _, v := range out.Variants() {
 		n += v.Bytes
 	}
 	return n
@@ -185,16 +181,16 @@ func (o *output) bytes() (n int64) {
 
 // manifest returns the manifest of the staged variants, in the order of the
 // plan.
-func (o *output) manifest(j job.Job, summary ladder.Summary, now time.Time) manifest.Manifest {
-	plan := j.Recipe.Plan(o.source.Width, o.source.Height)
-	place := func(f ladder.Format, width int) int {
+func (out *sink) manifest(j job.Job, summary ladder.Summary, now time.Time) manifest.Manifest {
+	plan := j.Recipe.Plan(out.source.Width, out.source.Height)
+	rank := func(f ladder.Format, width int) int {
 		format := slices.IndexFunc(j.Recipe.Encoders, func(e ladder.Encoder) bool { return e.Format == f })
 		return format<<32 + width
 	}
 	omitted := slices.Concat(plan.Omitted, summary.Omitted)
-	slices.SortFunc(omitted, func(a, b ladder.Omission) int { return place(a.Format, a.Width) - place(b.Format, b.Width) })
-	variants := append([]manifest.Variant{}, o.Variants()...) // never null
-	slices.SortFunc(variants, func(a, b manifest.Variant) int { return place(a.Format, a.Width) - place(b.Format, b.Width) })
+	slices.SortFunc(omitted, func(a, b ladder.Omission) int { return rank(a.Format, a.Width) - rank(b.Format, b.Width) })
+	variants := append([]manifest.Variant{}, out.Variants()...) // never null
+	slices.SortFunc(variants, func(a, b manifest.Variant) int { return rank(a.Format, a.Width) - rank(b.Format, b.Width) })
 	if omitted == nil {
 		omitted = []ladder.Omission{}
 	}
@@ -204,10 +200,10 @@ func (o *output) manifest(j job.Job, summary ladder.Summary, now time.Time) mani
 		CreatedAt: strictjson.At(now),
 		Recipe:    j.Recipe.ShortFingerprint(),
 		Source: manifest.Source{
-			SHA256: j.Source.SHA256, Filename: j.Source.Filename, Format: o.source.Format, Bytes: j.Source.Bytes,
-			Width: o.source.Width, Height: o.source.Height, Frames: o.source.Frames,
+			SHA256: j.Source.SHA256, Filename: j.Source.Filename, Format: out.source.Format, Bytes: j.Source.Bytes,
+			Width: out.source.Width, Height: out.source.Height, Frames: out.source.Frames,
 		},
-		Width: o.source.Width, Height: o.source.Height,
+		Width: out.source.Width, Height: out.source.Height,
 		Placeholder: manifest.Placeholder{ThumbHash: summary.ThumbHash, Color: summary.Color.String()},
 		Variants:    variants,
 		Omitted:     omitted,
