@@ -192,7 +192,5 @@ func (s *Spool) persist(from *os.File, digest string) (err error) {
 	return nil
 }
 
-func (s *Spool) newPart() (*os.File, error) { return os.CreateTemp(s.config.Dir, "*"+partSuffix) }
-
 // open opens a held source with its own file offset.
 func (h *heldSource) open() (*os.File, error) { return os.Open(h.file.Name()) }
