@@ -211,8 +211,8 @@ func (s *Spool) Link(path, digest string) error {
 
 func (s *Spool) path(digest string) string { return filepath.Join(s.config.Dir, digest) }
 
-// newPart creates the file of an upload that is being received. Open and Sweep delete
-// those that an earlier process left.
+// newPart creates the file of an upload that is being received. Open deletes those
+// that an earlier process left.
 func (s *Spool) newPart() (*os.File, error) { return os.CreateTemp(s.config.Dir, "*"+partSuffix) }
 
 // Source opens a stored or held source for reading.
