@@ -165,15 +165,15 @@ func TestChaosPhotosOfAHundredMegapixels(t *testing.T) {
 	t.Parallel()
 	p := daemontest.StartProcess(t) // all else as it is by default
 	p.CheckServes()
-	grey, halfChroma, fullChroma := []byte{0x11}, []byte{0x22, 0x11, 0x11}, []byte{0x11, 0x11, 0x11}
+	gray, halfChroma, fullChroma := []byte{0x11}, []byte{0x22, 0x11, 0x11}, []byte{0x11, 0x11, 0x11}
 	photos := []bomb{
 		{name: "baseline JPEG of 100 MP", data: flatJPEG{width: 10000, height: 10000, sampling: halfChroma}.encode()},
 		{name: "progressive JPEG of 100 MP", data: flatJPEG{width: 10000, height: 10000, sampling: halfChroma, progressive: true}.encode()},
 	}
 	if *chaos.all {
 		photos = append(photos, []bomb{
-			{name: "baseline JPEG of 100 MP, grey", data: flatJPEG{width: 10000, height: 10000, sampling: grey}.encode()},
-			{name: "progressive JPEG of 100 MP, grey", data: flatJPEG{width: 10000, height: 10000, sampling: grey, progressive: true}.encode()},
+			{name: "baseline JPEG of 100 MP, gray", data: flatJPEG{width: 10000, height: 10000, sampling: gray}.encode()},
+			{name: "progressive JPEG of 100 MP, gray", data: flatJPEG{width: 10000, height: 10000, sampling: gray, progressive: true}.encode()},
 			{name: "progressive JPEG of 80 MP", data: flatJPEG{width: 10000, height: 8000, sampling: halfChroma, progressive: true}.encode()},
 			{name: "progressive JPEG of 50 MP, full chroma", data: flatJPEG{width: 10000, height: 5000, sampling: fullChroma, progressive: true}.encode()},
 		}...)

@@ -82,9 +82,9 @@ func generated(t *testing.T) []specimen {
 	draw.FloydSteinberg.Draw(paletted, paletted.Rect, still, image.Point{})
 	bits := image.NewPaletted(still.Rect, color.Palette{color.Black, color.White})
 	draw.Draw(bits, bits.Rect, still, image.Point{}, draw.Src)
-	grey := &image.Gray16{Pix: gradient(60, 80).Pix, Stride: 240, Rect: image.Rect(0, 0, 60, 80)}
+	gray := &image.Gray16{Pix: gradient(60, 80).Pix, Stride: 240, Rect: image.Rect(0, 0, 60, 80)}
 	add("still.png", func(w io.Writer) error { return png.Encode(w, still) })
-	add("grey16.png", func(w io.Writer) error { return png.Encode(w, grey) })
+	add("gray16.png", func(w io.Writer) error { return png.Encode(w, gray) })
 	add("palette.png", func(w io.Writer) error { return png.Encode(w, paletted) })
 	add("bits.png", func(w io.Writer) error { return png.Encode(w, bits) })
 	add("moving.gif", func(w io.Writer) error { return gif.EncodeAll(w, animation(6)) })

@@ -10,15 +10,15 @@ import (
 
 // Effort 0 shows the same image, still progressively, in fewer scans.
 func TestJPEGEffortChangesNoPixel(t *testing.T) {
-	grey := filepath.Join(t.TempDir(), "grey.png")
-	vips(t, "extract_band", sample(t, "northern_cardinal_bird.jpg"), grey, "0")
+	gray := filepath.Join(t.TempDir(), "gray.png")
+	vips(t, "extract_band", sample(t, "northern_cardinal_bird.jpg"), gray, "0")
 	for _, test := range []struct {
 		name, path, chroma string
 		scans              [2]int // by effort
 	}{
 		{"color", sample(t, "northern_cardinal_bird.jpg"), ladder.Chroma420, [2]int{5, 10}},
 		{"full chroma", sample(t, "northern_cardinal_bird.jpg"), ladder.Chroma444, [2]int{5, 10}},
-		{"grey", grey, ladder.Chroma420, [2]int{3, 6}},
+		{"gray", gray, ladder.Chroma420, [2]int{3, 6}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var files [2][]byte

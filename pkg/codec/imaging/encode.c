@@ -117,7 +117,7 @@ static const jpeg_scan_info few_scans[] = {
 	{ 1, { 0 }, 9, 63, 0, 0 },
 };
 
-static const jpeg_scan_info few_grey_scans[] = {
+static const jpeg_scan_info few_gray_scans[] = {
 	{ 1, { 0 }, 0, 0, 0, 0 },
 	{ 1, { 0 }, 1, 8, 0, 0 },
 	{ 1, { 0 }, 9, 63, 0, 0 },
@@ -131,8 +131,8 @@ set_scans(j_compress_ptr info, int effort)
 		return;
 	}
 	if (info->num_components == 1) {
-		info->scan_info = few_grey_scans;
-		info->num_scans = G_N_ELEMENTS(few_grey_scans);
+		info->scan_info = few_gray_scans;
+		info->num_scans = G_N_ELEMENTS(few_gray_scans);
 	}
 	else {
 		info->scan_info = few_scans;

@@ -67,7 +67,7 @@ func TestAPNGIsTakenByItsDefaultImage(t *testing.T) {
 	still := quartersPNG(t)
 	control := pngChunk("fcTL", string(binary.BigEndian.AppendUint32(nil, 0))+
 		"\x00\x00\x00\x28\x00\x00\x00\x28\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0a\x00\x64\x00\x00")
-	other := encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, quarters(tiffSide, fourGreys)) })
+	other := encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, quarters(tiffSide, fourGrays)) })
 	at := bytes.Index(other, []byte("IDAT"))
 	size := int(binary.BigEndian.Uint32(other[at-4:]))
 	frame := pngChunk("fcTL", "\x00\x00\x00\x01\x00\x00\x00\x28\x00\x00\x00\x28\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0a\x00\x64\x00\x00") +

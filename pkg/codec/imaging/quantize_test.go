@@ -35,8 +35,8 @@ func quantization(t *testing.T, jpeg []byte) map[byte][]byte {
 
 // Luma and chroma have the tables that were measured, at every quality.
 func TestJPEGTables(t *testing.T) {
-	grey := filepath.Join(t.TempDir(), "grey.png")
-	vips(t, "extract_band", sample(t, "northern_cardinal_bird.jpg"), grey, "0")
+	gray := filepath.Join(t.TempDir(), "gray.png")
+	vips(t, "extract_band", sample(t, "northern_cardinal_bird.jpg"), gray, "0")
 	type steps struct{ dc, across, last byte } // frequencies (0, 0), (1, 0) and (7, 7)
 	for _, test := range []struct {
 		path         string
@@ -47,7 +47,7 @@ func TestJPEGTables(t *testing.T) {
 		{sample(t, "northern_cardinal_bird.jpg"), 50, steps{10, 19, 86}, steps{14, 21, 59}},
 		{sample(t, "northern_cardinal_bird.jpg"), 80, steps{4, 7, 34}, steps{6, 8, 23}},
 		{sample(t, "northern_cardinal_bird.jpg"), 100, steps{1, 1, 1}, steps{1, 1, 1}},
-		{grey, 80, steps{4, 7, 34}, steps{}},
+		{gray, 80, steps{4, 7, 34}, steps{}},
 	} {
 		t.Run(fmt.Sprint(filepath.Base(test.path), " ", test.quality), func(t *testing.T) {
 			r := recipe([]ladder.Format{ladder.JPEG}, 64)

@@ -182,7 +182,7 @@ func TestClosedFileIsOurFault(t *testing.T) {
 }
 
 // A TIFF may have more samples a pixel than its colors need.
-func TestGreyWithTwoMoreSamplesIsMade(t *testing.T) {
+func TestGrayWithTwoMoreSamplesIsMade(t *testing.T) {
 	f, err := os.Open("testdata/grey-and-two-more.tiff")
 	if err != nil {
 		t.Fatal(err)

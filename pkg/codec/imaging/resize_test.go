@@ -10,7 +10,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 )
 
-// noise is an image in which no pixel tells of its neighbours.
+// noise is an image in which no pixel predicts its neighbors.
 func noise() func(x, y int) color.Color {
 	random := rand.New(rand.NewPCG(1, 2))
 	return func(int, int) color.Color {
@@ -66,10 +66,10 @@ func lanczos(n, size int) [][]float64 {
 	weights := make([][]float64, size)
 	for i := range weights {
 		weights[i] = make([]float64, n)
-		centre := (float64(i)+0.5)*factor - 0.5
+		center := (float64(i)+0.5)*factor - 0.5
 		var sum float64
-		for j := int(math.Floor(centre - 3*stretch)); j <= int(math.Ceil(centre+3*stretch)); j++ {
-			x := (float64(j) - centre) / stretch
+		for j := int(math.Floor(center - 3*stretch)); j <= int(math.Ceil(center+3*stretch)); j++ {
+			x := (float64(j) - center) / stretch
 			if math.Abs(x) >= 3 {
 				continue
 			}

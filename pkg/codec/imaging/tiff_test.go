@@ -195,7 +195,7 @@ func (f tiffFile) number(b []byte, size, v int) []byte {
 
 var (
 	fourColors = [4]color.NRGBA{{222, 36, 32, 255}, {34, 178, 52, 255}, {36, 58, 214, 255}, {236, 214, 40, 255}}
-	fourGreys  = [4]color.NRGBA{{30, 30, 30, 255}, {210, 210, 210, 255}, {150, 150, 150, 255}, {90, 90, 90, 255}}
+	fourGrays  = [4]color.NRGBA{{30, 30, 30, 255}, {210, 210, 210, 255}, {150, 150, 150, 255}, {90, 90, 90, 255}}
 )
 
 // wantQuarters fails unless each quarter of an image has its color.
@@ -253,15 +253,15 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 	rgba := func(r, g, b, a float64) []float64 { return []float64{r, g, b, a} }
 	associated := func(r, g, b, a float64) []float64 { return []float64{r * a, g * a, b * a, a} }
 	spare := func(r, g, b, _ float64) []float64 { return []float64{r, g, b, 0.2} }
-	grey := func(r, _, _, _ float64) []float64 { return []float64{r} }
+	gray := func(r, _, _, _ float64) []float64 { return []float64{r} }
 	inverse := func(r, _, _, _ float64) []float64 { return []float64{1 - r} }
-	greyAlpha := func(r, _, _, a float64) []float64 { return []float64{r, a} }
+	grayAlpha := func(r, _, _, a float64) []float64 { return []float64{r, a} }
 	half := fourColors
-	halfGreys := fourGreys
+	halfGrays := fourGrays
 	for i := range half {
-		half[i].A, halfGreys[i].A = 128, 128
+		half[i].A, halfGrays[i].A = 128, 128
 	}
-	// Colors whose Lab is known: white, black, a mid grey, and a full red.
+	// Colors whose Lab is known: white, black, a mid gray, and a full red.
 	labs := [4][]float64{
 		{1, 0, 0},
 		{0, 0, 0},
@@ -301,26 +301,26 @@ func TestTIFFKindsAreRenderedRight(t *testing.T) {
 		"RGBA 16, separate":            {tiffFile{photometric: 2, bits: 16, quarters: channels(half, rgba), extra: []uint32{2}, separate: true}, half},
 		"RGB 8 and a spare":            {tiffFile{photometric: 2, bits: 8, quarters: channels(fourColors, spare), extra: []uint32{0}}, fourColors},
 		"RGB 16 and a spare":           {tiffFile{photometric: 2, bits: 16, quarters: channels(fourColors, spare), extra: []uint32{0}}, fourColors},
-		"grey 8":                       {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, grey)}, fourGreys},
-		"grey 16":                      {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, grey)}, fourGreys},
-		"grey 8, white is 0":           {tiffFile{photometric: 0, bits: 8, quarters: channels(fourGreys, inverse)}, fourGreys},
-		"grey 16, white is 0":          {tiffFile{photometric: 0, bits: 16, quarters: channels(fourGreys, inverse)}, fourGreys},
-		"grey alpha 8":                 {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}}, halfGreys},
-		"grey alpha 16":                {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}}, halfGreys},
-		"grey alpha 8, separate":       {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}, separate: true}, halfGreys},
-		"grey alpha 16, separate":      {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGreys, greyAlpha), extra: []uint32{2}, separate: true}, halfGreys},
-		"grey opaque 8, separate":      {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, greyAlpha), extra: []uint32{2}, separate: true}, fourGreys},
-		"grey opaque 16, separate":     {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGreys, greyAlpha), extra: []uint32{2}, separate: true}, fourGreys},
-		"bilevel, separate":            {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, grey), separate: true}, bilevel},
-		"grey 4, separate":             {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, grey), separate: true}, steps},
-		"grey 8, separate":             {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGreys, grey), separate: true}, fourGreys},
-		"grey 2, white is 0, separate": {tiffFile{photometric: 0, bits: 2, quarters: channels(steps, inverse), separate: true}, steps},
-		"bilevel":                      {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, grey)}, bilevel},
+		"gray 8":                       {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGrays, gray)}, fourGrays},
+		"gray 16":                      {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGrays, gray)}, fourGrays},
+		"gray 8, white is 0":           {tiffFile{photometric: 0, bits: 8, quarters: channels(fourGrays, inverse)}, fourGrays},
+		"gray 16, white is 0":          {tiffFile{photometric: 0, bits: 16, quarters: channels(fourGrays, inverse)}, fourGrays},
+		"gray alpha 8":                 {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGrays, grayAlpha), extra: []uint32{2}}, halfGrays},
+		"gray alpha 16":                {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGrays, grayAlpha), extra: []uint32{2}}, halfGrays},
+		"gray alpha 8, separate":       {tiffFile{photometric: 1, bits: 8, quarters: channels(halfGrays, grayAlpha), extra: []uint32{2}, separate: true}, halfGrays},
+		"gray alpha 16, separate":      {tiffFile{photometric: 1, bits: 16, quarters: channels(halfGrays, grayAlpha), extra: []uint32{2}, separate: true}, halfGrays},
+		"gray opaque 8, separate":      {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGrays, grayAlpha), extra: []uint32{2}, separate: true}, fourGrays},
+		"gray opaque 16, separate":     {tiffFile{photometric: 1, bits: 16, quarters: channels(fourGrays, grayAlpha), extra: []uint32{2}, separate: true}, fourGrays},
+		"bilevel, separate":            {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, gray), separate: true}, bilevel},
+		"gray 4, separate":             {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, gray), separate: true}, steps},
+		"gray 8, separate":             {tiffFile{photometric: 1, bits: 8, quarters: channels(fourGrays, gray), separate: true}, fourGrays},
+		"gray 2, white is 0, separate": {tiffFile{photometric: 0, bits: 2, quarters: channels(steps, inverse), separate: true}, steps},
+		"bilevel":                      {tiffFile{photometric: 1, bits: 1, quarters: channels(bilevel, gray)}, bilevel},
 		"bilevel, white is 0":          {tiffFile{photometric: 0, bits: 1, quarters: channels(bilevel, inverse)}, bilevel},
-		"grey 2":                       {tiffFile{photometric: 1, bits: 2, quarters: channels(steps, grey)}, steps},
-		"grey 2, white is 0":           {tiffFile{photometric: 0, bits: 2, quarters: channels(steps, inverse)}, steps},
-		"grey 4":                       {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, grey)}, steps},
-		"grey 4, white is 0":           {tiffFile{photometric: 0, bits: 4, quarters: channels(steps, inverse)}, steps},
+		"gray 2":                       {tiffFile{photometric: 1, bits: 2, quarters: channels(steps, gray)}, steps},
+		"gray 2, white is 0":           {tiffFile{photometric: 0, bits: 2, quarters: channels(steps, inverse)}, steps},
+		"gray 4":                       {tiffFile{photometric: 1, bits: 4, quarters: channels(steps, gray)}, steps},
+		"gray 4, white is 0":           {tiffFile{photometric: 0, bits: 4, quarters: channels(steps, inverse)}, steps},
 		"Lab 8":                        {tiffFile{photometric: 8, bits: 8, quarters: labs}, labColors},
 		"Lab 8 of saturated colors":    {tiffFile{photometric: 8, bits: 8, quarters: labFour}, fourColors},
 		"Lab 8 of saturated colors with an alpha": {tiffFile{photometric: 8, bits: 8, quarters: labFourAlphas, extra: []uint32{2}}, fourColors},
@@ -445,9 +445,9 @@ func TestTIFFKindsThatAreNotProvenAreRefusedByName(t *testing.T) {
 // A camera's raw file has its samples in a directory of its own, and a
 // thumbnail in the first.
 func TestRawBehindAThumbnailIsRefused(t *testing.T) {
-	grey := [4][]float64{{0.1}, {0.8}, {0.6}, {0.3}}
-	thumbnail := tiffFile{photometric: 1, bits: 8, quarters: grey, order: binary.LittleEndian}
-	raw := tiffFile{photometric: 32803, bits: 16, quarters: grey, order: binary.LittleEndian}
+	gray := [4][]float64{{0.1}, {0.8}, {0.6}, {0.3}}
+	thumbnail := tiffFile{photometric: 1, bits: 8, quarters: gray, order: binary.LittleEndian}
+	raw := tiffFile{photometric: 32803, bits: 16, quarters: gray, order: binary.LittleEndian}
 	// The raw file's offsets move by what is put before it, of which only that of
 	// its directory matters here.
 	first := thumbnail.bytes()

@@ -60,13 +60,13 @@ func TestProfilesBecomeSRGB(t *testing.T) {
 func TestDeepProPhotoDoesNotBand(t *testing.T) {
 	dir := t.TempDir()
 	proPhoto := file(t, "prophoto.icc", profileOf(t, sample(t, "test_icc_prophoto.jpg")))
-	ramp, grey, rgb, deep := filepath.Join(dir, "r.v"), filepath.Join(dir, "g.v"), filepath.Join(dir, "b.v"), filepath.Join(dir, "deep.tif")
+	ramp, gray, rgb, deep := filepath.Join(dir, "r.v"), filepath.Join(dir, "g.v"), filepath.Join(dir, "b.v"), filepath.Join(dir, "deep.tif")
 	vips(t, "grey", ramp, "2048", "16")
-	vips(t, "linear", ramp, grey, "65535", "0")
-	vips(t, "cast", grey, ramp, "ushort")
+	vips(t, "linear", ramp, gray, "65535", "0")
+	vips(t, "cast", gray, ramp, "ushort")
 	vips(t, "bandjoin", ramp+" "+ramp+" "+ramp, rgb)
-	vips(t, "copy", rgb, grey, "--interpretation", "rgb16")
-	vips(t, "icc_transform", grey, deep, proPhoto, "--input-profile", "srgb", "--depth", "16")
+	vips(t, "copy", rgb, gray, "--interpretation", "rgb16")
+	vips(t, "icc_transform", gray, deep, proPhoto, "--input-profile", "srgb", "--depth", "16")
 
 	c, _ := render(t, deep, plain(2048))
 	m := pixelsOf(t, "2048.jpg", c.files["2048.jpg"])
@@ -82,13 +82,13 @@ func TestDeepProPhotoDoesNotBand(t *testing.T) {
 func TestUnusableProfileSpoilsNothing(t *testing.T) {
 	photo := read(t, sample(t, "test_smart_crop.jpg"))
 	want, _ := render(t, file(t, "plain.jpg", photo), plain(200))
-	grey := profileOf(t, sample(t, "test_icc_prophoto.jpg"))
-	copy(grey[profileSpace:], "GRAY")
+	gray := profileOf(t, sample(t, "test_icc_prophoto.jpg"))
+	copy(gray[profileSpace:], "GRAY")
 	short := profileOf(t, sample(t, "test_icc_prophoto.jpg"))[:400]
 	for name, profile := range map[string]string{
 		"noise": string(bytes.Repeat([]byte("noise"), 100)),
 		"short": string(short),
-		"other": string(grey),
+		"other": string(gray),
 		"tiny":  "x",
 	} {
 		b := withSegments(photo, segment(2, "ICC_PROFILE\x00\x01\x01", profile))
@@ -106,9 +106,9 @@ func TestCMYKWithoutProfile(t *testing.T) {
 	wantNear(t, "CMYK", pixelsOf(t, "320.jpg", c.files["320.jpg"]), pixelsOf(t, "320.jpg", want.files["320.jpg"]), 12)
 }
 
-func TestDeepGreyWithAlpha(t *testing.T) {
+func TestDeepGrayWithAlpha(t *testing.T) {
 	dir := t.TempDir()
-	ramp, deep, both, path := filepath.Join(dir, "r.v"), filepath.Join(dir, "d.v"), filepath.Join(dir, "b.v"), filepath.Join(dir, "grey.png")
+	ramp, deep, both, path := filepath.Join(dir, "r.v"), filepath.Join(dir, "d.v"), filepath.Join(dir, "b.v"), filepath.Join(dir, "gray.png")
 	vips(t, "grey", ramp, "256", "64", "--uchar")
 	vips(t, "linear", ramp, both, "257", "0") // 8 bits to 16
 	vips(t, "cast", both, deep, "ushort")
@@ -146,11 +146,11 @@ func TestDeepAlphaWithAProfile(t *testing.T) {
 	}
 }
 
-func TestGreyStaysGrey(t *testing.T) {
+func TestGrayStaysGray(t *testing.T) {
 	path := pngOf(t, 64, 64, func(x, y int) color.Color { return color.Gray{byte(4 * x)} })
-	grey := filepath.Join(t.TempDir(), "grey.png")
-	vips(t, "extract_band", path, grey, "0")
-	c, _ := render(t, grey, recipe(defaultFormats, 64))
+	gray := filepath.Join(t.TempDir(), "gray.png")
+	vips(t, "extract_band", path, gray, "0")
+	c, _ := render(t, gray, recipe(defaultFormats, 64))
 	for name, b := range c.files {
 		wantColor(t, pixelsOf(t, name, b), 32, 32, color.NRGBA{128, 128, 128, 255}, 4)
 	}
@@ -169,7 +169,7 @@ func TestTIFFInOtherColorSpaces(t *testing.T) {
 
 func TestTransparentEdgeHasNoFringe(t *testing.T) {
 	// White that fades into transparent black: wherever colors are mixed
-	// without their alpha, the edge gets grey.
+	// without their alpha, the edge gets gray.
 	path := pngOf(t, 1024, 256, func(x, y int) color.Color {
 		switch {
 		case x < 400:
