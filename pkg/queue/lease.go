@@ -20,9 +20,8 @@ type lease struct {
 	phase jobs.Phase
 
 	// Set at the end:
-	ended     job.Job
-	folder    records // where it is recorded
-	announced bool    // whether it is
+	ended  job.Job
+	folder records // where it is recorded if it is announced
 }
 
 // Lease waits for the next job of a phase and starts it. It returns
@@ -132,9 +131,6 @@ func (l *lease) Job() job.Job { return (&ticket{l.q, l.e}).Job() }
 func (l *lease) Announced() bool {
 	l.q.mu.Lock()
 	defer l.q.mu.Unlock()
-	if l.ended.ID != "" {
-		return l.announced
-	}
 	return l.e.announced
 }
 
@@ -186,7 +182,7 @@ func (l *lease) End(cause error) (job.Job, error) {
 	if err != nil {
 		return job.Job{}, err
 	}
-	l.ended, l.announced = e.job, e.announced
+	l.ended = e.job
 	return l.ended, nil
 }
 
@@ -194,7 +190,7 @@ func (l *lease) End(cause error) (job.Job, error) {
 // ended.
 func (l *lease) Record() error {
 	q, id := l.q, l.ended.ID
-	if l.announced {
+	if l.Announced() {
 		if err := l.folder.Write(id, l.ended); err != nil {
 			return err
 		}

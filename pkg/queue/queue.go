@@ -340,7 +340,9 @@ func (t *ticket) Job() job.Job {
 func (t *ticket) Announce() job.Job {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
-	t.e.announced = true
+	if !t.e.job.Status.Ended() {
+		t.e.announced = true
+	}
 	return t.e.job
 }
 

@@ -143,7 +143,8 @@ func TestJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ticket := put(t, q, "a")
-	if err := end(lease(t, q), nil); err != nil {
+	l := lease(t, q)
+	if err := end(l, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := records(t, dir); len(got) != 0 {
@@ -153,7 +154,10 @@ func TestJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
 		t.Errorf("its client sees %s", j.Status)
 	}
 	if j := ticket.Announce(); !j.Status.Ended() {
-		t.Errorf("announcing it after its end gives %s", j.Status)
+		t.Errorf("announcing it after its end returns %s", j.Status)
+	}
+	if l.Announced() { // its source would be kept for a job that has no record
+		t.Error("it counts as announced, although it has no record")
 	}
 }
 
