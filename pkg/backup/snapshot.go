@@ -142,7 +142,7 @@ func readManifest(ctx context.Context, store Store, e entry) (content []byte, m 
 	content, err = io.ReadAll(r)
 	err = errors.Join(err, r.Close())
 	if err == nil && digestOf(content) != e.SHA256 {
-		err = errors.New("it differs from its digest")
+		err = errors.New("the backup's copy differs from its digest; 'optimizerd backup verify --repair' sets it aside, and the next backup copies it again")
 	}
 	if err == nil {
 		m, err = decodeManifest(e.Path, content)
