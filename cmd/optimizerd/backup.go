@@ -33,6 +33,7 @@ Each run makes an incremental snapshot: only files whose digest the backup does 
 yet are copied. It can be interrupted and repeated. A file that does not match its digest
 or cannot be read is reported, its set is skipped except for the original, and the exit
 status is 1. Then --keep deletes nothing: older snapshots may have what this one lacks.
+'backup verify' checks whether a backup can be restored.
 
 The configuration is not in storage.dir: keep /etc/optimizerd too. Sets in the bucket
 of storage.s3 stay there; only their index is copied. A node of a fleet has nothing in
@@ -43,6 +44,10 @@ like the data folder.`,
 		Example: `  sudo -u optimizerd optimizerd backup /mnt/usb/optimizerd --keep 30
   sudo -u optimizerd optimizerd backup s3://backups/pi --s3-endpoint https://ACCOUNT.r2.cloudflarestorage.com --s3-key-file key`,
 		Args: cobra.ExactArgs(1),
+		// Because of the command below, cobra would complete no directory by itself.
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if keep < 0 {
 				return fmt.Errorf("--keep must be at least 0 (got %d)", keep)
@@ -74,6 +79,7 @@ like the data folder.`,
 	at.addFlags(c)
 	c.Flags().IntVar(&keep, "keep", 0, "keep only the newest `number` of snapshots, and the files that these use (0 deletes nothing)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	c.AddCommand(backupVerifyCommand(o))
 	return c
 }
 

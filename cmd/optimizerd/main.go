@@ -117,11 +117,12 @@ metadata, and describes the result in a manifest.`,
 }
 
 // refuseUnknown makes the groups of commands below a command fail for one that they do not
-// have, as the program does. By themselves they would print their help and succeed.
+// have, as the program does. By themselves they would print their help and succeed. A
+// command that does something itself checks its own arguments.
 func refuseUnknown(c *cobra.Command) {
 	for _, group := range c.Commands() {
 		refuseUnknown(group)
-		if !group.HasSubCommands() {
+		if !group.HasSubCommands() || group.Runnable() {
 			continue
 		}
 		group.Args, group.DisableFlagsInUseLine = cobra.ArbitraryArgs, true

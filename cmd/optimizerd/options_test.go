@@ -191,6 +191,7 @@ func TestInterruptedCommandExitsWith130(t *testing.T) {
 		{"optimize", "-o", t.TempDir(), "/dev/null"},
 		{"verify", "--set", "storage.dir=" + data},
 		{"backup", saved, "--set", "storage.dir=" + data},
+		{"backup", "verify", saved},
 		{"restore", saved, "--set", "storage.dir=" + filepath.Join(t.TempDir(), "restored")},
 	} {
 		var out, errOut bytes.Buffer

@@ -29,6 +29,7 @@ func TestCommandWhoseOutputIsLostFails(t *testing.T) {
 		{"version"},
 		{"completion", "bash"},
 		{"restore", "--list", to},
+		{"backup", "verify", to},
 		{"quarantine", "clear", "--all", "--set", "storage.dir=" + data},
 		{"images", "list", "--to", s.url},
 		{"images", "delete", id, "--to", s.url},

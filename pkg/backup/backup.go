@@ -1,4 +1,5 @@
-// Package backup copies a data folder while its daemon runs, and restores it.
+// Package backup copies a data folder while its daemon runs, checks the copies, and
+// restores it.
 //
 // A backup is a store of blobs, named by their digest, and of snapshots. A
 // snapshot lists the files of the data folder at one time: small records with
@@ -30,17 +31,20 @@ import (
 
 // Store is where backups are kept.
 type Store interface {
-	// Blobs returns the size of each blob, by its digest.
-	Blobs(ctx context.Context) (map[string]int64, error)
+	// Blobs calls f for each blob with its digest and size.
+	Blobs(ctx context.Context, f func(digest string, bytes int64)) error
 	// Put durably stores a blob whose content is the file.
 	Put(ctx context.Context, digest string, bytes int64, f *os.File) error
-	// Get opens a blob.
+	// Get opens a blob. Its error is fs.ErrNotExist if there is none.
 	Get(ctx context.Context, digest string) (io.ReadCloser, error)
 	Delete(ctx context.Context, digest string) error
+	// SetAside durably moves a blob to where it no longer is one. Nothing is deleted.
+	SetAside(ctx context.Context, digest string) error
 
 	// Snapshots returns the names of the snapshots, oldest first.
 	Snapshots(ctx context.Context) ([]string, error)
 	PutSnapshot(ctx context.Context, name string, data []byte) error
+	// GetSnapshot returns a snapshot. Its error is fs.ErrNotExist if there is none.
 	GetSnapshot(ctx context.Context, name string) ([]byte, error)
 	DeleteSnapshot(ctx context.Context, name string) error
 	Close() error
@@ -94,9 +98,8 @@ func Run(ctx context.Context, c Config, store Store) (Totals, error) {
 	if err := Complete(c.Dir); err != nil {
 		return Totals{}, err
 	}
-	b := &backup{Config: c, store: store, listed: make(map[string]bool)}
-	var err error
-	if b.blobs, err = store.Blobs(ctx); err != nil {
+	b := &backup{Config: c, store: store, blobs: make(map[string]int64), listed: make(map[string]bool)}
+	if err := store.Blobs(ctx, func(digest string, bytes int64) { b.blobs[digest] = bytes }); err != nil {
 		return b.totals, err
 	}
 	began := time.Now().UTC()

@@ -3,7 +3,11 @@ package backup
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -33,17 +37,16 @@ func (b *bucket) Close() error {
 
 func (b *bucket) blob(digest string) string { return b.prefix + blobsDir + "/" + digest }
 
-func (b *bucket) Blobs(ctx context.Context) (map[string]int64, error) {
-	blobs := make(map[string]int64)
+func (b *bucket) Blobs(ctx context.Context, f func(digest string, bytes int64)) error {
 	for o, err := range b.objects.List(ctx, b.prefix+blobsDir+"/") {
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if digest := path.Base(o.Key); manifest.ValidSHA256(digest) {
-			blobs[digest] = o.Bytes
+			f(digest, o.Bytes)
 		}
 	}
-	return blobs, nil
+	return nil
 }
 
 // Put replaces an object that is cut: a store that was killed may have kept it.
@@ -62,11 +65,52 @@ func (b *bucket) Put(ctx context.Context, digest string, bytes int64, f *os.File
 
 func (b *bucket) Get(ctx context.Context, digest string) (io.ReadCloser, error) {
 	r, _, err := b.objects.Get(ctx, b.blob(digest), 0, -1)
-	return r, err
+	return r, missing(err)
 }
+
+// missing makes an error fs.ErrNotExist if it is of an object that does not exist.
+func missing(err error) error {
+	if s3.Is(err, s3.NotFound) {
+		return &missingError{err}
+	}
+	return err
+}
+
+type missingError struct{ error }
+
+func (e *missingError) Unwrap() error        { return e.error }
+func (e *missingError) Is(target error) bool { return target == fs.ErrNotExist }
 
 func (b *bucket) Delete(ctx context.Context, digest string) error {
 	return b.objects.Delete(ctx, b.blob(digest))
+}
+
+// SetAside copies the object through this machine: its content is not what its name says,
+// and PutNew needs its digest.
+func (b *bucket) SetAside(ctx context.Context, digest string) (err error) {
+	r, err := b.Get(ctx, digest)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := os.CreateTemp("", "optimizerd-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	hash := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, hash), r)
+	if err != nil {
+		return err
+	}
+	aside := s3.Object{Key: b.prefix + damagedDir + "/" + digest, Bytes: n, SHA256: hex.EncodeToString(hash.Sum(nil))}
+	if err := b.objects.Delete(ctx, aside.Key); err != nil { // an earlier one
+		return err
+	}
+	if _, _, err := b.objects.PutNew(ctx, aside, f); err != nil {
+		return err
+	}
+	return b.Delete(ctx, digest)
 }
 
 func (b *bucket) snapshot(name string) string {
@@ -93,7 +137,7 @@ func (b *bucket) PutSnapshot(ctx context.Context, name string, data []byte) erro
 func (b *bucket) GetSnapshot(ctx context.Context, name string) ([]byte, error) {
 	r, _, err := b.objects.Get(ctx, b.snapshot(name), 0, -1)
 	if err != nil {
-		return nil, err
+		return nil, missing(err)
 	}
 	defer r.Close()
 	return io.ReadAll(r)

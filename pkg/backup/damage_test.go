@@ -27,13 +27,19 @@ func digest(content string) string {
 // data folder, and returns the path of its directory.
 func addSet(t *testing.T, data, id string) (dir string) {
 	t.Helper()
+	return addSetOf(t, data, id, id)
+}
+
+// addSetOf is addSet for an image with the original of another one.
+func addSetOf(t *testing.T, data, id, source string) (dir string) {
+	t.Helper()
 	variants := make([]manifest.Variant, 2)
 	for i, content := range []string{"small " + id, "larger " + id} {
 		v := ladder.Variant{Format: ladder.WebP, Width: 4 * (i + 1), Height: 3 * (i + 1), Bytes: int64(len(content))}
 		variants[i] = manifest.NewVariant(id, v, digest(content))
 		write(t, []byte(content), data, "files", variants[i].Key)
 	}
-	original := "original " + id
+	original := "original " + source
 	m, err := manifest.Manifest{
 		Version: manifest.Version, ID: id, CreatedAt: strictjson.At(time.Now()), Width: 8, Height: 6,
 		Source: manifest.Source{SHA256: digest(original), Bytes: int64(len(original))}, Variants: variants,
@@ -209,5 +215,27 @@ func TestSetThatIsDamagedInTheBackupIsSetAsideWithItsOriginal(t *testing.T) {
 	restored, originals := setsAside(t, store, 1)
 	if restored.Sets != 0 || restored.Originals != 1 || originals[id] != "original "+id {
 		t.Errorf("restored %+v, set aside: %q", restored, originals)
+	}
+}
+
+// Until the manifest is sound again, it is not known which blobs are needed.
+func TestDamagedManifestKeepsSnapshotsUntilItIsRepaired(t *testing.T) {
+	id := strings.Repeat("a", 26)
+	data, dir := closedFolder(t, id)
+	backupTo(t, data, dir, 0)
+	if err := damages["changed"].do(pathOfBlob(dir, contentOf(t, filepath.Join(data, "files", id, manifest.FileName)))); err != nil {
+		t.Fatal(err)
+	}
+	store := openFolder(t, dir)
+	if _, err := backup.Run(t.Context(), backup.Config{Dir: data, Keep: 1}, store); err == nil || !strings.Contains(err.Error(), "'optimizerd backup verify --repair' sets it aside") {
+		t.Errorf("a backup that keeps a damaged manifest: %v", err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	verifyBackup(t, readFolder(t, dir), backup.VerifyConfig{Repair: repairIn(dir)})
+	backupTo(t, data, dir, 1)
+	if totals, found := verifyBackup(t, readFolder(t, dir), backup.VerifyConfig{}); len(found) > 0 || len(totals.Snapshots) != 1 {
+		t.Errorf("after the repair: %+v, %+v", found, totals)
 	}
 }

@@ -19,13 +19,14 @@ import (
 const (
 	blobsDir     = "blobs"     // <first two digits>/<digest>
 	snapshotsDir = "snapshots" // <name>.jsonl.gz
+	damagedDir   = "damaged"   // <digest>: blobs that were set aside
 	snapshotExt  = ".jsonl.gz"
 )
 
 // folder is a Store in a directory.
 type folder struct {
 	dir  string
-	lock *durable.Lock
+	lock *durable.Lock // nil for reading
 }
 
 // OpenFolder returns the store in a directory. It is created if create is set.
@@ -35,17 +36,39 @@ func OpenFolder(dir string, create bool) (Store, error) {
 			return nil, err
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, snapshotsDir)); err != nil {
-		return nil, fmt.Errorf("%s is not a backup: %w", dir, err)
-	}
-	lock, err := durable.LockDir(dir)
+	f, err := findFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &folder{dir, lock}, nil
+	if f.lock, err = durable.LockDir(dir); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
-func (f *folder) Close() error { return f.lock.Close() }
+// ReadFolder returns the store in a directory for reading, while a backup may run: the
+// directory is not locked, and nothing is written to it.
+func ReadFolder(dir string) (Store, error) {
+	f, err := findFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func findFolder(dir string) (*folder, error) {
+	if _, err := os.Stat(filepath.Join(dir, snapshotsDir)); err != nil {
+		return nil, fmt.Errorf("%s is not a backup: %w", dir, err)
+	}
+	return &folder{dir: dir}, nil
+}
+
+func (f *folder) Close() error {
+	if f.lock == nil {
+		return nil
+	}
+	return f.lock.Close()
+}
 
 // unfinished matches the names that renameio gives to files that are being written.
 var unfinished = regexp.MustCompile(`^\..+[0-9]{6}$`)
@@ -70,29 +93,33 @@ func (f *folder) path(digest string) string {
 	return filepath.Join(f.dir, blobsDir, digest[:2], digest)
 }
 
-// Blobs also deletes what a process that was killed was writing.
-func (f *folder) Blobs(ctx context.Context) (map[string]int64, error) {
-	if err := sweep(filepath.Join(f.dir, snapshotsDir)); err != nil {
-		return nil, err
+// Blobs also deletes what a process that was killed was writing, unless the store was
+// opened for reading.
+func (f *folder) Blobs(ctx context.Context, found func(digest string, bytes int64)) error {
+	if f.lock != nil {
+		if err := sweep(filepath.Join(f.dir, snapshotsDir)); err != nil {
+			return err
+		}
 	}
-	blobs := make(map[string]int64)
-	err := filepath.WalkDir(filepath.Join(f.dir, blobsDir), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
+	return filepath.WalkDir(filepath.Join(f.dir, blobsDir), func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // there is no blob yet, or no longer
+		}
+		if err == nil && d.IsDir() && f.lock != nil {
 			err = sweep(path)
 		}
 		if err != nil || d.IsDir() || !manifest.ValidSHA256(d.Name()) {
 			return errors.Join(err, ctx.Err())
 		}
 		info, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // deleted meanwhile
+		}
 		if err == nil {
-			blobs[d.Name()] = info.Size()
+			found(d.Name(), info.Size())
 		}
 		return err
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return blobs, err
 }
 
 func (f *folder) Put(_ context.Context, digest string, bytes int64, from *os.File) error {
@@ -122,6 +149,14 @@ func (f *folder) Get(_ context.Context, digest string) (io.ReadCloser, error) {
 }
 
 func (f *folder) Delete(_ context.Context, digest string) error { return os.Remove(f.path(digest)) }
+
+func (f *folder) SetAside(_ context.Context, digest string) error {
+	aside := filepath.Join(f.dir, damagedDir)
+	if err := durable.MkdirAll(aside, 0o700); err != nil {
+		return err
+	}
+	return durable.Rename(f.path(digest), filepath.Join(aside, digest))
+}
 
 func (f *folder) snapshot(name string) string {
 	return filepath.Join(f.dir, snapshotsDir, name+snapshotExt)

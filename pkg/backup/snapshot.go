@@ -91,31 +91,45 @@ func readSnapshot(ctx context.Context, store Store, name string) ([]entry, error
 }
 
 func decode(data []byte) (entries []entry, err error) {
-	z, err := gzip.NewReader(bytes.NewReader(data))
+	err = eachEntry(data, func(e entry) error {
+		entries = append(entries, e)
+		return nil
+	})
 	if err != nil {
 		return nil, err
+	}
+	return entries, nil
+}
+
+// eachEntry calls f for each entry of an encoded snapshot, until it returns an error.
+func eachEntry(data []byte, f func(entry) error) error {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return err
 	}
 	lines := json.NewDecoder(bufio.NewReader(z))
 	var h header
 	if err := lines.Decode(&h); err != nil {
-		return nil, err
+		return err
 	}
 	if h.Version != formatVersion {
-		return nil, &versionError{h}
+		return &versionError{h}
 	}
 	for {
 		var e entry
 		err := lines.Decode(&e)
 		if errors.Is(err, io.EOF) {
-			return entries, nil
+			return nil
 		}
 		if err == nil && !e.valid() {
 			err = fmt.Errorf("%.100q is not a path in a data folder", e.Path)
 		}
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = f(e)
 		}
-		entries = append(entries, e)
+		if err != nil {
+			return err
+		}
 	}
 }
 
@@ -128,18 +142,24 @@ func readManifest(ctx context.Context, store Store, e entry) (content []byte, m 
 	content, err = io.ReadAll(r)
 	err = errors.Join(err, r.Close())
 	if err == nil && digestOf(content) != e.SHA256 {
-		err = errors.New("it differs from its digest")
+		err = errors.New("the backup's copy differs from its digest; 'optimizerd backup verify --repair' sets it aside, and the next backup copies it again")
 	}
 	if err == nil {
-		m, err = manifest.Decode(content)
-	}
-	if err == nil && e.Path != path.Join("files", m.ID, manifest.FileName) {
-		err = fmt.Errorf("it is the manifest of %s", m.ID)
+		m, err = decodeManifest(e.Path, content)
 	}
 	if err != nil {
 		return nil, m, fmt.Errorf("%s: %w", e.Path, err)
 	}
 	return content, m, nil
+}
+
+// decodeManifest decodes the manifest whose path in the data folder is file.
+func decodeManifest(file string, content []byte) (m manifest.Manifest, err error) {
+	m, err = manifest.Decode(content)
+	if err == nil && file != path.Join("files", m.ID, manifest.FileName) {
+		err = fmt.Errorf("it is the manifest of %s", m.ID)
+	}
+	return m, err
 }
 
 // prune deletes the snapshots before the newest keep ones, and then the blobs that
@@ -162,7 +182,12 @@ func prune(ctx context.Context, store Store, keep int) (deleted int, err error) 
 			}
 		}
 	}
-	blobs, err := store.Blobs(ctx)
+	var unused []string
+	err = store.Blobs(ctx, func(digest string, _ int64) {
+		if !needed[digest] {
+			unused = append(unused, digest)
+		}
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -172,10 +197,7 @@ func prune(ctx context.Context, store Store, keep int) (deleted int, err error) 
 		}
 		deleted++
 	}
-	for digest := range blobs {
-		if needed[digest] {
-			continue
-		}
+	for _, digest := range unused {
 		if err := store.Delete(ctx, digest); err != nil {
 			return deleted, err
 		}

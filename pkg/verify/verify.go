@@ -110,7 +110,7 @@ func Run(ctx context.Context, c Config) (Totals, error) {
 	for range max(2, runtime.NumCPU()) {
 		group.Go(func() error {
 			runtime.LockOSThread() // never unlocked: the thread ends with its priority
-			yield()
+			Yield()
 			for id := range ids {
 				k.set(ctx, id)
 			}
@@ -137,9 +137,10 @@ func Run(ctx context.Context, c Config) (Totals, error) {
 	return k.totals, errors.Join(k.setAside(), k.orphans())
 }
 
-// yield gives the thread the lowest priority for the processor and the disk. It
-// is a hint: an error does not matter.
-func yield() {
+// Yield gives the thread the lowest priority for the processor and the disk. It
+// is a hint: an error does not matter. The caller must have locked its goroutine to
+// the thread.
+func Yield() {
 	const ioprioWhoProcess, ioprioIdle = 1, 3 << 13
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
 	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioprioWhoProcess, 0, ioprioIdle)
