@@ -117,7 +117,7 @@ func verifyBackup(cmd *cobra.Command, check backup.VerifyConfig, store backup.St
 	if asJSON {
 		err = lines.Encode(totals)
 	} else {
-		err = printVerified(out, totals)
+		err = printVerified(out, totals, check.Quick)
 	}
 	for _, line := range repairAdvice(found) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "optimizerd:", line)
@@ -149,8 +149,9 @@ func describeDamage(p backup.Problem) string {
 	return line
 }
 
-// printVerified prints the result for people.
-func printVerified(out io.Writer, t backup.VerifyTotals) error {
+// printVerified prints the result for people. After a quick check nothing is known of the
+// content of files.
+func printVerified(out io.Writer, t backup.VerifyTotals, quick bool) error {
 	complete, newest := 0, ""
 	for _, s := range t.Snapshots {
 		if s.Damaged == 0 {
@@ -159,8 +160,12 @@ func printVerified(out io.Writer, t backup.VerifyTotals) error {
 		}
 		fmt.Fprintf(out, "snapshot %s: %d damaged\n", s.Snapshot, s.Damaged) // the last line reports the error
 	}
-	_, err := fmt.Fprintf(out, "%d sets, %d files checked (%s read): %d damaged, %d set aside; %d of %d snapshots can be restored completely, the newest is %s\n",
-		t.Sets, t.Files, humanize.IBytes(uint64(t.Bytes)), t.Damaged, t.SetAside, complete, len(t.Snapshots), cmp.Or(newest, "none"))
+	result := "can be restored completely"
+	if quick {
+		result = "have all files (their content was not read)"
+	}
+	_, err := fmt.Fprintf(out, "%d sets, %d files checked (%s read): %d damaged, %d set aside; %d of %d snapshots %s, the newest is %s\n",
+		t.Sets, t.Files, humanize.IBytes(uint64(t.Bytes)), t.Damaged, t.SetAside, complete, len(t.Snapshots), result, cmp.Or(newest, "none"))
 	return err
 }
 

@@ -49,6 +49,7 @@ func TestBackupVerifyFindsDamageAndTheNextBackupHealsIt(t *testing.T) {
 			t.Errorf("%q is not in %s", want, stdout)
 		}
 	}
+	verify(0, "1 of 1 snapshots have all files (their content was not read)", "--quick")
 	var p backup.Problem
 	var totals backup.VerifyTotals
 	lines := json.NewDecoder(strings.NewReader(verify(1, "", "--repair", "--json")))
