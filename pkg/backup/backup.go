@@ -84,8 +84,9 @@ var single = []string{"url-key", "clock", "recipes"}
 type backup struct {
 	Config
 	store  Store
-	blobs  map[string]int64
-	listed map[string]bool // paths in the snapshot
+	blobs  blobTable        // as listed when the backup began
+	added  map[string]int64 // bytes of each blob that was stored since, by its digest
+	listed map[string]bool  // paths in the snapshot
 	found  []entry
 	totals Totals
 }
@@ -98,8 +99,8 @@ func Run(ctx context.Context, c Config, store Store) (Totals, error) {
 	if err := Complete(c.Dir); err != nil {
 		return Totals{}, err
 	}
-	b := &backup{Config: c, store: store, blobs: make(map[string]int64), listed: make(map[string]bool)}
-	if err := store.Blobs(ctx, func(digest string, bytes int64) { b.blobs[digest] = bytes }); err != nil {
+	b := &backup{Config: c, store: store, added: make(map[string]int64), listed: make(map[string]bool)}
+	if err := b.blobs.list(ctx, store); err != nil {
 		return b.totals, err
 	}
 	began := time.Now().UTC()
@@ -124,7 +125,7 @@ func Run(ctx context.Context, c Config, store Store) (Totals, error) {
 	}
 	b.totals.Snapshot = name
 	if c.Keep > 0 && b.totals.Damaged == 0 { // otherwise older snapshots may have what this one lacks
-		if b.totals.Deleted, err = prune(ctx, store, c.Keep); err != nil {
+		if b.totals.Deleted, err = b.prune(ctx); err != nil {
 			err = fmt.Errorf("this backup is complete, but older snapshots cannot be deleted: %w", err)
 		}
 	}
@@ -291,9 +292,10 @@ func isLocal(err error) bool {
 	return errors.As(err, &local)
 }
 
-// blob stores a file under its digest, unless the store has it. The file is not
-// read then, but it must exist.
+// blob stores a file under its digest, unless the store has it, and marks it as needed.
+// A file that the store has is not read, but it must exist.
 func (b *backup) blob(ctx context.Context, name, digest string) (bytes int64, err error) {
+	b.mark(digest, needed)
 	f, err := os.Open(filepath.Join(b.Dir, filepath.FromSlash(name)))
 	if err != nil {
 		return 0, &localError{err}
@@ -303,8 +305,8 @@ func (b *backup) blob(ctx context.Context, name, digest string) (bytes int64, er
 	if err != nil {
 		return 0, &localError{err}
 	}
-	if stored, ok := b.blobs[digest]; ok && stored == info.Size() {
-		return stored, nil
+	if b.has(digest, info.Size()) {
+		return info.Size(), nil
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, f); err != nil {
@@ -316,10 +318,19 @@ func (b *backup) blob(ctx context.Context, name, digest string) (bytes int64, er
 	if err := b.store.Put(ctx, digest, info.Size(), f); err != nil {
 		return 0, fmt.Errorf("store %s: %w", name, err)
 	}
-	b.blobs[digest] = info.Size()
+	b.added[digest] = info.Size()
 	b.totals.Copied++
 	b.totals.Bytes += info.Size()
 	return info.Size(), nil
+}
+
+// has reports whether the store has a blob of this size.
+func (b *backup) has(digest string, bytes int64) bool {
+	if added, ok := b.added[digest]; ok {
+		return added == bytes
+	}
+	stored := b.blobs.find(digest)
+	return stored != nil && stored.bytes() == bytes
 }
 
 // digestOfFile returns the SHA-256 of a file.

@@ -1,9 +1,11 @@
 package backup_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,11 +75,16 @@ func newFolder(t *testing.T) (store backup.Store, dir string) {
 	return store, dir
 }
 
+// awaitNextMillisecond returns in a millisecond of which no snapshot has its name yet.
+func awaitNextMillisecond() {
+	for began := time.Now().UnixMilli(); time.Now().UnixMilli() == began; {
+	}
+}
+
 // runBackup makes a backup and returns the files that it has left out.
 func runBackup(t *testing.T, store backup.Store, c backup.Config) (totals backup.Totals, leftOut []string) {
 	t.Helper()
-	for began := time.Now().UnixMilli(); time.Now().UnixMilli() == began; { // a snapshot is named by its millisecond
-	}
+	awaitNextMillisecond()
 	c.Damaged = func(file string, err error) {
 		t.Log(file, err)
 		leftOut = append(leftOut, file)
@@ -218,24 +225,64 @@ func TestSetThatIsDamagedInTheBackupIsSetAsideWithItsOriginal(t *testing.T) {
 	}
 }
 
-// Until the manifest is sound again, it is not known which blobs are needed.
+// Until the manifest of a set that is only in the backup is sound again, it is not known
+// which blobs are needed.
 func TestDamagedManifestKeepsSnapshotsUntilItIsRepaired(t *testing.T) {
 	id := strings.Repeat("a", 26)
 	data, dir := closedFolder(t, id)
 	backupTo(t, data, dir, 0)
-	if err := damages["changed"].do(pathOfBlob(dir, contentOf(t, filepath.Join(data, "files", id, manifest.FileName)))); err != nil {
+	backupTo(t, data, dir, 0)
+	set := filepath.Join(data, "files", id)
+	if err := damages["changed"].do(pathOfBlob(dir, contentOf(t, filepath.Join(set, manifest.FileName)))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(set); err != nil {
 		t.Fatal(err)
 	}
 	store := openFolder(t, dir)
-	if _, err := backup.Run(t.Context(), backup.Config{Dir: data, Keep: 1}, store); err == nil || !strings.Contains(err.Error(), "'optimizerd backup verify --repair' sets it aside") {
+	awaitNextMillisecond()
+	if _, err := backup.Run(t.Context(), backup.Config{Dir: data, Keep: 2}, store); err == nil || !strings.Contains(err.Error(), "'optimizerd backup verify --repair' sets it aside") {
 		t.Errorf("a backup that keeps a damaged manifest: %v", err)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	verifyBackup(t, readFolder(t, dir), backup.VerifyConfig{Repair: repairIn(dir)})
-	backupTo(t, data, dir, 1)
-	if totals, found := verifyBackup(t, readFolder(t, dir), backup.VerifyConfig{}); len(found) > 0 || len(totals.Snapshots) != 1 {
+	addSet(t, data, id)
+	backupTo(t, data, dir, 2)
+	if totals, found := verifyBackup(t, readFolder(t, dir), backup.VerifyConfig{}); len(found) > 0 || len(totals.Snapshots) != 2 {
 		t.Errorf("after the repair: %+v, %+v", found, totals)
+	}
+}
+
+// reads is a store that counts the blobs that are read.
+type reads struct {
+	backup.Store
+
+	blobs int
+}
+
+func (r *reads) Get(ctx context.Context, digest string) (io.ReadCloser, error) {
+	r.blobs++
+	return r.Store.Get(ctx, digest)
+}
+
+func TestSnapshotsAreDeletedWithoutReadingManifestsThatAreHere(t *testing.T) {
+	data := newData(t)
+	folder, _ := newFolder(t)
+	store := &reads{Store: folder}
+	addSet(t, data, strings.Repeat("a", 26))
+	deleted := addSet(t, data, strings.Repeat("b", 26))
+	for range 3 {
+		runBackup(t, store, backup.Config{Dir: data, Keep: 2})
+	}
+	if store.blobs != 0 {
+		t.Errorf("%d blobs were read, want none", store.blobs)
+	}
+	if err := os.RemoveAll(deleted); err != nil {
+		t.Fatal(err)
+	}
+	if totals, _ := runBackup(t, store, backup.Config{Dir: data, Keep: 2}); totals.Deleted != 1 || store.blobs != 1 {
+		t.Errorf("%d snapshots were deleted and %d blobs read, want 1 and the manifest that is only in the backup", totals.Deleted, store.blobs)
 	}
 }

@@ -96,6 +96,7 @@ func (b *backup) sound(ctx context.Context, id string) (name string, err error) 
 	switch _, err := b.blob(ctx, original, m.Source.SHA256); {
 	case err == nil:
 		e.Original = true
+		b.mark(e.SHA256, neededWithOriginal)
 		b.totals.Originals++
 	case errors.Is(err, fs.ErrNotExist): // not kept
 	case isLocal(err):

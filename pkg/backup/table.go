@@ -29,6 +29,13 @@ const (
 	stateBits = 2
 )
 
+// The states of a blob in a backup, which deletes what no snapshot needs.
+const (
+	unneeded uint64 = iota
+	needed
+	neededWithOriginal // a manifest, and the original of its set
+)
+
 func (b *storedBlob) bytes() int64  { return int64(b.meta >> stateBits) }
 func (b *storedBlob) state() uint64 { return b.meta & (1<<stateBits - 1) }
 

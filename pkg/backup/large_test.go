@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -52,6 +54,36 @@ func heap() int64 {
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// measured is a large store that records the heap when a snapshot is written.
+type measured struct {
+	large
+
+	heap int64
+}
+
+func (s *measured) PutSnapshot(context.Context, string, []byte) error {
+	s.heap = heap()
+	return nil
+}
+
+func (s *measured) Snapshots(context.Context) ([]string, error) { return nil, nil }
+
+func TestBackupTakesLittleMemoryForEachBlob(t *testing.T) {
+	data := t.TempDir()
+	if err := os.Mkdir(filepath.Join(data, "queue"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := &measured{large: large{sets: 3000}}
+	before := heap()
+	if _, err := backup.Run(t.Context(), backup.Config{Dir: data}, s); err != nil {
+		t.Fatal(err)
+	}
+	const most = 60 // bytes; a map of digests takes 150
+	if perBlob := (s.heap - before) / int64(s.sets*16); perBlob > most || perBlob < 20 {
+		t.Errorf("%d bytes for each blob, want at most %d", perBlob, most)
+	}
 }
 
 // A Pi with 100,000 images has 1.6 million files in its backup.
