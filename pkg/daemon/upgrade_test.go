@@ -1,9 +1,11 @@
 package daemon_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 const (
 	doneJob, failedJob, runningJob = "job_01m8h6ny55a1w9z2zkat86amm5", "job_01m8h6ny8skb9d419aq8a8djkd", "job_01m8h6pd5ws96z8nxff9mwektz"
 	firstImage                     = "s2khrcmwfltwylpavyun4pil2e"
+	runningSource                  = "446973e2d7dcca40c8aea7ecc7f95565da4ce781222d7eaa030938df24cbd252"
 )
 
 // firstData prepares a daemon over a copy of testdata/data-1.
@@ -91,6 +94,10 @@ func TestRecordsOfANewerVersionAreSetAside(t *testing.T) {
 	edit("queue/running/"+runningJob+".json", `"attempts"`, `"from_the_future":1,"attempts"`)
 	edit("outbox/msg_"+strings.TrimPrefix(doneJob, "job_")+".json", `"attempts"`, `"from_the_future":1,"attempts"`)
 	edit("files/"+firstImage+"/manifest.json", `"version": 1`, `"version": 2`)
+	retry := s.Path("retry/" + runningJob) // it failed before, and was retried
+	if err := errors.Join(os.MkdirAll(filepath.Dir(retry), 0o700), os.WriteFile(retry, []byte("source"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Launch(); err != nil {
 		t.Fatal(err)
 	}
@@ -99,12 +106,35 @@ func TestRecordsOfANewerVersionAreSetAside(t *testing.T) {
 	for _, kept := range []string{
 		"queue/running/" + runningJob + ".json.unreadable", "outbox/msg_" + strings.TrimPrefix(doneJob, "job_") + ".json.unreadable",
 		"files/.damaged/" + firstImage + "/manifest.json", "originals/" + firstImage,
+		"spool/" + runningSource, "retry/" + runningJob, // the only copies of an upload
 	} {
 		if _, err := os.Stat(s.Path(filepath.FromSlash(kept))); err != nil {
 			t.Error(err)
 		}
 	}
 	s.CheckMakes(daemontest.SmallJPEG(t, 90))
+}
+
+// What an older version has set aside is executed and delivered after the next upgrade.
+func TestRecordsThatAnOlderVersionSetAsideAreTakenBack(t *testing.T) {
+	t.Parallel()
+	s := firstData(t)
+	webhook := "outbox/msg_" + strings.TrimPrefix(doneJob, "job_") + ".json"
+	for _, record := range []string{"queue/running/" + runningJob + ".json", webhook} {
+		path := s.Path(filepath.FromSlash(record))
+		if err := os.Rename(path, path+".unreadable"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	if j := s.AwaitJob(runningJob); j.Status != "completed" {
+		t.Errorf("the job that was set aside is %+v", j)
+	}
+	if names := s.Names("outbox"); !slices.Contains(names, filepath.Base(webhook)) {
+		t.Errorf("the outbox has %v, want the webhook that was set aside", names)
+	}
 }
 
 // An id does not depend on the version of libvips, only on the source and the
