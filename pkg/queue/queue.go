@@ -66,7 +66,14 @@ const (
 type records = durable.Folder[job.Job]
 
 func openRecords(dir string) records {
-	return durable.OpenFolder(dir, durable.Format[job.Job]{ValidID: job.ValidID, Encode: job.Job.Encode, Decode: decode})
+	return durable.OpenFolder(dir, durable.Format[job.Job]{ValidID: job.ValidID, Encode: encode, Decode: decode})
+}
+
+// encode leaves out the id of the request, which is only for the log: version 0.1.0 does
+// not read records that have it.
+func encode(j job.Job) ([]byte, error) {
+	j.RequestID = ""
+	return j.Encode()
 }
 
 func decode(id string, data []byte) (job.Job, error) {
