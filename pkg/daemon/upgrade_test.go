@@ -12,8 +12,10 @@ import (
 
 	"github.com/optimizerd/optimizerd/pkg/config"
 	"github.com/optimizerd/optimizerd/pkg/daemon/daemontest"
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
+	"github.com/optimizerd/optimizerd/pkg/quarantine"
 	"github.com/optimizerd/optimizerd/pkg/verify"
 )
 
@@ -26,7 +28,10 @@ const (
 )
 
 // firstData prepares a daemon over a copy of testdata/data-1.
-func firstData(t *testing.T) *daemontest.Server {
+func firstData(t *testing.T) *daemontest.Server { return dataOf(t, "testdata/data-1") }
+
+// dataOf prepares a daemon over a copy of a data folder.
+func dataOf(t *testing.T, folder string) *daemontest.Server {
 	t.Helper()
 	s := daemontest.Prepare(t, func(c *config.Config) {
 		c.Ladder.Widths = []int{16}
@@ -34,7 +39,7 @@ func firstData(t *testing.T) *daemontest.Server {
 		c.Jobs.Keep = 100 * 365 * 24 * time.Hour // its jobs ended in 2026
 		c.Webhook.Secrets = []config.Secret{"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="}
 	})
-	if err := os.CopyFS(s.Config.Storage.Dir, os.DirFS("testdata/data-1")); err != nil {
+	if err := os.CopyFS(s.Config.Storage.Dir, os.DirFS(folder)); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -72,6 +77,58 @@ func TestFirstFormatsAreReadByThisVersion(t *testing.T) {
 	totals, err := verify.Run(t.Context(), verify.Config{Files: s.Path("files"), Originals: s.Path("originals"), Report: func(p verify.Problem) { t.Errorf("%+v", p) }})
 	if err != nil || totals.Sets < 3 {
 		t.Errorf("verify: %+v, %v", totals, err)
+	}
+}
+
+// testdata/data-2 has what the first version did not: variants on demand that are
+// recorded with their image, a kept source of a failed upload, a job in the background,
+// a quarantined image, and the history of ladders. Its daemon was killed.
+func TestSecondFormatsAreReadByThisVersion(t *testing.T) {
+	t.Parallel()
+	s := dataOf(t, "testdata/data-2")
+	s.Config.Fetch.AllowPrivate = true // where the receiver was
+	if err := s.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"job_01m8pwg33b4q8v0c90dsym2kh2", "job_01m8pwg33d7kazx02km8dranp4", "job_01m8pwg33fmenb7qseyctg5pn0"} {
+		if j := s.AwaitJob(id); j.Status != "completed" {
+			t.Errorf("%s, which waited or was running, is %+v", id, j)
+		}
+	}
+	for _, id := range []string{"msg_01m8pwg11pwv3tez1kba4q3eqk", "msg_01m8pwg33fmenb7qseyctg5pn0"} {
+		if !slices.Contains(s.Names("outbox"), id+".json") { // their receiver is away
+			t.Errorf("the webhook %s is not in the outbox", id)
+		}
+	}
+	const cut = "job_01m8pwg2tf06d3v555xvzzejt6"
+	if j := s.Get("/jobs/"+cut).Job(t, http.StatusOK); j.Error.Code != "corrupt_image" {
+		t.Errorf("the failed upload is %+v", j)
+	}
+	s.Request(http.MethodPost, "/jobs/"+cut+"/retry", nil).Job(t, http.StatusAccepted)
+	if j := s.AwaitJob(cut); j.Error.Code != "corrupt_image" {
+		t.Errorf("retried, the failed upload is %+v", j)
+	}
+	bad, err := quarantine.Open(s.Path(quarantine.Folder), "8.14.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bad.Check("859ae6a5fc33cdd99b7d8e148fe76f0b285981fa223a3c9ff0370a8db5c63dcf"); fault.CodeOf(err) != fault.ProcessingFailed {
+		t.Errorf("the quarantined image: %v", err)
+	}
+	const image, variant = "/v1/images/esjeitzknvi74j6opa2bodw5t4", "/v1/images/wjqg65rdy32p22yku4yx6j3exa"
+	for _, path := range []string{image, variant} {
+		for _, v := range s.Get(path).Manifest(t, http.StatusOK).Variants {
+			s.CheckFile(v)
+		}
+	}
+	totals, err := verify.Run(t.Context(), verify.Config{Files: s.Path("files"), Originals: s.Path("originals"), Report: func(p verify.Problem) { t.Errorf("%+v", p) }})
+	if err != nil || totals.Sets < 6 {
+		t.Errorf("verify: %+v, %v", totals, err)
+	}
+	s.Request(http.MethodDelete, image, nil)
+	s.Get(variant).CheckProblem(t, "not_found")
+	if n := s.Logged("unreadable job record set aside") + s.Logged("unreadable webhook set aside"); n > 0 {
+		t.Errorf("%d records were set aside", n)
 	}
 }
 
