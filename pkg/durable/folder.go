@@ -34,6 +34,9 @@ const extension = ".json"
 // unreadableSuffix is added to the name of a record that Load cannot read.
 const unreadableSuffix = ".unreadable"
 
+// AsidePattern matches the names of records that were set aside, for filepath.Match.
+const AsidePattern = "*" + extension + unreadableSuffix
+
 // OpenFolder returns the records in dir, which need not exist; Create makes it.
 func OpenFolder[T any](dir string, format Format[T]) Folder[T] { return Folder[T]{dir, format} }
 
