@@ -242,3 +242,22 @@ func TestIDsOfJobsAreCompleted(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// As version 0.1.0 answers.
+func TestJobsAndStatusNameAnOlderDaemon(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/jobs" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		_, _ = w.Write([]byte(`{"type":"about:blank","title":"Method not allowed","status":405,"detail":"This path allows POST.","code":"method_not_allowed"}`))
+	}))
+	defer s.Close()
+	for _, args := range [][]string{{"jobs", "list", "--to", s.URL}, {"status", "--address", strings.TrimPrefix(s.URL, "http://")}} {
+		if _, stderr, exit := run(t, args...); exit != 1 || !strings.Contains(stderr, "older version") {
+			t.Errorf("%v: status %d, %s", args, exit, stderr)
+		}
+	}
+}

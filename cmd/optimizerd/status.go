@@ -157,8 +157,8 @@ func askAdmin(ctx context.Context, method, address, path string, tokens []string
 	}
 	if answer.StatusCode >= 300 {
 		var problem struct{ Detail string }
-		if json.Unmarshal(b, &problem) != nil { // another server answers there
-			problem.Detail = strings.TrimSpace(string(b[:min(len(b), 1000)]))
+		if json.Unmarshal(b, &problem) != nil {
+			problem.Detail = strings.TrimSpace(string(b[:min(len(b), 1000)])) + " (a daemon of an older version, or another server, listens there)"
 		}
 		return nil, fmt.Errorf("%s answered %s: %s", address, answer.Status, printable(problem.Detail))
 	}

@@ -43,6 +43,8 @@ func (c *Client) Call(ctx context.Context, method, path string, v any) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s cannot be reached: %w; is the daemon running?", c.name, err)
+	case a.status == http.StatusMethodNotAllowed:
+		return fmt.Errorf("the daemon at %s is of an older version, without %s %s: upgrade it", c.name, method, r.URL.Path)
 	case a.status >= 300:
 		return problemOf(a)
 	case v == nil:

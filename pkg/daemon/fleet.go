@@ -34,7 +34,6 @@ type jobQueue interface {
 
 	Depth() (pending, running int)
 	Lanes() map[string]int
-	Unended(jobID string) bool
 	Check() error
 	Prune(now time.Time) error
 	Close()

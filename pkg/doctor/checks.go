@@ -377,6 +377,15 @@ func checkQuarantine(f Facts) []Finding {
 	}
 }
 
+func checkAside(f Facts) []Finding {
+	n := len(f.Data.SetAside)
+	if n == 0 {
+		return nil
+	}
+	return one("records", Warn, fmt.Sprintf("jobs and webhooks that were set aside, as they cannot be read: %d, such as %s", n, f.Data.SetAside[0]),
+		"If a newer version has written them, install it again: it takes them back (docs/upgrade.md). Otherwise they are damaged: delete them.")
+}
+
 // A clock outside these years is wrong.
 const firstYear, lastYear = 2025, 2100
 

@@ -40,7 +40,7 @@ var checks = []func(Facts) []Finding{
 	checkConfiguration,
 	checkCodec, checkFormats, checkVector, checkSeccomp, checkLandlock, checkCodecMemory,
 	checkPageSize, checkMemory, checkCgroup, checkHeat,
-	checkData, checkSpace, checkDevice, checkQuarantine, checkWebhooks, checkStore, checkFleet,
+	checkData, checkSpace, checkDevice, checkQuarantine, checkWebhooks, checkAside, checkStore, checkFleet,
 	checkClock,
 	checkAddress, checkAdmin, checkPort, checkTunnel, checkServable, checkTokens, checkFetching, checkCertificates, checkOpenFiles,
 }

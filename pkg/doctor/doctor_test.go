@@ -165,6 +165,9 @@ func TestDoctorNamesEachProblemWithItsRemedy(t *testing.T) {
 		{"a damaged quarantine", func(f *doctor.Facts) { f.Data.Quarantine.Unreadable = 1 }, doctor.Warn, "quarantine", "1 more are unreadable", "quarantine list"},
 		{"webhooks that were given up", func(f *doctor.Facts) { f.Data.Webhooks = doctor.Webhooks{Pending: 2, GivenUp: 1} }, doctor.Warn, "webhooks", "pending: 2; given up: 1", "outbox/failed/"},
 		{"no secret for webhooks", func(f *doctor.Facts) { f.Configuration.Settings.Webhooks = false }, doctor.OK, "webhooks", "pending: 0", "docs/secrets.md"},
+		{"records of a newer version", func(f *doctor.Facts) {
+			f.Data.SetAside = []string{"queue/pending/job_1.json.unreadable", "outbox/msg_1.json.unreadable"}
+		}, doctor.Warn, "records", "2, such as queue/pending/job_1", "docs/upgrade.md"},
 		{"a damaged outbox", func(f *doctor.Facts) { f.Data.Webhooks.Problem = syscall.ENOTDIR }, doctor.Warn, "webhooks", "not a directory", "repair the folder"},
 		{"a way into the home network", func(f *doctor.Facts) { f.Configuration.Settings.AllowPrivate = true }, doctor.Warn, "fetching", "its local network", "fetch.allow_private"},
 		{"no certificates", func(f *doctor.Facts) { f.Machine.NoRoots = true }, doctor.Fail, "certificates", "certificate authorities", "ca-certificates"},

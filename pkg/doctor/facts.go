@@ -110,6 +110,7 @@ type Data struct {
 	Device     Device
 
 	Quarantine Quarantine
+	SetAside   []string // names of records of jobs and webhooks that cannot be read
 	Webhooks   Webhooks
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
+	"github.com/optimizerd/optimizerd/pkg/durable"
 	"github.com/optimizerd/optimizerd/pkg/httpapi"
 	"github.com/optimizerd/optimizerd/pkg/notify"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
@@ -138,9 +140,20 @@ func data(r root, dir, libvips string) Data {
 		d.FileSystem, d.Device = m.FSType, r.device(m)
 	}
 	d.Quarantine = countQuarantine(filepath.Join(dir, quarantine.Folder), libvips)
+	d.SetAside = listAside(dir)
 	w := &d.Webhooks
 	w.Pending, w.GivenUp, w.Problem = notify.Count(filepath.Join(dir, notify.Folder))
 	return d
+}
+
+// listAside returns the names of the records that a daemon has set aside, relative to the
+// data folder.
+func listAside(dir string) (names []string) {
+	for _, folder := range []string{"queue/pending", "queue/running", notify.Folder} {
+		found, _ := fs.Glob(os.DirFS(dir), path.Join(folder, durable.AsidePattern)) // the pattern is correct
+		names = append(names, found...)
+	}
+	return names
 }
 
 // existingParent returns the nearest existing directory above dir.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -250,6 +251,20 @@ func TestDataFolderIsLeftAsItWas(t *testing.T) {
 		if d := gather(t, t.TempDir(), path).Data; d.Problem == nil || !strings.Contains(d.Problem.Error(), "not a directory") {
 			t.Errorf("%s: %v", path, d.Problem)
 		}
+	}
+}
+
+func TestRecordsThatWereSetAsideAreFound(t *testing.T) {
+	dir := t.TempDir()
+	want := []string{"queue/pending/job_1.json.unreadable", "queue/running/job_2.json.unreadable", "outbox/msg_1.json.unreadable"}
+	for _, name := range append([]string{"queue/pending/job_3.json"}, want...) {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := gather(t, t.TempDir(), dir).Data.SetAside; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

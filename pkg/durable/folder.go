@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +30,12 @@ type Format[T any] struct {
 }
 
 const extension = ".json"
+
+// unreadableSuffix is added to the name of a record that Load cannot read.
+const unreadableSuffix = ".unreadable"
+
+// AsidePattern matches the names of records that were set aside, for filepath.Match.
+const AsidePattern = "*" + extension + unreadableSuffix
 
 // OpenFolder returns the records in dir, which need not exist; Create makes it.
 func OpenFolder[T any](dir string, format Format[T]) Folder[T] { return Folder[T]{dir, format} }
@@ -104,14 +112,16 @@ func (f Folder[T]) MoveTo(to Folder[T], id string) error {
 }
 
 // IDs returns the ids of all records, sorted. A missing directory has none.
-func (f Folder[T]) IDs() ([]string, error) {
+func (f Folder[T]) IDs() ([]string, error) { return f.ids(extension) }
+
+func (f Folder[T]) ids(suffix string) ([]string, error) {
 	files, err := os.ReadDir(f.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var ids []string
 	for _, file := range files {
-		if id, ok := strings.CutSuffix(file.Name(), extension); ok && f.format.ValidID(id) {
+		if id, ok := strings.CutSuffix(file.Name(), suffix); ok && f.format.ValidID(id) {
 			ids = append(ids, id)
 		}
 	}
@@ -134,12 +144,49 @@ func (f Folder[T]) Load(unreadable func(id string, err error)) ([]T, error) {
 		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
 		default:
 			unreadable(id, err)
-			if err := os.Rename(f.path(id), f.path(id)+".unreadable"); err != nil {
+			if err := os.Rename(f.path(id), f.asidePath(id)); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return records, nil
+}
+
+func (f Folder[T]) asidePath(id string) string { return f.path(id) + unreadableSuffix }
+
+// SetAside returns the records that Load has set aside, as stored, by id.
+func (f Folder[T]) SetAside() (map[string][]byte, error) {
+	ids, err := f.ids(extension + unreadableSuffix)
+	if err != nil {
+		return nil, err
+	}
+	aside := make(map[string][]byte, len(ids))
+	for _, id := range ids {
+		if aside[id], err = os.ReadFile(f.asidePath(id)); err != nil {
+			return nil, err
+		}
+	}
+	return aside, nil
+}
+
+// TakeBack takes back the records that were set aside and can be read now, unless
+// there is another one of the same id, and calls back for each: an older version may
+// have set them aside.
+func (f Folder[T]) TakeBack(back func(id string)) error {
+	aside, err := f.SetAside()
+	if err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(aside)) {
+		if _, err := f.format.Decode(id, aside[id]); err != nil || f.Has(id) {
+			continue
+		}
+		if err := os.Rename(f.asidePath(id), f.path(id)); err != nil {
+			return err
+		}
+		back(id)
+	}
+	return nil
 }
 
 // Sweep removes what an earlier process had started to write: nothing refers to it

@@ -140,6 +140,33 @@ func TestFolderSetsAsideWhatItCannotRead(t *testing.T) {
 	}
 }
 
+// An older version sets records aside that have fields which it does not know.
+func TestFolderTakesBackWhatItCanRead(t *testing.T) {
+	dir := t.TempDir()
+	folder := notes(dir)
+	for name, content := range map[string]string{
+		"n1.json.unreadable": `{"ID": "n1"}`, "n2.json.unreadable": "{", "n3.json.unreadable": `{"ID": "n3", "Text": "old"}`, "n3.json": `{"ID": "n3"}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range [][]string{{"n1"}, nil} { // nothing is reported twice
+		var back []string
+		if err := folder.TakeBack(func(id string) { back = append(back, id) }); err != nil || !slices.Equal(back, want) {
+			t.Errorf("call %d takes back %v, %v; want %v", i+1, back, err, want)
+		}
+	}
+	want := []string{"n1.json", "n2.json.unreadable", "n3.json", "n3.json.unreadable"}
+	if got := list(t, dir); !slices.Equal(got, want) {
+		t.Errorf("the directory has %v, want %v", got, want)
+	}
+	aside, err := folder.SetAside()
+	if err != nil || len(aside) != 2 || string(aside["n2"]) != "{" {
+		t.Errorf("set aside are %q, %v; want n2 and n3", aside, err)
+	}
+}
+
 func TestFolderSweepsAndPrunes(t *testing.T) {
 	dir := t.TempDir()
 	folder := notes(dir)

@@ -541,8 +541,10 @@ func (q *Queue) Unlock() error {
 	return q.f.Close()
 }
 
-// Unended reports whether a job has a record and has not ended, as far as that can
-// be read.
+// SetAside implements jobs.Queue: what a job of the fleet needs is not on one machine.
+func (q *Queue) SetAside(string) bool { return false }
+
+// Unended implements jobs.Queue.
 func (q *Queue) Unended(jobID string) bool {
 	r, _, err := q.read(jobID)
 	return err != nil || r != nil && !r.job.Status.Ended()

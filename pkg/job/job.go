@@ -81,7 +81,7 @@ type Job struct {
 	Options    Options          `json:"options,omitzero"`
 	Metadata   json.RawMessage  `json:"metadata,omitempty"`   // the client's JSON object
 	Background bool             `json:"background,omitempty"` // executed only while nothing else waits
-	RequestID  string           `json:"request_id,omitempty"` // of the request that submitted it, for the log
+	RequestID  string           `json:"request_id,omitempty"` // of the request that submitted it, for the log; not stored on disk
 	Webhooks   []Webhook        `json:"webhooks,omitempty"`   // receivers of the job's end
 	Source     Source           `json:"source,omitzero"`      // zero until resolved
 	Recipe     ladder.Recipe    `json:"recipe"`               // as configured when the job was accepted

@@ -122,6 +122,9 @@ func (s *Service) ForgetSources() error {
 // Retryable reports whether the source of an upload may still be needed: its job
 // has not ended, or has failed and has a record.
 func (s *Service) Retryable(jobID string) bool {
+	if s.config.Queue.Unended(jobID) {
+		return true
+	}
 	j, err := s.config.Queue.Get(jobID)
 	return err == nil && j.Status != job.Completed || err != nil && fault.CodeOf(err) != fault.NotFound
 }

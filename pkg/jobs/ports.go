@@ -40,6 +40,12 @@ type Queue interface {
 	Ticket(id string) (t Ticket, ok bool)
 	// Get returns a job, ended or not, or a NotFound fault.
 	Get(id string) (job.Job, error)
+	// Unended reports whether a job has a record and has not ended, as far as that can
+	// be read: a newer version may have written the record.
+	Unended(id string) bool
+	// SetAside reports whether a record of an unended job that cannot be read contains
+	// the digest of this source.
+	SetAside(sha256 string) bool
 	// Active returns the jobs that have not ended, in no particular order.
 	Active() []job.Job
 	// List returns at most limit jobs, newest first: those with this status ("" for

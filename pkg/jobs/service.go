@@ -82,7 +82,8 @@ func New(c Config) (*Service, error) {
 			s.uploads.recover(j)
 		}
 	}
-	return s, errors.Join(c.Spool.Sweep(s.sources.needed), s.ForgetSources())
+	needed := func(sha256 string) bool { return s.sources.needed(sha256) || c.Queue.SetAside(sha256) }
+	return s, errors.Join(c.Spool.Sweep(needed), s.ForgetSources())
 }
 
 // ErrNoJob is the fault of an unknown job.

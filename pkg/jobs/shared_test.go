@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
@@ -106,6 +109,29 @@ func TestEndElsewhereDoesNotForgetTheRetryOfIt(t *testing.T) {
 	close(finish)
 	if j := again.Wait(t.Context()); j.Status != job.Completed {
 		t.Errorf("the job is %s, %+v", j.Status, j.Error)
+	}
+}
+
+// A newer version may have written it.
+func TestSourceOfAJobThatCannotBeReadStays(t *testing.T) {
+	dir := t.TempDir()
+	const id = "job_01m8h6pd5ws96z8nxff9mwektz"
+	source := strings.Repeat("ab", 32)
+	for name, content := range map[string]string{
+		"queue/pending/" + id + ".json": `{"id": "` + id + `", "source": {"sha256": "` + source + `"}, "new": 1}`,
+		"spool/" + source:               "source", "spool/" + strings.Repeat("cd", 32): "source of no job",
+	} {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := newHouse(t, dir, nil)
+	if _, err := os.Stat(filepath.Join(dir, "spool", source)); err != nil || h.spooled(t) != 1 {
+		t.Errorf("%v; %d sources in the spool, want that of the job", err, h.spooled(t))
+	}
+	if !h.Retryable(id) { // or its source is deleted from the bucket
+		t.Error("its source is not needed any more")
 	}
 }
 

@@ -54,6 +54,7 @@ func WebhookID(j job.Job, target int) string {
 func newEntry(j job.Job, target int, now time.Time) entry {
 	id := WebhookID(j, target)
 	j.Webhooks = j.Webhooks[target : target+1 : target+1]
+	j.RequestID = "" // only for the log, and version 0.1.0 does not read records that have it
 	return entry{ID: id, job: j, NextAt: strictjson.At(now), CreatedAt: strictjson.At(now)}
 }
 

@@ -111,8 +111,14 @@ func Open(config Config, deps Deps) (*Outbox, error) {
 }
 
 // load loads every entry, as held. An unreadable one is renamed and logged: it
-// must not prevent startup.
+// must not prevent startup. One that can be read again is taken back.
 func (o *Outbox) load() error {
+	err := o.entries.TakeBack(func(id string) {
+		o.log.Info("webhook that was set aside can be read again", zap.String("webhook_id", id))
+	})
+	if err != nil {
+		return err
+	}
 	entries, err := o.entries.Load(func(id string, err error) {
 		o.log.Error("unreadable webhook set aside", zap.String("webhook_id", id), zap.Error(err))
 	})

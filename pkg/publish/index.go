@@ -16,8 +16,9 @@ import (
 )
 
 // indexFile has the id and the time of each set, one "ID UNIXNANOSECONDS" per
-// line, sorted by id. Close writes it and Open deletes it, so that it is never
-// stale: after a crash, the manifests are read instead.
+// line, sorted by id. Close writes it and Open deletes it. After a crash, and if the
+// served directory has changed since Close, the manifests are read instead: older
+// versions do not know the file. It was closed last if both have the same time.
 const indexFile = ".index"
 
 // indexFrom is the number of sets from which on an index pays off.
@@ -31,13 +32,16 @@ type index struct {
 	at   time.Time
 }
 
-// takeIndex reads and deletes the index. Without one, and after a crash, it is
-// empty.
+// takeIndex reads and deletes the index. Without one that is certain, it is empty.
 func (s *Store) takeIndex() (*index, error) {
 	path := filepath.Join(s.config.Dir, indexFile)
-	lines, err := os.ReadFile(path)
+	sealed, err := modified(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &index{}, nil
+	}
+	var lines []byte
+	if err == nil {
+		lines, err = os.ReadFile(path)
 	}
 	if err == nil {
 		err = os.Remove(path)
@@ -45,7 +49,7 @@ func (s *Store) takeIndex() (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.crashed {
+	if s.crashed || !sealed.Equal(s.changed) {
 		return &index{}, nil
 	}
 	return &index{rest: lines}, nil
@@ -81,4 +85,26 @@ func (s *Store) writeIndex() error {
 	}
 	slices.Sort(lines)
 	return durable.Write(filepath.Join(s.config.Dir, indexFile), []byte(strings.Join(lines, "")))
+}
+
+// sealIndex gives the index the time of the served directory, which must not be changed
+// afterwards.
+func (s *Store) sealIndex() error {
+	if s.Len() < indexFrom {
+		return nil
+	}
+	at, err := modified(s.config.Dir)
+	if err != nil {
+		return err
+	}
+	return os.Chtimes(filepath.Join(s.config.Dir, indexFile), at, at)
+}
+
+// modified returns the modification time of a file or directory.
+func modified(path string) (time.Time, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
 }

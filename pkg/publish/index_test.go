@@ -1,6 +1,7 @@
 package publish_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -70,6 +71,33 @@ func TestIndexSeesWhatChangedWhileNoDaemonRan(t *testing.T) {
 	ids := s.IDs()
 	if len(ids) != many || ids[0] != id(fmt.Sprint(many-1)) || ids[many-1] != id(fmt.Sprint(many)) || s.Has(id("5")) {
 		t.Errorf("%d sets, newest %s, oldest %s", len(ids), ids[0], ids[many-1])
+	}
+}
+
+// Versions without an index leave it there. In the meantime a set may have been deleted
+// and made again.
+func TestIndexOfBeforeAnOlderVersionRanIsNotUsed(t *testing.T) {
+	dir := t.TempDir()
+	storeMany(t, dir, many)
+	s := open(t, dir)
+	reopen(t, &s, dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store(t, dir, 0, epoch.Add(time.Hour))
+	s = open(t, dir)
+	if ids := s.IDs(); ids[many-1] != id("0") {
+		t.Errorf("the oldest set is %s: the index was not used", ids[many-1])
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	staging := filepath.Join(dir, ".staging") // as an older version makes and removes it
+	if err := errors.Join(os.Mkdir(staging, 0o700), os.Remove(staging)); err != nil {
+		t.Fatal(err)
+	}
+	if ids := open(t, dir).IDs(); ids[0] != id("0") {
+		t.Errorf("the newest set is %s, want the one that was made again", ids[0])
 	}
 }
 

@@ -49,7 +49,8 @@ type Store struct {
 	log    *zap.Logger
 	lock   *durable.Lock // held while the store is open, against a second process
 
-	crashed bool // the previous process did not close the store
+	crashed bool      // the previous process did not close the store
+	changed time.Time // when something was last added to or removed from Dir, before Open
 
 	moves sync.Mutex // held while a set is published or deleted
 }
@@ -74,6 +75,9 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	if s.lock, err = durable.LockDir(s.config.Dir); err != nil {
+		return err
+	}
+	if s.changed, err = modified(s.config.Dir); err != nil {
 		return err
 	}
 	staging := filepath.Join(s.config.Dir, stagingDir)
@@ -166,6 +170,9 @@ func (s *Store) Close() error {
 	err := s.writeIndex()
 	if err == nil { // otherwise the next start reads the manifests, as after a crash
 		err = os.RemoveAll(filepath.Join(s.config.Dir, stagingDir))
+	}
+	if err == nil {
+		err = s.sealIndex()
 	}
 	return errors.Join(err, s.lock.Close())
 }

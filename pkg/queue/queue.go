@@ -19,10 +19,12 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -64,7 +66,14 @@ const (
 type records = durable.Folder[job.Job]
 
 func openRecords(dir string) records {
-	return durable.OpenFolder(dir, durable.Format[job.Job]{ValidID: job.ValidID, Encode: job.Job.Encode, Decode: decode})
+	return durable.OpenFolder(dir, durable.Format[job.Job]{ValidID: job.ValidID, Encode: encode, Decode: decode})
+}
+
+// encode leaves out the id of the request, which is only for the log: version 0.1.0 does
+// not read records that have it.
+func encode(j job.Job) ([]byte, error) {
+	j.RequestID = ""
+	return j.Encode()
 }
 
 func decode(id string, data []byte) (job.Job, error) {
@@ -83,6 +92,8 @@ type Queue struct {
 	lock   *durable.Lock // held while the queue is open, against a second daemon
 
 	pendingJobs, runningJobs, doneJobs, failedJobs records
+
+	aside map[string][]byte // records of unended jobs that cannot be read, by id
 
 	mu       sync.Mutex
 	active   map[string]*entry // jobs that have not ended
@@ -164,6 +175,14 @@ func (q *Queue) recover() error {
 			return fmt.Errorf("recover queue: %w", err)
 		}
 	}
+	for _, folder := range []records{q.runningJobs, q.pendingJobs} {
+		err := folder.TakeBack(func(id string) {
+			q.log.Info("job record that was set aside can be read again", zap.String("job_id", id))
+		})
+		if err != nil {
+			return fmt.Errorf("recover queue: %w", err)
+		}
+	}
 	running, err := q.unended(q.runningJobs)
 	if err != nil {
 		return err
@@ -188,8 +207,24 @@ func (q *Queue) recover() error {
 		q.active[j.ID] = e
 		q.push(e)
 	}
+	if err := q.readAside(); err != nil {
+		return fmt.Errorf("recover queue: %w", err)
+	}
 	if n := len(pending); n > 0 {
 		q.log.Info("jobs recovered", zap.Int("pending", n), zap.Int("were_running", len(running)))
+	}
+	return nil
+}
+
+// readAside reads the records of unended jobs that were set aside.
+func (q *Queue) readAside() error {
+	q.aside = make(map[string][]byte)
+	for _, folder := range []records{q.runningJobs, q.pendingJobs} {
+		aside, err := folder.SetAside()
+		if err != nil {
+			return err
+		}
+		maps.Copy(q.aside, aside)
 	}
 	return nil
 }
@@ -444,10 +479,23 @@ func (q *Queue) Active() []job.Job {
 	return active
 }
 
-// Unended reports whether a job has not ended.
+// Unended implements jobs.Queue.
 func (q *Queue) Unended(jobID string) bool {
+	if _, aside := q.aside[jobID]; aside {
+		return true
+	}
 	_, ok := q.Ticket(jobID)
 	return ok
+}
+
+// SetAside implements jobs.Queue.
+func (q *Queue) SetAside(sha256 string) bool {
+	for _, record := range q.aside {
+		if bytes.Contains(record, []byte(sha256)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Depth returns the number of waiting and running jobs.

@@ -34,6 +34,9 @@ func OpenHistory(path string, present ladder.Recipe) (History, error) {
 		return known, nil
 	}
 	h := History{present.Fingerprint()}
+	if known == nil { // a new data folder, or that of a version without this file
+		known = earlierEngines(present)
+	}
 	for _, f := range known {
 		if f != h[0] && len(h) < maxHistory {
 			h = append(h, f)
@@ -43,6 +46,15 @@ func OpenHistory(path string, present ladder.Recipe) (History, error) {
 		return h, fmt.Errorf("write history of ladders: %w", err)
 	}
 	return h, nil
+}
+
+// earlierEngines returns the fingerprints of the same ladder with each earlier engine,
+// newest first.
+func earlierEngines(r ladder.Recipe) (h History) {
+	for r.Engine--; r.Engine > 0; r.Engine-- {
+		h = append(h, r.Fingerprint())
+	}
+	return h
 }
 
 // parseHistory returns the fingerprints in a file, one a line; other lines are

@@ -75,6 +75,21 @@ func (w *world) render(history render.History, present ladder.Recipe, j job.Job)
 	return m
 }
 
+// Version 0.1.0, with engine 2, has no history of ladders.
+func TestReplacesNamesTheSetOfTheFirstVersion(t *testing.T) {
+	w := newWorld(t)
+	present := ladder.DefaultConfig().Recipe()
+	first := present
+	first.Engine = 2
+	if got := first.ShortFingerprint(); got != "3c165b2b" {
+		t.Errorf("the recipe of the default ladder is %s, want that of version 0.1.0", got)
+	}
+	before := w.render(nil, first, job.Job{})
+	if got := w.upload(present, job.Job{}); got.Replaces != before.ID {
+		t.Errorf("the set of the present engine replaces %q, want %q", got.Replaces, before.ID)
+	}
+}
+
 func TestReplacesNamesTheSetOfTheLadderBefore(t *testing.T) {
 	w := newWorld(t)
 	a, b, c := ladderOf(16), ladderOf(32), ladderOf(48)
