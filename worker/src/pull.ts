@@ -64,8 +64,14 @@ async function beginPull(
   });
   if (state.status === "alias" || state.status === "trashed") return beginAgain(env, manifest.id, since);
   if (state.status === "storing") await enqueue(env, state);
+  if (state.status === "deleted") await deleteLate(env, manifest.id, upload);
   if (state.status === "done" && deletesCopies(env)) await deleteCopy(env, manifest.id);
   return state.status;
+}
+
+/** Deletes what the daemon has made after the image was deleted. By its clock alone, another client's may be newer. */
+async function deleteLate(env: Env, id: string, upload: string | null): Promise<void> {
+  if (upload !== null) await deleteCopy(env, id);
 }
 
 /** A daemon with another libvips makes other files, after it has lost the first ones. */
@@ -124,6 +130,7 @@ async function adopt(
       return { status: "done", manifest };
     });
     if (state.status === "alias" || state.status === "trashed") return beginAgain(env, id, since);
+    if (state.status === "deleted") await deleteLate(env, id, upload);
     if (state.status !== "done") return state.status;
     // Unless it died before it was published, there is nothing to do.
     if ((await env.META.get(entryKey(id))) !== null && (await hasSet(env, state.manifest.id))) {

@@ -319,6 +319,18 @@ describe("the source goes", () => {
       expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "deleted" } });
     },
   );
+
+  test("from the daemon, too, if the image was deleted before it was made again", async () => {
+    const { upload, manifest } = await storing();
+    await lose(manifest);
+    await worker.drain();
+    await worker.status(upload); // the daemon gets it again
+    await worker.owner(`/api/images/${manifest.id}`, { method: "DELETE" });
+    await worker.webhook(await finished(upload));
+    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "deleted" } });
+    expect(await sources()).toEqual([]);
+    await expect(daemon(`/v1/images/${manifest.id}`)).rejects.toThrow("404");
+  });
 });
 
 test("storing an image of 21 files takes no more operations than COSTS.md says", async () => {
