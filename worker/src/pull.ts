@@ -237,15 +237,18 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
  * has the image no more, it gets the sources again that were kept.
  */
 export async function giveUp(env: Env, id: string, run: string, error: OptimizerError): Promise<void> {
-  const state = await changeImage(env, id, (before) => {
+  const { state: known, change } = await openImage(env, id);
+  if (known?.status !== "storing" || known.run !== run) return;
+  const isRecent = Date.now() - Date.parse(known.manifest.created_at) < patience;
+  // First: if this is interrupted, the message comes again only as long as the image is not marked.
+  if (isRecent && error.code !== "not_found") await recordPull(env, id);
+  const state = await change((before) => {
     if (before?.status !== "storing" || before.run !== run) return before;
     const { manifest, stored } = before;
     const reason = { code: error.code, message: error.detail };
     return { status: "failed", manifest, stored, error: reason, uploads: keptFor(before) };
   });
   for (const upload of lostWith(state)) await sendAgain(env, upload, id);
-  if (state?.status !== "failed" || error.code === "not_found") return;
-  if (Date.now() - Date.parse(state.manifest.created_at) < patience) await recordPull(env, id);
 }
 
 /** Continues to store an image that was given up. */

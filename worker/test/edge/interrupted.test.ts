@@ -242,6 +242,25 @@ test("a pull from a daemon that has lost the image, whose message comes again", 
   });
 });
 
+test("a pull that is given up, until the daemon is back", async () => {
+  const { OPTIMIZER: optimizer } = worker.env;
+  await eachDeath(async (requests) => {
+    const { upload, manifest, message } = await storing();
+    worker.env.OPTIMIZER = { fetch: () => Promise.reject(new Error("off")) } as unknown as Fetcher;
+    const last = { ...message, attempts: 21 };
+    const died = await dying(requests, () => worker.handle(last));
+    if (died) await worker.handle(last);
+    expect([requests, (await worker.status(upload)).status]).toEqual([requests, "failed"]);
+    if (optimizer) worker.env.OPTIMIZER = optimizer;
+    for (let n = 0; n < 2; n++) await later(0.2);
+    await worker.drain();
+    await later(0.2);
+    await expectStored(requests, upload, manifest);
+    await empty();
+    return died;
+  });
+});
+
 test("the trigger that hands over what the daemon has lost", async () => {
   await eachDeath(async (requests) => {
     const { upload, manifest, message } = await storing();
