@@ -4,6 +4,7 @@ import type { Manifest } from "./api";
 import type { Env } from "./env";
 import { deleteCopy, purge } from "./leftovers";
 import { deletesCopies, hide, show, sweep } from "./pull";
+import { keptFor, settleUploads } from "./source";
 import { type ImageState, type StoredManifest, changeImage, readImage } from "./state";
 
 /**
@@ -17,8 +18,10 @@ export async function changeOver(
   old: Manifest | null,
 ): Promise<"done" | "gone"> {
   const set = manifest.id;
+  let uploads: string[] = [];
   if (set !== id) {
     const other = await changeImage(env, set, (before): ImageState => {
+      uploads = keptFor(before); // it was uploaded again, and was being pulled
       return before?.status === "done" ? before : { status: "alias", of: id };
     });
     // The photo was uploaded again since the ladder changed: it has an image already.
@@ -36,6 +39,7 @@ export async function changeOver(
     return "gone";
   }
   await show(env, id, state);
+  await settleUploads(env, set, uploads);
   if (deletesCopies(env)) await deleteCopy(env, set);
   await deleteFiles(env, old);
   await purge(env, [id, ...(state.aliases ?? [])]);

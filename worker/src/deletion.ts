@@ -4,6 +4,7 @@ import type { Env } from "./env";
 import { announce } from "./hook";
 import { deleteCopy, purge } from "./leftovers";
 import { sweep } from "./pull";
+import { deleteSources, keptFor } from "./source";
 import { type ImageState, changeImage, trashKey } from "./state";
 
 /**
@@ -30,6 +31,7 @@ export async function deleteImage(env: Env, id: string, record: string | null = 
       ...(now.status === "done" && { shown_until: deleted_at }),
       sets: setsOf(id, now),
       aliases: aliasesOf(now),
+      uploads: keptFor(now),
     };
   });
   if (state === null || state.status === "deleted") await deleteParts(env, id, state);
@@ -61,8 +63,9 @@ function aliasesOf(state: ImageState): string[] {
 }
 
 async function deleteParts(env: Env, id: string, state: (ImageState & { status: "deleted" }) | null): Promise<void> {
-  const { sets = [id], aliases = [], shown_until } = state ?? {};
+  const { sets = [id], aliases = [], uploads = [], shown_until } = state ?? {};
   const deleted: ImageState = { status: "deleted", deleted_at: new Date().toISOString() };
+  await deleteSources(env, uploads);
   for (const alias of aliases) await changeImage(env, alias, (state) => state && deleted);
   for (const set of sets) {
     await sweep(env, set);

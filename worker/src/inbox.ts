@@ -1,7 +1,7 @@
-// Uploads on their way to the daemon. Their bytes are in R2 (inbox/) from the
-// answer to the client until the image is made, so the daemon may be off, busy or
-// slow. Whoever looks at an upload moves it on: the request that brought it, a page
-// that asks for its status, and tick(), every few minutes.
+// Uploads on their way to the daemon. Their sources are in R2 (see source.ts) from
+// the answer to the client on, so the daemon may be off, busy or slow. Whoever looks
+// at an upload moves it on: the request that brought it, a page that asks for its
+// status, and tick(), every few minutes.
 
 import type { Job } from "./api";
 import type { Env } from "./env";
@@ -9,7 +9,8 @@ import { deleteStaleCopy, hasLeftovers, purgeAgain } from "./leftovers";
 import { OptimizerError, getJob, isReachable, postImage } from "./optimizer";
 import { begin, pullAgain } from "./pull";
 import { resumeRemake, waitingRemake } from "./remake";
-import { type UploadState, type WalkState, changeUpload, changeWalk, inboxKey, readUpload } from "./state";
+import { deleteSources, endUpload, isOpen, keptFor, lostWith, sendAgain } from "./source";
+import { type UploadState, type WalkState, changeUpload, changeWalk, inboxKey, readImage, readUpload } from "./state";
 import { hasExpired } from "./trash";
 
 /** An attempt that has not ended by then has died, ms. */
@@ -17,7 +18,7 @@ const attemptTime = 6 * 60_000;
 /** Waits after failed attempts: doubled from the first to the longest, which is over at the next trigger, ms. */
 const firstWait = 5_000;
 const longestWait = 4 * 60_000;
-/** How long the daemon may be out of reach, ms. After that the bytes are still kept. */
+/** How long the daemon may be out of reach, ms. After that the sources are still kept. */
 const patience = 14 * 24 * 60 * 60_000;
 /** A request that has just brought an upload hands it over itself, ms. */
 const fresh = 60_000;
@@ -27,7 +28,7 @@ const walkTime = 10 * 60_000;
 const idleMessages = 2;
 /** The requests that a visit makes, by its effect. A message begins none after so many: it makes 20 in all. */
 const enough = 8;
-const costs = { handed: 7, ended: 8, asked: 2, full: enough, failed: enough, waiting: 1 };
+const costs = { handed: 7, ended: 8, lost: 5, asked: 2, full: enough, failed: enough, waiting: 1 };
 /** The most uploads that a message visits. */
 const longestLook = enough;
 
@@ -68,10 +69,6 @@ export function isExpired(state: UploadState): boolean {
   return isOpen(state) && Date.now() - Date.parse(state.created_at) > patience;
 }
 
-function isOpen({ multipart, image, error }: UploadState): boolean {
-  return multipart === null && image === null && error === null;
-}
-
 /** Moves an upload on, if it can be now. Returns its state; null if there is no such upload. */
 export async function advance(env: Env, id: string): Promise<UploadState | null> {
   const state = await readUpload(env, id);
@@ -96,7 +93,7 @@ export async function retry(env: Env, id: string): Promise<UploadState | null> {
   return advance(env, id);
 }
 
-/** Sends the bytes to the daemon, unless somebody else is doing that, or it is too early. */
+/** Sends the source to the daemon, unless somebody else is doing that, or it is too early. */
 export async function handOver(env: Env, id: string): Promise<UploadState | null> {
   let claimed = false;
   const state = await changeUpload(env, id, (before) => {
@@ -119,8 +116,8 @@ export async function handOver(env: Env, id: string): Promise<UploadState | null
       await changeUpload(env, id, (before) => ({ ...before, next_at: 0 }));
       return await handOver(env, id);
     }
-    const status = await begin(env, answer, state.created_at);
-    return await end(env, id, { image: answer.id, duplicate: status === "done" });
+    const status = await begin(env, answer, state.created_at, id);
+    return await endUpload(env, id, { image: answer.id, duplicate: status === "done" }, status === "storing");
   } catch (error) {
     if (!(error instanceof OptimizerError)) throw error;
     return notHandedOver(env, id, state.attempts, error);
@@ -169,27 +166,21 @@ async function applyEnd(
   if (job.status === "failed") {
     return failed(job.error?.code ?? "internal", job.error?.message ?? "The optimizer gave no reason.");
   }
-  if (job.output === null) return failed("deleted", "The image was deleted.");
+  // The set was deleted there since then.
+  if (job.output === null) return upload === null ? null : sendAgain(env, upload, job.id);
   if (!("manifest" in job.output)) return null; // a job for a single variant, not an upload
   const { manifest } = job.output;
   try {
-    await begin(env, manifest, known?.created_at ?? job.created_at);
+    const status = await begin(env, manifest, known?.created_at ?? job.created_at, known === null ? null : upload);
+    return upload === null ? null : await endUpload(env, upload, { image: manifest.id }, status === "storing");
   } catch (error) {
     if (!(error instanceof OptimizerError && error.code === "bad_manifest")) throw error;
     return failed(error.code, error.detail); // retrying cannot help
   }
-  return upload === null ? null : end(env, upload, { image: manifest.id });
 }
 
 function fail(env: Env, id: string, code: string, message: string): Promise<UploadState | null> {
-  return end(env, id, { error: { code, message } });
-}
-
-/** Ends an upload, whose bytes are no longer needed. The first end counts. */
-async function end(env: Env, id: string, result: Partial<UploadState>): Promise<UploadState | null> {
-  const state = await changeUpload(env, id, (before) => (isOpen(before) ? { ...before, ...result } : before));
-  await env.IMAGES.delete(inboxKey(id));
-  return state;
+  return endUpload(env, id, { error: { code, message } });
 }
 
 /**
@@ -267,7 +258,10 @@ async function visitAll(
   return { visited, moved, full: false };
 }
 
-/** What a visit has done. asked: the daemon still works on it. full: it has no room, for this and for others. */
+/**
+ * What a visit has done. asked: the daemon still works on it, or its files are being stored. lost: the daemon gets it
+ * again, at the next visit. full: it has no room, for this and for others.
+ */
 type Effect = keyof typeof costs;
 
 async function visit(env: Env, id: string): Promise<Effect> {
@@ -276,17 +270,27 @@ async function visit(env: Env, id: string): Promise<Effect> {
     // All parts are here, but the request that completed them has died before it recorded that.
     state = await changeUpload(env, id, (before) => ({ ...before, multipart: null }));
   }
-  if (state === null || !isOpen(state)) {
-    // It has ended; or its request has died before it answered, and the client will send it again.
-    await env.IMAGES.delete(inboxKey(id));
-    return "ended";
-  }
+  if (state === null || !isOpen(state)) return visitEnded(env, id, state);
   const now = await moveOn(env, id, state);
   if (now === null || !isOpen(now)) return "ended";
   if (now.job !== state.job) return "handed";
   if (now.job !== null) return "asked";
   if (now.attempts === state.attempts) return "waiting";
   return fullCodes.includes(now.reason?.code ?? "") ? "full" : "failed";
+}
+
+/** For an upload that has ended, or whose request has died before it answered: its client will send it again. */
+async function visitEnded(env: Env, id: string, state: UploadState | null): Promise<Effect> {
+  if (state !== null && state.image !== null) {
+    const image = await readImage(env, state.image);
+    if (lostWith(image).includes(id)) {
+      await sendAgain(env, id, state.image);
+      return "lost";
+    }
+    if (keptFor(image).includes(id)) return "asked";
+  }
+  await deleteSources(env, [id]);
+  return "ended";
 }
 
 /** An upload that fails must not keep a walk from the others. */

@@ -12,7 +12,16 @@ import { type ImageEntry, describe, entryKey, imageOf, metadataOf, requireValid 
 import { announce } from "./hook";
 import { deleteCopy, recordPull } from "./leftovers";
 import type { OptimizerError } from "./optimizer";
-import { type ImageState, type StoredManifest, changeImage, createImage, readImage, resolveImage } from "./state";
+import { keptFor, lostWith, sendAgain, settleUploads, withUpload } from "./source";
+import {
+  type ImageState,
+  type StoredManifest,
+  changeImage,
+  createImage,
+  openImage,
+  readImage,
+  resolveImage,
+} from "./state";
 import { restore } from "./trash";
 
 /** Files per invocation. The free plan allows 10 ms of CPU time and 50 requests. */
@@ -25,21 +34,50 @@ const patience = longestMaking;
 /**
  * Starts or continues to store an image. since is when the work was requested:
  * an image deleted after that stays deleted, one in the trash from before is restored.
+ * upload is the one that it was made of, if it is known here. Its source is needed
+ * from then on only if the result is "storing".
  */
-export async function begin(env: Env, made: Manifest, since: string): Promise<ImageState["status"]> {
+export async function begin(
+  env: Env,
+  made: Manifest,
+  since: string,
+  upload: string | null,
+): Promise<ImageState["status"]> {
   requireValid(made);
   const manifest = { ...made, uploaded_at: placeOf(made, since) };
-  if (env.DIRECT) return adopt(env, manifest, since);
+  return env.DIRECT ? adopt(env, manifest, since, upload) : beginPull(env, manifest, since, upload);
+}
+
+async function beginPull(
+  env: Env,
+  manifest: StoredManifest,
+  since: string,
+  upload: string | null,
+): Promise<ImageState["status"]> {
   const state = await changeImage(env, manifest.id, (before): ImageState => {
-    if (before?.status === "storing" || before?.status === "done") return before;
+    if (before?.status === "done") return before;
     if (before?.status === "deleted" && before.deleted_at >= since) return before;
     if (before?.status === "alias" || before?.status === "trashed") return before;
-    return toPull(manifest);
+    const uploads = withUpload(keptFor(before), upload);
+    if (before?.status !== "storing" || !hasSameFiles(before.manifest, manifest)) return toPull(manifest, uploads);
+    return uploads.length === keptFor(before).length ? before : { ...before, uploads };
   });
   if (state.status === "alias" || state.status === "trashed") return beginAgain(env, manifest.id, since);
   if (state.status === "storing") await enqueue(env, state);
+  if (state.status === "deleted") await deleteLate(env, manifest.id, upload);
   if (state.status === "done" && deletesCopies(env)) await deleteCopy(env, manifest.id);
   return state.status;
+}
+
+/** Deletes what the daemon has made after the image was deleted. By its clock alone, another client's may be newer. */
+async function deleteLate(env: Env, id: string, upload: string | null): Promise<void> {
+  if (upload !== null) await deleteCopy(env, id);
+}
+
+/** A daemon with another libvips makes other files, after it has lost the first ones. */
+function hasSameFiles(one: Manifest, other: Manifest): boolean {
+  const filesOf = ({ variants }: Manifest) => variants.map(({ key, sha256 }) => key + sha256).join();
+  return filesOf(one) === filesOf(other);
 }
 
 /** When an image was uploaded, but no earlier than listCatalog() looks for what was made after a time. */
@@ -68,24 +106,37 @@ export function deletesCopies(env: Env): boolean {
  * happens at the same time, no entry without files stays. Without a manifest the daemon
  * writes somewhere else, and the files are pulled.
  */
-async function adopt(env: Env, manifest: StoredManifest, since: string): Promise<ImageState["status"]> {
+async function adopt(
+  env: Env,
+  manifest: StoredManifest,
+  since: string,
+  upload: string | null,
+): Promise<ImageState["status"]> {
   const { id } = manifest;
   const cause = String(Date.parse(since));
   let state: ImageState = { status: "done", manifest };
   const isNew = await createImage(env, id, state);
+  let kept: string[] = [];
   if (!isNew) {
-    state = await changeImage(env, id, (before): ImageState => {
+    const { state: known, change } = await openImage(env, id);
+    // It is being pulled, and so not in this bucket, unless the daemon has begun to write there since.
+    const isPulled = known?.status === "storing" || known?.status === "failed";
+    if (isPulled && !(await hasSet(env, id))) return beginPull(env, manifest, since, upload);
+    state = await change((before): ImageState => {
+      kept = keptFor(before);
       if (before?.status === "done") return before;
       if (before?.status === "deleted" && before.deleted_at >= since) return before;
       if (before?.status === "alias" || before?.status === "trashed") return before;
       return { status: "done", manifest };
     });
     if (state.status === "alias" || state.status === "trashed") return beginAgain(env, id, since);
+    if (state.status === "deleted") await deleteLate(env, id, upload);
     if (state.status !== "done") return state.status;
     // Unless it died before it was published, there is nothing to do.
     if ((await env.META.get(entryKey(id))) !== null && (await hasSet(env, state.manifest.id))) {
       // Or before that was announced.
       if (state.manifest.uploaded_at === manifest.uploaded_at) await announce(env, "image.published", id, cause);
+      await settleUploads(env, id, kept);
       return state.status;
     }
   }
@@ -93,16 +144,18 @@ async function adopt(env: Env, manifest: StoredManifest, since: string): Promise
   else await show(env, id, state);
   if (await hasSet(env, state.manifest.id)) {
     await announce(env, "image.published", id, cause);
+    await settleUploads(env, id, kept);
     return state.status;
   }
-  const now = await changeImage(env, id, (before) => (before?.status === "done" ? toPull(manifest) : before));
+  const uploads = withUpload(kept, upload);
+  const now = await changeImage(env, id, (before) => (before?.status === "done" ? toPull(manifest, uploads) : before));
   if (now?.status === "storing") await enqueue(env, now);
   if (now?.status === "deleted") await sweep(env, id);
   return now?.status ?? "deleted";
 }
 
-function toPull(manifest: StoredManifest): ImageState & { status: "storing" } {
-  return { status: "storing", manifest, stored: 0, run: crypto.randomUUID() };
+function toPull(manifest: StoredManifest, uploads: string[]): ImageState & { status: "storing" } {
+  return { status: "storing", manifest, stored: 0, run: crypto.randomUUID(), uploads };
 }
 
 async function enqueue(env: Env, { manifest, run, stored }: ImageState & { status: "storing" }): Promise<void> {
@@ -140,9 +193,9 @@ export async function correct(env: Env, published: ImageEntry, now: ImageState |
   return show(env, id, now);
 }
 
-/** Pulls the files from this one on, and enqueues the next part. */
+/** Pulls the files from this one on, and enqueues the next part. Once all are stored, no source is needed. */
 export async function pull(env: Env, id: string, run: string, from: number): Promise<void> {
-  const state = await readImage(env, id);
+  const { state, change } = await openImage(env, id);
   // Deleted during an earlier attempt, which may have stored something since.
   if (state?.status === "deleted") return sweep(env, id);
   // It has ended, or an equal message has done this part and enqueued the next.
@@ -162,32 +215,47 @@ export async function pull(env: Env, id: string, run: string, from: number): Pro
     // done.
     await env.WORK.send({ kind: "pull", image: id, run, from: stored });
   }
-  const now = await changeImage(env, id, (before) => {
+  let uploads: string[] = [];
+  const now = await change((before) => {
+    uploads = [];
     if (before?.status !== "storing" || before.run !== run || before.stored >= stored) return before;
-    return last ? { status: "done", manifest } : { ...before, stored };
+    if (!last) return { ...before, stored };
+    uploads = keptFor(before);
+    return { status: "done", manifest };
   });
   if (now?.status === "deleted") return sweep(env, id); // deleted while this ran: parts of it may be back
   if (!last) return;
   // An equal message was faster, and the owner too.
   if (now?.status === "done" || now?.status === "trashed") await correct(env, entry, now);
   if (deletesCopies(env)) await deleteCopy(env, id);
+  // Last: what is left of this is completed by the next trigger.
+  await settleUploads(env, id, uploads);
 }
 
-/** Marks an image as failed. Unless the daemon has it no more, or for long, it is pulled when the daemon is back. */
+/**
+ * Marks an image as failed. It is pulled when the daemon is back, unless it has been away for long. If the daemon
+ * has the image no more, it gets the sources again that were kept.
+ */
 export async function giveUp(env: Env, id: string, run: string, error: OptimizerError): Promise<void> {
-  const state = await changeImage(env, id, (before) => {
+  const { state: known, change } = await openImage(env, id);
+  if (known?.status !== "storing" || known.run !== run) return;
+  const isRecent = Date.now() - Date.parse(known.manifest.created_at) < patience;
+  // First: if this is interrupted, the message comes again only as long as the image is not marked.
+  if (isRecent && error.code !== "not_found") await recordPull(env, id);
+  const state = await change((before) => {
     if (before?.status !== "storing" || before.run !== run) return before;
     const { manifest, stored } = before;
-    return { status: "failed", manifest, stored, error: { code: error.code, message: error.detail } };
+    const reason = { code: error.code, message: error.detail };
+    return { status: "failed", manifest, stored, error: reason, uploads: keptFor(before) };
   });
-  if (state?.status !== "failed" || error.code === "not_found") return;
-  if (Date.now() - Date.parse(state.manifest.created_at) < patience) await recordPull(env, id);
+  for (const upload of lostWith(state)) await sendAgain(env, upload, id);
 }
 
 /** Continues to store an image that was given up. */
 export async function pullAgain(env: Env, id: string): Promise<void> {
   const state = await changeImage(env, id, (before) => {
-    return before?.status === "failed" ? { ...toPull(before.manifest), stored: before.stored } : before;
+    if (before?.status !== "failed") return before;
+    return { ...toPull(before.manifest, keptFor(before)), stored: before.stored };
   });
   if (state?.status === "storing") await enqueue(env, state);
 }

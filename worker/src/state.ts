@@ -1,7 +1,7 @@
 // The state of uploads and images, in R2, whose reads always see the last
 // write. (KV may lag by a minute.)
 //
-//   inbox/<upload>               the bytes of an upload, until its image is made
+//   inbox/<upload>               the source of an upload (see source.ts)
 //   state/uploads/<upload>.json  an upload, and its image
 //   state/images/<id>.json       an image, from its manifest to its deletion
 //   state/trash/<time>-<id>      empty: an image that can be restored
@@ -38,24 +38,39 @@ export interface UploadState {
   /** Whether the image was there before. */
   duplicate: boolean;
   error: Failure | null;
+  /** How often the daemon has lost what it made of it. Earlier versions have not stored that. */
+  losses?: number;
 }
 
 /** A manifest, and when its image was uploaded, which is its place in lists. Earlier versions have not stored that. */
 export type StoredManifest = Manifest & { uploaded_at?: string };
 
+/** The uploads whose sources are kept until the files of their image are in R2. Earlier versions have not stored that. */
+interface Sources {
+  uploads?: string[];
+}
+
 export type ImageState =
   /** run identifies this attempt to store it: messages of earlier ones are ignored. */
-  | { status: "storing"; manifest: StoredManifest; stored: number; run: string }
+  | ({ status: "storing"; manifest: StoredManifest; stored: number; run: string } & Sources)
   /** The manifest's id is that of its set: another one, after a remake. aliases are the ids that lead here. */
   | { status: "done"; manifest: StoredManifest; words?: Partial<Words>; aliases?: string[] }
-  | { status: "failed"; manifest: StoredManifest; stored: number; error: Failure }
+  | ({ status: "failed"; manifest: StoredManifest; stored: number; error: Failure } & Sources)
   /** Shown nowhere, until it is restored or deleted. */
   | { status: "trashed"; manifest: StoredManifest; words?: Partial<Words>; aliases?: string[]; trashed_at: string }
   /**
-   * Kept, so that late messages do not restore a deleted image. sets are the ids under which it had files;
-   * shown_until is absent if it was not shown, but in the trash, for example.
+   * Kept, so that late messages do not restore a deleted image. sets are the ids under which it had files,
+   * uploads those whose sources were kept for it; shown_until is absent if it was not shown, but in the trash,
+   * for example.
    */
-  | { status: "deleted"; deleted_at: string; shown_until?: string; sets?: string[]; aliases?: string[] }
+  | {
+      status: "deleted";
+      deleted_at: string;
+      shown_until?: string;
+      sets?: string[];
+      aliases?: string[];
+      uploads?: string[];
+    }
   /** The id of a set that another image has: it is the same image. */
   | { status: "alias"; of: string };
 
@@ -89,7 +104,7 @@ export interface WalkState {
   resume_at: number;
 }
 
-/** Where the bytes of an upload are. */
+/** Where the source of an upload is. */
 export const inboxKey = (upload: string) => `inbox/${upload}`;
 const uploadKey = (id: string) => `state/uploads/${id}.json`;
 const imageKey = (id: string) => `state/images/${id}.json`;
@@ -167,18 +182,44 @@ export function changeImage<S extends ImageState | null>(
   return change(env, imageKey(id), step);
 }
 
-async function read<T>(env: Env, key: string): Promise<T | null> {
-  const object = await env.IMAGES.get(key);
-  return object && object.json<T>();
+/** Reads an image. change is changeImage for it, and reads it again only if it is another one by then. */
+export async function openImage(
+  env: Env,
+  id: string,
+): Promise<{
+  state: ImageState | null;
+  change: <S extends ImageState | null>(step: (state: ImageState | null) => S) => Promise<S>;
+}> {
+  const version = await load<ImageState>(env, imageKey(id));
+  return { state: version.state, change: (step) => change(env, imageKey(id), step, version) };
 }
 
-async function change<T, S extends T | null>(env: Env, key: string, step: (state: T | null) => S): Promise<S> {
+/** A state as it was read; etag is null if there was none. */
+interface Version<T> {
+  state: T | null;
+  etag: string | null;
+}
+
+async function load<T>(env: Env, key: string): Promise<Version<T>> {
+  const object = await env.IMAGES.get(key);
+  return object === null ? { state: null, etag: null } : { state: await object.json<T>(), etag: object.etag };
+}
+
+async function read<T>(env: Env, key: string): Promise<T | null> {
+  return (await load<T>(env, key)).state;
+}
+
+async function change<T, S extends T | null>(
+  env: Env,
+  key: string,
+  step: (state: T | null) => S,
+  known?: Version<T>,
+): Promise<S> {
   for (let attempt = 0; attempt < 5; attempt++) {
-    const object = await env.IMAGES.get(key);
-    const before = object && (await object.json<T>());
+    const { state: before, etag } = (attempt === 0 && known) || (await load<T>(env, key));
     const after = step(before);
     if (after === null || after === before) return after;
-    const onlyIf = object ? { etagMatches: object.etag } : { etagDoesNotMatch: "*" };
+    const onlyIf = etag === null ? { etagDoesNotMatch: "*" } : { etagMatches: etag };
     const written = await env.IMAGES.put(key, JSON.stringify(after), { httpMetadata: asJSON, onlyIf });
     if (written !== null) return after;
   }

@@ -1,4 +1,4 @@
-// Uploads: the bytes are kept in R2 (see inbox.ts) before the client gets its
+// Uploads: the bytes are kept in R2 (see source.ts) before the client gets its
 // answer, in one request or, for large files, in parts that can be sent again.
 
 import type { Upload, UploadAccepted, UploadParts } from "./api";
@@ -8,6 +8,7 @@ import type { Env } from "./env";
 import { Problem, json, parseJSON, readText, siteOf } from "./http";
 import { describe, imageOf } from "./image";
 import { advance, handOver, idPrefix, isExpired, newUpload, retry } from "./inbox";
+import { lostWith, sendAgain } from "./source";
 import {
   type ImageState,
   type UploadState,
@@ -178,7 +179,11 @@ async function report(env: Env, upload: string, state: UploadState | null): Prom
   const upto = (status: Upload["status"], more: Partial<Upload> = {}) =>
     json({ upload, status, stored: 0, total: 0, image: null, duplicate, error: null, ...more } satisfies Upload);
   if (error !== null) return upto("failed", { error });
-  if (state.image !== null) return upto(...progressOf(await resolveImage(env, state.image)));
+  if (state.image !== null) {
+    const image = await resolveImage(env, state.image);
+    if (!lostWith(image.state).includes(upload)) return upto(...progressOf(image));
+    return report(env, upload, await sendAgain(env, upload, state.image));
+  }
   if (isExpired(state)) return upto("failed", { error: expired });
   if (state.job === null) return upto("saved", { error: state.reason });
   return upto("working");

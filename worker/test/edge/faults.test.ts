@@ -3,6 +3,7 @@
 import { env } from "cloudflare:workers";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Job, Manifest, ProblemBody } from "../../src/api";
+import { readImage } from "../../src/state";
 import {
   Worker,
   bird,
@@ -132,11 +133,19 @@ describe("pulling", () => {
   });
 
   test("files that the daemon has no more are not waited for", async () => {
-    const { upload, job, manifest } = await ended();
+    const bytes = await photo("test_square.jpg", crypto.randomUUID());
+    const { id } = await daemon<Job>("/v1/images", {
+      method: "POST",
+      body: bytes,
+      headers: { Prefer: "respond-async" },
+    });
+    const job = await finishedJob(id);
+    const { manifest } = job.output as { manifest: Manifest };
     await worker.webhook(job);
     await daemon(`/v1/images/${manifest.id}`, { method: "DELETE" });
     await worker.drain();
-    expect(await worker.status(upload)).toMatchObject({ status: "failed", error: { code: "not_found" } });
+    expect(await readImage(worker.env, manifest.id)).toMatchObject({ status: "failed", error: { code: "not_found" } });
+    expect(worker.queue).toEqual([]);
   });
 
   test("a message from before the image was deleted says nothing of its new life", async () => {

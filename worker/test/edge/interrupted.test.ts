@@ -9,16 +9,20 @@ import type { ImageList, Job, Manifest } from "../../src/api";
 import type { Env } from "../../src/env";
 import { entryKey } from "../../src/image";
 import gallery from "../../src/index";
+import { chunk } from "../../src/pull";
 import { readImage } from "../../src/state";
 import {
+  type Pending,
   Worker,
   bird,
   copyToBucket,
+  daemon,
   empty,
   finished,
   origin,
   ownerToken,
   photo,
+  stateOf,
   storedBird,
   storedFiles,
 } from "./harness";
@@ -179,6 +183,160 @@ test.each([{ DIRECT: false }, { DIRECT: true }])("a webhook that the daemon repe
     expect([requests, await shown(manifest)]).toEqual([requests, complete]);
     expect([requests, (await worker.status(upload)).status]).toEqual([requests, "done"]);
     expect([requests, await announced()]).toEqual([requests, ["image.published"]]);
+    await empty();
+    return died;
+  });
+});
+
+/** An upload of whose files only the last part is about to be pulled. */
+async function storing(): Promise<{ upload: string; manifest: Manifest; message: Pending }> {
+  const { upload } = await worker.upload(await photo("test_square.jpg", crypto.randomUUID()));
+  const job = await finished(upload);
+  const { manifest } = job.output as { manifest: Manifest };
+  await worker.webhook(job);
+  for (;;) {
+    const message = worker.queue.splice(0).find(({ body }) => body.kind === "pull");
+    if (message?.body.kind !== "pull") throw new Error("nothing is to be pulled");
+    if (message.body.from + chunk >= manifest.variants.length) return { upload, manifest, message };
+    await worker.handle(message);
+  }
+}
+
+const lose = ({ id }: Manifest) => daemon(`/v1/images/${id}`, { method: "DELETE" });
+const sources = async () => (await env.IMAGES.list({ prefix: "inbox/" })).objects.length;
+
+async function expectStored(requests: number, upload: string, manifest: Manifest): Promise<void> {
+  expect([requests, await shown(manifest)]).toEqual([requests, { ...complete, files: manifest.variants.length }]);
+  expect([requests, (await worker.status(upload)).status]).toEqual([requests, "done"]);
+  expect([requests, await sources()]).toEqual([requests, 0]);
+}
+
+test("a pull of the last files, whose message comes again", async () => {
+  await eachDeath(async (requests) => {
+    const { upload, manifest, message } = await storing();
+    const died = await dying(requests, () => worker.handle(message));
+    if ((await storedFiles(manifest)).length < manifest.variants.length) expect(await sources()).toBe(1);
+    if (died) await worker.handle(message);
+    await worker.drain();
+    await later(0.2);
+    await expectStored(requests, upload, manifest);
+    await empty();
+    return died;
+  });
+});
+
+test("a pull from a daemon that has lost the image, whose message comes again", async () => {
+  await eachDeath(async (requests) => {
+    const { upload, manifest, message } = await storing();
+    await lose(manifest);
+    const died = await dying(requests, () => worker.handle(message));
+    if (died) await worker.handle(message);
+    expect(await sources()).toBe(1);
+    await later(0.2);
+    await later(0.2);
+    await worker.webhook(await finished(upload));
+    await worker.drain();
+    await expectStored(requests, upload, manifest);
+    await empty();
+    return died;
+  });
+});
+
+test("a pull that is given up, until the daemon is back", async () => {
+  const { OPTIMIZER: optimizer } = worker.env;
+  await eachDeath(async (requests) => {
+    const { upload, manifest, message } = await storing();
+    worker.env.OPTIMIZER = { fetch: () => Promise.reject(new Error("off")) } as unknown as Fetcher;
+    const last = { ...message, attempts: 21 };
+    const died = await dying(requests, () => worker.handle(last));
+    if (died) await worker.handle(last);
+    expect([requests, (await worker.status(upload)).status]).toEqual([requests, "failed"]);
+    if (optimizer) worker.env.OPTIMIZER = optimizer;
+    for (let n = 0; n < 2; n++) await later(0.2);
+    await worker.drain();
+    await later(0.2);
+    await expectStored(requests, upload, manifest);
+    await empty();
+    return died;
+  });
+});
+
+test("the trigger that hands over what the daemon has lost", async () => {
+  await eachDeath(async (requests) => {
+    const { upload, manifest, message } = await storing();
+    await lose(manifest);
+    await worker.handle(message);
+    vi.setSystemTime(Date.now() + 5 * 60_000);
+    await worker.tick();
+    const died = await dying(requests, () => worker.drain("inbox"));
+    expect(await sources()).toBe(1);
+    for (let n = 0; n < 3; n++) await later(0.2);
+    // If it was sent twice, the daemon had the image the second time.
+    if ((await stateOf(upload)).job !== null) await worker.webhook(await finished(upload));
+    await worker.drain();
+    await later(0.2);
+    await expectStored(requests, upload, manifest);
+    await empty();
+    return died;
+  });
+});
+
+test("a page that learns of the end of a job, which the daemon does not know any more after that", async () => {
+  const { OPTIMIZER: optimizer } = worker.env;
+  await eachDeath(async (requests) => {
+    const { upload } = await worker.upload(await photo("test_square.jpg", crypto.randomUUID()));
+    const { manifest } = (await finished(upload)).output as { manifest: Manifest };
+    const died = await dying(requests, () => worker.status(upload));
+    worker.env.OPTIMIZER = {
+      fetch: (...args: Parameters<Fetcher["fetch"]>) =>
+        String(args[0]).includes("/jobs/")
+          ? Promise.resolve(Response.json({ code: "not_found", detail: "Gone." }, { status: 404 }))
+          : optimizer?.fetch(...args),
+    } as unknown as Fetcher;
+    await worker.drain();
+    for (let n = 0; n < 3; n++) await later(0.2);
+    await expectStored(requests, upload, manifest);
+    if (optimizer) worker.env.OPTIMIZER = optimizer;
+    await empty();
+    return died;
+  });
+});
+
+test("a webhook in direct mode, of an image that is being pulled", async () => {
+  await eachDeath(async (requests) => {
+    const { upload, manifest, message } = await storing();
+    // Of an upload that is not known here.
+    const job = { ...(await finished(upload)), id: `job_${"0".repeat(26)}` };
+    worker.env.DIRECT = true;
+    const died = await dying(requests, () => worker.webhook(job));
+    vi.setSystemTime(Date.now() + 5 * 60_000);
+    await worker.tick();
+    await worker.drain("inbox");
+    expect([requests, await sources()]).toEqual([requests, 1]);
+    await worker.webhook(job);
+    await worker.handle(message);
+    await worker.drain();
+    await expectStored(requests, upload, manifest);
+    worker.env.DIRECT = false;
+    await empty();
+    return died;
+  });
+});
+
+test("a deletion for good of an image that is being stored, while the daemon is off", async () => {
+  const { OPTIMIZER: optimizer } = worker.env;
+  await eachDeath(async (requests) => {
+    const { upload, manifest, message } = await storing();
+    worker.env.OPTIMIZER = { fetch: () => Promise.reject(new Error("off")) } as unknown as Fetcher;
+    const path = `/api/images/${manifest.id}`;
+    const died = await dying(requests, () => worker.owner(path, { method: "DELETE" }));
+    await later(0.1);
+    const { status } = (await readImage(env as unknown as Env, manifest.id)) ?? {};
+    expect([requests, await sources()]).toEqual([requests, status === "storing" ? 1 : 0]);
+    if (optimizer) worker.env.OPTIMIZER = optimizer;
+    await worker.handle(message);
+    if (status === "storing") await expectStored(requests, upload, manifest);
+    else expect([requests, await shown(manifest)]).toEqual([requests, gone]);
     await empty();
     return died;
   });

@@ -214,6 +214,19 @@ test("that loses no words if R2 fails in between", async () => {
   });
 });
 
+test("a photo that is uploaded again, and is being pulled meanwhile, is the same image, and its source goes", async () => {
+  const bytes = await square();
+  const { id } = await store(bytes);
+  await restart(after);
+  const { upload } = await worker.upload(bytes);
+  await worker.webhook(await finished(upload));
+  expect(await remake()).toMatchObject({ running: false, done: 1, failed: {} });
+  expect(await env.IMAGES.head(`inbox/${upload}`)).toBeNull();
+  await worker.drain();
+  expect(await worker.status(upload)).toMatchObject({ status: "done", image: { id } });
+  expect((await listed()).map((image) => image.id)).toEqual([id]);
+});
+
 test("a deletion afterwards takes the new files, and a new upload is a new image", async () => {
   const bytes = await square();
   const { id } = await store(bytes);
