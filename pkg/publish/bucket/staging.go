@@ -87,56 +87,55 @@ func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manife
 	return stored, nil
 }
 
+// commit is Commit without the record of the variant. It holds no lock while a deletion
+// is in progress: that may be one of this process.
 func (set *Set) commit(m manifest.Manifest, original string) (manifest.Manifest, error) {
-	s := set.store
-	defer s.locks.lock(set.id)()
 	began := time.Now()
 	for {
-		published, at, err := set.revision()
-		if err != nil {
+		stored, err := set.tryCommit(m, original)
+		switch {
+		case errors.Is(err, ErrChanged):
+			continue // deleted, or published by another process
+		case !errors.Is(err, errDeleting):
+			set.timings.Since(began, ladder.StageSync)
+			return stored, err
+		}
+		if err := set.store.resume(set.id); err != nil {
 			return m, fmt.Errorf("publish %s: %w", set.id, err)
 		}
-		if published {
-			stored, err := s.ReadManifest(set.id)
-			if !errors.Is(err, fs.ErrNotExist) {
-				return stored, err
-			}
-			// It is being deleted, or its objects were deleted by hand.
-			if err := s.index.Remove(set.id, at); err != nil && !errors.Is(err, ErrChanged) {
-				return m, fmt.Errorf("publish %s: %w", set.id, err)
-			}
-			continue
+		select {
+		case <-time.After(deletionPoll): // if another process deletes the objects
+		case <-set.ctx.Done():
+			return m, set.ctx.Err()
 		}
-		stored, err := set.storeAll(m, original, at)
-		if errors.Is(err, ErrChanged) {
-			continue // deleted, or published by another process
-		}
-		set.timings.Since(began, ladder.StageSync)
-		return stored, err
 	}
 }
 
-// revision returns the revision at which the set may be committed, once no deletion
-// of it is in progress.
-func (set *Set) revision() (published bool, at Revision, err error) {
+// errDeleting is the error of a commit while the objects of an earlier set are being
+// deleted.
+var errDeleting = errors.New("the set is being deleted")
+
+func (set *Set) tryCommit(m manifest.Manifest, original string) (manifest.Manifest, error) {
 	s := set.store
-	for {
-		e, at, err := s.index.Look(set.id)
-		switch {
-		case err != nil || e.Published || !e.Deleting:
-			return e.Published, at, err
-		case time.Since(e.Since) > takeOverTime:
-			if err := s.takeOver(set.id); err != nil {
-				return false, 0, err
-			}
-		default: // another process deletes the objects
-			select {
-			case <-time.After(deletionPoll):
-			case <-set.ctx.Done():
-				return false, 0, set.ctx.Err()
-			}
-		}
+	defer s.locks.lock(set.id)()
+	e, at, err := s.index.Look(set.id)
+	switch {
+	case err != nil:
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	case e.Deleting:
+		return m, errDeleting
+	case !e.Published:
+		return set.storeAll(m, original, at)
 	}
+	stored, err := s.ReadManifest(set.id)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return stored, err
+	}
+	// It is being deleted, or its objects were deleted by hand.
+	if err := s.index.Remove(set.id, at); err != nil && !errors.Is(err, ErrChanged) {
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	return m, ErrChanged
 }
 
 // deletionPoll is the polling interval for a deletion by another process.
