@@ -62,6 +62,7 @@ type Object struct {
 	CacheControl string
 	SHA256       string // lower-case hex, from the object's metadata; "" if it has none
 	Modified     time.Time
+	ETag         string // version of the content, for Replace; "" in listings
 }
 
 // metadata is the header of an object's digest.
@@ -245,6 +246,12 @@ func (b *Bucket) PutNew(ctx context.Context, o Object, body io.ReaderAt) (stored
 	}
 }
 
+// Replace stores an object in the place of the one with this ETag. Its error is of class
+// Exists if that was changed meanwhile, and NotFound if it was deleted.
+func (b *Bucket) Replace(ctx context.Context, o Object, body io.ReaderAt, etag string) error {
+	return b.put(ctx, o, body, http.Header{"If-Match": {etag}})
+}
+
 // The first and the longest pause of PutNew.
 const (
 	firstPause = 50 * time.Millisecond
@@ -283,7 +290,7 @@ func describe(key string, response *http.Response) Object {
 	o := Object{
 		Key: key, Bytes: response.ContentLength,
 		ContentType: response.Header.Get("Content-Type"), CacheControl: response.Header.Get("Cache-Control"),
-		SHA256: response.Header.Get(metadata),
+		SHA256: response.Header.Get(metadata), ETag: response.Header.Get("ETag"),
 	}
 	if digest, err := hex.DecodeString(o.SHA256); err != nil || len(digest) != 32 {
 		o.SHA256 = "" // someone else's metadata

@@ -2,12 +2,15 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 
 	"go.uber.org/zap"
 
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
+	"github.com/optimizerd/optimizerd/pkg/s3"
 	"github.com/optimizerd/optimizerd/pkg/spool"
 )
 
@@ -26,11 +29,14 @@ func (s *Store) KeepOriginal(id, path string) {
 	if err != nil {
 		return // deleted meanwhile
 	}
-	if kept := s.storeOriginal(s.ctx, m, path); kept > 0 {
-		if err := s.index.Commit(m, kept, at); err != nil {
-			s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
-			return
-		}
+	kept, err := s.storeOriginal(s.ctx, m, path)
+	if err == nil && kept > 0 {
+		err = s.index.Commit(m, kept, at)
+	}
+	switch {
+	case err != nil: // the next upload tries again
+		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
+	case kept > 0:
 		s.Account(m, kept)
 	}
 }
@@ -57,6 +63,49 @@ func (s *Store) CopyOriginal(ctx context.Context, m manifest.Manifest, to *spool
 	}
 	s.uploaded.Add(m.Source.SHA256, Originals+m.ID)
 	return nil
+}
+
+// storeOriginal stores the source at path as the original of a set and returns its
+// size, 0 if originals are not kept. It returns an error while the store cannot be used,
+// or if ctx ends: the source is deleted once the set is published. Other failures are
+// only logged: they would happen again, and the set is useful without its original.
+func (s *Store) storeOriginal(ctx context.Context, m manifest.Manifest, path string) (int64, error) {
+	if !s.config.KeepOriginals || path == "" {
+		return 0, nil
+	}
+	size, err := s.putOriginal(ctx, m, path)
+	var e *s3.Error
+	switch {
+	case err == nil:
+		s.log.Debug("original kept", zap.String("image_id", m.ID))
+		return size, nil
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case errors.As(err, &e) && unusable(e.Class):
+		return 0, s.fault(err)
+	}
+	s.log.Error("cannot keep original", zap.String("image_id", m.ID), zap.Error(err))
+	return 0, nil
+}
+
+func (s *Store) putOriginal(ctx context.Context, m manifest.Manifest, path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if key, ok := s.uploaded.Get(m.Source.SHA256); ok { // it need not be sent again
+		if err := s.bucket.Copy(ctx, key, Originals+m.ID); err == nil {
+			return info.Size(), nil
+		}
+		s.uploaded.Remove(m.Source.SHA256) // deleted meanwhile
+	}
+	_, _, err = s.bucket.PutNew(ctx, s3.Object{Key: Originals + m.ID, Bytes: info.Size(), SHA256: m.Source.SHA256}, f)
+	return info.Size(), err
 }
 
 // download stores an object in the spool under its digest.
