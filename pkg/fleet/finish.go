@@ -28,8 +28,10 @@ func (q *Queue) fail(j job.Job, msg jetstream.Msg, cause *fault.Error) {
 }
 
 // elsewhere reports whether another process has started the job of a record since this
-// one did: this one has lost its lease.
-func (q *Queue) elsewhere(r *record) bool { return r.Process != "" && r.Process != q.f.instance }
+// one did, or the job was retried: this process has lost its lease.
+func (q *Queue) elsewhere(r *record, retries int) bool {
+	return r.Process != "" && r.Process != q.f.instance || r.job.Retries > retries
+}
 
 // finish records the end of a job that has a record, unless another node has done
 // so, and calls tidy. If late returns true for the record, it changes nothing, and returns
@@ -65,7 +67,7 @@ func (q *Queue) finish(j job.Job, msg jetstream.Msg, late func(*record) bool) (g
 // process has started since, it records no failure: that process may succeed. A set that is
 // published completes the job for both.
 func (q *Queue) finishOwn(j job.Job, msg jetstream.Msg) (goesOn *record, err error) {
-	return q.finish(j, msg, func(r *record) bool { return j.Status == job.Failed && q.elsewhere(r) })
+	return q.finish(j, msg, func(r *record) bool { return j.Status == job.Failed && q.elsewhere(r, j.Retries) })
 }
 
 // tidy completes a job whose end is recorded: it stores the webhooks, removes the

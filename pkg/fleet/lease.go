@@ -441,11 +441,11 @@ func (l *lease) giveBack(change func(*record)) (jetstream.Msg, error) {
 	q, e := l.q, l.e
 	q.mu.Lock()
 	l.release()
-	id, msg := e.job.ID, e.msg
+	id, retries, msg := e.job.ID, e.job.Retries, e.msg
 	q.mu.Unlock()
 	late := false
 	r, err := q.update(id, func(r *record) bool {
-		if late = q.elsewhere(r); late || r.job.Status.Ended() {
+		if late = q.elsewhere(r, retries); late || r.job.Status.Ended() {
 			return false
 		}
 		r.job.Status, r.job.StartedAt, r.Holder, r.Process = job.Pending, nil, "", ""
