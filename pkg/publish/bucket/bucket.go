@@ -281,7 +281,7 @@ func (s *Store) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.FinishDeletions(); err != nil {
+	if err := s.FinishDeletions(ctx); err != nil {
 		s.log.Warn("cannot finish deletions", zap.Error(err))
 	}
 	return nil

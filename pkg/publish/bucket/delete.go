@@ -67,13 +67,18 @@ func (s *Store) mark(id string) (marked bool, err error) {
 	}
 }
 
-// DeleteAll deletes sets; unknown ones are not an error.
-func (s *Store) DeleteAll(ids []string) error {
-	var errs []error
+// DeleteAll deletes sets, until ctx ends or one cannot be deleted; unknown ones are not
+// an error.
+func (s *Store) DeleteAll(ctx context.Context, ids []string) error {
 	for _, id := range ids {
-		errs = append(errs, s.Delete(id))
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.Delete(id); err != nil {
+			return err
+		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // takeMark takes over a mark that another process left. Its own mark keeps others from
@@ -209,11 +214,14 @@ func (s *Store) deleteKeys(ctx context.Context, keys iter.Seq[string]) error {
 }
 
 // FinishDeletions deletes the objects of sets that are marked: an earlier process
-// ended, or the store could not be reached.
-func (s *Store) FinishDeletions() error {
+// ended, or the store could not be reached. It stops at the end of ctx.
+func (s *Store) FinishDeletions(ctx context.Context) error {
 	ids, err := s.index.Marked()
 	errs := []error{err}
 	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := s.resume(id); err != nil {
 			errs = append(errs, err)
 			break // the others would fail too

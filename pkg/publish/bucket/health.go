@@ -65,7 +65,7 @@ func (h *health) probe() {
 		h.down = nil
 		h.mu.Unlock()
 		h.store.log.Info("the object store can be used again")
-		if err := h.store.FinishDeletions(); err != nil {
+		if err := h.store.FinishDeletions(ctx); err != nil {
 			h.store.log.Warn("cannot finish deletions", zap.Error(err))
 		}
 		return

@@ -5,6 +5,7 @@ package catalog
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"errors"
 	"io/fs"
@@ -48,8 +49,9 @@ type Storage interface {
 	// Present reports whether a set that was read is still there, as far as that can
 	// be found out at once.
 	Present(id string) bool
-	// DeleteAll deletes sets with their originals; unknown ones are not an error.
-	DeleteAll(ids []string) error
+	// DeleteAll deletes and drops sets with their originals; unknown ones are not an
+	// error. It may stop at the end of ctx, with its error.
+	DeleteAll(ctx context.Context, ids []string) error
 }
 
 // Catalog is the published sets. It is safe for concurrent use.
