@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -31,6 +32,7 @@ const (
 	firstWait   = 300 * time.Millisecond // before the second attempt; each later wait is longer
 	headerTime  = 30 * time.Second       // from the end of a request to the header of its response
 	dialTime    = 10 * time.Second
+	pingTime    = 10 * time.Second // without data from the store, until an HTTP/2 connection is probed, and until it counts as dead
 	stallTime   = 30 * time.Second // longest pause within the body of a response
 	minRate     = 16 << 10         // bytes per second that the body of a request must average, after baseTime
 	baseTime    = time.Minute
@@ -84,7 +86,11 @@ func Open(c Config, key Key, observe Observer) (*Bucket, error) {
 	}
 	base.Path = "/" + c.Bucket
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is documented to be one
+	transport.DialContext = (&net.Dialer{Timeout: dialTime}).DialContext
 	transport.MaxIdleConnsPerHost = 8
+	// Otherwise all attempts use a connection that a router has forgotten, for a quarter of
+	// an hour.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingTime, PingTimeout: pingTime}
 	transport.ResponseHeaderTimeout = headerTime
 	transport.DisableCompression = true // a range of a compressed body is not a range of the object
 	return &Bucket{
