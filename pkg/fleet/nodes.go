@@ -118,12 +118,16 @@ func (f *Fleet) unregister() error {
 func (f *Fleet) heartbeat() {
 	timer := time.NewTimer(heartbeatTime)
 	defer timer.Stop()
-	compared := time.Now()
+	compared, checked := time.Now(), time.Now()
 	for {
 		select {
 		case <-timer.C:
 		case <-f.ctx.Done():
 			return
+		}
+		if time.Since(checked) > compareTime {
+			f.checkStreams(f.ctx)
+			checked = time.Now()
 		}
 		f.renew()
 		if timer.Reset(heartbeatTime); f.missed.Load() > 0 {
