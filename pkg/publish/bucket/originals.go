@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -20,25 +21,68 @@ func (s *Store) KeepOriginal(id, path string) {
 	if !s.config.KeepOriginals || s.OriginalSize(id) > 0 {
 		return
 	}
+	err := s.keepOriginal(id, path)
+	if errors.Is(err, ErrChanged) {
+		err = s.discardOriginal(id)
+	}
+	if err != nil { // the next upload tries again
+		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
+	}
+}
+
+// keepOriginal stores the original of a published set. It returns ErrChanged if the set
+// was deleted or changed meanwhile, and nil if it was deleted before.
+func (s *Store) keepOriginal(id, path string) error {
 	defer s.locks.lock(id)()
 	_, at, err := s.index.Look(id)
 	if err != nil {
-		return // the next upload tries again
+		return err
 	}
 	m, err := s.ReadManifest(id) // not Get, which locks a set that is missing
 	if err != nil {
-		return // deleted meanwhile
+		return nil //nolint:nilerr // deleted meanwhile
 	}
 	kept, err := s.storeOriginal(s.ctx, m, path)
-	if err == nil && kept > 0 {
-		err = s.index.Commit(m, kept, at)
+	if err != nil || kept == 0 {
+		return err
 	}
+	if err := s.index.Commit(m, kept, at); err != nil {
+		return err
+	}
+	s.Account(m, kept)
+	return nil
+}
+
+// discardOriginal deletes what this process has stored of a set that another one has
+// deleted meanwhile. If the set was made again, the original is that of the new one.
+func (s *Store) discardOriginal(id string) error {
+	unlock := s.locks.lock(id)
+	e, at, err := s.index.Look(id)
+	if err == nil && !e.Published && !e.Deleting {
+		err = s.index.Mark(id, at)
+	}
+	unlock()
 	switch {
-	case err != nil: // the next upload tries again
-		s.log.Error("cannot keep original", zap.String("image_id", id), zap.Error(err))
-	case kept > 0:
-		s.Account(m, kept)
+	case errors.Is(err, ErrChanged), err == nil && e.Deleting: // it may be past the original
+		s.background.Go(func() {
+			select {
+			case <-time.After(deletionPoll):
+			case <-s.ctx.Done():
+				return // "fleet orphans" finds it
+			}
+			err := s.resume(id)
+			if err == nil {
+				err = s.discardOriginal(id)
+			}
+			if err != nil {
+				s.log.Error("cannot delete the original of a deleted image", zap.String("image_id", id), zap.Error(err))
+			}
+		})
+		return nil
+	case err != nil || e.Published:
+		return err
 	}
+	return s.finishDeletion(id, map[string]bool{id: true})
 }
 
 // Original returns the manifest of a published set whose original is kept, or a

@@ -80,7 +80,7 @@ func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manife
 		return stored, err
 	}
 	// Whoever deleted the image meanwhile may have looked for variants before.
-	if err := set.checkParent(from.Parent); err != nil {
+	if err := set.store.checkParent(from.Parent); err != nil {
 		return stored, errors.Join(err, set.store.Delete(set.id))
 	}
 	return stored, nil

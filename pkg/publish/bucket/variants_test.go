@@ -59,3 +59,14 @@ func TestVariantsOfEachOtherAreDeletedTogether(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+func TestVariantOfAnImageThatIsGoneIsNotRecorded(t *testing.T) {
+	server := s3test.Start(t)
+	n := open(t, server.URL, t.TempDir())
+	if err := n.RecordVariant(t.Context(), id("cat"), id("dog")); fault.CodeOf(err) != fault.NotFound {
+		t.Errorf("got %v", err)
+	}
+	if left := keys(t, server); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
