@@ -259,9 +259,14 @@ func (s *Store) storeManifest(ctx context.Context, m manifest.Manifest) (manifes
 		}
 		// It describes files that were lost, and made again with other bytes.
 		s.log.Warn("replacing a manifest that does not match the stored files", zap.String("image_id", m.ID), zap.Error(err))
-		err = s.bucket.Replace(ctx, o, bytes.NewReader(b), etag)
-		if !s3.Is(err, s3.Exists) && !s3.Is(err, s3.NotFound) {
-			return m, err
+		replaced := s.bucket.Replace(ctx, o, bytes.NewReader(b), etag)
+		switch {
+		case s3.Is(replaced, s3.Exists), s3.Is(replaced, s3.NotFound): // by another process, or it has deleted it
+		case s3.Is(replaced, s3.Refused): // a store without If-Match
+			s.log.Error("cannot replace a manifest", zap.String("image_id", m.ID), zap.Error(replaced))
+			return there, err
+		default:
+			return m, replaced
 		}
 	}
 }
