@@ -40,7 +40,7 @@ func (s *Store) keepOriginal(id, path string) error {
 	}
 	m, err := s.ReadManifest(id) // not Get, which locks a set that is missing
 	if err != nil {
-		return nil //nolint:nilerr // deleted meanwhile
+		return nil // deleted meanwhile
 	}
 	kept, err := s.storeOriginal(s.ctx, m, path)
 	if err != nil || kept == 0 {

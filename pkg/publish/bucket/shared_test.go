@@ -54,7 +54,9 @@ func (x *shared) Commit(m manifest.Manifest, original int64, at bucket.Revision)
 func (x *shared) Mark(id string, at bucket.Revision) error {
 	return x.change(id, bucket.Entry{Deleting: true, Since: time.Now()}, at)
 }
+
 func (x *shared) Unmark(id string, at bucket.Revision) error { return x.change(id, bucket.Entry{}, at) }
+
 func (x *shared) Remove(id string, at bucket.Revision) error { return x.change(id, bucket.Entry{}, at) }
 
 // openShared opens a node of a fleet with this index.
