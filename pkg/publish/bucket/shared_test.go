@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap/zaptest"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish/bucket"
 	"github.com/optimizerd/optimizerd/pkg/s3"
@@ -24,11 +25,18 @@ type shared struct {
 	mu      sync.Mutex
 	entries map[string]bucket.Entry
 	at      map[string]bucket.Revision
+	dropped []func(id string) // of each node
+
+	committed func() // called once, after a Commit
 }
 
-func (x *shared) Load(func(string, time.Time), func(string)) error { return nil }
-func (x *shared) Close() error                                     { return nil }
-func (x *shared) Marked() ([]string, error)                        { return nil, nil }
+func (x *shared) Close() error              { return nil }
+func (x *shared) Marked() ([]string, error) { return nil, nil }
+
+func (x *shared) Load(_ func(string, time.Time), dropped func(string)) error {
+	x.dropped = append(x.dropped, dropped)
+	return nil
+}
 
 func (x *shared) Look(id string) (bucket.Entry, bucket.Revision, error) {
 	x.mu.Lock()
@@ -48,7 +56,12 @@ func (x *shared) change(id string, e bucket.Entry, at bucket.Revision) error {
 }
 
 func (x *shared) Commit(m manifest.Manifest, original int64, at bucket.Revision) error {
-	return x.change(m.ID, bucket.Entry{Published: true, Original: original}, at)
+	err := x.change(m.ID, bucket.Entry{Published: true, Original: original}, at)
+	if f := x.committed; f != nil && err == nil {
+		x.committed = nil
+		f()
+	}
+	return err
 }
 
 func (x *shared) Mark(id string, at bucket.Revision) error {
@@ -108,5 +121,41 @@ func TestOriginalThatIsKeptWhileAnotherNodeDeletesTheSetIsDeleted(t *testing.T) 
 	}
 	if e := index.entries[id(content)]; e.Deleting || e.Published {
 		t.Errorf("the entry is %+v", e)
+	}
+}
+
+// An upload of an image that only seems to be there is answered with its manifest, and
+// its source dropped.
+func TestSetThatAnotherNodeDeletesWhileItIsAddedIsNotThere(t *testing.T) {
+	server := s3test.Start(t)
+	proxy := s3test.NewProxy(t, server)
+	index := &shared{entries: make(map[string]bucket.Entry), at: make(map[string]bucket.Revision)}
+	mine, theirs := openShared(t, proxy.URL, index), openShared(t, server.URL, index)
+	deleted := func() {
+		if err := theirs.Delete(id("cat")); err != nil {
+			t.Error(err)
+		}
+		for _, dropped := range index.dropped {
+			dropped(id("cat")) // the news of the deletion
+		}
+	}
+	index.committed = deleted
+	mine.mustPublish(t, "cat")
+	if _, err := mine.Get(id("cat")); mine.Has(id("cat")) || fault.CodeOf(err) != fault.NotFound {
+		t.Errorf("a set that is committed: %v", err)
+	}
+	theirs.mustPublish(t, "cat")
+	proxy.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
+		b, err := os.ReadFile(filepath.Join(server.Dir, s3test.BucketName, id("cat"), manifest.FileName))
+		if err != nil {
+			t.Error(err)
+		}
+		proxy.Intercept(nil)
+		deleted()
+		_, _ = w.Write(b)
+		return true
+	})
+	if _, err := mine.Get(id("cat")); err != nil || mine.Has(id("cat")) {
+		t.Errorf("a set that is read: there: %v, %v", mine.Has(id("cat")), err)
 	}
 }

@@ -160,11 +160,13 @@ func (set *Set) storeAll(m manifest.Manifest, original string, at Revision) (man
 	if err != nil {
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
 	}
+	adding := s.drops.watch(m.ID)
 	if err := s.index.Commit(m, kept, at); err != nil {
+		s.drops.end(adding, nil)
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	s.log.Debug("published", zap.String("image_id", m.ID))
-	s.Add(m, kept)
+	s.drops.end(adding, func() { s.Add(m, kept) })
 	return m, nil
 }
 
