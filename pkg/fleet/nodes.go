@@ -106,10 +106,12 @@ func (f *Fleet) register() error {
 }
 
 func (f *Fleet) unregister() error {
-	f.resign()
 	v, err := f.state.get(nodePrefix + f.node)
-	if err != nil || v.data == nil {
-		return err
+	if err != nil {
+		return err // the servers are away: nothing else would succeed
+	}
+	if f.resign(); v.data == nil {
+		return nil
 	}
 	return f.state.remove(nodePrefix+f.node, v.revision)
 }

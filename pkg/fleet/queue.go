@@ -527,9 +527,14 @@ func (q *Queue) Close() {
 	q.running += len(waiting)
 	q.mu.Unlock()
 	q.signalAll()
-	for _, e := range waiting {
-		q.logError("cannot return job; its message is redelivered after the lease", e.job.ID, (&lease{q: q, e: e, phase: jobs.Render}).Return())
+	var returns sync.WaitGroup
+	for _, e := range waiting { // at once, since each waits while the servers are away
+		returns.Go(func() {
+			id := (&ticket{q, e}).Job().ID
+			q.logError("cannot return job; its message is redelivered after the lease", id, (&lease{q: q, e: e, phase: jobs.Render}).Return())
+		})
 	}
+	returns.Wait()
 }
 
 // Unlock disconnects from the fleet. The queue must not be used afterwards.
