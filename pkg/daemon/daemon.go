@@ -480,8 +480,9 @@ func (d *Daemon) serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
+// warn logs an error, unless it is that of work which the shutdown has ended.
 func (d *Daemon) warn(what string, err error) {
-	if err != nil {
+	if err != nil && (d.running.Err() == nil || !errors.Is(err, context.Canceled)) {
 		d.log.Warn(what, zap.Error(err))
 	}
 }
