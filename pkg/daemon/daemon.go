@@ -89,6 +89,9 @@ type Daemon struct {
 	parts             httpapi.Checks // of /readyz
 	admin             net.Listener   // nil if disabled
 	stopping          chan struct{}  // closed when shutdown begins
+
+	running     context.Context // ends when shutdown begins, for work that may take long
+	stopRunning context.CancelFunc
 }
 
 // readHeaderTimeout and idleTimeout cut off connections that send no request or
@@ -109,6 +112,7 @@ func New(ctx context.Context, c config.Config, log *zap.Logger) (_ *Daemon, err 
 	c.Codec = c.CodecConfig() // once: queue and pool must agree on it
 	d := &Daemon{config: c, stopping: make(chan struct{}), requests: newDrain(), started: time.Now(), recent: status.NewRecent()}
 	d.log = log.WithOptions(zap.Hooks(d.noteError))
+	d.running, d.stopRunning = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			d.release()
@@ -476,8 +480,9 @@ func (d *Daemon) serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
+// warn logs an error, unless it is that of work which the shutdown has ended.
 func (d *Daemon) warn(what string, err error) {
-	if err != nil {
+	if err != nil && (d.running.Err() == nil || !errors.Is(err, context.Canceled)) {
 		d.log.Warn(what, zap.Error(err))
 	}
 }

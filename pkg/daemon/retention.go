@@ -16,7 +16,7 @@ func (d *Daemon) retain() {
 	if !ok {
 		return
 	}
-	_, err := d.store.Prune(d.config.Retention, now)
+	_, err := d.store.Prune(d.running, d.config.Retention, now)
 	d.warn("cannot prune images", err)
 }
 
@@ -69,12 +69,12 @@ func (d *Daemon) makeRoom(need int64) bool {
 	if !ok {
 		return false
 	}
-	if _, err := d.store.Prune(d.config.Retention, now); err != nil {
+	if _, err := d.store.Prune(d.running, d.config.Retention, now); err != nil {
 		d.warn("cannot prune images", err)
 		return false
 	}
 	if least := d.config.Retention.MaxBytes / 2; least > 0 {
-		_, err := d.store.DeleteOldest("the disk is full", func() bool { return enough() || d.store.Bytes() <= least })
+		_, err := d.store.DeleteOldest(d.running, "the disk is full", func() bool { return enough() || d.store.Bytes() <= least })
 		d.warn("cannot prune images", err)
 	}
 	return enough()

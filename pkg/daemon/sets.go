@@ -28,8 +28,8 @@ type sets interface {
 	Bytes() int64
 	SetMaxBytes(int64)
 	Full() <-chan struct{}
-	DeleteOldest(reason string, enough func() bool) (deleted int, err error)
-	Prune(r catalog.Retention, now time.Time) (deleted int, err error)
+	DeleteOldest(ctx context.Context, reason string, enough func() bool) (deleted int, err error)
+	Prune(ctx context.Context, r catalog.Retention, now time.Time) (deleted int, err error)
 	Close() error
 }
 
@@ -73,7 +73,7 @@ func (d *Daemon) finishDeletions() {
 	if !ok || remote.Check() != nil || !d.elected() {
 		return
 	}
-	d.warn("cannot finish deletions", remote.FinishDeletions())
+	d.warn("cannot finish deletions", remote.FinishDeletions(d.running))
 }
 
 // sweepUploads deletes the sources in the object store that no job needs, once a

@@ -26,6 +26,7 @@ func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.Ca
 	d.log.Info("stopping")
 	d.notify("STOPPING=1")
 	close(d.stopping)
+	d.stopRunning()
 
 	drained := d.requests.wait(drainTime)
 	<-tunnelDone // it began to stop when ctx ended: unregistering takes at most 5 s, then it drains for as long
@@ -48,6 +49,7 @@ func (d *Daemon) stop(tunnelDone, workersDone <-chan struct{}, giveUp context.Ca
 
 // release frees what New acquired; parts that were not created are nil.
 func (d *Daemon) release() {
+	d.stopRunning()
 	if d.pool != nil {
 		d.pool.Close()
 	}

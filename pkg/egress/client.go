@@ -23,6 +23,7 @@ const (
 	maxHeader     = 64 << 10
 	maxIdle       = 8 // idle connections kept for reuse
 	idleTimeout   = 30 * time.Second
+	pingTime      = 8 * time.Second // without data, until an HTTP/2 connection is probed, and until it counts as dead
 )
 
 var userAgent = "optimizerd/" + buildinfo.Version() + " (+https://github.com/optimizerd/optimizerd)"
@@ -45,6 +46,7 @@ func NewClient(rules Rules, redirects int) *http.Client {
 			MaxResponseHeaderBytes: maxHeader,
 			MaxIdleConns:           maxIdle,
 			IdleConnTimeout:        idleTimeout,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingTime, PingTimeout: pingTime},
 		}},
 		CheckRedirect: func(next *http.Request, earlier []*http.Request) error {
 			switch {

@@ -1,10 +1,13 @@
 package fleet
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
@@ -79,12 +82,53 @@ func (q *Queue) join(id string, webhooks []job.Webhook) (jobs.Ticket, error) {
 		}
 	}
 	if r.job.Status == job.Pending {
-		if err := q.post(r.job); err != nil {
+		if joined, err := q.publishAgain(r.job); !joined || err != nil {
 			return nil, err
 		}
-		q.announceWork(lane(r.job))
 	}
 	return t, nil
+}
+
+// publishAgain publishes the message of a job that another node is accepting, unless
+// there is one. It writes the record first, so that the other node cannot undo it any
+// more. ok is false if it has done so, or the job has ended.
+func (q *Queue) publishAgain(j job.Job) (ok bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), operationTime)
+	defer cancel()
+	_, err = q.f.work.GetLastMsgForSubject(ctx, q.workSubject(j))
+	if err == nil {
+		return true, nil
+	}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, unavailable(err)
+	}
+	r, err := q.update(j.ID, func(r *record) bool { return !r.job.Status.Ended() })
+	if err != nil || r == nil || r.job.Status.Ended() {
+		return false, err
+	}
+	if err := q.post(j); err != nil {
+		return false, err
+	}
+	q.announceWork(lane(j))
+	return true, nil
+}
+
+// undo removes the record and the claim of a job that was not accepted, or restores
+// the record that it replaced. undone is false if the record has changed since: another
+// node has joined the job, and may have accepted it.
+func (q *Queue) undo(r record, before *record) (undone bool) {
+	var err error
+	if before == nil {
+		err = q.f.jobs.remove(r.job.ID, r.revision)
+	} else {
+		err = q.store(before, r.revision)
+	}
+	if errors.Is(err, errChanged) {
+		return false
+	}
+	q.logError("cannot undo the record of a refused job; housekeeping publishes it", r.job.ID, err)
+	q.unclaim(r.job, r.Claim)
+	return true
 }
 
 // pruneClaims removes claims whose job has ended or was never recorded. It spares

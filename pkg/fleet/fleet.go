@@ -61,6 +61,8 @@ type Fleet struct {
 	work  jetstream.Stream
 	tell  jetstream.Stream
 
+	created map[string]time.Time // of each stream, when this process opened it
+
 	ctx        context.Context // ends with Close
 	cancel     context.CancelFunc
 	background sync.WaitGroup
@@ -71,7 +73,8 @@ type Fleet struct {
 	settings   difference
 	queue      atomic.Pointer[Queue]
 	registered bool
-	missed     atomic.Int32 // times in a row that this node could not renew its registration
+	missed     atomic.Int32           // times in a row that this node could not renew its registration
+	lost       atomic.Pointer[string] // why this process cannot use the streams any more; nil if it can
 }
 
 // Open connects, creates missing streams and buckets, and registers this node.
@@ -107,7 +110,7 @@ func dial(ctx context.Context, o Options, streams func(*Fleet, context.Context) 
 		return nil, err
 	}
 	f := &Fleet{
-		config: o, log: o.Log, node: node, instance: rand.Text(), started: time.Now(),
+		config: o, log: o.Log, node: node, instance: rand.Text(), started: time.Now(), created: make(map[string]time.Time),
 		prefix: "optimizerd_" + o.Name + "_", subject: "optimizerd." + o.Name + ".",
 	}
 	if err := f.connect(); err != nil {
@@ -125,6 +128,10 @@ func dial(ctx context.Context, o Options, streams func(*Fleet, context.Context) 
 	}
 	if err := f.checkFormat(); err != nil {
 		return nil, err
+	}
+	for _, s := range f.streams() {
+		info := s.CachedInfo()
+		f.created[info.Config.Name] = info.Created
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f, nil
@@ -237,15 +244,50 @@ func (f *Fleet) Connected() error {
 }
 
 // Reachable returns an Unavailable fault while this node is cut off from the fleet: it
-// reaches no server, or only a minority, which still answers.
+// reaches no server, or only a minority, which still answers, or its streams are gone.
 func (f *Fleet) Reachable() error {
 	if err := f.Connected(); err != nil {
 		return err
+	}
+	if why := f.lost.Load(); why != nil {
+		return unavailable(errors.New(*why))
 	}
 	if f.missed.Load() > maxMissed {
 		return unavailable(errors.New("the reachable servers of fleet.servers accept no writes: they have no quorum"))
 	}
 	return nil
+}
+
+func (f *Fleet) streams() []jetstream.Stream {
+	return []jetstream.Stream{f.jobs.stream, f.image.stream, f.state.stream, f.work, f.tell}
+}
+
+// checkStreams checks that the streams of this process exist: the data of all servers may
+// have been lost.
+func (f *Fleet) checkStreams(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, operationTime)
+	defer cancel()
+	var why string
+	for _, s := range f.streams() {
+		name := s.CachedInfo().Config.Name
+		now, err := f.js.Stream(ctx, name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			why = "the fleet's data in NATS are gone: run 'optimizerd fleet rebuild', then restart this node"
+		case err != nil:
+			return // checked again soon
+		case !now.CachedInfo().Created.Equal(f.created[name]):
+			why = "the fleet's data in NATS were lost and made again: restart this node"
+		default:
+			continue
+		}
+		break
+	}
+	if why == "" {
+		f.lost.Store(nil)
+	} else if before := f.lost.Swap(&why); before == nil || *before != why {
+		f.log.Error("this node cannot be used until it is restarted", zap.String("reason", why))
+	}
 }
 
 // Close unregisters the node, if there is one, and disconnects.

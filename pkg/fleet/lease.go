@@ -298,7 +298,11 @@ func (q *Queue) attach(id string, msg jetstream.Msg) bool {
 	j := e.job
 	q.mu.Unlock()
 	if j.Status.Ended() { // its end could not be recorded
-		q.logError("cannot record the end of a job; its message is redelivered", id, q.finish(j, msg))
+		goesOn, err := q.finishOwn(j, msg)
+		if goesOn != nil {
+			q.pass(msg) // Record drops the job here
+		}
+		q.logError("cannot record the end of a job; its message is redelivered", id, err)
 	}
 	return true
 }
@@ -335,21 +339,6 @@ func (q *Queue) start(r *record, revision uint64, msg jetstream.Msg) *entry {
 	return e
 }
 
-// fail ends a job that this node has not started.
-func (q *Queue) fail(j job.Job, msg jetstream.Msg, cause *fault.Error) {
-	q.log.Warn("job failed", zap.String("job_id", j.ID), zap.String("result", string(cause.Code)), zap.String("filename", j.Source.Filename),
-		zap.Int64("bytes_in", j.Source.Bytes), zap.String("request_id", j.RequestID), zap.Error(cause))
-	j.Status = job.Processing
-	if j.StartedAt == nil {
-		j.StartedAt = &j.CreatedAt
-	}
-	err := j.Fail(cause, time.Now())
-	if err == nil {
-		err = q.finish(j, msg)
-	}
-	q.logError("cannot record the end of a job; its message is redelivered", j.ID, err)
-}
-
 // prolong extends the leases of this node's jobs, each for at most LongestJob, until
 // Close.
 func (q *Queue) prolong() {
@@ -369,55 +358,6 @@ func (q *Queue) prolong() {
 		}
 		q.mu.Unlock()
 	}
-}
-
-// finish records the end of a job that has a record, unless another node has done
-// so, and calls tidy.
-func (q *Queue) finish(j job.Job, msg jetstream.Msg) error {
-	r, err := q.update(j.ID, func(r *record) bool {
-		if r.job.Status.Ended() {
-			return false
-		}
-		j.Webhooks = r.job.Webhooks // others may have added some
-		r.job, r.Holder = j, ""
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	claim := uint64(0)
-	if r != nil && r.Level <= level {
-		j, claim = r.job, r.Claim
-	}
-	q.log.Debug("job end recorded", zap.String("job_id", j.ID))
-	return q.tidy(j, claim, msg)
-}
-
-// tidy completes a job whose end is recorded: it stores the webhooks, removes the
-// claim of this revision and acknowledges the message, in this order. It may be
-// repeated.
-func (q *Queue) tidy(j job.Job, claim uint64, msg jetstream.Msg) error {
-	for target := range j.Webhooks {
-		if err := q.f.postWebhook(j, target); err != nil {
-			return err
-		}
-	}
-	if len(j.Webhooks) > 0 {
-		q.log.Debug("webhooks stored", zap.String("job_id", j.ID))
-	}
-	q.unclaim(j, claim)
-	if msg != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), operationTime)
-		defer cancel()
-		if err := msg.DoubleAck(ctx); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
-			return unavailable(err)
-		}
-	}
-	q.log.Debug("job ended", zap.String("job_id", j.ID))
-	if err := q.f.nc.Publish(q.f.subject+"ended."+j.ID, nil); err != nil {
-		q.log.Debug("cannot notify waiting nodes; they poll", zap.Error(err))
-	}
-	return nil
 }
 
 // Job implements jobs.Lease.
@@ -495,16 +435,17 @@ func (l *lease) returnHeld() error {
 }
 
 // giveBack ends the lease of a recorded job and makes it pending again, with change
-// applied to its record. It returns the job's message, nil if this node does not
-// have it. e.record must be held.
+// applied to its record, unless another node executes it by now. It returns the job's
+// message, nil if this node does not have it. e.record must be held.
 func (l *lease) giveBack(change func(*record)) (jetstream.Msg, error) {
 	q, e := l.q, l.e
 	q.mu.Lock()
 	l.release()
-	id, msg := e.job.ID, e.msg
+	id, retries, msg := e.job.ID, e.job.Retries, e.msg
 	q.mu.Unlock()
+	late := false
 	r, err := q.update(id, func(r *record) bool {
-		if r.job.Status.Ended() {
+		if late = q.elsewhere(r, retries); late || r.job.Status.Ended() {
 			return false
 		}
 		r.job.Status, r.job.StartedAt, r.Holder, r.Process = job.Pending, nil, "", ""
@@ -515,6 +456,10 @@ func (l *lease) giveBack(change func(*record)) (jetstream.Msg, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	e.here, e.msg = false, nil
+	if late && err == nil && r != nil {
+		e.job = r.job
+		return nil, nil
+	}
 	if err == nil && r != nil {
 		e.job.Status, e.job.StartedAt = job.Pending, nil
 	}
@@ -539,20 +484,26 @@ func (l *lease) End(cause error) (job.Job, error) {
 }
 
 // Record implements jobs.Lease: it also publishes the webhooks, and acknowledges
-// the message.
+// the message. A failure is not recorded if another node executes the job by now.
 func (l *lease) Record() error {
 	q, e := l.q, l.e
 	q.mu.Lock()
 	recorded, msg := e.recorded, e.msg
 	q.mu.Unlock()
+	var goesOn *record
 	if recorded {
-		if err := q.finish(l.ended, msg); err != nil {
+		var err error
+		if goesOn, err = q.finishOwn(l.ended, msg); err != nil {
 			return err
 		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.known, l.ended.ID)
+	if goesOn != nil {
+		q.log.Info("job failed here after its lease had ended; another node executes it", zap.String("job_id", l.ended.ID), zap.String("node", goesOn.Node))
+		e.job, e.here, e.msg = goesOn.job, false, nil // clients that wait learn that it has not ended
+	}
 	return nil
 }
 

@@ -106,10 +106,12 @@ func (f *Fleet) register() error {
 }
 
 func (f *Fleet) unregister() error {
-	f.resign()
 	v, err := f.state.get(nodePrefix + f.node)
-	if err != nil || v.data == nil {
-		return err
+	if err != nil {
+		return err // the servers are away: nothing else would succeed
+	}
+	if f.resign(); v.data == nil {
+		return nil
 	}
 	return f.state.remove(nodePrefix+f.node, v.revision)
 }
@@ -118,12 +120,16 @@ func (f *Fleet) unregister() error {
 func (f *Fleet) heartbeat() {
 	timer := time.NewTimer(heartbeatTime)
 	defer timer.Stop()
-	compared := time.Now()
+	compared, checked := time.Now(), time.Now()
 	for {
 		select {
 		case <-timer.C:
 		case <-f.ctx.Done():
 			return
+		}
+		if time.Since(checked) > compareTime {
+			f.checkStreams(f.ctx)
+			checked = time.Now()
 		}
 		f.renew()
 		if timer.Reset(heartbeatTime); f.missed.Load() > 0 {

@@ -155,6 +155,15 @@ func (o *Outbox) deliver(ctx context.Context, msg jetstream.Msg, places *places)
 	}
 }
 
+// olderThan reports whether a message is older than this by the servers' clock, which has
+// dated it. The clock of this node may be wrong.
+func (o *Outbox) olderThan(ctx context.Context, meta *jetstream.MsgMetadata, age time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, operationTime)
+	defer cancel()
+	info, err := o.f.tell.Info(ctx)
+	return err == nil && info.TimeStamp.Sub(meta.Timestamp) > age
+}
+
 // attempt delivers a webhook once.
 func (o *Outbox) attempt(ctx context.Context, msg jetstream.Msg, id string, j job.Job) {
 	log := o.f.log.With(zap.String("job_id", j.ID), zap.String("webhook_id", id))
@@ -175,7 +184,7 @@ func (o *Outbox) attempt(ctx context.Context, msg jetstream.Msg, id string, j jo
 	attempts := int(meta.NumDelivered)
 	wait := max(notify.Wait(attempts), min(failure.RetryAfter, notify.MaxWait))
 	log = log.With(zap.Int("attempts", attempts), zap.String("last_error", failure.Reason))
-	if !failure.Permanent && (time.Since(meta.Timestamp) <= notify.GiveUpAfter || attempts < notify.MinAttempts) {
+	if !failure.Permanent && (attempts < notify.MinAttempts || !o.olderThan(ctx, meta, notify.GiveUpAfter)) {
 		log.Warn("webhook delivery failed, will retry", zap.Duration("wait", wait))
 		_ = msg.NakWithDelay(wait)
 		return

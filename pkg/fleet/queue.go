@@ -261,15 +261,17 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 		return other, nil
 	}
 	q.log.Debug("work claimed", zap.String("job_id", j.ID))
-	if err := q.create(record{Level: level, Claim: claim, job: j}); err != nil {
+	r := record{Level: level, Claim: claim, job: j}
+	before, err := q.create(&r)
+	if err != nil {
 		return nil, err
 	}
 	q.log.Debug("job recorded", zap.String("job_id", j.ID))
 	if err := q.post(j); err != nil {
-		if fault.CodeOf(err) == fault.QueueFull { // no one knows of the job
-			q.undo(j, claim)
+		if fault.CodeOf(err) != fault.QueueFull || q.undo(r, before) {
+			return nil, err
 		}
-		return nil, err
+		q.logError("cannot publish a job that was joined; housekeeping will", j.ID, q.post(j))
 	}
 	q.log.Debug("job accepted", zap.String("job_id", j.ID))
 	e := q.watch(j)
@@ -278,36 +280,32 @@ func (p *place) Put(j job.Job) (jobs.Ticket, error) {
 	return &ticket{q, e}, nil
 }
 
-// undo removes the record and the claim of a job that was not accepted.
-func (q *Queue) undo(j job.Job, claim uint64) {
-	if v, err := q.f.jobs.get(j.ID); err == nil && v.data != nil {
-		err = q.f.jobs.remove(j.ID, v.revision)
-		q.logError("cannot remove the record of a refused job", j.ID, err)
-	}
-	q.unclaim(j, claim)
-}
-
 func (q *Queue) logError(what, jobID string, err error) {
 	if err != nil {
 		q.log.Warn(what, zap.String("job_id", jobID), zap.Error(err))
 	}
 }
 
-// create writes the record of a new job, or of one that is retried.
-func (q *Queue) create(r record) error {
-	if err := q.store(&r, 0); !errors.Is(err, errChanged) {
-		return err
+// create writes the record of a new job, or of one that is retried, and sets its
+// revision. before is the record that it replaced.
+func (q *Queue) create(r *record) (before *record, err error) {
+	if err := q.store(r, 0); !errors.Is(err, errChanged) {
+		return nil, err
 	}
 	there, v, err := q.read(r.job.ID)
-	if err != nil || there != nil && there.job.Retries >= r.job.Retries {
-		return err // written by an attempt whose response was lost: ids are unique
+	if err != nil {
+		return nil, err
+	}
+	if there != nil && there.job.Retries >= r.job.Retries { // written by an attempt whose response was lost: ids are unique
+		r.revision = v.revision
+		return nil, nil
 	}
 	if there != nil {
 		if err := q.complete(there.job); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return q.store(&r, v.revision)
+	return there, q.store(r, v.revision)
 }
 
 // complete does the remaining steps of the end of a retried job, in case the node that
@@ -529,9 +527,14 @@ func (q *Queue) Close() {
 	q.running += len(waiting)
 	q.mu.Unlock()
 	q.signalAll()
-	for _, e := range waiting {
-		q.logError("cannot return job; its message is redelivered after the lease", e.job.ID, (&lease{q: q, e: e, phase: jobs.Render}).Return())
+	var returns sync.WaitGroup
+	for _, e := range waiting { // at once, since each waits while the servers are away
+		returns.Go(func() {
+			id := (&ticket{q, e}).Job().ID
+			q.logError("cannot return job; its message is redelivered after the lease", id, (&lease{q: q, e: e, phase: jobs.Render}).Return())
+		})
 	}
+	returns.Wait()
 }
 
 // Unlock disconnects from the fleet. The queue must not be used afterwards.

@@ -88,7 +88,7 @@ func (f *Fleet) Report(ctx context.Context, index bool) (r Report, err error) {
 	if r.Nodes, err = f.Nodes(); err != nil {
 		return r, err
 	}
-	for _, s := range []jetstream.Stream{f.jobs.stream, f.image.stream, f.state.stream, f.work, f.tell} {
+	for _, s := range f.streams() {
 		before := time.Now()
 		info, err := s.Info(ctx)
 		if err != nil {

@@ -167,7 +167,7 @@ func (t *ticket) Record() error {
 		r.Claim, err = q.f.state.put(claimKey(j), []byte(j.ID), v.revision, claimTime)
 		q.logError("cannot claim work; an equal job repeats it", j.ID, err)
 	}
-	if err := q.create(r); err != nil {
+	if _, err := q.create(&r); err != nil {
 		return err
 	}
 	q.mu.Lock()

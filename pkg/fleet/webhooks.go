@@ -73,8 +73,10 @@ func (o *Outbox) Retry(id string) error {
 var errNoWebhook = fault.New(fault.NotFound, "There is no pending or given-up webhook with this id.")
 
 // Webhooks returns the undelivered webhooks of all nodes, oldest first. NATS does
-// not report how often a waiting one was attempted, or when it is due.
+// not report how often a waiting one was attempted, or when it is due. One that is being
+// given up or retried counts as waiting until its message is gone.
 func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) {
+	waiting := make(map[string]bool)
 	for at := uint64(1); ; {
 		msg, err := f.tell.GetMsg(ctx, at, jetstream.WithGetMsgSubject(f.subject+"tell.>"))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -87,6 +89,7 @@ func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) 
 		if w, ok := webhookOf(msg.Subject[len(f.subject+"tell."):], msg.Data); ok {
 			w.CreatedAt = strictjson.At(msg.Time)
 			all = append(all, w)
+			waiting[w.ID] = true
 		}
 	}
 	err = f.state.each(ctx, givenUpPrefix, func(_ string, v value) error {
@@ -94,7 +97,7 @@ func (f *Fleet) Webhooks(ctx context.Context) (all []notify.Webhook, err error) 
 		if json.Unmarshal(v.data, &g) != nil {
 			return nil //nolint:nilerr // unreadable webhooks are not listed
 		}
-		if w, ok := webhookOf(g.ID, g.Message); ok {
+		if w, ok := webhookOf(g.ID, g.Message); ok && !waiting[g.ID] {
 			w.CreatedAt, w.GivenUp, w.Attempts, w.LastError = strictjson.At(v.at), true, g.Attempts, g.Reason
 			all = append(all, w)
 		}

@@ -38,7 +38,8 @@ func (s *Service) finish(lease Lease, cause error) error {
 }
 
 // EndedElsewhere drops the state of a job that was accepted or resolved here and
-// ended by another machine, unless it has been retried here since.
+// ended by another machine, unless it has been retried here since. If the record is
+// gone, the job is in its last known state.
 func (s *Service) EndedElsewhere(j job.Job) {
 	defer s.claims.lock(endKey(j.ID))()
 	for _, key := range []string{j.Key(), imageKey(j.ImageID)} {
@@ -51,15 +52,15 @@ func (s *Service) EndedElsewhere(j job.Job) {
 	s.releaseSource(j, true)
 }
 
-// releaseSource deletes the source of an ended job from the spool and the store
-// of uploads. The stored source of a recorded job that failed stays until its
-// record is deleted.
+// releaseSource deletes the source of a job from the spool, and from the store of uploads
+// if the job has ended. The stored source of a recorded job that failed stays until its
+// record is deleted, and so does that of a job whose record was not found.
 func (s *Service) releaseSource(j job.Job, recorded bool) {
 	if !j.Resolved() {
 		return
 	}
 	s.sources.release(j.Source.SHA256, j.ID)
-	if j.Status == job.Failed && recorded {
+	if j.Status == job.Failed && recorded || !j.Status.Ended() {
 		s.uploads.forget(j.ID)
 		return
 	}

@@ -174,3 +174,27 @@ func TestUploadThatIsRefusedAtLastLeavesNothingInTheStore(t *testing.T) {
 		}
 	}
 }
+
+// The record of a job may be missing where this machine looks: at a server that was cut
+// off from the others. Another machine needs the source nevertheless.
+func TestSourceOfAJobThatIsNotFoundStaysInTheStore(t *testing.T) {
+	running, finish := make(chan struct{}), make(chan struct{})
+	dir, store := t.TempDir(), make(remote)
+	h := newHouse(t, dir, func(context.Context, int64) error {
+		close(running)
+		<-finish
+		return nil
+	}, inMemory(t, dir), func(d *jobs.Config) { d.Uploads, d.Shared = store, true })
+	s, err := h.try(gif, job.Webhook{URL: "https://example.com", Base: "http://x"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-running
+	j := s.Ticket.Job()
+	h.EndedElsewhere(j)
+	if !store[j.ID] {
+		t.Error("the source is deleted, and the job has not ended")
+	}
+	close(finish)
+	s.Ticket.Wait(t.Context())
+}

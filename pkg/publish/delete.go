@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,10 +14,11 @@ import (
 
 // Delete deletes a set, or its copy that was set aside, and the variants made on
 // demand from the image; an unknown id is not an error.
-func (s *Store) Delete(id string) error { return s.DeleteAll([]string{id}) }
+func (s *Store) Delete(id string) error { return s.DeleteAll(context.Background(), []string{id}) }
 
-// DeleteAll is Delete for several sets.
-func (s *Store) DeleteAll(ids []string) error {
+// DeleteAll is Delete for several sets. It takes little time, so it does not stop at the
+// end of the context.
+func (s *Store) DeleteAll(_ context.Context, ids []string) error {
 	trash, err := s.unpublish(ids...)
 	if err != nil {
 		return fmt.Errorf("delete images: %w", err)

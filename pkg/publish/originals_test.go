@@ -134,7 +134,7 @@ func TestRetentionCountsOriginals(t *testing.T) {
 		}
 		ids = append(ids, id(name))
 	}
-	if deleted, err := s.Prune(catalog.Retention{MaxBytes: 3*setSize + 2*4096}, epoch.Add(time.Hour)); deleted != 1 || err != nil {
+	if deleted, err := s.Prune(t.Context(), catalog.Retention{MaxBytes: 3*setSize + 2*4096}, epoch.Add(time.Hour)); deleted != 1 || err != nil {
 		t.Errorf("deleted %d, %v; want the oldest", deleted, err)
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, "originals"))

@@ -373,7 +373,7 @@ func TestPruneByAgeAndBySize(t *testing.T) {
 	}
 	for _, step := range steps {
 		before := s.Len()
-		deleted, err := s.Prune(step.r, now)
+		deleted, err := s.Prune(t.Context(), step.r, now)
 		if err != nil || deleted != before-len(step.want) {
 			t.Errorf("%+v: deleted %d, %v", step.r, deleted, err)
 		}

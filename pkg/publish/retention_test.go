@@ -29,7 +29,7 @@ func TestTimeInTheManifestCountsAndNotThatOfTheFile(t *testing.T) {
 	if got, _ := list(t, s, 2, ""); got[0] != id("new") {
 		t.Errorf("newest first is %v, want %s first", got, id("new"))
 	}
-	if deleted, err := s.Prune(catalog.Retention{MaxAge: 90 * time.Minute}, epoch.Add(2*time.Hour)); deleted != 1 || err != nil || !s.Has(id("new")) {
+	if deleted, err := s.Prune(t.Context(), catalog.Retention{MaxAge: 90 * time.Minute}, epoch.Add(2*time.Hour)); deleted != 1 || err != nil || !s.Has(id("new")) {
 		t.Errorf("deleted %d, %v; want the old one", deleted, err)
 	}
 	if !s.Newest().Equal(epoch.Add(time.Hour)) {
@@ -136,7 +136,7 @@ func TestStoreSaysWhenItIsFullAndRetentionNamesWhatItDeletes(t *testing.T) {
 		publishSet(t, s, fmt.Sprint(i), epoch.Add(time.Duration(i)*time.Second))
 		select {
 		case <-s.Full():
-			n, err := s.Prune(catalog.Retention{MaxBytes: most}, epoch.Add(time.Hour))
+			n, err := s.Prune(t.Context(), catalog.Retention{MaxBytes: most}, epoch.Add(time.Hour))
 			if err != nil || n == 0 {
 				t.Fatalf("deleted %d, %v", n, err)
 			}

@@ -12,7 +12,9 @@ import (
 
 // page is a response to a list request.
 type page struct {
-	Contents []struct {
+	XMLName      xml.Name `xml:"ListBucketResult"`
+	EncodingType string   // "url" if the store has encoded the keys
+	Contents     []struct {
 		Key          string
 		Size         int64
 		LastModified time.Time
@@ -25,7 +27,8 @@ type page struct {
 const maxPage = 4 << 20
 
 // List returns the objects whose keys begin with prefix, in the order of their
-// keys, without their metadata. An error is the last element.
+// keys, without their metadata and ETag. An error is the last element: the listing is not
+// complete.
 func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		token := ""
@@ -40,15 +43,20 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[Object, erro
 					return
 				}
 			}
-			if token = p.NextContinuationToken; !p.IsTruncated || token == "" {
+			if !p.IsTruncated {
 				return
 			}
+			if p.NextContinuationToken == "" || p.NextContinuationToken == token {
+				yield(Object{}, unsupported("list", "this store does not list more objects than one page has"))
+				return
+			}
+			token = p.NextContinuationToken
 		}
 	}
 }
 
 func (b *Bucket) listPage(ctx context.Context, prefix, token string) (p page, err error) {
-	query := url.Values{"list-type": {"2"}, "prefix": {prefix}}
+	query := url.Values{"list-type": {"2"}, "prefix": {prefix}, "encoding-type": {"url"}} // XML cannot contain every key
 	if token != "" {
 		query.Set("continuation-token", token)
 	}
@@ -59,6 +67,15 @@ func (b *Bucket) listPage(ctx context.Context, prefix, token string) (p page, er
 	defer response.Body.Close()
 	if err := xml.NewDecoder(io.LimitReader(response.Body, maxPage)).Decode(&p); err != nil {
 		return p, disconnected("list", prefix, err)
+	}
+	if p.EncodingType != "url" {
+		return p, nil
+	}
+	for i := range p.Contents {
+		key := &p.Contents[i].Key
+		if *key, err = url.QueryUnescape(*key); err != nil {
+			return p, unsupported("list", err.Error())
+		}
 	}
 	return p, nil
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -31,6 +32,7 @@ const (
 	firstWait   = 300 * time.Millisecond // before the second attempt; each later wait is longer
 	headerTime  = 30 * time.Second       // from the end of a request to the header of its response
 	dialTime    = 10 * time.Second
+	pingTime    = 10 * time.Second // without data from the store, until an HTTP/2 connection is probed, and until it counts as dead
 	stallTime   = 30 * time.Second // longest pause within the body of a response
 	minRate     = 16 << 10         // bytes per second that the body of a request must average, after baseTime
 	baseTime    = time.Minute
@@ -62,6 +64,7 @@ type Object struct {
 	CacheControl string
 	SHA256       string // lower-case hex, from the object's metadata; "" if it has none
 	Modified     time.Time
+	ETag         string // version of the content, for Replace; "" in listings
 }
 
 // metadata is the header of an object's digest.
@@ -83,7 +86,11 @@ func Open(c Config, key Key, observe Observer) (*Bucket, error) {
 	}
 	base.Path = "/" + c.Bucket
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is documented to be one
+	transport.DialContext = (&net.Dialer{Timeout: dialTime}).DialContext
 	transport.MaxIdleConnsPerHost = 8
+	// Otherwise all attempts use a connection that a router has forgotten, for a quarter of
+	// an hour.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingTime, PingTimeout: pingTime}
 	transport.ResponseHeaderTimeout = headerTime
 	transport.DisableCompression = true // a range of a compressed body is not a range of the object
 	return &Bucket{
@@ -245,6 +252,12 @@ func (b *Bucket) PutNew(ctx context.Context, o Object, body io.ReaderAt) (stored
 	}
 }
 
+// Replace stores an object in the place of the one with this ETag. Its error is of class
+// Exists if that was changed meanwhile, and NotFound if it was deleted.
+func (b *Bucket) Replace(ctx context.Context, o Object, body io.ReaderAt, etag string) error {
+	return b.put(ctx, o, body, http.Header{"If-Match": {etag}})
+}
+
 // The first and the longest pause of PutNew.
 const (
 	firstPause = 50 * time.Millisecond
@@ -283,7 +296,7 @@ func describe(key string, response *http.Response) Object {
 	o := Object{
 		Key: key, Bytes: response.ContentLength,
 		ContentType: response.Header.Get("Content-Type"), CacheControl: response.Header.Get("Cache-Control"),
-		SHA256: response.Header.Get(metadata),
+		SHA256: response.Header.Get(metadata), ETag: response.Header.Get("ETag"),
 	}
 	if digest, err := hex.DecodeString(o.SHA256); err != nil || len(digest) != 32 {
 		o.SHA256 = "" // someone else's metadata

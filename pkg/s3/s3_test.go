@@ -36,7 +36,7 @@ func TestObjectIsWrittenOnce(t *testing.T) {
 	}
 	o, err := b.Head(t.Context(), "a/320.webp")
 	want := object("a/320.webp", "first")
-	o.Modified = time.Time{}
+	o.Modified, o.ETag = time.Time{}, ""
 	if err != nil || o != want {
 		t.Errorf("got %+v, %v, want %+v", o, err, want)
 	}
@@ -239,5 +239,47 @@ func TestLargeObject(t *testing.T) {
 	n, err := io.Copy(hash, body)
 	if err = errors.Join(err, body.Close()); err != nil || n != o.Bytes || hex.EncodeToString(hash.Sum(nil)) != o.SHA256 {
 		t.Errorf("got %d bytes, %v", n, err)
+	}
+}
+
+func TestListHasTheKeysThatWerePut(t *testing.T) {
+	b := open(t, s3test.Start(t).URL, s3test.Key())
+	const key = "a b/ü+%20&<(1)>~🙂"
+	put(t, b, key, "content")
+	n := 0
+	for o, err := range b.List(t.Context(), "a b/") {
+		if n++; err != nil || o.Key != key {
+			t.Errorf("got %q, %v, want %q", o.Key, err, key)
+		}
+	}
+	if n != 1 {
+		t.Errorf("got %d keys", n)
+	}
+	if _, err := b.Head(t.Context(), key); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReplaceNeedsTheVersionThatIsThere(t *testing.T) {
+	b := open(t, s3test.Start(t).URL, s3test.Key())
+	replace := func(content, etag string) error {
+		return b.Replace(t.Context(), object("a", content), strings.NewReader(content), etag)
+	}
+	if err := replace("new", `"0123456789abcdef0123456789abcdef"`); !s3.Is(err, s3.NotFound) {
+		t.Errorf("without an object: %v", err)
+	}
+	put(t, b, "a", "first")
+	first, err := b.Head(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := replace("second", first.ETag); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace("third", first.ETag); !s3.Is(err, s3.Exists) {
+		t.Errorf("of another version: %v", err)
+	}
+	if o, err := b.Head(t.Context(), "a"); err != nil || o.SHA256 != object("a", "second").SHA256 {
+		t.Errorf("got %+v, %v", o, err)
 	}
 }

@@ -67,6 +67,7 @@ type Store struct {
 	log    *zap.Logger
 	locks  locks // of sets, held while one is published or deleted
 	health health
+	drops  drops
 
 	adopted    atomic.Int64
 	uploaded   *lru.Cache[string, string] // digest of a source to the key of an object that has it
@@ -99,11 +100,15 @@ func Open(config Config, bucket *s3.Bucket, staging *spool.Spool, log *zap.Logge
 	s.uploaded = uploaded
 	s.Catalog = catalog.New(s, s.dropMissing, log)
 	s.health.store = s
-	if err := x.Load(s.AddID, s.Drop); err != nil {
+	s.drops.watched = make(map[*addition]struct{})
+	if err := x.Load(s.AddID, s.droppedElsewhere); err != nil {
 		return nil, errors.Join(fmt.Errorf("open index: %w", err), x.Close())
 	}
 	return s, nil
 }
+
+// droppedElsewhere drops a set that another process has deleted.
+func (s *Store) droppedElsewhere(id string) { s.drops.drop(id, func() { s.Drop(id) }) }
 
 // lastTime is how long Close waits for deletions of uploads in progress. They are
 // people's photos: they stay no day longer because the daemon stops.
@@ -155,9 +160,15 @@ func (s *Store) ReadManifest(id string) (m manifest.Manifest, err error) {
 // that cannot be known.
 func (s *Store) Get(id string) (manifest.Manifest, error) {
 	if !s.Has(id) && ladder.ValidID(id) {
-		switch m, err := s.ReadManifest(id); {
+		adding := s.drops.watch(id)
+		m, err := s.ReadManifest(id)
+		s.drops.end(adding, func() {
+			if err == nil {
+				s.AddID(id, m.CreatedAt.Time)
+			}
+		})
+		switch {
 		case err == nil:
-			s.AddID(id, m.CreatedAt.Time)
 			return m, nil
 		case fault.CodeOf(err) == fault.Unavailable:
 			return m, err
@@ -281,7 +292,7 @@ func (s *Store) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.FinishDeletions(); err != nil {
+	if err := s.FinishDeletions(ctx); err != nil {
 		s.log.Warn("cannot finish deletions", zap.Error(err))
 	}
 	return nil

@@ -410,7 +410,7 @@ func TestRetentionDeletesTheOldest(t *testing.T) {
 		}
 		set.Abort()
 	}
-	if deleted, err := n.Prune(catalog.Retention{MaxAge: 90 * time.Minute}, epoch.Add(2*time.Hour)); deleted != 1 || err != nil {
+	if deleted, err := n.Prune(t.Context(), catalog.Retention{MaxAge: 90 * time.Minute}, epoch.Add(2*time.Hour)); deleted != 1 || err != nil {
 		t.Errorf("deleted %d, %v", deleted, err)
 	}
 	if n.Has(id("a")) || !n.Has(id("b")) || !n.Has(id("c")) {

@@ -22,10 +22,18 @@ type health struct {
 
 // observe records that a request has failed.
 func (h *health) observe(e *s3.Error) {
-	switch e.Class {
-	case s3.NotFound, s3.Exists, s3.Refused, s3.Unsupported:
-	default:
+	if unusable(e.Class) {
 		h.begin(e)
+	}
+}
+
+// unusable reports whether an error of this class concerns all requests, not only one.
+func unusable(class s3.Class) bool {
+	switch class {
+	case s3.NotFound, s3.Exists, s3.Refused, s3.Unsupported:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -57,7 +65,7 @@ func (h *health) probe() {
 		h.down = nil
 		h.mu.Unlock()
 		h.store.log.Info("the object store can be used again")
-		if err := h.store.FinishDeletions(); err != nil {
+		if err := h.store.FinishDeletions(ctx); err != nil {
 			h.store.log.Warn("cannot finish deletions", zap.Error(err))
 		}
 		return

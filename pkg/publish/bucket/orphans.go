@@ -102,13 +102,14 @@ func (s *Store) takeOrphan(ctx context.Context, id string, files map[string]s3.O
 	if !remove(o) {
 		return nil
 	}
-	defer s.locks.lock(id)()
+	unlock := s.locks.lock(id)
 	err = s.index.Mark(id, at) // whoever is making the set makes it again
+	unlock()
 	if errors.Is(err, ErrChanged) {
 		return nil
 	}
 	if err == nil {
-		err = s.finishDeletion(id)
+		err = s.finishDeletion(id, map[string]bool{id: true})
 	}
 	if err == nil {
 		r.Deleted++

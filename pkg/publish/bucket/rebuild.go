@@ -29,7 +29,7 @@ type Rebuilt struct {
 // their changes win. Sets in a shared index are not read again, so an interrupted
 // rebuild resumes.
 func (s *Store) Rebuild(ctx context.Context, progress func(sets int)) (r Rebuilt, err error) {
-	if err := s.FinishDeletions(); err != nil {
+	if err := s.FinishDeletions(ctx); err != nil {
 		return r, err
 	}
 	kept, err := ListOriginals(ctx, s.bucket)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"time"
 
@@ -81,62 +80,61 @@ func (set *Set) Commit(m manifest.Manifest, from render.Origin) (manifest.Manife
 		return stored, err
 	}
 	// Whoever deleted the image meanwhile may have looked for variants before.
-	if err := set.checkParent(from.Parent); err != nil {
+	if err := set.store.checkParent(from.Parent); err != nil {
 		return stored, errors.Join(err, set.store.Delete(set.id))
 	}
 	return stored, nil
 }
 
+// commit is Commit without the record of the variant. It holds no lock while a deletion
+// is in progress: that may be one of this process.
 func (set *Set) commit(m manifest.Manifest, original string) (manifest.Manifest, error) {
-	s := set.store
-	defer s.locks.lock(set.id)()
 	began := time.Now()
 	for {
-		published, at, err := set.revision()
-		if err != nil {
+		stored, err := set.tryCommit(m, original)
+		switch {
+		case errors.Is(err, ErrChanged):
+			continue // deleted, or published by another process
+		case !errors.Is(err, errDeleting):
+			set.timings.Since(began, ladder.StageSync)
+			return stored, err
+		}
+		if err := set.store.resume(set.id); err != nil {
 			return m, fmt.Errorf("publish %s: %w", set.id, err)
 		}
-		if published {
-			stored, err := s.ReadManifest(set.id)
-			if !errors.Is(err, fs.ErrNotExist) {
-				return stored, err
-			}
-			// It is being deleted, or its objects were deleted by hand.
-			if err := s.index.Remove(set.id, at); err != nil && !errors.Is(err, ErrChanged) {
-				return m, fmt.Errorf("publish %s: %w", set.id, err)
-			}
-			continue
+		select {
+		case <-time.After(deletionPoll): // if another process deletes the objects
+		case <-set.ctx.Done():
+			return m, set.ctx.Err()
 		}
-		stored, err := set.storeAll(m, original, at)
-		if errors.Is(err, ErrChanged) {
-			continue // deleted, or published by another process
-		}
-		set.timings.Since(began, ladder.StageSync)
-		return stored, err
 	}
 }
 
-// revision returns the revision at which the set may be committed, once no deletion
-// of it is in progress.
-func (set *Set) revision() (published bool, at Revision, err error) {
+// errDeleting is the error of a commit while the objects of an earlier set are being
+// deleted.
+var errDeleting = errors.New("the set is being deleted")
+
+func (set *Set) tryCommit(m manifest.Manifest, original string) (manifest.Manifest, error) {
 	s := set.store
-	for {
-		e, at, err := s.index.Look(set.id)
-		switch {
-		case err != nil || e.Published || !e.Deleting:
-			return e.Published, at, err
-		case time.Since(e.Since) > takeOverTime:
-			if err := s.takeOver(set.id); err != nil {
-				return false, 0, err
-			}
-		default: // another process deletes the objects
-			select {
-			case <-time.After(deletionPoll):
-			case <-set.ctx.Done():
-				return false, 0, set.ctx.Err()
-			}
-		}
+	defer s.locks.lock(set.id)()
+	e, at, err := s.index.Look(set.id)
+	switch {
+	case err != nil:
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	case e.Deleting:
+		return m, errDeleting
+	case !e.Published:
+		return set.storeAll(m, original, at)
 	}
+	stored, err := s.ReadManifest(set.id)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return stored, err
+	}
+	// It is being deleted, or its objects were deleted by hand.
+	if err := s.index.Remove(set.id, at); err != nil && !errors.Is(err, ErrChanged) {
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	return m, ErrChanged
 }
 
 // deletionPoll is the polling interval for a deletion by another process.
@@ -150,17 +148,25 @@ func (set *Set) storeAll(m manifest.Manifest, original string, at Revision) (man
 		m, err = s.storeManifest(set.ctx, m)
 	}
 	if err != nil {
-		if set.ctx.Err() != nil {
+		switch {
+		case set.ctx.Err() != nil:
 			return m, set.ctx.Err()
+		case s3.Is(err, s3.NotFound):
+			return m, errDeleting // by another process, since the write that found it
 		}
 		return m, fmt.Errorf("publish %s: %w", set.id, s.fault(err))
 	}
-	kept := s.storeOriginal(set.ctx, m, original)
+	kept, err := s.storeOriginal(set.ctx, m, original)
+	if err != nil {
+		return m, fmt.Errorf("publish %s: %w", set.id, err)
+	}
+	adding := s.drops.watch(m.ID)
 	if err := s.index.Commit(m, kept, at); err != nil {
+		s.drops.end(adding, nil)
 		return m, fmt.Errorf("publish %s: %w", set.id, err)
 	}
 	s.log.Debug("published", zap.String("image_id", m.ID))
-	s.Add(m, kept)
+	s.drops.end(adding, func() { s.Add(m, kept) })
 	return m, nil
 }
 
@@ -225,25 +231,69 @@ func (s *Store) hash(ctx context.Context, key string, n int64) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// storeManifest stores the manifest, which publishes the set. If another process
-// has stored one, that counts.
+// storeManifest stores the manifest, which publishes the set. If another process has
+// stored one that describes what is stored, that counts.
 func (s *Store) storeManifest(ctx context.Context, m manifest.Manifest) (manifest.Manifest, error) {
 	b, err := m.Encode()
 	if err != nil {
 		return m, err
 	}
 	sum := sha256.Sum256(b)
-	_, created, err := s.bucket.PutNew(ctx, s3.Object{
+	o := s3.Object{
 		Key: m.ID + "/" + manifest.FileName, Bytes: int64(len(b)), ContentType: "application/json",
 		CacheControl: cacheControl, SHA256: hex.EncodeToString(sum[:]),
-	}, bytes.NewReader(b))
-	if created {
-		s.log.Debug("manifest stored", zap.String("image_id", m.ID))
 	}
-	if created || err != nil {
-		return m, err
+	for {
+		_, created, err := s.bucket.PutNew(ctx, o, bytes.NewReader(b))
+		if created {
+			s.log.Debug("manifest stored", zap.String("image_id", m.ID))
+		}
+		if created || err != nil {
+			return m, err
+		}
+		there, etag, err := fetchManifest(ctx, s.bucket, m.ID)
+		matches := false
+		if err == nil {
+			matches, err = s.matches(ctx, there, m)
+		}
+		if matches || err != nil && !errors.Is(err, ErrDamaged) {
+			return there, err
+		}
+		// It describes files that were lost, and made again with other bytes.
+		s.log.Warn("replacing a manifest that does not match the stored files", zap.String("image_id", m.ID), zap.Error(err))
+		replaced := s.bucket.Replace(ctx, o, bytes.NewReader(b), etag)
+		switch {
+		case s3.Is(replaced, s3.Exists), s3.Is(replaced, s3.NotFound): // by another process, or it has deleted it
+		case s3.Is(replaced, s3.Refused): // a store without If-Match
+			s.log.Error("cannot replace a manifest", zap.String("image_id", m.ID), zap.Error(replaced))
+			return there, err
+		default:
+			return m, replaced
+		}
 	}
-	return FetchManifest(ctx, s.bucket, m.ID)
+}
+
+// matches reports whether a manifest in the bucket describes what is stored. made
+// does, and may have other files.
+func (s *Store) matches(ctx context.Context, there, made manifest.Manifest) (bool, error) {
+	for _, v := range there.Variants {
+		if known, ok := made.Variant(v.Name()); ok {
+			if known.Bytes != v.Bytes || known.SHA256 != v.SHA256 {
+				return false, nil
+			}
+			continue
+		}
+		o, err := s.bucket.Head(ctx, v.Key)
+		switch {
+		case s3.Is(err, s3.NotFound):
+			return false, nil
+		case err != nil:
+			return false, err
+		case o.Bytes != v.Bytes || o.SHA256 != "" && o.SHA256 != v.SHA256:
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // maxManifest bounds a manifest, bytes.
@@ -255,57 +305,28 @@ var ErrDamaged = errors.New("damaged manifest")
 
 // FetchManifest reads the manifest of a set in a bucket. Its error is ErrDamaged, or one
 // of the store: an *s3.Error, or why reading broke off.
-func FetchManifest(ctx context.Context, objects *s3.Bucket, id string) (m manifest.Manifest, err error) {
-	body, _, err := objects.Get(ctx, id+"/"+manifest.FileName, 0, -1)
+func FetchManifest(ctx context.Context, objects *s3.Bucket, id string) (manifest.Manifest, error) {
+	m, _, err := fetchManifest(ctx, objects, id)
+	return m, err
+}
+
+// fetchManifest is FetchManifest, and returns the ETag of the object, also if the
+// manifest is damaged.
+func fetchManifest(ctx context.Context, objects *s3.Bucket, id string) (m manifest.Manifest, etag string, err error) {
+	body, o, err := objects.Get(ctx, id+"/"+manifest.FileName, 0, -1)
 	if err != nil {
-		return m, err
+		return m, "", err
 	}
 	defer body.Close()
 	b, err := io.ReadAll(io.LimitReader(body, maxManifest))
 	if err != nil {
-		return m, fmt.Errorf("%w: %w", errBrokenOff, err)
+		return m, o.ETag, fmt.Errorf("%w: %w", errBrokenOff, err)
 	}
 	if m, err = manifest.Decode(b); err != nil {
-		return m, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return m, o.ETag, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if m.ID != id {
-		return m, fmt.Errorf("%w: it is that of %s", ErrDamaged, m.ID)
+		return m, o.ETag, fmt.Errorf("%w: it is that of %s", ErrDamaged, m.ID)
 	}
-	return m, nil
-}
-
-// storeOriginal stores the source at path as the original of a set and returns its
-// size, 0 if originals are not kept. Failures are only logged: the set is useful
-// without its original.
-func (s *Store) storeOriginal(ctx context.Context, m manifest.Manifest, path string) int64 {
-	if !s.config.KeepOriginals || path == "" {
-		return 0
-	}
-	size, err := s.putOriginal(ctx, m, path)
-	if err != nil {
-		s.log.Error("cannot keep original", zap.String("image_id", m.ID), zap.Error(err))
-		return 0
-	}
-	s.log.Debug("original kept", zap.String("image_id", m.ID))
-	return size
-}
-
-func (s *Store) putOriginal(ctx context.Context, m manifest.Manifest, path string) (int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	if key, ok := s.uploaded.Get(m.Source.SHA256); ok { // it need not be sent again
-		if err := s.bucket.Copy(ctx, key, Originals+m.ID); err == nil {
-			return info.Size(), nil
-		}
-		s.uploaded.Remove(m.Source.SHA256) // deleted meanwhile
-	}
-	_, _, err = s.bucket.PutNew(ctx, s3.Object{Key: Originals + m.ID, Bytes: info.Size(), SHA256: m.Source.SHA256}, f)
-	return info.Size(), err
+	return m, o.ETag, nil
 }

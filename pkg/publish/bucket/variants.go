@@ -18,14 +18,15 @@ func (set *Set) recordVariant(parent string) error {
 	if parent == "" {
 		return nil
 	}
-	if err := set.checkParent(parent); err != nil {
-		return err
-	}
 	return set.store.RecordVariant(set.ctx, parent, set.id)
 }
 
-// RecordVariant durably records that a set was made on demand from an image.
+// RecordVariant durably records that a set was made on demand from an image. It returns
+// ErrNoImage if the image is gone.
 func (s *Store) RecordVariant(ctx context.Context, image, variant string) error {
+	if err := s.checkParent(image); err != nil {
+		return err
+	}
 	digest := sha256.Sum256([]byte(variant))
 	o := s3.Object{
 		Key: recordKey(image, variant), Bytes: int64(len(variant)),
@@ -50,9 +51,9 @@ func (s *Store) Variants(ctx context.Context, id string) (ids []string, err erro
 	return ids, nil
 }
 
-// checkParent returns ErrNoImage if the image that the set is a variant of is gone.
-func (set *Set) checkParent(parent string) error {
-	e, _, err := set.store.index.Look(parent)
+// checkParent returns ErrNoImage if the image that a set is a variant of is gone.
+func (s *Store) checkParent(parent string) error {
+	e, _, err := s.index.Look(parent)
 	if err != nil {
 		return fmt.Errorf("look for %s: %w", parent, err)
 	}

@@ -38,3 +38,35 @@ func TestVariantsAreDeletedWithTheirImage(t *testing.T) {
 		}
 	}
 }
+
+// An image may be a variant of its own variant: a single variant is an image itself, and
+// the other way round it is made from the same source.
+func TestVariantsOfEachOtherAreDeletedTogether(t *testing.T) {
+	server := s3test.Start(t)
+	n := open(t, server.URL, t.TempDir())
+	for _, name := range []string{"cat", "cat, small", "cat, gray"} {
+		n.mustPublish(t, name)
+	}
+	for image, variant := range map[string]string{"cat": "cat, small", "cat, small": "cat, gray", "cat, gray": "cat"} {
+		if err := n.RecordVariant(t.Context(), id(image), id(variant)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.Delete(id("cat")); err != nil {
+		t.Fatal(err)
+	}
+	if left := keys(t, server); len(left) != 0 || n.Len() != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestVariantOfAnImageThatIsGoneIsNotRecorded(t *testing.T) {
+	server := s3test.Start(t)
+	n := open(t, server.URL, t.TempDir())
+	if err := n.RecordVariant(t.Context(), id("cat"), id("dog")); fault.CodeOf(err) != fault.NotFound {
+		t.Errorf("got %v", err)
+	}
+	if left := keys(t, server); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}

@@ -5,6 +5,7 @@ package catalog
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"errors"
 	"io/fs"
@@ -48,8 +49,9 @@ type Storage interface {
 	// Present reports whether a set that was read is still there, as far as that can
 	// be found out at once.
 	Present(id string) bool
-	// DeleteAll deletes sets with their originals; unknown ones are not an error.
-	DeleteAll(ids []string) error
+	// DeleteAll deletes and drops sets with their originals; unknown ones are not an
+	// error. It may stop at the end of ctx, with its error.
+	DeleteAll(ctx context.Context, ids []string) error
 }
 
 // Catalog is the published sets. It is safe for concurrent use.
@@ -83,14 +85,29 @@ func New(storage Storage, missing func(id string), log *zap.Logger) *Catalog {
 	}
 }
 
-// AddID adds a set whose manifest was not read.
+// AddID adds a set whose manifest was not read. A set of another time is another one:
+// what is known of the earlier is dropped.
 func (c *Catalog) AddID(id string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if before, ok := c.ids[id]; !ok || before != at.UnixNano() {
+		c.cache.Remove(id)
+		c.sizes.remove(id)
+	}
 	c.remove(id)
 	p := position{id, at.UnixNano()}
 	c.ids[id] = p.at
 	c.order.Set(p)
+}
+
+// keep caches the manifest of a set that was at this time before it was read, unless it
+// was deleted or made again meanwhile.
+func (c *Catalog) keep(m manifest.Manifest, at int64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if now, ok := c.ids[m.ID]; ok && now == at {
+		c.cache.Add(m.ID, m)
+	}
 }
 
 // remove removes a set from the order. c.mu must be held.
@@ -111,8 +128,8 @@ func (c *Catalog) Add(m manifest.Manifest, original int64) {
 // Drop removes a set.
 func (c *Catalog) Drop(id string) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.remove(id)
-	c.mu.Unlock()
 	c.cache.Remove(id)
 	c.sizes.remove(id)
 }
@@ -134,7 +151,10 @@ func (c *Catalog) Has(id string) bool {
 
 // Get returns the manifest of a published set, or a NotFound fault.
 func (c *Catalog) Get(id string) (manifest.Manifest, error) {
-	if !c.Has(id) {
+	c.mu.RLock()
+	at, ok := c.ids[id]
+	c.mu.RUnlock()
+	if !ok {
 		return manifest.Manifest{}, ErrNoImage
 	}
 	if m, ok := c.cache.Get(id); ok {
@@ -152,7 +172,7 @@ func (c *Catalog) Get(id string) (manifest.Manifest, error) {
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
-	c.cache.Add(id, m)
+	c.keep(m, at)
 	return m, nil
 }
 

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -30,9 +31,9 @@ func (s shelf) ReadManifest(id string) (manifest.Manifest, error) {
 	}
 	return manifest.Manifest{ID: id}, nil
 }
-func (shelf) OriginalSize(string) int64 { return 0 }
-func (shelf) Present(string) bool       { return true }
-func (shelf) DeleteAll([]string) error  { return nil }
+func (shelf) OriginalSize(string) int64                 { return 0 }
+func (shelf) Present(string) bool                       { return true }
+func (shelf) DeleteAll(context.Context, []string) error { return nil }
 
 func newCatalog(s catalog.Storage, log *zap.Logger) *catalog.Catalog {
 	return catalog.New(s, func(string) {}, log)

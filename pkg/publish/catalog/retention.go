@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 )
 
@@ -50,29 +52,30 @@ func (c *Catalog) Bytes() int64 { return c.sizes.bytes() }
 // Prune deletes sets older than allowed, and if the others take more than
 // allowed, the oldest of them until they take 2 % less, so that the next set does
 // not require it again. The newest set always stays. It returns the number of
-// deleted sets, and logs each.
-func (c *Catalog) Prune(r Retention, now time.Time) (deleted int, err error) {
+// deleted sets, and logs each. It stops at the end of ctx, or if a set is temporarily
+// unreachable: there may be many thousands.
+func (c *Catalog) Prune(ctx context.Context, r Retention, now time.Time) (deleted int, err error) {
 	all := c.newestFirst()
-	if r.MaxBytes > 0 {
-		c.measure(all)
-	}
 	var old []position
 	for i := len(all) - 1; i >= 0 && r.MaxAge > 0 && now.Sub(all[i].time()) > r.MaxAge; i-- {
 		old = append(old, all[i])
 	}
-	deleted, err = c.deleteAll(old, "older than retention.max_age")
-	if err != nil || r.MaxBytes == 0 || c.sizes.bytes() <= r.MaxBytes {
+	deleted, err = c.deleteAll(ctx, old, "older than retention.max_age")
+	if err != nil || r.MaxBytes == 0 {
+		return deleted, err
+	}
+	if err := c.measure(ctx); err != nil || c.sizes.bytes() <= r.MaxBytes {
 		return deleted, err
 	}
 	low := r.MaxBytes - r.MaxBytes/50
-	more, err := c.DeleteOldest("over retention.max_bytes", func() bool { return c.sizes.bytes() <= low })
+	more, err := c.DeleteOldest(ctx, "over retention.max_bytes", func() bool { return c.sizes.bytes() <= low })
 	return deleted + more, err
 }
 
 // DeleteOldest deletes the oldest sets, a few at a time, until enough returns
-// true or only the newest is left. It returns how many it deleted, and logs each
-// with the reason.
-func (c *Catalog) DeleteOldest(reason string, enough func() bool) (deleted int, err error) {
+// true, only the newest is left, or ctx ends. It returns how many it deleted, and logs
+// each with the reason.
+func (c *Catalog) DeleteOldest(ctx context.Context, reason string, enough func() bool) (deleted int, err error) {
 	all := c.newestFirst()
 	for len(all) > 1 && !enough() {
 		n := 1
@@ -81,7 +84,7 @@ func (c *Catalog) DeleteOldest(reason string, enough func() bool) (deleted int, 
 		}
 		oldest := slices.Clone(all[len(all)-n:])
 		all = all[:len(all)-n]
-		n, err = c.deleteAll(oldest, reason)
+		n, err = c.deleteAll(ctx, oldest, reason)
 		deleted += n
 		if err != nil {
 			return deleted, err
@@ -90,8 +93,8 @@ func (c *Catalog) DeleteOldest(reason string, enough func() bool) (deleted int, 
 	return deleted, nil
 }
 
-// deleteAll deletes sets in batches.
-func (c *Catalog) deleteAll(sets []position, reason string) (deleted int, err error) {
+// deleteAll deletes sets in batches, until ctx ends.
+func (c *Catalog) deleteAll(ctx context.Context, sets []position, reason string) (deleted int, err error) {
 	for len(sets) > 0 {
 		some := sets[:min(batch, len(sets))]
 		sets = sets[len(some):]
@@ -99,30 +102,41 @@ func (c *Catalog) deleteAll(sets []position, reason string) (deleted int, err er
 		for _, l := range some {
 			ids = append(ids, l.id)
 		}
-		if err := c.storage.DeleteAll(ids); err != nil {
+		err := c.storage.DeleteAll(ctx, ids)
+		for _, l := range some {
+			if c.Has(l.id) {
+				continue // after an error
+			}
+			c.log.Info(DeletedMessage, zap.String("image_id", l.id), zap.Time("created_at", l.time()), zap.String("reason", reason))
+			deleted++
+		}
+		if err != nil {
 			return deleted, fmt.Errorf("delete by retention: %w", err)
 		}
-		for _, l := range some {
-			c.log.Info(DeletedMessage, zap.String("image_id", l.id), zap.Time("created_at", l.time()), zap.String("reason", reason))
-		}
-		deleted += len(some)
 	}
 	return deleted, nil
 }
 
-// measure accounts for the sets of earlier processes.
-func (c *Catalog) measure(all []position) {
-	for _, l := range all {
+// measure accounts for the sets of earlier processes and other machines.
+func (c *Catalog) measure(ctx context.Context) error {
+	for _, l := range c.newestFirst() {
 		if c.sizes.has(l.id) {
 			continue
 		}
-		m, err := c.Get(l.id)
-		if err != nil {
-			c.skip(l.id, err)
-			continue
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		c.Account(m, c.storage.OriginalSize(l.id))
+		m, err := c.Get(l.id)
+		switch {
+		case fault.CodeOf(err) == fault.Unavailable:
+			return err // so are the others
+		case err != nil:
+			c.skip(l.id, err)
+		default:
+			c.Account(m, c.storage.OriginalSize(l.id))
+		}
 	}
+	return nil
 }
 
 // Account adds the sizes of a set and its original (0 if none is kept), unless the
