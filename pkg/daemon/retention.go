@@ -54,8 +54,8 @@ func (d *Daemon) pruneRecords() {
 	d.warn("cannot prune webhooks", d.outbox.Prune(now, d.config.Jobs.Keep))
 }
 
-// makeRoom deletes what retention allows until the disk has space for an upload
-// of need bytes, and reports whether it has. With retention.max_bytes it may delete
+// makeRoom deletes what retention allows until the disk has space for need bytes
+// more, and reports whether it has. With retention.max_bytes it may delete
 // the oldest sets even below that, because the operator has agreed to lose the oldest
 // for new ones; but at least half of it stays: then something else fills the disk.
 func (d *Daemon) makeRoom(need int64) bool {
