@@ -133,6 +133,11 @@ func TestJobThatWasPromisedWaitsForSpace(t *testing.T) {
 	if got := s.Get("/jobs/"+j.ID).Job(t, http.StatusOK); got.FinishedAt != nil {
 		t.Errorf("the job ended as %s", got.Status)
 	}
+	started := s.Logged("codec started") // again, for each image that is rendered after one that did not fit
+	daemontest.Eventually(t, "the job is looked at again", func() bool { return s.Logged("job requeued after a temporary failure") > 2 })
+	if again := s.Logged("codec started") - started; again > 0 {
+		t.Errorf("it was rendered %d times while there was no space for its files", again)
+	}
 	s.CheckEmpty("files/.staging")
 	d.empty()
 	if got := s.AwaitJob(j.ID); got.Status != "completed" {

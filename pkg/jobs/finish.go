@@ -28,6 +28,7 @@ func (s *Service) finish(lease Lease, cause error) error {
 	err = s.settle(e)
 	s.claims.unindex(j.Key(), j.ID)
 	s.claims.unindex(imageKey(j.ImageID), j.ID)
+	s.shortages.drop(j.ID)
 	lease.Wake() // last
 	if err != nil {
 		s.mu.Lock()
@@ -41,6 +42,7 @@ func (s *Service) finish(lease Lease, cause error) error {
 // ended by another machine, unless it has been retried here since.
 func (s *Service) EndedElsewhere(j job.Job) {
 	defer s.claims.lock(endKey(j.ID))()
+	s.shortages.drop(j.ID)
 	for _, key := range []string{j.Key(), imageKey(j.ImageID)} {
 		if t := s.claims.ticket(key); t != nil && t.Job().ID == j.ID && t.Job().Retries > j.Retries {
 			return

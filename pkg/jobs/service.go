@@ -53,7 +53,8 @@ type Service struct {
 	mu        sync.Mutex
 	unsettled []ending // jobs whose end is not recorded yet
 
-	uploads uploads
+	uploads   uploads
+	shortages shortages
 }
 
 // New indexes the jobs that the queue recovered, and deletes from the spool the

@@ -13,6 +13,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
+	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
@@ -133,7 +134,8 @@ func sleep(ctx context.Context, d time.Duration) {
 // do executes one phase of a job and ends the job or returns it to the queue. pause is
 // set if the job was returned because of a temporary failure of the machine.
 func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (pause bool) {
-	err := s.ready(0, 0) // a temporary failure, before anything is fetched or rendered
+	need := s.shortages.of(lease.Job().ID)
+	err := s.ready(need, need) // a temporary failure, before anything is fetched or rendered
 	if err == nil {
 		advanced, phaseErr := do(giveUp, lease)
 		if advanced {
@@ -268,6 +270,10 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 	lease.AddTimings(took)
 	if fault.CodeOf(err) == fault.ProcessingFailed {
 		s.addToQuarantine(j.Source, err)
+	}
+	var short *render.Short
+	if errors.As(err, &short) {
+		s.shortages.set(j.ID, short.Bytes)
 	}
 	return false, err
 }

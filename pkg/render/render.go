@@ -58,6 +58,17 @@ type Crashes interface {
 	Survived(sha256 string) error
 }
 
+// Short is the error of an image whose set did not fit on the disk.
+type Short struct {
+	Bytes int64 // that its files need, as far as they were made
+	cause error
+}
+
+func (s *Short) Error() string { return s.cause.Error() }
+
+// Unwrap returns the cause, an InsufficientStorage fault or an error that becomes one.
+func (s *Short) Unwrap() error { return s.cause }
+
 // MaxCrashes is the number of crashes with a source after which its job fails.
 const MaxCrashes = 2
 
@@ -128,6 +139,11 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 func (r *Renderer) renderInto(ctx context.Context, set Set, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	out := sink{Set: set}
 	began := time.Now()
+	defer func() {
+		if fault.CodeOf(err) == fault.InsufficientStorage {
+			err = &Short{out.bytes() + out.failed, err}
+		}
+	}()
 	summary, err := engine.Render(codec.Named(ctx, j.ID), src, j.Recipe, r.Limits, &out)
 	if err != nil {
 		return made, nil, err
@@ -164,6 +180,15 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 type sink struct {
 	Set
 	source ladder.Source
+	failed int64 // bytes of a variant that could not be staged
+}
+
+func (out *sink) Variant(v ladder.Variant, body io.Reader) error {
+	err := out.Set.Variant(v, body)
+	if err != nil {
+		out.failed = v.Bytes
+	}
+	return err
 }
 
 func (out *sink) Opened(s ladder.Source) error {
