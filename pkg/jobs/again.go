@@ -136,6 +136,7 @@ func (s *Service) Cancel(id string) error {
 	if err != nil {
 		return err
 	}
+	s.unindex(lease.Job()) // an equal request is a new job from now on
 	log := s.log.With(zap.String("job_id", id))
 	log.Info("job canceled")
 	s.logRecordError(log, s.finish(lease, fault.New(fault.Canceled, "The job was canceled before it started.")))

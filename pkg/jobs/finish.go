@@ -26,8 +26,7 @@ func (s *Service) finish(lease Lease, cause error) error {
 	s.config.Ended(j) // a client that learns of the end finds it in the metrics
 	e := ending{lease, j}
 	err = s.settle(e)
-	s.claims.unindex(j.Key(), j.ID)
-	s.claims.unindex(imageKey(j.ImageID), j.ID)
+	s.unindex(j)
 	s.shortages.drop(j.ID)
 	lease.Wake() // last
 	if err != nil {
@@ -48,9 +47,14 @@ func (s *Service) EndedElsewhere(j job.Job) {
 			return
 		}
 	}
+	s.unindex(j)
+	s.releaseSource(j, true)
+}
+
+// unindex ends the joining of a job.
+func (s *Service) unindex(j job.Job) {
 	s.claims.unindex(j.Key(), j.ID)
 	s.claims.unindex(imageKey(j.ImageID), j.ID)
-	s.releaseSource(j, true)
 }
 
 // releaseSource deletes the source of an ended job from the spool and the store
