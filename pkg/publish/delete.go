@@ -18,10 +18,7 @@ func (s *Store) Delete(id string) error { return s.DeleteAll([]string{id}) }
 // DeleteAll is Delete for several sets.
 func (s *Store) DeleteAll(ids []string) error {
 	trash, err := s.unpublish(ids...)
-	if err != nil {
-		return fmt.Errorf("delete images: %w", err)
-	}
-	if err := os.RemoveAll(trash); err != nil {
+	if err = errors.Join(err, os.RemoveAll(trash)); err != nil {
 		return fmt.Errorf("delete images: %w", err)
 	}
 	return nil
