@@ -54,8 +54,8 @@ func (s *Spool) ForgetRetries(needed func(jobID string) bool) error {
 // Config.MakeRoom. It returns an InsufficientStorage fault if that is not enough.
 func (s *Spool) Room(need int64) error {
 	short := s.reserve.Check(need)
-	if short == nil {
-		return nil
+	if fault.CodeOf(short) != fault.InsufficientStorage {
+		return short
 	}
 	err := s.eachRetry(func(e fs.DirEntry) (bool, error) {
 		if err := s.forget(e); err != nil {
@@ -64,7 +64,7 @@ func (s *Spool) Room(need int64) error {
 		short = s.reserve.Check(need)
 		return short != nil, nil
 	})
-	if fault.CodeOf(short) == fault.InsufficientStorage && s.config.MakeRoom != nil && s.config.MakeRoom(need) {
+	if short != nil && s.config.MakeRoom != nil && s.config.MakeRoom(need) {
 		return nil
 	}
 	return errors.Join(short, err)
