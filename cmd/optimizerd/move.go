@@ -88,7 +88,7 @@ func moveSets(cmd *cobra.Command, c config.Config, log *zap.Logger, to string, r
 	defer func() { err = errors.Join(err, objects.Close()) }()
 	folder, err := publish.Open(publish.Config{
 		Dir: filepath.Join(c.Storage.Dir, "files"), Originals: filepath.Join(c.Storage.Dir, "originals"), KeepOriginals: true,
-		Reserve: &diskspace.Reserve{Dir: c.Storage.Dir, MinFree: c.Storage.MinFree},
+		Room: diskspace.Reserve{Dir: c.Storage.Dir, MinFree: c.Storage.MinFree}.Check,
 	}, log)
 	if err != nil {
 		return fmt.Errorf("storage.dir: %w", err)

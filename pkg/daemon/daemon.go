@@ -176,7 +176,8 @@ func (d *Daemon) openStorage(ctx context.Context) (err error) {
 	d.reserve = diskspace.Reserve{Dir: d.config.Storage.Dir, MinFree: d.config.Storage.MinFree}
 	d.spool, err = spool.Open(spool.Config{
 		Dir: d.path("spool"), MaxBytes: d.config.Limits.MaxBytes, MinFree: d.config.Storage.MinFree, Memory: d.config.Storage.UploadMemory,
-		Retry: d.path("retry"), RetryBytes: d.config.Jobs.KeepBytes,
+		MakeRoom: d.makeRoom, // called once the store is open
+		Retry:    d.path("retry"), RetryBytes: d.config.Jobs.KeepBytes,
 	})
 	if err != nil {
 		return fmt.Errorf("storage.dir: %w", err)
@@ -254,7 +255,6 @@ func (d *Daemon) openService(about codec.About) error {
 		Keep:       c.Jobs.Keep,
 		Stopping:   d.stopping,
 		Throttle:   d.governor,
-		MakeRoom:   d.makeRoom,
 		Ended: func(j job.Job) {
 			d.metrics.ended(j)
 			d.recent.Ended(j)

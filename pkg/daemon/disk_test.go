@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -34,6 +35,14 @@ func newDisk(t *testing.T) *disk {
 
 // use is the change that puts the data folder there.
 func (d *disk) use(c *config.Config) { c.Storage.Dir = filepath.Join(d.dir, "data") }
+
+// remount makes the disk read-only, or writable again.
+func (d *disk) remount(flags uintptr) {
+	d.t.Helper()
+	daemontest.Eventually(d.t, "no file is open for writing", func() bool {
+		return syscall.Mount("", d.dir, "", syscall.MS_REMOUNT|flags, "size=8m") == nil
+	})
+}
 
 // fill leaves so many bytes free.
 func (d *disk) fill(free int64) {
@@ -72,6 +81,24 @@ func TestSpaceThatIsToStayFreeStaysFree(t *testing.T) {
 	}
 	s.CheckNothingLeft()
 	d.empty()
+	readinessOf(t, s.Get("/readyz"), http.StatusOK)
+	s.CheckServes()
+}
+
+// The kernel remounts an SD card that fails.
+func TestDiskThatBecomesReadOnlyIsReported(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t)
+	s := daemontest.Start(t, d.use)
+	m := s.Upload(daemontest.SmallJPEG(t, 61)).Manifest(t, http.StatusCreated)
+	d.remount(syscall.MS_RDONLY)
+	if r := readinessOf(t, s.Get("/readyz"), http.StatusServiceUnavailable); !strings.Contains(r.Parts["disk"].Detail, "read-only") {
+		t.Errorf("readyz says %+v, want that the disk is read-only", r.Parts["disk"])
+	}
+	refusedUnread(s, t, 1000, "unavailable")
+	s.PostJob(`{"input": "https://example.com/cat.jpg"}`).CheckProblem(t, "unavailable")
+	s.Get("/v1/images/"+m.ID).Manifest(t, http.StatusOK)
+	d.remount(0)
 	readinessOf(t, s.Get("/readyz"), http.StatusOK)
 	s.CheckServes()
 }
@@ -132,6 +159,11 @@ func TestJobThatWasPromisedWaitsForSpace(t *testing.T) {
 	daemontest.Eventually(t, "the job waits for space", func() bool { return s.Logged("job requeued after a temporary failure") > 0 })
 	if got := s.Get("/jobs/"+j.ID).Job(t, http.StatusOK); got.FinishedAt != nil {
 		t.Errorf("the job ended as %s", got.Status)
+	}
+	started := s.Logged("codec started") // again, for each image that is rendered after one that did not fit
+	daemontest.Eventually(t, "the job is looked at again", func() bool { return s.Logged("job requeued after a temporary failure") > 2 })
+	if again := s.Logged("codec started") - started; again > 0 {
+		t.Errorf("it was rendered %d times while there was no space for its files", again)
 	}
 	s.CheckEmpty("files/.staging")
 	d.empty()

@@ -54,16 +54,20 @@ func (d *Daemon) pruneRecords() {
 	d.warn("cannot prune webhooks", d.outbox.Prune(now, d.config.Jobs.Keep))
 }
 
-// makeRoom deletes what retention allows until the disk has space for an upload
-// of need bytes, and reports whether it has. With retention.max_bytes it may delete
+// makeRoom deletes what retention allows until the disk has space for need bytes
+// more, and reports whether it has. With retention.max_bytes it may delete
 // the oldest sets even below that, because the operator has agreed to lose the oldest
-// for new ones; but at least half of it stays: then something else fills the disk.
+// for new ones; but at least half of it stays: then something else fills the disk. It
+// deletes nothing from a bucket, which would free nothing on the disk.
 func (d *Daemon) makeRoom(need int64) bool {
 	d.retaining.Lock()
 	defer d.retaining.Unlock()
 	enough := func() bool { return d.reserve.Check(need) == nil }
 	if enough() { // another upload has made room
 		return true
+	}
+	if d.config.Storage.S3.Enabled() {
+		return false
 	}
 	now, ok := d.mayDelete()
 	if !ok {

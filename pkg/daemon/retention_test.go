@@ -3,7 +3,10 @@ package daemon_test
 import (
 	"bytes"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -23,6 +26,47 @@ func TestRetentionMakesRoomBeforeAnUploadIsRefused(t *testing.T) {
 	s.Get("/v1/images/"+last.ID).Manifest(t, http.StatusOK)
 	if n := s.Logged("image deleted by retention"); n != 1 {
 		t.Errorf("%d deletions are logged, want 1", n)
+	}
+}
+
+func TestRetentionMakesRoomForWhatIsMadeOrFetched(t *testing.T) {
+	t.Parallel()
+	const reserved = 1 << 20
+	photo := daemontest.BimgImage(t, "test.jpg")
+	large := slices.Concat(photo, make([]byte, 300<<10)) // zeros after the end of a JPEG are ignored
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(large)))
+		_, _ = w.Write(large)
+	}))
+	t.Cleanup(origin.Close)
+	for name, work := range map[string]func(s *daemontest.Server){
+		"an upload whose client waits": func(s *daemontest.Server) {
+			s.Upload(append(slices.Clone(photo), 0)).Manifest(s.T, http.StatusCreated)
+		},
+		"an upload whose client polls": func(s *daemontest.Server) {
+			if j := s.AwaitJob(s.Submit(append(slices.Clone(photo), 0)).ID); j.Status != "completed" {
+				s.T.Errorf("%+v", j)
+			}
+		},
+		"an image by URL": func(s *daemontest.Server) {
+			var j variantJob
+			create(s, &j, `{"input": "`+origin.URL+`", "options": {"width": 20, "format": "jpeg"}}`)
+			if j := endOf(s, j.ID); j.Status != "completed" {
+				s.T.Errorf("%+v", j)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDisk(t)
+			s := daemontest.Start(t, d.use, bulky, func(c *config.Config) {
+				c.Storage.MinFree, c.Retention.MaxBytes, c.Fetch.AllowPrivate = reserved, 2<<20, true
+			})
+			first := s.Upload(photo).Manifest(t, http.StatusCreated)
+			s.Upload(daemontest.SmallJPEG(t, 7)).Manifest(t, http.StatusCreated) // the newest is never deleted
+			d.fill(reserved + 200<<10)                                           // more than is reserved, and less than the image needs besides
+			work(s)
+			s.Get("/v1/images/"+first.ID).CheckProblem(t, "not_found")
+		})
 	}
 }
 

@@ -491,3 +491,22 @@ func TestS3SlowStore(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Its index takes a few kilobytes of the disk, so that deleting images frees nothing there.
+func TestS3DeletesNoImagesForSpaceOnTheDisk(t *testing.T) {
+	server, d := s3test.Start(t), newDisk(t)
+	s := daemontest.Start(t, d.use, inBucket(server.URL), bulky, func(c *config.Config) {
+		c.Storage.MinFree, c.Retention.MaxBytes = 1<<20, 7<<20
+	})
+	photo := daemontest.BimgImage(t, "test.jpg")
+	var images []manifest.Manifest
+	for range 3 { // more than half of retention.max_bytes
+		images = append(images, s.Upload(photo).Manifest(t, http.StatusCreated))
+		photo = append(photo, 0) // another image to the daemon
+	}
+	d.fill(100 << 10)
+	s.Upload(daemontest.SmallJPEG(t, 8)).CheckProblem(t, "insufficient_storage")
+	for _, m := range images {
+		s.Get("/v1/images/"+m.ID).Manifest(t, http.StatusOK)
+	}
+}

@@ -38,7 +38,7 @@ func (d *Daemon) openStore(ctx context.Context) error {
 	if !d.config.Storage.S3.Enabled() {
 		store, err := publish.Open(publish.Config{
 			Dir: d.path("files"), Originals: d.path("originals"), KeepOriginals: d.config.Storage.KeepOriginals,
-			Reserve: &d.reserve,
+			Room: d.spool.Room,
 		}, d.log.Named("publish"))
 		if err != nil {
 			return fmt.Errorf("storage.dir: %w", err)

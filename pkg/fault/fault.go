@@ -47,7 +47,7 @@ const (
 	QueueFull           Code = "queue_full"            // the queue is full; retry later
 	ShuttingDown        Code = "shutting_down"         // the daemon is stopping; retry later
 	InsufficientStorage Code = "insufficient_storage"  // the disk or the object store is full; retry later
-	Unavailable         Code = "unavailable"           // the object store is out of reach; retry later
+	Unavailable         Code = "unavailable"           // the object store is out of reach, or the disk read-only; retry later
 	Internal            Code = "internal"              // our fault; the cause is in the log
 )
 

@@ -87,8 +87,12 @@ func (f *Fetcher) attempt(request *http.Request) (*spool.Upload, error) {
 		return nil, err
 	}
 	upload, err := f.spool.Receive(content, job.CleanFilename(request.URL.Path))
-	if fault.CodeOf(err) == fault.InvalidRequest { // an empty upload is the client's fault
+	switch fault.CodeOf(err) {
+	case fault.InvalidRequest: // an empty upload is the client's fault
 		return nil, fault.Wrap(fault.InputRefused, err, "The origin sent an empty body.")
+	case fault.UnsupportedFormat:
+		return nil, fault.Wrap(fault.UnsupportedFormat, err,
+			"The origin did not send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image; check that the URL leads to the image itself and not to a web page.")
 	}
 	return upload, err
 }

@@ -174,6 +174,19 @@ func TestFetchSendsWhatItTakes(t *testing.T) {
 	u.Discard()
 }
 
+// The client that named the URL sends no image itself, which the fault of an upload asks for.
+func TestFaultOfAnswerThatIsNoImageIsAboutTheURL(t *testing.T) {
+	f, _ := fetcher(t, atHome())
+	at, _ := origin(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<!doctype html><title>secret</title>")
+	})
+	_, err := f.Fetch(t.Context(), at)
+	const want = "The origin did not send a JPEG, PNG, WebP, GIF, HEIC, AVIF or TIFF image; check that the URL leads to the image itself and not to a web page."
+	if got := fault.From(err); got == nil || got.Detail != want || got.Code != fault.UnsupportedFormat {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
 func TestAnswersThatAreNoImageEndTheFetch(t *testing.T) {
 	status := func(code int) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }

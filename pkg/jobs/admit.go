@@ -43,12 +43,7 @@ func (s *Service) Admit(bytes, overhead int64) (*Admission, error) {
 // to overhead of which are not image data, is too large, or while the disk has no
 // space for it or no set can be published.
 func (s *Service) ready(bytes, overhead int64) error {
-	err := s.config.Spool.Check(bytes, overhead)
-	full := fault.CodeOf(err) == fault.InsufficientStorage
-	if full && s.config.MakeRoom != nil && s.config.MakeRoom(bytes) {
-		err = nil
-	}
-	if err != nil {
+	if err := s.config.Spool.Check(bytes, overhead); err != nil {
 		return err
 	}
 	return s.config.Sets.Check()

@@ -17,8 +17,8 @@ func (s *Service) List(status job.Status, before string, limit int) (page []job.
 }
 
 // Retry queues a failed job again, under its id and with its recipe. It returns a
-// NotFound fault, or a Conflict fault if the job has not failed, or if it was an
-// upload whose source is no longer kept.
+// NotFound fault, a Conflict fault if the job has not failed, or if it was an upload
+// whose source is no longer kept, or an InsufficientStorage fault.
 func (s *Service) Retry(ctx context.Context, id string) (Ticket, error) {
 	if err := s.running(); err != nil {
 		return nil, err
@@ -31,7 +31,12 @@ func (s *Service) Retry(ctx context.Context, id string) (Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, active := s.config.Queue.Ticket(id); active || j.Status != job.Failed {
+	unrecorded := s.settleJob(id)
+	_, active := s.config.Queue.Ticket(id)
+	switch {
+	case active && j.Status == job.Failed:
+		return nil, fault.Wrap(fault.InsufficientStorage, unrecorded, "The failure of this job could not be stored yet, usually because the disk is full; free some space and try again.")
+	case active || j.Status != job.Failed:
 		return nil, fault.New(fault.Conflict, "The job has not failed; only a failed job can be retried.")
 	}
 	if err := s.ready(0, 0); err != nil {
@@ -139,6 +144,7 @@ func (s *Service) Cancel(id string) error {
 	if err != nil {
 		return err
 	}
+	s.unindex(lease.Job()) // an equal request is a new job from now on
 	log := s.log.With(zap.String("job_id", id))
 	log.Info("job canceled")
 	s.logRecordError(log, s.finish(lease, fault.New(fault.Canceled, "The job was canceled before it started.")))

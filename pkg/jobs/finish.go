@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -24,16 +25,10 @@ func (s *Service) finish(lease Lease, cause error) error {
 		return err
 	}
 	s.config.Ended(j) // a client that learns of the end finds it in the metrics
-	e := ending{lease, j}
-	err = s.settle(e)
-	s.claims.unindex(j.Key(), j.ID)
-	s.claims.unindex(imageKey(j.ImageID), j.ID)
+	err = s.trySettle(ending{lease, j})
+	s.unindex(j)
+	s.shortages.drop(j.ID)
 	lease.Wake() // last
-	if err != nil {
-		s.mu.Lock()
-		s.unsettled = append(s.unsettled, e)
-		s.mu.Unlock()
-	}
 	return err
 }
 
@@ -42,14 +37,20 @@ func (s *Service) finish(lease Lease, cause error) error {
 // gone, the job is in its last known state.
 func (s *Service) EndedElsewhere(j job.Job) {
 	defer s.claims.lock(endKey(j.ID))()
+	s.shortages.drop(j.ID)
 	for _, key := range []string{j.Key(), imageKey(j.ImageID)} {
 		if t := s.claims.ticket(key); t != nil && t.Job().ID == j.ID && t.Job().Retries > j.Retries {
 			return
 		}
 	}
+	s.unindex(j)
+	s.releaseSource(j, true)
+}
+
+// unindex ends the joining of a job.
+func (s *Service) unindex(j job.Job) {
 	s.claims.unindex(j.Key(), j.ID)
 	s.claims.unindex(imageKey(j.ImageID), j.ID)
-	s.releaseSource(j, true)
 }
 
 // releaseSource deletes the source of a job from the spool, and from the store of uploads
@@ -106,21 +107,45 @@ func (s *Service) outbox(j job.Job) Outbox {
 
 // Settle records the ends that could not be recorded when they happened.
 func (s *Service) Settle() error {
-	s.mu.Lock()
-	late := s.unsettled
-	s.unsettled = nil
-	s.mu.Unlock()
 	var errs []error
-	for _, e := range late {
+	for _, e := range s.takeUnsettled(func(ending) bool { return true }) {
 		unlock := s.claims.lock(endKey(e.job.ID))
-		err := s.settle(e)
+		errs = append(errs, s.trySettle(e))
 		unlock()
-		if err != nil {
-			errs = append(errs, err)
-			s.mu.Lock()
-			s.unsettled = append(s.unsettled, e)
-			s.mu.Unlock()
-		}
 	}
 	return errors.Join(errs...)
+}
+
+// settleJob is Settle for one job, whose endKey the caller has locked.
+func (s *Service) settleJob(id string) (err error) {
+	for _, e := range s.takeUnsettled(func(e ending) bool { return e.job.ID == id }) {
+		err = s.trySettle(e)
+	}
+	return err
+}
+
+// takeUnsettled removes and returns the endings to settle for which wanted returns
+// true.
+func (s *Service) takeUnsettled(wanted func(ending) bool) (taken []ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsettled = slices.DeleteFunc(s.unsettled, func(e ending) bool {
+		if wanted(e) {
+			taken = append(taken, e)
+			return true
+		}
+		return false
+	})
+	return taken
+}
+
+// trySettle is settle, to be called again by Settle after an error.
+func (s *Service) trySettle(e ending) error {
+	err := s.settle(e)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unsettled = append(s.unsettled, e)
+	}
+	return err
 }

@@ -1,6 +1,7 @@
 package jobs_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/jobs"
 )
@@ -92,6 +94,38 @@ func TestJobWhoseEndCannotBeRecordedIsSettledLater(t *testing.T) {
 		t.Error("when there is space again, the end is not recorded, or the source is still there")
 	}
 	if want := []string{"put completed", "release"}; !slices.Equal(out.calls, want) {
+		t.Errorf("the outbox saw %v, want %v", out.calls, want)
+	}
+}
+
+func TestJobWhoseFailureCannotBeRecordedIsRetriedOnceItCan(t *testing.T) {
+	out := &brokenOutbox{err: errors.New("the disk is full")}
+	h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+		if run == 1 {
+			return fault.New(fault.CorruptImage, "The image is damaged.")
+		}
+		return nil
+	}, func(c *jobs.Config) { c.Outbox = out })
+	s, err := h.try(gif, job.Webhook{URL: "https://receiver.example.com"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := s.Ticket.Wait(t.Context())
+	if _, err := h.Retry(t.Context(), failed.ID); fault.CodeOf(err) != fault.InsufficientStorage {
+		t.Errorf("retried while its failure cannot be recorded: %v, want %s", err, fault.InsufficientStorage)
+	}
+	out.mu.Lock()
+	out.err = nil
+	out.mu.Unlock()
+	again, err := h.Retry(t.Context(), failed.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := again.Wait(t.Context()); j.ID != failed.ID || j.Status != job.Completed {
+		t.Errorf("retried: %+v", j)
+	}
+	h.stop()
+	if want := []string{"put failed", "release", "put completed", "release"}; !slices.Equal(out.calls, want) {
 		t.Errorf("the outbox saw %v, want %v", out.calls, want)
 	}
 }

@@ -78,7 +78,8 @@ type house struct {
 	quarantine *quarantine.Store
 	renderer   *render.Renderer
 	engine     *engine
-	stop       func() // gives up on the jobs in progress
+	stop       func()     // gives up on the jobs in progress
+	ended      chan error // has the result of Run when the workers have ended
 }
 
 func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *house {
@@ -122,12 +123,12 @@ func newHouseWith(t *testing.T, dir string, background int, before func(ctx cont
 	h.Service, err = jobs.New(config)
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx, 2, 2, background) }()
+	h.ended = make(chan error, 1)
+	go func() { h.ended <- h.Run(ctx, 2, 2, background) }()
 	h.stop = sync.OnceFunc(func() {
 		q.Close()
 		cancel()
-		must(<-ended)
+		must(<-h.ended)
 		must(q.Unlock())
 		must(store.Close())
 	})

@@ -115,6 +115,10 @@ type Ticket interface {
 	// AddWebhook durably adds a receiver; ok is false if the job has ended already, or
 	// is being canceled.
 	AddWebhook(w job.Webhook) (ok bool, err error)
+	// Raise moves a job out of the background, since a client may wait for it now; a
+	// render in progress keeps its priority. After an error the job may be in the
+	// background again after a restart. A queue may leave the job where it is.
+	Raise() error
 }
 
 // Lease is a worker's hold on one job. It ends with Return, Pass, Advance, or End and

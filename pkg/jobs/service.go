@@ -38,7 +38,6 @@ type Config struct {
 	Keep       time.Duration          // how long ended jobs can be read and retried; 0 is forever
 	Stopping   <-chan struct{}        // closed when no more work is accepted; may be nil
 	Throttle   Throttle               // reduces rendering while the machine is hot; may be nil
-	MakeRoom   func(int64) bool       // deletes old sets, if that is allowed, until the disk has space for this many bytes more, and reports whether it has; may be nil
 	Ended      func(job.Job)          // called with every job that ended here; may be nil
 	Log        *zap.Logger
 }
@@ -54,7 +53,8 @@ type Service struct {
 	mu        sync.Mutex
 	unsettled []ending // jobs whose end is not recorded yet
 
-	uploads uploads
+	uploads   uploads
+	shortages shortages
 }
 
 // New indexes the jobs that the queue recovered, and deletes from the spool the

@@ -29,7 +29,7 @@ func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 	key := imageKey(id)
 	defer s.claims.lock(key)()
 	if t := s.inFlightJob(key, webhook); t != nil {
-		if joined, err := s.join(t, webhook); joined || err != nil {
+		if joined, err := s.join(t, webhook, false); joined || err != nil {
 			return Submission{Ticket: t, Joined: true}, err
 		}
 	}
@@ -159,7 +159,7 @@ func (s *Service) Request(j job.Job, webhook job.Webhook) (Ticket, error) {
 	}
 	defer s.claims.lock(j.Key())()
 	if t := s.inFlightJob(j.Key(), webhook); t != nil && !t.Job().Status.Ended() {
-		if joined, err := s.join(t, webhook); joined || err != nil {
+		if joined, err := s.join(t, webhook, j.Background); joined || err != nil {
 			return t, err
 		}
 	}
@@ -188,15 +188,23 @@ func (s *Service) inFlightJob(key string, webhook job.Webhook) Ticket {
 	return t
 }
 
-// join adds a webhook to a job; ok is false if the job has just ended.
-func (s *Service) join(t Ticket, webhook job.Webhook) (ok bool, err error) {
-	if webhook.URL == "" {
-		return true, nil
+// join adds a webhook to a job, and raises the job unless the work is requested in the
+// background again; ok is false if the job has just ended.
+func (s *Service) join(t Ticket, webhook job.Webhook, background bool) (ok bool, err error) {
+	if webhook.URL != "" {
+		if err := s.persist(t); err != nil {
+			return true, err
+		}
+		if ok, err := t.AddWebhook(webhook); !ok || err != nil {
+			return ok, err
+		}
 	}
-	if err := s.persist(t); err != nil {
-		return true, err
+	if !background {
+		if err := t.Raise(); err != nil { // it is raised, at least until the next start
+			s.log.Warn("cannot record the priority of a job", zap.String("job_id", t.Job().ID), zap.Error(err))
+		}
 	}
-	return t.AddWebhook(webhook)
+	return true, nil
 }
 
 func sourceOf(upload *spool.Upload) job.Source {

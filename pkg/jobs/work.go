@@ -13,6 +13,7 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/quarantine"
+	"github.com/optimizerd/optimizerd/pkg/render"
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
@@ -103,23 +104,40 @@ func (s *Service) leaseWithRest(giveUp, running context.Context) leaseFunc {
 // next phase and its lease has ended; otherwise the caller must end the job.
 type phaseFunc func(context.Context, Lease) (advanced bool, err error)
 
-// pauseTime is how long a worker pauses after a temporary failure of the machine.
-const pauseTime = 2 * time.Second
+// How long a worker pauses after a temporary failure of the machine. The pause doubles
+// with each consecutive one, since each moves a record and logs a line: an outage may
+// last for hours, and an SD card wears out.
+const (
+	firstPause   = 2 * time.Second
+	longestPause = 30 * time.Second
+)
 
 func (s *Service) work(giveUp context.Context, next leaseFunc, do phaseFunc) error {
-	for {
+	for pause := firstPause; ; {
 		lease, err := next()
 		switch {
 		case errors.Is(err, ErrQueueClosed), err != nil && giveUp.Err() != nil:
 			return nil //nolint:nilerr // stopping is not a failure
 		case err != nil:
 			s.log.Error("cannot lease a job", zap.Error(err))
-			sleep(giveUp, pauseTime)
-			continue
+		default:
+			if failed := s.do(giveUp, lease, do); !failed {
+				pause = firstPause
+				continue
+			}
 		}
-		if pause := s.do(giveUp, lease, do); pause {
-			sleep(giveUp, pauseTime)
-		}
+		s.rest(giveUp, pause)
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// rest pauses for d, and while the daemon stops for no longer than firstPause.
+func (s *Service) rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	case <-s.config.Stopping:
+		sleep(ctx, firstPause)
 	}
 }
 
@@ -130,10 +148,11 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// do executes one phase of a job and ends the job or returns it to the queue. pause is
+// do executes one phase of a job and ends the job or returns it to the queue. failed is
 // set if the job was returned because of a temporary failure of the machine.
-func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (pause bool) {
-	err := s.ready(0, 0) // a temporary failure, before anything is fetched or rendered
+func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (failed bool) {
+	need := s.shortages.of(lease.Job().ID)
+	err := s.ready(need, need) // a temporary failure, before anything is fetched or rendered
 	if err == nil {
 		advanced, phaseErr := do(giveUp, lease)
 		if advanced {
@@ -268,6 +287,10 @@ func (s *Service) render(ctx context.Context, lease Lease) (advanced bool, err e
 	lease.AddTimings(took)
 	if fault.CodeOf(err) == fault.ProcessingFailed {
 		s.addToQuarantine(j.Source, err)
+	}
+	var short *render.Short
+	if errors.As(err, &short) {
+		s.shortages.set(j.ID, short.Bytes)
 	}
 	return false, err
 }

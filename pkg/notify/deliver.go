@@ -91,11 +91,13 @@ func (o *Outbox) failed(e entry, it *item, r *Failure) (stays bool) {
 	// Attempts end after a day, but some are made in any case: the daemon may
 	// have been off, and may start before the router.
 	if r.Permanent || it.next.Sub(it.created) > GiveUpAfter && it.failures >= MinAttempts {
-		o.count(func(s *Stats) { s.GivenUp++ })
 		log.Error("webhook given up")
 		if err := o.giveUp(e); err != nil {
-			log.Error("cannot move failed webhook, the next start retries it", zap.Error(err))
+			it.next = now.Add(MaxWait)
+			log.Error("cannot move failed webhook, will retry", zap.Duration("retry_in", MaxWait), zap.Error(err))
+			return true
 		}
+		o.count(func(s *Stats) { s.GivenUp++ })
 		return false
 	}
 	level := zap.DebugLevel

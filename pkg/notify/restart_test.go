@@ -205,7 +205,7 @@ func TestWebhooksSurviveTroubleWithTheDisk(t *testing.T) {
 			t.Errorf("sent: %v", got)
 		}
 
-		// What cannot be moved to failed/ is given up again by the next start.
+		// What cannot be moved to failed/ is given up when it can.
 		d := deps(t, roundTrip(func(*http.Request) (*http.Response, error) { return nil, errForbidden }))
 		o = openWith(t, dir, d)
 		if err := os.Remove(filepath.Join(dir, "failed")); err != nil {
@@ -215,9 +215,18 @@ func TestWebhooksSurviveTroubleWithTheDisk(t *testing.T) {
 		end(t, o, j)
 		synctest.Wait()
 		wantFiles(t, dir, msg(j)+".json")
-		wantStats(t, o, notify.Stats{Failed: 1, GivenUp: 1})
-		run(t, reopen(t, dir, d.Client.Transport))
+		wantStats(t, o, notify.Stats{Pending: 1, Failed: 1})
+		if err := o.Retry(msg(j)); err != nil {
+			t.Errorf("an operator cannot retry it: %v", err)
+		}
+		synctest.Wait()
+		wantStats(t, o, notify.Stats{Pending: 1, Failed: 2})
+		if err := os.Mkdir(filepath.Join(dir, "failed"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(notify.MaxWait)
 		synctest.Wait()
 		wantFiles(t, dir, "failed/"+msg(j)+".json")
+		wantStats(t, o, notify.Stats{Failed: 3, GivenUp: 1})
 	})
 }

@@ -20,10 +20,7 @@ func (s *Store) Delete(id string) error { return s.DeleteAll(context.Background(
 // end of the context.
 func (s *Store) DeleteAll(_ context.Context, ids []string) error {
 	trash, err := s.unpublish(ids...)
-	if err != nil {
-		return fmt.Errorf("delete images: %w", err)
-	}
-	if err := os.RemoveAll(trash); err != nil {
+	if err = errors.Join(err, os.RemoveAll(trash)); err != nil {
 		return fmt.Errorf("delete images: %w", err)
 	}
 	return nil

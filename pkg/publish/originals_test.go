@@ -108,6 +108,25 @@ func TestOriginalsOfNoSetAreSwept(t *testing.T) {
 	}
 }
 
+func TestDeleteThatFailsHalfwayLeavesNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := openKeeping(t, dir, true)
+	keep(t, s, "cat", source(t, dir, "original"), epoch)
+	kept := filepath.Join(dir, "originals", id("cat"))
+	if err := os.Remove(kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(kept, "what cannot be deleted like a file"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(id("cat")); err == nil {
+		t.Error("no error")
+	}
+	if left := files(t, filepath.Join(dir, "files")); len(left) > 0 || s.Has(id("cat")) {
+		t.Errorf("until the next start these take space: %q", left)
+	}
+}
+
 func TestDeleteReachesNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	s := openKeeping(t, dir, true)

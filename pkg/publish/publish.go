@@ -24,7 +24,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
-	"github.com/optimizerd/optimizerd/pkg/durable/diskspace"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
 	"github.com/optimizerd/optimizerd/pkg/manifest"
 	"github.com/optimizerd/optimizerd/pkg/publish/catalog"
@@ -38,7 +37,7 @@ type Config struct {
 	Originals     string // directory of originals, never served; "" for none
 	KeepOriginals bool   // keep the originals of new sets
 
-	Reserve *diskspace.Reserve // stays free; nil for none
+	Room func(bytes int64) error // returns a fault if the disk has no space for this many bytes more; nil if that is not checked
 }
 
 // Store is the served directory. It is safe for concurrent use.

@@ -52,8 +52,8 @@ func (s *Store) Begin(_ context.Context, id string) (render.Set, error) {
 
 // Variant writes one variant file from body, which must contain exactly v.Bytes.
 func (set *Set) Variant(v ladder.Variant, body io.Reader) error {
-	if reserve := set.store.config.Reserve; reserve != nil {
-		if err := reserve.Check(v.Bytes); err != nil {
+	if room := set.store.config.Room; room != nil {
+		if err := room(v.Bytes); err != nil {
 			return err
 		}
 	}

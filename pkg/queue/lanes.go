@@ -88,6 +88,16 @@ func (q *Queue) remove(e *entry) bool {
 	return true
 }
 
+// raise moves a job out of the background.
+func (q *Queue) raise(e *entry) {
+	since, waits := e.waitingSince, q.remove(e)
+	e.job.Background = false
+	if waits {
+		q.push(e)
+		e.waitingSince = since
+	}
+}
+
 // pop removes and returns the next job of a phase, or nil if none is ready.
 // Lanes are selected by smooth weighted round robin: each ready lane gains its
 // weight in credit, and the one with the most credit pays the sum.

@@ -18,6 +18,7 @@ type lease struct {
 	q     *Queue
 	e     *entry
 	phase jobs.Phase
+	lane  jobs.Lane // at the start of the lease
 
 	// Set at the end:
 	ended  job.Job
@@ -74,7 +75,7 @@ func (q *Queue) hold(e *entry, phase jobs.Phase) *lease {
 		q.hosts[e.host]++
 		q.lanes[e.lane()].resolving++
 	}
-	return &lease{q: q, e: e, phase: phase}
+	return &lease{q: q, e: e, phase: phase, lane: e.lane()}
 }
 
 // Take implements jobs.Queue. The job stays pending until End.
@@ -120,7 +121,7 @@ func (l *lease) release() {
 	if q.hosts[e.host]--; q.hosts[e.host] == 0 {
 		delete(q.hosts, e.host)
 	}
-	q.lanes[e.lane()].resolving--
+	q.lanes[l.lane].resolving--
 	q.signal(jobs.Resolve)
 }
 

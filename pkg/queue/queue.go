@@ -428,6 +428,23 @@ func (t *ticket) Record() error {
 	return nil
 }
 
+// Raise implements jobs.Ticket.
+func (t *ticket) Raise() error {
+	q, e := t.q, t.e
+	e.record.Lock()
+	defer e.record.Unlock()
+	q.mu.Lock() // until the record is written, so that no worker moves it
+	defer q.mu.Unlock()
+	if !e.job.Background || e.ending() {
+		return nil
+	}
+	q.raise(e)
+	if !e.recorded {
+		return nil
+	}
+	return q.rewrite(e.job)
+}
+
 // rewrite updates the record of an unfinished job. On disk a running job is
 // stored as the next start must find it: pending, without this attempt.
 func (q *Queue) rewrite(j job.Job) error {

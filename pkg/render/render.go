@@ -5,19 +5,16 @@ package render
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/optimizerd/optimizerd/pkg/codec"
-	"github.com/optimizerd/optimizerd/pkg/codec/imagefile"
 	"github.com/optimizerd/optimizerd/pkg/fault"
 	"github.com/optimizerd/optimizerd/pkg/job"
 	"github.com/optimizerd/optimizerd/pkg/ladder"
@@ -43,6 +40,8 @@ type Renderer struct {
 	// what was dated by it as too old.
 	NotBefore time.Time
 
+	files singleflight.Group // calls of File, by id
+
 	KeepTimings bool // in manifests
 	KeepTakenAt bool // in manifests: when a photo was taken
 }
@@ -58,6 +57,17 @@ type Crashes interface {
 	Survived(sha256 string) error
 }
 
+// Short is the error of an image whose set did not fit on the disk.
+type Short struct {
+	Bytes int64 // that its files need, as far as they were made
+	cause error
+}
+
+func (s *Short) Error() string { return s.cause.Error() }
+
+// Unwrap returns the cause, an InsufficientStorage fault or an error that becomes one.
+func (s *Short) Unwrap() error { return s.cause }
+
 // MaxCrashes is the number of crashes with a source after which its job fails.
 const MaxCrashes = 2
 
@@ -65,6 +75,11 @@ const MaxCrashes = 2
 // published meanwhile, that set is kept. took must be added to the job's timings.
 // Errors are faults, or those of ctx and the disk.
 func (r *Renderer) Render(ctx context.Context, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+	return r.render(ctx, source{File: src}, j)
+}
+
+// render is Render. It publishes nothing from a source that has changed.
+func (r *Renderer) render(ctx context.Context, src source, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	crashes, engine := 0, r.Engine
 	if j.Background && r.Background != nil {
 		engine = r.Background
@@ -113,7 +128,7 @@ func (r *Renderer) clearCrashes(j job.Job) {
 }
 
 // attempt makes the set of a job once.
-func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src source, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	set, err := r.Sets.Begin(ctx, j.ImageID)
 	if err != nil {
 		return made, nil, err
@@ -125,11 +140,16 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src *os.Fil
 }
 
 // renderInto renders a source into a set and publishes that.
-func (r *Renderer) renderInto(ctx context.Context, set Set, engine codec.Engine, src *os.File, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
+func (r *Renderer) renderInto(ctx context.Context, set Set, engine codec.Engine, src source, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	out := sink{Set: set}
 	began := time.Now()
-	summary, err := engine.Render(codec.Named(ctx, j.ID), src, j.Recipe, r.Limits, &out)
-	if err != nil {
+	defer func() {
+		if fault.CodeOf(err) == fault.InsufficientStorage {
+			err = &Short{out.bytes() + out.failed, err}
+		}
+	}()
+	summary, err := engine.Render(codec.Named(ctx, j.ID), src.File, j.Recipe, r.Limits, &out)
+	if err = src.check(err); err != nil {
 		return made, nil, err
 	}
 	took = summary.Timings.Plus(ladder.Timings{ladder.StageCodec: time.Since(began)})
@@ -164,6 +184,15 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 type sink struct {
 	Set
 	source ladder.Source
+	failed int64 // bytes of a variant that could not be staged
+}
+
+func (out *sink) Variant(v ladder.Variant, body io.Reader) error {
+	err := out.Set.Variant(v, body)
+	if err != nil {
+		out.failed = v.Bytes
+	}
+	return err
 }
 
 func (out *sink) Opened(s ladder.Source) error {
@@ -232,46 +261,4 @@ func (r *Renderer) replaced(j job.Job) string {
 	default:
 		return r.History.predecessor(j.Recipe, j.Source.SHA256, r.Sets.Has)
 	}
-}
-
-// File makes the set of a local file of at most maxBytes. made is false if the
-// set already existed.
-func (r *Renderer) File(ctx context.Context, path string, recipe ladder.Recipe, maxBytes int64) (made bool, set manifest.Manifest, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, set, fault.Wrap(fault.NotFound, err, "Cannot open the file: %v.", errors.Unwrap(err))
-	}
-	defer f.Close()
-	hash := sha256.New()
-	head := new(prefix)
-	took := make(ladder.Timings)
-	n, err := io.Copy(io.MultiWriter(took.Writer(ladder.StageHash, hash), head), io.LimitReader(f, maxBytes+1))
-	switch {
-	case err != nil:
-		return false, set, fault.Wrap(fault.InvalidRequest, err, "Cannot read the file: %v.", errors.Unwrap(err))
-	case n == 0:
-		return false, set, fault.New(fault.UnsupportedFormat, "The file is empty.")
-	case n > maxBytes:
-		return false, set, fault.New(fault.TooLarge, "The file is larger than limits.max_bytes (%d).", maxBytes)
-	}
-	if _, ok := imagefile.Sniff(*head); !ok {
-		return false, set, fault.New(fault.UnsupportedFormat, "The file is not an image in a supported format.")
-	}
-	var digest [sha256.Size]byte
-	hash.Sum(digest[:0])
-	id := recipe.ID(digest)
-	if set, err = r.Sets.Get(id); fault.CodeOf(err) != fault.NotFound {
-		return false, set, err
-	}
-	source := job.Source{SHA256: hex.EncodeToString(digest[:]), Filename: filepath.Base(path), Bytes: n}
-	set, _, err = r.Render(ctx, f, job.Job{Source: source, Recipe: recipe, ImageID: id, Timings: took})
-	return err == nil, set, err
-}
-
-// prefix stores the first bytes written to it.
-type prefix []byte
-
-func (p *prefix) Write(b []byte) (int, error) {
-	*p = append(*p, b[:min(len(b), imagefile.HeadSize-len(*p))]...)
-	return len(b), nil
 }

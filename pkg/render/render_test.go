@@ -74,7 +74,7 @@ func TestOutputLeavesTheReserveFree(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			store, src := open(t, publish.Config{Dir: dir, Reserve: &diskspace.Reserve{Dir: dir, MinFree: tc.minFree}})
+			store, src := open(t, publish.Config{Dir: dir, Room: diskspace.Reserve{Dir: dir, MinFree: tc.minFree}.Check})
 			r := render.Renderer{Engine: tc.files, Sets: store, Log: zap.NewNop()}
 			id := strings.Repeat("a", 26)
 			if _, _, err := r.Render(t.Context(), src, job.Job{Recipe: ladder.DefaultConfig().Recipe(), ImageID: id}); fault.CodeOf(err) != tc.code {

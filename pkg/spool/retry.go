@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/optimizerd/optimizerd/pkg/durable"
+	"github.com/optimizerd/optimizerd/pkg/fault"
 )
 
 // The sources of failed uploads are kept so that their jobs can be retried: in
@@ -48,13 +49,13 @@ func (s *Spool) ForgetRetries(needed func(jobID string) bool) error {
 	})
 }
 
-// makeRoom deletes sources kept for failed jobs, oldest first, until there is space
-// for another need bytes. It returns an InsufficientStorage fault if that is not
-// enough.
-func (s *Spool) makeRoom(need int64) error {
+// Room returns nil if the disk has space for another need bytes (-1 if unknown).
+// Otherwise it deletes sources kept for failed jobs, oldest first, and then calls
+// Config.MakeRoom. It returns an InsufficientStorage fault if that is not enough.
+func (s *Spool) Room(need int64) error {
 	short := s.reserve.Check(need)
-	if short == nil {
-		return nil
+	if fault.CodeOf(short) != fault.InsufficientStorage {
+		return short
 	}
 	err := s.eachRetry(func(e fs.DirEntry) (bool, error) {
 		if err := s.forget(e); err != nil {
@@ -63,6 +64,9 @@ func (s *Spool) makeRoom(need int64) error {
 		short = s.reserve.Check(need)
 		return short != nil, nil
 	})
+	if short != nil && s.config.MakeRoom != nil && s.config.MakeRoom(need) {
+		return nil
+	}
 	return errors.Join(short, err)
 }
 

@@ -40,7 +40,7 @@ func (s *Spool) newScratch(n int64) (*Scratch, error) {
 		}
 		s.memory.unreserve(n) // fall back to the disk
 	}
-	if err := s.reserve.Check(n); err != nil {
+	if err := s.Room(n); err != nil {
 		return nil, err
 	}
 	file, err := s.newPart()

@@ -35,6 +35,10 @@ type Config struct {
 	MinFree  int64  // bytes that must stay free on the disk, as in diskspace.Reserve
 	Memory   int64  // bytes of uploads that may be held in memory
 
+	// MakeRoom deletes old sets, if that is allowed, until the disk has space for this
+	// many bytes more, and reports whether it has; may be nil.
+	MakeRoom func(bytes int64) bool
+
 	Retry      string // directory, on the same file system, of sources that are kept for retries; created if missing
 	RetryBytes int64  // of them together; 0 keeps none
 }
@@ -85,13 +89,13 @@ func (s *Spool) sweep(keep func(name string) bool) error {
 }
 
 // Check returns a fault if a body of this many bytes (-1 if unknown), up to
-// overhead of which are not the source, is too large or does not fit on the disk.
-// If necessary it makes room by deleting sources of failed jobs.
+// overhead of which are not the source, is too large or does not fit on the disk
+// even after Room.
 func (s *Spool) Check(bytes, overhead int64) error {
 	if err := s.checkSize(bytes - overhead); err != nil {
 		return err
 	}
-	return s.makeRoom(bytes)
+	return s.Room(bytes)
 }
 
 // Upload is a received source that is not stored yet. Its owner must call Keep, Hold

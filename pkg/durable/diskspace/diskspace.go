@@ -28,22 +28,38 @@ func (r Reserve) Of(total int64) int64 {
 // Usage returns the free and the total bytes of the disk, and how many of them
 // must stay free.
 func (r Reserve) Usage() (free, total, reserved int64, err error) {
-	var fs unix.Statfs_t
-	if err := unix.Statfs(r.Dir, &fs); err != nil {
-		return 0, 0, 0, fmt.Errorf("check free space: %w", err)
+	fs, err := r.stat()
+	if err != nil {
+		return 0, 0, 0, err
 	}
-	free, total = int64(fs.Bavail)*int64(fs.Bsize), int64(fs.Blocks)*int64(fs.Bsize)
+	free, total = sizes(fs)
 	return free, total, r.Of(total), nil
 }
 
+func sizes(fs unix.Statfs_t) (free, total int64) {
+	return int64(fs.Bavail) * int64(fs.Bsize), int64(fs.Blocks) * int64(fs.Bsize)
+}
+
+func (r Reserve) stat() (fs unix.Statfs_t, err error) {
+	if err := unix.Statfs(r.Dir, &fs); err != nil {
+		return fs, fmt.Errorf("check free space: %w", err)
+	}
+	return fs, nil
+}
+
 // Check returns an InsufficientStorage fault if need more bytes (0 for one more
-// small file) would leave less than the reserve.
+// small file) would leave less than the reserve, and an Unavailable fault if the disk
+// is read-only: the kernel remounts one that fails.
 func (r Reserve) Check(need int64) error {
-	free, _, reserved, err := r.Usage()
+	fs, err := r.stat()
 	if err != nil {
 		return err
 	}
-	if free-max(0, need) < reserved {
+	if fs.Flags&unix.ST_RDONLY != 0 {
+		return fault.New(fault.Unavailable, "The disk of this server is read-only; it may be failing, which its kernel log says.")
+	}
+	free, total := sizes(fs)
+	if reserved := r.Of(total); free-max(0, need) < reserved {
 		return fault.New(fault.InsufficientStorage, "Not enough disk space: %s free, %s reserved.",
 			humanize.IBytes(uint64(max(0, free))), humanize.IBytes(uint64(reserved)))
 	}
