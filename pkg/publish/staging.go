@@ -52,22 +52,26 @@ func (s *Store) Begin(_ context.Context, id string) (render.Set, error) {
 
 // Variant writes one variant file from body, which must contain exactly v.Bytes.
 func (set *Set) Variant(v ladder.Variant, body io.Reader) error {
+	hash := sha256.New()
+	if err := set.stageVariant(v, io.TeeReader(body, set.timings.Writer(ladder.StageHash, hash))); err != nil {
+		return render.NotStaged(v, set.variants, err)
+	}
+	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
+	set.variants = append(set.variants, manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))))
+	return nil
+}
+
+func (set *Set) stageVariant(v ladder.Variant, body io.Reader) error {
 	if room := set.store.config.Room; room != nil {
 		if err := room(v.Bytes); err != nil {
 			return err
 		}
 	}
-	hash := sha256.New()
-	n, err := set.write(v.Name(), io.TeeReader(body, set.timings.Writer(ladder.StageHash, hash)))
-	if err != nil {
-		return fmt.Errorf("add %s: %w", v.Name(), err)
+	n, err := set.write(v.Name(), body)
+	if err == nil && n != v.Bytes {
+		err = fmt.Errorf("got %d bytes, want %d", n, v.Bytes)
 	}
-	if n != v.Bytes {
-		return fmt.Errorf("add %s: got %d bytes, want %d", v.Name(), n, v.Bytes)
-	}
-	set.store.log.Debug("variant staged", zap.String("image_id", set.id), zap.String("file", v.Name()))
-	set.variants = append(set.variants, manifest.NewVariant(set.id, v, hex.EncodeToString(hash.Sum(nil))))
-	return nil
+	return err
 }
 
 // write writes a file and leaves its sync to Commit. Writeback starts

@@ -6,7 +6,6 @@ package render
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -56,17 +55,6 @@ type Crashes interface {
 	// Survived resets the count of a source that was rendered.
 	Survived(sha256 string) error
 }
-
-// Short is the error of an image whose set did not fit on the disk.
-type Short struct {
-	Bytes int64 // that its files need, as far as they were made
-	cause error
-}
-
-func (s *Short) Error() string { return s.cause.Error() }
-
-// Unwrap returns the cause, an InsufficientStorage fault or an error that becomes one.
-func (s *Short) Unwrap() error { return s.cause }
 
 // MaxCrashes is the number of crashes with a source after which its job fails.
 const MaxCrashes = 2
@@ -143,11 +131,6 @@ func (r *Renderer) attempt(ctx context.Context, engine codec.Engine, src source,
 func (r *Renderer) renderInto(ctx context.Context, set Set, engine codec.Engine, src source, j job.Job) (made manifest.Manifest, took ladder.Timings, err error) {
 	out := sink{Set: set}
 	began := time.Now()
-	defer func() {
-		if fault.CodeOf(err) == fault.InsufficientStorage {
-			err = &Short{out.bytes() + out.failed, err}
-		}
-	}()
 	summary, err := engine.Render(codec.Named(ctx, j.ID), src.File, j.Recipe, r.Limits, &out)
 	if err = src.check(err); err != nil {
 		return made, nil, err
@@ -165,11 +148,11 @@ func (r *Renderer) renderInto(ctx context.Context, set Set, engine codec.Engine,
 		made.Timings = j.Timings.Plus(took).Plus(set.Timings()).Milliseconds()
 	}
 	if made, err = set.Commit(made, Origin{Path: src.Name(), Parent: j.Parent()}); err != nil {
-		return made, nil, err
+		return made, nil, short(err, bytesOf(set.Variants()))
 	}
 	took = took.Plus(set.Timings())
 	r.Log.Info("published", zap.String("image_id", j.ImageID), zap.String("result", "made"), zap.String("filename", j.Source.Filename),
-		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", out.bytes()), zap.Duration("took", time.Since(began)), zap.Duration("engine", took[ladder.StageCodec]),
+		zap.Int64("bytes_in", j.Source.Bytes), zap.Int64("bytes_out", bytesOf(set.Variants())), zap.Duration("took", time.Since(began)), zap.Duration("engine", took[ladder.StageCodec]),
 		zap.String("format", made.Source.Format), zap.Int("width", made.Width), zap.Int("height", made.Height), zap.Int("variants", len(made.Variants)),
 		zap.String("job_id", j.ID), zap.String("request_id", j.RequestID))
 	return made, took, nil
@@ -184,28 +167,11 @@ func tooLarge(r ladder.Rung, f ladder.Format) *fault.Error {
 type sink struct {
 	Set
 	source ladder.Source
-	failed int64 // bytes of a variant that could not be staged
-}
-
-func (out *sink) Variant(v ladder.Variant, body io.Reader) error {
-	err := out.Set.Variant(v, body)
-	if err != nil {
-		out.failed = v.Bytes
-	}
-	return err
 }
 
 func (out *sink) Opened(s ladder.Source) error {
 	out.source = s
 	return nil
-}
-
-// bytes returns the size of all variants.
-func (out *sink) bytes() (n int64) {
-	for _, v := range out.Variants() {
-		n += v.Bytes
-	}
-	return n
 }
 
 // manifest returns the manifest of the staged variants, in the order of the

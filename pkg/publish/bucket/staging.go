@@ -51,7 +51,7 @@ func (set *Set) Variant(v ladder.Variant, body io.Reader) error {
 	hashed := set.timings.Writer(ladder.StageHash, hash)
 	file, err := set.store.spool.Scratch(io.TeeReader(body, hashed), v.Bytes)
 	if err != nil {
-		return fmt.Errorf("add %s: %w", v.Name(), err)
+		return render.NotStaged(v, set.variants, err)
 	}
 	set.timings.Since(began, ladder.StageWrite)
 	set.files[v.Name()] = file
