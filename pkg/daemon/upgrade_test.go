@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"os"
@@ -170,6 +171,12 @@ func TestRecordsOfANewerVersionAreSetAside(t *testing.T) {
 		}
 	}
 	s.CheckMakes(daemontest.SmallJPEG(t, 90))
+
+	upload := daemontest.ReadFile(t, s.Path("spool", runningSource))
+	s.CheckMakes(upload) // somebody uploads it again
+	if kept := daemontest.ReadFile(t, s.Path("spool", runningSource)); !bytes.Equal(kept, upload) {
+		t.Error("the source of the job is another one")
+	}
 }
 
 // What an older version has set aside is executed and delivered after the next upgrade.

@@ -2,6 +2,8 @@ package jobs_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -116,4 +118,35 @@ func TestUploadInMemoryWithAWebhookIsDurableAtOnce(t *testing.T) {
 	}
 	close(gate)
 	s.Ticket.Wait(t.Context())
+}
+
+// setAside is a queue with a record that cannot be read, of a job with this source.
+type setAside struct {
+	jobs.Queue
+	digest string
+}
+
+func (q setAside) SetAside(sha256 string) bool { return sha256 == q.digest }
+
+func TestUploadInMemoryThatEqualsASourceSetAsideIsReleased(t *testing.T) {
+	dir := t.TempDir()
+	sum := sha256.Sum256([]byte(gif))
+	digest := hex.EncodeToString(sum[:])
+	inSpool := inMemory(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "spool", digest), []byte(gif), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, dir, nil, inSpool, func(c *jobs.Config) { c.Queue = setAside{c.Queue, digest} })
+	if j := h.upload(t, gif, job.Webhook{}).Ticket.Wait(t.Context()); j.Status != job.Completed {
+		t.Fatalf("the job is %s", j.Status)
+	}
+	h.stop()
+	kept, err := h.spool.Source(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	if filepath.Dir(kept.Name()) != filepath.Join(dir, "spool") {
+		t.Errorf("the source is %s, want the one on the disk", kept.Name())
+	}
 }

@@ -65,7 +65,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{
 		config: c, log: c.Log, recipe: c.Ladder.Recipe(), claims: newClaims(),
-		sources: &sources{spool: c.Spool, log: c.Log, users: make(map[string]map[string]bool)},
+		sources: &sources{spool: c.Spool, setAside: c.Queue.SetAside, log: c.Log, users: make(map[string]map[string]bool)},
 		uploads: uploads{store: c.Uploads, stored: make(map[string]bool)},
 	}
 	for _, j := range c.Queue.Active() {
@@ -82,8 +82,7 @@ func New(c Config) (*Service, error) {
 			s.uploads.recover(j)
 		}
 	}
-	needed := func(sha256 string) bool { return s.sources.needed(sha256) || c.Queue.SetAside(sha256) }
-	return s, errors.Join(c.Spool.Sweep(needed), s.ForgetSources())
+	return s, errors.Join(c.Spool.Sweep(s.sources.needed), s.ForgetSources())
 }
 
 // ErrNoJob is the fault of an unknown job.

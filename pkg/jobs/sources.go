@@ -9,10 +9,11 @@ import (
 )
 
 // sources counts references: the jobs that need each source in the spool. The
-// last release deletes it.
+// last release deletes it, except a stored one that is set aside.
 type sources struct {
-	spool *spool.Spool
-	log   *zap.Logger
+	spool    *spool.Spool
+	setAside func(digest string) bool // a record that cannot be read may need it
+	log      *zap.Logger
 
 	mu    sync.Mutex
 	users map[string]map[string]bool // jobs by digest
@@ -32,7 +33,7 @@ func (s *sources) retain(digest, jobID string) {
 func (s *sources) needed(digest string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.users[digest]) > 0
+	return len(s.users[digest]) > 0 || s.setAside(digest)
 }
 
 // release undoes retain, and deletes the source if no other job needs it.
@@ -43,7 +44,11 @@ func (s *sources) release(digest, jobID string) {
 		return
 	}
 	delete(s.users, digest)
-	if err := s.spool.Remove(digest); err != nil {
+	remove := s.spool.Remove
+	if s.setAside(digest) {
+		remove = s.spool.RemoveHeld
+	}
+	if err := remove(digest); err != nil {
 		s.log.Error("cannot delete source; it stays until the next start", zap.Error(err))
 		return
 	}

@@ -229,10 +229,18 @@ func (s *Spool) Source(digest string) (*os.File, error) {
 
 // Remove deletes a stored or held source; an unknown one is not an error.
 func (s *Spool) Remove(digest string) error {
-	if err := s.memory.remove(digest); err != nil {
-		return fmt.Errorf("remove source: %w", err)
+	if err := s.RemoveHeld(digest); err != nil {
+		return err
 	}
 	if err := os.Remove(s.path(digest)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove source: %w", err)
+	}
+	return nil
+}
+
+// RemoveHeld is Remove for a held source; a stored one stays.
+func (s *Spool) RemoveHeld(digest string) error {
+	if err := s.memory.remove(digest); err != nil {
 		return fmt.Errorf("remove source: %w", err)
 	}
 	return nil
