@@ -181,7 +181,7 @@ func TestUploadInMemoryThatWasAcceptedSurvivesAKill(t *testing.T) {
 	serve(t, dir).completes(t, dir, accepted)
 }
 
-func TestUploadInMemoryOfWhichNobodyWasToldLeavesNothingBehind(t *testing.T) {
+func TestUploadInMemoryThatWasNotAnnouncedLeavesNothingBehind(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, "storage.upload_memory=64MiB", "http.sync_wait=90s", "ladder.widths=320", "codec.processes=1")
 	s.stopCodecs(t) // so that its work does not end

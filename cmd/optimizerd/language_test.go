@@ -46,6 +46,7 @@ var plainWords = []plainWord{
 	instead("knock(s|ed|ing)? (at|on)", "reach"),
 	instead("telling|(un)?told", "deliver, report or print"),
 	instead("colour(s|ed|ing|ful|less)?", "color"),
+	{regexp.MustCompile(`\bfunc Test\w*(?:Told|Tells|Mend|Wish|Hush|Knock)`), "Reports, Delivers, Fixes, Optional or the like"},
 	// A list of tests is read as a table of contents.
 	{regexp.MustCompile(`\bfunc Test(?:Fleet|S3|Chaos)?(?:A|An|The|What|Every|Without|Nothing)[A-Z][a-z]`), "a name that starts with its subject"},
 }

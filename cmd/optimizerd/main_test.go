@@ -301,7 +301,7 @@ func (s *server) completes(t *testing.T, dir string, ids []string) {
 	})
 }
 
-func TestOptimizeTellsOfEachFile(t *testing.T) {
+func TestOptimizeReportsEachFile(t *testing.T) {
 	in, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	for name, content := range map[string][]byte{
 		"cat.jpg":       read(t, testdata(t)+"/test.jpg"),
@@ -383,7 +383,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestVersionTellsOfTheCodec(t *testing.T) {
+func TestVersionShowsTheCodec(t *testing.T) {
 	stdout, stderr, status := run(t, "version", "--json")
 	var v versions
 	if err := json.Unmarshal([]byte(stdout), &v); err != nil || status != 0 {

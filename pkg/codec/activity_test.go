@@ -9,7 +9,7 @@ import (
 )
 
 func TestPoolSaysWhatItsChildrenDo(t *testing.T) {
-	p := newPool(t, apart)
+	p := newPool(t, dedicated)
 	// check compares what the children do, apart from times, memory and process ids.
 	check := func(when string, want ...codec.Child) {
 		t.Helper()

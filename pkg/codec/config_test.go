@@ -27,8 +27,8 @@ func TestNumberOfProcessesFollowsCoresAndMemory(t *testing.T) {
 		{"two for all images", 2, 2, 8 * gib, 2, false},
 	} {
 		c := Config{Processes: tc.configured, Memory: 448 << 20}.sizedFor(tc.cores, tc.memory)
-		if c.Processes != tc.want || c.Apart != tc.apart {
-			t.Errorf("%s: %d processes, one apart: %v; want %d, %v", tc.board, c.Processes, c.Apart, tc.want, tc.apart)
+		if c.Processes != tc.want || c.Dedicated != tc.apart {
+			t.Errorf("%s: %d processes, one apart: %v; want %d, %v", tc.board, c.Processes, c.Dedicated, tc.want, tc.apart)
 		}
 		if again := c.sizedFor(64, 64*gib); again != c {
 			t.Errorf("%s: sized again: %+v", tc.board, again)

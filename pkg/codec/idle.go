@@ -46,8 +46,8 @@ func (p *Pool) checkIdle(ctx context.Context) {
 		for range len(p.ready[at]) {
 			select {
 			case child := <-p.ready[at]:
-				apart := p.config.Apart && at == low
-				child = p.rested(ctx, p.quiet(child), !ready && !apart)
+				dedicated := p.config.Dedicated && at == low
+				child = p.rested(ctx, p.quiet(child), !ready && !dedicated)
 				ready = ready || child != nil
 				p.put(at, child)
 			default: // the others are at work

@@ -30,9 +30,9 @@ type Config struct {
 	MaxJobs   int           `mapstructure:"max_jobs"`  // sources per child before it is replaced
 	Version   string        `mapstructure:"-"`         // version of this build, to compare with the child's
 
-	// Apart dedicates one more child to images that no client waits for. Otherwise
+	// Dedicated adds a child for images that no client waits for. Otherwise
 	// they share the children.
-	Apart bool `mapstructure:"-"`
+	Dedicated bool `mapstructure:"-"`
 }
 
 // DefaultConfig sizes the pool by the machine.
@@ -77,7 +77,7 @@ func (c Config) sizedFor(cores int, memory int64) Config {
 	if c.Processes == 0 {
 		fit := Fit(memory, c.Memory)
 		c.Processes = max(1, min(cores/2, fit))
-		c.Apart = c.Processes == 1 && fit >= 2
+		c.Dedicated = c.Processes == 1 && fit >= 2
 	}
 	if c.Threads == 0 {
 		c.Threads = cores
@@ -115,7 +115,7 @@ type Pool struct {
 	config   Config
 	log      *zap.Logger
 	ready    [numPriorities]chan *process // idle children
-	empty    [numPriorities]chan struct{} // one for each child that is not running; one channel for both priorities unless config.Apart
+	empty    [numPriorities]chan struct{} // one for each child that is not running; one channel for both priorities unless config.Dedicated
 	about    About
 	alone    sync.Mutex // held while collecting all slots
 	spawner  *spawner
@@ -145,7 +145,7 @@ func NewPool(ctx context.Context, config Config, log *zap.Logger) (*Pool, error)
 		p.ready[at] = make(chan *process, config.Processes)
 		p.empty[at] = make(chan struct{}, config.Processes)
 	}
-	if !config.Apart {
+	if !config.Dedicated {
 		p.empty[low] = p.empty[normal]
 	}
 	first, err := p.start(ctx, normal)
@@ -203,7 +203,7 @@ func (p *Pool) Most() int { return len(p.places()) }
 // the priorities share the children, all places have normal priority.
 func (p *Pool) places() []priority {
 	places := make([]priority, p.config.Processes)
-	if p.config.Apart {
+	if p.config.Dedicated {
 		places = slices.Insert(places, 0, low)
 	}
 	return places
@@ -279,7 +279,7 @@ func (p *Pool) take(ctx context.Context, at priority) (*process, error) {
 	default:
 	}
 	others := p.ready[at.other()]
-	if p.config.Apart {
+	if p.config.Dedicated {
 		others = nil
 	}
 	select {
@@ -316,7 +316,7 @@ func (a alone) Render(ctx context.Context, src *os.File, recipe ladder.Recipe, l
 	p := a.p
 	p.alone.Lock()
 	defer p.alone.Unlock()
-	for _, at := range p.places() { // while it waits for a child apart, the others work
+	for _, at := range p.places() { // while it waits for the dedicated child, the others work
 		child, err := p.take(ctx, at)
 		if err != nil {
 			return ladder.Summary{}, err

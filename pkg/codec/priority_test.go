@@ -114,10 +114,10 @@ func TestChildIsReadyForOtherWorkAfterWorkInTheBackground(t *testing.T) {
 }
 
 // apart is a pool of one child, and one for the background.
-func apart(c *codec.Config) { c.Apart = true }
+func dedicated(c *codec.Config) { c.Dedicated = true }
 
-func TestBackgroundWithAChildApartNeitherWaitsNorIsWaitedFor(t *testing.T) {
-	p := newPool(t, apart)
+func TestBackgroundWithADedicatedChildNeitherWaitsNorIsWaitedFor(t *testing.T) {
+	p := newPool(t, dedicated)
 	if p.Size() != 1 || p.Most() != 2 {
 		t.Errorf("size %d, at most %d children", p.Size(), p.Most())
 	}
@@ -146,8 +146,8 @@ func TestBackgroundWithAChildApartNeitherWaitsNorIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestChildApartTakesNoOtherImages(t *testing.T) {
-	p := newPool(t, apart)
+func TestDedicatedChildTakesNoOtherImages(t *testing.T) {
+	p := newPool(t, dedicated)
 	observe(t, p.Background())
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -170,8 +170,8 @@ func TestChildApartTakesNoOtherImages(t *testing.T) {
 	}
 }
 
-func TestChildApartEndsAfterARest(t *testing.T) {
-	p := newPool(t, apart)
+func TestDedicatedChildEndsAfterARest(t *testing.T) {
+	p := newPool(t, dedicated)
 	for range 2 {
 		observe(t, p.Background())
 		p.BackgroundIdleFor(time.Minute)
@@ -185,8 +185,8 @@ func TestChildApartEndsAfterARest(t *testing.T) {
 	}
 }
 
-func TestLastTryWaitsForAChildApart(t *testing.T) {
-	p := newPool(t, apart)
+func TestLastAttemptWaitsForTheDedicatedChild(t *testing.T) {
+	p := newPool(t, dedicated)
 	over, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	alone := make(chan error, 1)

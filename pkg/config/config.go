@@ -300,7 +300,7 @@ func (c Config) CodecConfig() codec.Config {
 func (c Config) FleetOptions() fleet.Options {
 	return fleet.Options{
 		Config: c.Fleet, MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, LongestJob: c.Codec.LongestRender() + 5*time.Minute,
-		Apart: c.CodecConfig().Apart,
+		Dedicated: c.CodecConfig().Dedicated,
 	}
 }
 

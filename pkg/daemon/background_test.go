@@ -12,7 +12,7 @@ import (
 // have a process apart, so that uploads wait for none of them, however many there are.
 func TestUploadWaitsForNoImageInTheBackground(t *testing.T) {
 	s := daemontest.Prepare(t, daemontest.OneCodec, func(c *config.Config) {
-		c.Storage.KeepOriginals, c.Codec.Apart = true, true
+		c.Storage.KeepOriginals, c.Codec.Dedicated = true, true
 	})
 	gate, started := make(chan struct{}), 0
 	s.Hooks = map[string]func(){"codec started": func() {

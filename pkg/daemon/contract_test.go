@@ -173,7 +173,7 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	}
 }
 
-func TestPersonWhoOpensTheServersURLIsToldWhereToGo(t *testing.T) {
+func TestRootURLSaysWhereToGo(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, func(c *config.Config) { c.Auth.Tokens = []config.Secret{"secret-token"} })
 	for _, tc := range []struct {

@@ -513,7 +513,7 @@ func (d *Daemon) housekeeping(ctx context.Context) error {
 func (d *Daemon) prune() {
 	d.warn("cannot record ended jobs", d.service.Settle())
 	d.pruneRecords()
-	d.warn("cannot delete kept sources", d.service.ForgetSources())
+	d.warn("cannot delete kept sources", d.service.DeleteSources())
 	d.finishDeletions()
 	d.sweepUploads(time.Now())
 	d.retain()

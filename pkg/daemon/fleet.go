@@ -60,7 +60,7 @@ func (d *Daemon) openQueue(ctx context.Context) error {
 	if !c.Fleet.Enabled() {
 		local, err := queue.Open(queue.Config{
 			Dir: d.path("queue"), MaxPending: c.Queue.MaxPending, Keep: c.Jobs.Keep, Resolvers: c.Fetch.Concurrency,
-			Apart: c.CodecConfig().Apart,
+			Dedicated: c.CodecConfig().Dedicated,
 		}, d.log.Named("queue"))
 		if err != nil {
 			return fmt.Errorf("storage.dir: %w", err)

@@ -105,7 +105,7 @@ func TestBrokenChunksAreRefused(t *testing.T) {
 	s.CheckNothingLeft()
 }
 
-func TestClientThatStopsListeningIsNotToldThatAllIsWell(t *testing.T) {
+func TestClientThatStopsListeningGetsNoEmptySuccess(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, daemontest.OneCodec)
 	_, thaw := s.Freeze()

@@ -25,7 +25,7 @@ func allFormats(c *config.Config) {
 	c.Ladder.Effort.AVIF = 0
 }
 
-func TestManifestHasTheTimesOfItsStagesIfThatIsWished(t *testing.T) {
+func TestManifestHasStageTimingsIfEnabled(t *testing.T) {
 	t.Parallel()
 	s := daemontest.Start(t, allFormats, func(c *config.Config) { c.Storage.KeepTimings, c.Codec.Threads = true, 1 })
 	a := s.Upload(daemontest.BimgImage(t, "test_exif_canon.jpg"))

@@ -61,7 +61,7 @@ func healthy() doctor.Facts {
 	}
 }
 
-func TestHealthyMachineHasNothingToMend(t *testing.T) {
+func TestHealthyMachineHasNothingToFix(t *testing.T) {
 	r := doctor.Examine(healthy())
 	if r.Status != doctor.OK {
 		t.Errorf("status %s", r.Status)

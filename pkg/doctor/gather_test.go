@@ -369,7 +369,7 @@ func TestEdgeCanBeReached(t *testing.T) {
 	}
 }
 
-func TestRunningDaemonTellsOfItsTunnel(t *testing.T) {
+func TestRunningDaemonReportsItsTunnel(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"status":"ok","parts":{"tunnel":{"status":"ready","detail":"It goes to fra08."}}}`)
 	}))

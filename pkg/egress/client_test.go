@@ -25,7 +25,7 @@ func serve(t *testing.T, handler http.HandlerFunc) string {
 
 var home = egress.Rules{AllowPrivate: true}
 
-func TestRequestTellsNoMoreThanItMust(t *testing.T) {
+func TestRequestRevealsNoMoreThanItMust(t *testing.T) {
 	var header http.Header
 	at := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "seen", Value: "yes"})

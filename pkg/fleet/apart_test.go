@@ -54,7 +54,7 @@ func putNamed(t *testing.T, q *Queue, input string, background bool) {
 // jobs whose source has to be fetched.
 func TestFleetJobsInTheBackgroundWithAWorkerOfTheirOwn(t *testing.T) {
 	o := options(t, "pi-1", fleettest.Start(t, 1).Servers[0].URL)
-	o.Apart = true
+	o.Dedicated = true
 	q := joinWith(t, o)
 	for i := range aheadOfRender + 2 {
 		putNamed(t, q, fmt.Sprintf("image:%d", i), true)

@@ -39,7 +39,7 @@ type Options struct {
 	MaxPending int           // jobs that have not ended, in the fleet
 	Keep       time.Duration // how long ended jobs are kept
 	LongestJob time.Duration // after which a lease is not prolonged
-	Apart      bool          // workers of phase Background render the jobs in the background
+	Dedicated  bool          // workers of phase Background render the jobs in the background
 	Log        *zap.Logger
 }
 

@@ -137,7 +137,7 @@ func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 	q.mu.Lock()
 	closed := q.closed
 	full := phase == jobs.Resolve && q.waiting(jobs.Render)+q.resolving >= aheadOfRender
-	apartFull := q.waiting(jobs.Background) >= aheadOfRender
+	dedicatedFull := q.waiting(jobs.Background) >= aheadOfRender
 	q.mu.Unlock()
 	if closed {
 		q.signal(phase) // for the next worker
@@ -150,7 +150,7 @@ func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 		switch {
 		case lane == local:
 			e = q.pop(phase)
-		case lane != laneBackground || !apartFull:
+		case lane != laneBackground || !dedicatedFull:
 			e = q.fetch(lane)
 		}
 		return e != nil
@@ -170,7 +170,7 @@ func (q *Queue) tryLease(phase jobs.Phase) (e *entry, err error) {
 
 // phase returns the phase that a job in this node's line waits for.
 func (q *Queue) phase(e *entry) jobs.Phase {
-	if e.job.Background && q.f.config.Apart {
+	if e.job.Background && q.f.config.Dedicated {
 		return jobs.Background
 	}
 	return jobs.Render
@@ -415,7 +415,7 @@ func (l *lease) Return() error {
 	if !(&ticket{q, e}).Recorded() {
 		return l.returnHeld()
 	}
-	msg, err := l.giveBack(func(*record) {})
+	msg, err := l.returnJob(func(*record) {})
 	if msg != nil {
 		_ = msg.Nak() // otherwise it is delivered after the lease
 	}
@@ -434,10 +434,10 @@ func (l *lease) returnHeld() error {
 	return err
 }
 
-// giveBack ends the lease of a recorded job and makes it pending again, with change
+// returnJob ends the lease of a recorded job and makes it pending again, with change
 // applied to its record, unless another node executes it by now. It returns the job's
 // message, nil if this node does not have it. e.record must be held.
-func (l *lease) giveBack(change func(*record)) (jetstream.Msg, error) {
+func (l *lease) returnJob(change func(*record)) (jetstream.Msg, error) {
 	q, e := l.q, l.e
 	q.mu.Lock()
 	l.release()

@@ -183,9 +183,9 @@ func (f *Fleet) Nodes() (nodes []Node, err error) {
 	return nodes, err
 }
 
-// houseTTL is how long no node does the housekeeping after the elected one died. It
+// housekeepingTTL is how long no node does the housekeeping after the elected one died. It
 // is longer than the interval of the daemon's housekeeping.
-const houseTTL = 12 * time.Minute
+const housekeepingTTL = 12 * time.Minute
 
 // Elected reports whether this node does the housekeeping. It takes over from a dead
 // node.
@@ -205,7 +205,7 @@ func (f *Fleet) elect() bool {
 			return false
 		}
 	}
-	_, err = f.state.put("house", []byte(f.instance), v.revision, houseTTL)
+	_, err = f.state.put("house", []byte(f.instance), v.revision, housekeepingTTL)
 	return err == nil
 }
 

@@ -25,14 +25,14 @@ type Outbox struct {
 	delivered, failed, givenUp atomic.Int64
 }
 
-// tellWait is the acknowledgment deadline of a message. It is longer than an
+// deliveryWait is the acknowledgment deadline of a message. It is longer than an
 // attempt.
-const tellWait = 30 * time.Second
+const deliveryWait = 30 * time.Second
 
 // NewOutbox returns the outbox of the fleet.
 func (f *Fleet) NewOutbox(ctx context.Context, sender *notify.Sender) (*Outbox, error) {
 	c, err := f.tell.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable: "tell", AckPolicy: jetstream.AckExplicitPolicy, AckWait: tellWait, MaxDeliver: -1, MaxAckPending: -1,
+		Durable: "tell", AckPolicy: jetstream.AckExplicitPolicy, AckWait: deliveryWait, MaxDeliver: -1, MaxAckPending: -1,
 	})
 	if err != nil {
 		return nil, f.explain(err)
@@ -119,7 +119,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 		}
 		leave, ok := places.hold(ctx)
 		if !ok {
-			_ = msg.Nak() // otherwise it is delivered after tellWait
+			_ = msg.Nak() // otherwise it is delivered after deliveryWait
 			return nil
 		}
 		attempts.Go(func() {

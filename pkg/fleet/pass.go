@@ -125,7 +125,7 @@ func (l *lease) Pass(cause error, persist func() error) (bool, error) {
 	}
 	e.record.Lock()
 	defer e.record.Unlock()
-	msg, err := l.giveBack(func(r *record) {
+	msg, err := l.returnJob(func(r *record) {
 		r.job.Attempts = max(0, r.job.Attempts-1)
 		r.Passed = r.Passed.with(q.f.instance, why)
 	})

@@ -53,7 +53,7 @@ func (p *places) enter(ctx context.Context, host string, alive func()) (leave fu
 	if h == nil {
 		return nil, false
 	}
-	ticker := time.NewTicker(tellWait / 3)
+	ticker := time.NewTicker(deliveryWait / 3)
 	defer ticker.Stop()
 	var got []chan struct{}
 	leave = func() {

@@ -73,7 +73,7 @@ func (s *Service) putAgain(place Place, j job.Job) (t Ticket, err error) {
 		t, err = place.Put(j)
 	}
 	if err != nil || t.Job().ID != j.ID { // an equal job of another machine continues
-		s.uploads.forget(j.ID)
+		s.uploads.untrack(j.ID)
 		s.sources.release(j.Source.SHA256, j.ID)
 	}
 	if err != nil {
@@ -118,10 +118,10 @@ func (s *Service) keepSource(e ending) {
 	s.log.Debug("source kept for a retry", zap.String("job_id", j.ID))
 }
 
-// ForgetSources deletes the sources kept for failed jobs that have since been
+// DeleteSources deletes the sources kept for failed jobs that have since been
 // completed or no longer have a record.
-func (s *Service) ForgetSources() error {
-	return s.config.Spool.ForgetRetries(s.Retryable)
+func (s *Service) DeleteSources() error {
+	return s.config.Spool.DeleteRetries(s.Retryable)
 }
 
 // Retryable reports whether the source of an upload may still be needed: its job

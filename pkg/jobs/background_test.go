@@ -11,7 +11,7 @@ import (
 )
 
 // inBackground requests a variant of a set in the background.
-func (h *house) inBackground(t *testing.T, imageID string, o job.Options) jobs.Ticket {
+func (h *fixture) inBackground(t *testing.T, imageID string, o job.Options) jobs.Ticket {
 	t.Helper()
 	ticket, err := h.Request(job.Job{Input: "image:" + imageID, Options: o, Background: true}, job.Webhook{})
 	if err != nil {
@@ -23,16 +23,16 @@ func (h *house) inBackground(t *testing.T, imageID string, o job.Options) jobs.T
 // The others may wait for hours behind what is regenerated.
 func TestJobInTheBackgroundThatIsJoinedIsNoLongerThere(t *testing.T) {
 	const url = "https://example.com/cat"
-	for name, join := range map[string]func(t *testing.T, h *house) jobs.Ticket{
-		"by a request": func(t *testing.T, h *house) jobs.Ticket { return h.request(t, url, job.Options{}) },
-		"by a request with a webhook": func(t *testing.T, h *house) jobs.Ticket {
+	for name, join := range map[string]func(t *testing.T, h *fixture) jobs.Ticket{
+		"by a request": func(t *testing.T, h *fixture) jobs.Ticket { return h.request(t, url, job.Options{}) },
+		"by a request with a webhook": func(t *testing.T, h *fixture) jobs.Ticket {
 			ticket, err := h.Request(job.Job{Input: url}, job.Webhook{URL: "https://receiver.example.com"})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return ticket
 		},
-		"by an upload": func(t *testing.T, h *house) jobs.Ticket { return h.submit(t, gif).Ticket },
+		"by an upload": func(t *testing.T, h *fixture) jobs.Ticket { return h.submit(t, gif).Ticket },
 	} {
 		t.Run(name, func(t *testing.T) {
 			gate, busy := make(chan struct{}), make(chan struct{}, 10)
@@ -61,7 +61,7 @@ func TestJobInTheBackgroundThatIsJoinedIsNoLongerThere(t *testing.T) {
 
 func TestJobsInTheBackgroundWithAWorkerOfTheirOwnHoldUpNoOther(t *testing.T) {
 	gate, began := make(chan struct{}), make(chan struct{}, 10)
-	h := newHouseWith(t, t.TempDir(), 1, nil)
+	h := newFixtureWith(t, t.TempDir(), 1, nil)
 	var running, most atomic.Int64
 	h.renderer.Background = &engine{before: func(context.Context, int64) error {
 		most.Store(max(most.Load(), running.Add(1)))

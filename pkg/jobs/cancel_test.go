@@ -30,9 +30,9 @@ func (l slowToEnd) End(cause error) (job.Job, error) {
 }
 
 func TestJobThatIsBeingCanceledIsNotJoined(t *testing.T) {
-	for name, submit := range map[string]func(t *testing.T, h *house, what string) jobs.Ticket{
-		"an upload": func(t *testing.T, h *house, what string) jobs.Ticket { return h.submit(t, gif+what).Ticket },
-		"a request": func(t *testing.T, h *house, what string) jobs.Ticket {
+	for name, submit := range map[string]func(t *testing.T, h *fixture, what string) jobs.Ticket{
+		"an upload": func(t *testing.T, h *fixture, what string) jobs.Ticket { return h.submit(t, gif+what).Ticket },
+		"a request": func(t *testing.T, h *fixture, what string) jobs.Ticket {
 			return h.request(t, "https://"+what+".example.com/#"+what, wide)
 		},
 	} {
@@ -40,7 +40,7 @@ func TestJobThatIsBeingCanceledIsNotJoined(t *testing.T) {
 			gate, busy := make(chan struct{}), make(chan struct{}, 10)
 			hold := func() error { busy <- struct{}{}; <-gate; return nil }
 			from, slow := &origin{before: func(context.Context, string) error { return hold() }}, new(slowToCancel)
-			h := newHouse(t, t.TempDir(), func(context.Context, int64) error { return hold() }, func(c *jobs.Config) {
+			h := newFixture(t, t.TempDir(), func(context.Context, int64) error { return hold() }, func(c *jobs.Config) {
 				from.spool, c.Fetcher = c.Spool, from
 				slow.Queue, c.Queue = c.Queue, slow
 			})

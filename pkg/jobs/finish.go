@@ -62,7 +62,7 @@ func (s *Service) releaseSource(j job.Job, recorded bool) {
 	}
 	s.sources.release(j.Source.SHA256, j.ID)
 	if j.Status == job.Failed && recorded || !j.Status.Ended() {
-		s.uploads.forget(j.ID)
+		s.uploads.untrack(j.ID)
 		return
 	}
 	s.uploads.delete(j.ID)
@@ -89,7 +89,7 @@ func (s *Service) settle(e ending) error {
 	}
 	s.releaseSource(e.job, e.lease.Announced())
 	if e.job.Retries > 0 && e.job.Status == job.Completed {
-		if err := s.ForgetSources(); err != nil {
+		if err := s.DeleteSources(); err != nil {
 			s.log.Warn("cannot delete kept source; housekeeping will", zap.Error(err))
 		}
 	}

@@ -39,7 +39,7 @@ func (o *brokenOutbox) Release(string) {
 // Whoever has learned of an end finds it in the figures.
 func TestEndIsCountedBeforeItIsKnown(t *testing.T) {
 	out := new(brokenOutbox)
-	h := newHouse(t, t.TempDir(), nil, func(c *jobs.Config) {
+	h := newFixture(t, t.TempDir(), nil, func(c *jobs.Config) {
 		c.Outbox = out
 		c.Ended = func(j job.Job) {
 			out.mu.Lock()
@@ -61,7 +61,7 @@ func TestEndIsCountedBeforeItIsKnown(t *testing.T) {
 func TestJobWhoseEndCannotBeRecordedIsSettledLater(t *testing.T) {
 	dir := t.TempDir()
 	out := &brokenOutbox{err: errors.New("the disk is full")}
-	h := newHouse(t, dir, nil, func(c *jobs.Config) { c.Outbox = out })
+	h := newFixture(t, dir, nil, func(c *jobs.Config) { c.Outbox = out })
 	s, err := h.try(gif, job.Webhook{URL: "https://receiver.example.com"}, false)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestJobWhoseEndCannotBeRecordedIsSettledLater(t *testing.T) {
 
 func TestJobWhoseFailureCannotBeRecordedIsRetriedOnceItCan(t *testing.T) {
 	out := &brokenOutbox{err: errors.New("the disk is full")}
-	h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+	h := newFixture(t, t.TempDir(), func(_ context.Context, run int64) error {
 		if run == 1 {
 			return fault.New(fault.CorruptImage, "The image is damaged.")
 		}

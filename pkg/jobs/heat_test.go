@@ -40,7 +40,7 @@ func TestHotBoardWorksOneImageAtATime(t *testing.T) {
 	governor, heat := newBoard(t)
 
 	var running, most atomic.Int64
-	h := newHouse(t, t.TempDir(), func(context.Context, int64) error {
+	h := newFixture(t, t.TempDir(), func(context.Context, int64) error {
 		most.Store(max(most.Load(), running.Add(1)))
 		defer running.Add(-1)
 		return nil
@@ -86,10 +86,10 @@ func TestHotBoardWorksOneImageAtATime(t *testing.T) {
 	work(1)
 }
 
-func TestHotBoardMakesNoImageInTheBackgroundApart(t *testing.T) {
+func TestHotBoardRendersNothingWithTheDedicatedChild(t *testing.T) {
 	governor, heat := newBoard(t)
 	var inBackground atomic.Int64
-	h := newHouseWith(t, t.TempDir(), 1, nil, func(d *jobs.Config) { d.Throttle = governor })
+	h := newFixtureWith(t, t.TempDir(), 1, nil, func(d *jobs.Config) { d.Throttle = governor })
 	h.renderer.Background = &engine{before: func(context.Context, int64) error {
 		inBackground.Add(1)
 		return nil

@@ -68,8 +68,8 @@ func (e *engine) Render(ctx context.Context, _ *os.File, recipe ladder.Recipe, _
 	return ladder.Summary{Omitted: []ladder.Omission{omitted}, ThumbHash: []byte{1, 2, 3}, Color: ladder.RGB{0x8a, 0x7f, 0x6e}}, nil
 }
 
-// house is a service with all its directories. Its workers run until the test ends.
-type house struct {
+// fixture is a service with all its directories. Its workers run until the test ends.
+type fixture struct {
 	*jobs.Service
 	dir        string
 	queue      *queue.Queue
@@ -82,13 +82,13 @@ type house struct {
 	ended      chan error // has the result of Run when the workers have ended
 }
 
-func newHouse(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *house {
+func newFixture(t *testing.T, dir string, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *fixture {
 	t.Helper()
-	return newHouseWith(t, dir, 0, before, changes...)
+	return newFixtureWith(t, dir, 0, before, changes...)
 }
 
-// newHouseWith has workers of their own for jobs in the background, if there are any.
-func newHouseWith(t *testing.T, dir string, background int, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *house {
+// newFixtureWith has workers of their own for jobs in the background, if there are any.
+func newFixtureWith(t *testing.T, dir string, background int, before func(ctx context.Context, run int64) error, changes ...func(*jobs.Config)) *fixture {
 	t.Helper()
 	log := zaptest.NewLogger(t)
 	must := func(err error) {
@@ -97,7 +97,7 @@ func newHouseWith(t *testing.T, dir string, background int, before func(ctx cont
 			t.Fatal(err)
 		}
 	}
-	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour, Resolvers: 2, Apart: background > 0}, log)
+	q, err := queue.Open(queue.Config{Dir: filepath.Join(dir, "queue"), MaxPending: 10, Keep: time.Hour, Resolvers: 2, Dedicated: background > 0}, log)
 	must(err)
 	sources, err := spool.Open(spool.Config{Dir: filepath.Join(dir, "spool"), MaxBytes: 1 << 20, MinFree: 1, Retry: filepath.Join(dir, "retry"), RetryBytes: 1 << 20})
 	must(err)
@@ -108,7 +108,7 @@ func newHouseWith(t *testing.T, dir string, background int, before func(ctx cont
 	bad, err := quarantine.Open(filepath.Join(dir, "quarantine"), "1.2.3")
 	must(err)
 	e := &engine{before: before}
-	h := &house{
+	h := &fixture{
 		dir: dir, queue: q, store: store, quarantine: bad, engine: e,
 		renderer: &render.Renderer{Engine: e, LastResort: e, Sets: store, Log: log},
 	}
@@ -139,7 +139,7 @@ func newHouseWith(t *testing.T, dir string, background int, before func(ctx cont
 const gif = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 
 // try submits an upload as the API does.
-func (h *house) try(content string, webhook job.Webhook, inMemory bool) (jobs.Submission, error) {
+func (h *fixture) try(content string, webhook job.Webhook, inMemory bool) (jobs.Submission, error) {
 	admission, err := h.Admit(int64(len(content)), 0)
 	if err != nil {
 		return jobs.Submission{}, err
@@ -151,7 +151,7 @@ func (h *house) try(content string, webhook job.Webhook, inMemory bool) (jobs.Su
 	return admission.Submit(webhook)
 }
 
-func (h *house) submit(t *testing.T, content string) jobs.Submission {
+func (h *fixture) submit(t *testing.T, content string) jobs.Submission {
 	t.Helper()
 	s, err := h.try(content, job.Webhook{}, false)
 	if err != nil {
@@ -160,7 +160,7 @@ func (h *house) submit(t *testing.T, content string) jobs.Submission {
 	return s
 }
 
-func (h *house) spooled(t *testing.T) int {
+func (h *fixture) spooled(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(h.dir, "spool"))
 	if err != nil {
@@ -190,7 +190,7 @@ func checkManifest(t *testing.T, m manifest.Manifest) {
 }
 
 func TestUploadBecomesAPublishedSet(t *testing.T) {
-	h := newHouse(t, t.TempDir(), nil)
+	h := newFixture(t, t.TempDir(), nil)
 	s := h.submit(t, gif)
 	if s.Ticket == nil || s.Joined || s.Manifest != nil {
 		t.Fatalf("got %+v, want a job of its own", s)
@@ -222,7 +222,7 @@ func TestUploadBecomesAPublishedSet(t *testing.T) {
 
 func TestUploadsThatAreEqualAndArriveTogetherAreRenderedOnce(t *testing.T) {
 	gate := make(chan struct{})
-	h := newHouse(t, t.TempDir(), func(context.Context, int64) error { <-gate; return nil })
+	h := newFixture(t, t.TempDir(), func(context.Context, int64) error { <-gate; return nil })
 	first, second, other := h.submit(t, gif), h.submit(t, gif), h.submit(t, gif+"x")
 	if first.Joined || !second.Joined || other.Joined {
 		t.Errorf("joined: first %v, second %v, other %v", first.Joined, second.Joined, other.Joined)
@@ -239,7 +239,7 @@ func TestUploadsThatAreEqualAndArriveTogetherAreRenderedOnce(t *testing.T) {
 }
 
 func TestBadImageFailsOnceAndLeavesNothing(t *testing.T) {
-	h := newHouse(t, t.TempDir(), func(context.Context, int64) error {
+	h := newFixture(t, t.TempDir(), func(context.Context, int64) error {
 		return fault.New(fault.CorruptImage, "The picture is damaged.")
 	})
 	j := h.submit(t, gif).Ticket.Wait(t.Context())
@@ -257,7 +257,7 @@ func TestBadImageFailsOnceAndLeavesNothing(t *testing.T) {
 
 func TestCrashIsTriedOnceMore(t *testing.T) {
 	for crashes, want := range map[int64]job.Status{1: job.Completed, 2: job.Failed} {
-		h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+		h := newFixture(t, t.TempDir(), func(_ context.Context, run int64) error {
 			if run <= crashes {
 				return &codec.Crash{Reason: "it ended (signal: killed)"}
 			}
@@ -276,12 +276,12 @@ func TestCrashIsTriedOnceMore(t *testing.T) {
 
 func TestSourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 	dir := t.TempDir()
-	h := newHouse(t, dir, func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} })
+	h := newFixture(t, dir, func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} })
 	if j := h.submit(t, gif).Ticket.Wait(t.Context()); j.Error == nil || j.Error.Code != fault.ProcessingFailed {
 		t.Fatalf("the first time: %+v", j)
 	}
 	h.stop()
-	h = newHouse(t, dir, nil) // the quarantine survives a restart
+	h = newFixture(t, dir, nil) // the quarantine survives a restart
 	refused := func(content string) error {
 		_, err := h.try(content, job.Webhook{}, false)
 		return err
@@ -303,7 +303,7 @@ func TestSourceThatKillsTwiceIsRefusedAtOnceFromThenOn(t *testing.T) {
 func TestStopReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
 	dir := t.TempDir()
 	started := make(chan struct{})
-	h := newHouse(t, dir, func(ctx context.Context, _ int64) error {
+	h := newFixture(t, dir, func(ctx context.Context, _ int64) error {
 		close(started)
 		<-ctx.Done()
 		return ctx.Err()
@@ -314,7 +314,7 @@ func TestStopReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
 	if n := h.spooled(t); n != 1 {
 		t.Fatalf("%d files in the spool, want the source of the waiting job", n)
 	}
-	h = newHouse(t, dir, nil)
+	h = newFixture(t, dir, nil)
 	ticket, ok := h.queue.Ticket(j.ID)
 	if ok {
 		ticket.Wait(t.Context())
@@ -333,7 +333,7 @@ func TestStopReturnsTheJobAndTheNextStartDoesIt(t *testing.T) {
 
 func TestSourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
 	dir := t.TempDir()
-	h := newHouse(t, dir, nil)
+	h := newFixture(t, dir, nil)
 	upload, err := h.spool.Receive(strings.NewReader(gif), "")
 	if err != nil {
 		t.Fatal(err)
@@ -342,7 +342,7 @@ func TestSourceThatNoJobNeedsIsSweptAtTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.stop()
-	if h = newHouse(t, dir, nil); h.spooled(t) != 0 {
+	if h = newFixture(t, dir, nil); h.spooled(t) != 0 {
 		t.Error("it is still there")
 	}
 }
@@ -352,14 +352,14 @@ func TestTemporaryFailureEndsAWaitingClientsJobAndDelaysAnAnnouncedOne(t *testin
 		fault.InsufficientStorage: fault.New(fault.InsufficientStorage, "The disk is full."),
 		fault.Internal:            &codec.Unavailable{Cause: errors.New("fork: resource temporarily unavailable")},
 	} {
-		h := newHouse(t, t.TempDir(), func(context.Context, int64) error { return cause })
+		h := newFixture(t, t.TempDir(), func(context.Context, int64) error { return cause })
 		j := h.submit(t, gif).Ticket.Wait(t.Context())
 		if j.Status != job.Failed || j.Error.Code != want {
 			t.Errorf("%s: a waiting client gets %s, %+v", want, j.Status, j.Error)
 		}
 
 		promised := make(chan struct{})
-		h = newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+		h = newFixture(t, t.TempDir(), func(_ context.Context, run int64) error {
 			<-promised
 			if run == 1 {
 				return cause
@@ -376,7 +376,7 @@ func TestTemporaryFailureEndsAWaitingClientsJobAndDelaysAnAnnouncedOne(t *testin
 }
 
 func TestFile(t *testing.T) {
-	h := newHouse(t, t.TempDir(), nil)
+	h := newFixture(t, t.TempDir(), nil)
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)

@@ -25,7 +25,7 @@ func inMemory(t *testing.T, dir string) func(*jobs.Config) {
 }
 
 // upload submits an image that is received in memory.
-func (h *house) upload(t *testing.T, content string, webhook job.Webhook) jobs.Submission {
+func (h *fixture) upload(t *testing.T, content string, webhook job.Webhook) jobs.Submission {
 	t.Helper()
 	s, err := h.try(content, webhook, true)
 	if err != nil {
@@ -35,7 +35,7 @@ func (h *house) upload(t *testing.T, content string, webhook job.Webhook) jobs.S
 }
 
 // onDisk returns the number of sources and job records on disk.
-func (h *house) onDisk(t *testing.T) (sources, records int) {
+func (h *fixture) onDisk(t *testing.T) (sources, records int) {
 	t.Helper()
 	jobs, err := filepath.Glob(filepath.Join(h.dir, "queue/*/*.json"))
 	if err != nil {
@@ -49,13 +49,13 @@ func (h *house) onDisk(t *testing.T) (sources, records int) {
 }
 
 func TestUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
-	for name, count := range map[string]func(t *testing.T, h *house, first jobs.Submission){
-		"a client got the id": func(t *testing.T, h *house, first jobs.Submission) {
+	for name, count := range map[string]func(t *testing.T, h *fixture, first jobs.Submission){
+		"a client got the id": func(t *testing.T, h *fixture, first jobs.Submission) {
 			if j, err := h.Announce(first.Ticket); err != nil || j.Status.Ended() {
 				t.Errorf("%+v, %v", j, err)
 			}
 		},
-		"an equal upload has a webhook": func(t *testing.T, h *house, _ jobs.Submission) {
+		"an equal upload has a webhook": func(t *testing.T, h *fixture, _ jobs.Submission) {
 			if s := h.upload(t, gif, job.Webhook{URL: "https://example.com", Base: "http://x"}); !s.Joined {
 				t.Errorf("%+v", s)
 			}
@@ -63,7 +63,7 @@ func TestUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, gate := t.TempDir(), make(chan struct{})
-			h := newHouse(t, dir, func(ctx context.Context, _ int64) error {
+			h := newFixture(t, dir, func(ctx context.Context, _ int64) error {
 				select {
 				case <-gate:
 					return nil
@@ -82,7 +82,7 @@ func TestUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
 			h.stop() // before it was rendered
 
 			close(gate)
-			h = newHouse(t, dir, nil, inMemory(t, dir))
+			h = newFixture(t, dir, nil, inMemory(t, dir))
 			again := h.upload(t, gif, job.Webhook{})
 			if again.Manifest == nil && again.Ticket.Wait(t.Context()).Status != job.Completed {
 				t.Error("the next start did not do it")
@@ -93,7 +93,7 @@ func TestUploadInMemoryIsDurableOnceSomebodyCountsOnIt(t *testing.T) {
 
 func TestUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
 	dir := t.TempDir()
-	h := newHouse(t, dir, nil, inMemory(t, dir))
+	h := newFixture(t, dir, nil, inMemory(t, dir))
 	s := h.upload(t, gif, job.Webhook{})
 	if j := s.Ticket.Wait(t.Context()); j.Status != job.Completed || !h.store.Has(j.ImageID) {
 		t.Fatalf("the job is %s", j.Status)
@@ -111,7 +111,7 @@ func TestUploadInMemoryLeavesNothingButItsSet(t *testing.T) {
 
 func TestUploadInMemoryWithAWebhookIsDurableAtOnce(t *testing.T) {
 	dir, gate := t.TempDir(), make(chan struct{})
-	h := newHouse(t, dir, func(context.Context, int64) error { <-gate; return nil }, inMemory(t, dir))
+	h := newFixture(t, dir, func(context.Context, int64) error { <-gate; return nil }, inMemory(t, dir))
 	s := h.upload(t, gif, job.Webhook{URL: "https://example.com", Base: "http://x"})
 	if sources, records := h.onDisk(t); sources != 1 || records != 1 {
 		t.Errorf("%d sources and %d records are on the disk, want one of each", sources, records)
@@ -136,7 +136,7 @@ func TestUploadInMemoryThatEqualsASourceSetAsideIsReleased(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "spool", digest), []byte(gif), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := newHouse(t, dir, nil, inSpool, func(c *jobs.Config) { c.Queue = setAside{c.Queue, digest} })
+	h := newFixture(t, dir, nil, inSpool, func(c *jobs.Config) { c.Queue = setAside{c.Queue, digest} })
 	if j := h.upload(t, gif, job.Webhook{}).Ticket.Wait(t.Context()); j.Status != job.Completed {
 		t.Fatalf("the job is %s", j.Status)
 	}

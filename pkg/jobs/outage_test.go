@@ -31,7 +31,7 @@ func (s *remoteSets) Check() error {
 func TestJobIsTriedRarelyDuringALongOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sets := new(remoteSets)
-		h := newHouse(t, t.TempDir(), nil, func(c *jobs.Config) { sets.Sets, c.Sets = c.Sets, sets })
+		h := newFixture(t, t.TempDir(), nil, func(c *jobs.Config) { sets.Sets, c.Sets = c.Sets, sets })
 		admission, err := h.Admit(-1, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func TestJobIsTriedRarelyDuringALongOutage(t *testing.T) {
 func TestWorkerThatPausesDelaysNoShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sets, stopping := new(remoteSets), make(chan struct{})
-		h := newHouse(t, t.TempDir(), nil, func(c *jobs.Config) { sets.Sets, c.Sets, c.Stopping = c.Sets, sets, stopping })
+		h := newFixture(t, t.TempDir(), nil, func(c *jobs.Config) { sets.Sets, c.Sets, c.Stopping = c.Sets, sets, stopping })
 		admission, err := h.Admit(-1, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -67,17 +67,17 @@ func (o *outbox) Release(id string) {
 	o.calls = append(o.calls, "release "+id)
 }
 
-func newRequests(t *testing.T, dir string, before func(ctx context.Context, url string) error) (*house, *origin, *outbox) {
+func newRequests(t *testing.T, dir string, before func(ctx context.Context, url string) error) (*fixture, *origin, *outbox) {
 	t.Helper()
 	from, out := &origin{before: before}, &outbox{webhooks: make(map[string]job.Job)}
-	h := newHouse(t, dir, nil, func(d *jobs.Config) {
+	h := newFixture(t, dir, nil, func(d *jobs.Config) {
 		from.spool = d.Spool
 		d.Fetcher, d.Outbox = from, out
 	})
 	return h, from, out
 }
 
-func (h *house) request(t *testing.T, input string, o job.Options) jobs.Ticket {
+func (h *fixture) request(t *testing.T, input string, o job.Options) jobs.Ticket {
 	t.Helper()
 	ticket, err := h.Request(job.Job{Input: input, Options: o}, job.Webhook{})
 	if err != nil {
@@ -326,7 +326,7 @@ func TestFailedFetchLeavesNothingToJoin(t *testing.T) {
 	}
 }
 
-func TestWebhooksThatComeAsAJobEndsAreToldAllTheSame(t *testing.T) {
+func TestWebhooksAddedAsAJobEndsAreDelivered(t *testing.T) {
 	h, _, out := newRequests(t, t.TempDir(), func(context.Context, string) error {
 		return fault.New(fault.InputNotFound, "The origin answered 404.")
 	})
@@ -395,7 +395,7 @@ func TestImageThatDoesNotFitTheDiskIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestKillerBehindManyURLsKillsTwice(t *testing.T) {
+func TestImageThatCrashesTheCodecBehindManyURLsDoesSoTwice(t *testing.T) {
 	h, _, _ := newRequests(t, t.TempDir(), nil)
 	killer := &engine{before: func(context.Context, int64) error { return &codec.Crash{Reason: "it ended (signal: killed)"} }}
 	h.renderer.Engine, h.renderer.LastResort = killer, killer
@@ -473,7 +473,7 @@ func TestRetryWaitsUntilTheSourceOfTheFailureIsReleased(t *testing.T) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+	h := newFixture(t, t.TempDir(), func(_ context.Context, run int64) error {
 		if run == 1 {
 			return fault.New(fault.CorruptImage, "The image is damaged.")
 		}

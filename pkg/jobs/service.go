@@ -82,7 +82,7 @@ func New(c Config) (*Service, error) {
 			s.uploads.recover(j)
 		}
 	}
-	return s, errors.Join(c.Spool.Sweep(s.sources.needed), s.ForgetSources())
+	return s, errors.Join(c.Spool.Sweep(s.sources.needed), s.DeleteSources())
 }
 
 // ErrNoJob is the fault of an unknown job.

@@ -58,7 +58,7 @@ func TestJobThatFailsElsewhereLeavesNothingHere(t *testing.T) {
 		}
 		return nil
 	}
-	h := newHouse(t, t.TempDir(), before, func(d *jobs.Config) {
+	h := newFixture(t, t.TempDir(), before, func(d *jobs.Config) {
 		shared.Queue = d.Queue.(*queue.Queue)
 		d.Queue, d.Shared, d.Fetcher = shared, true, &origin{spool: d.Spool}
 	})
@@ -79,9 +79,9 @@ func TestJobThatFailsElsewhereLeavesNothingHere(t *testing.T) {
 }
 
 // This machine may learn of an end after the job was retried here.
-func TestEndElsewhereDoesNotForgetTheRetryOfIt(t *testing.T) {
+func TestEndElsewhereKeepsTheRetryOfIt(t *testing.T) {
 	running, finish := make(chan struct{}), make(chan struct{})
-	h := newHouse(t, t.TempDir(), func(_ context.Context, run int64) error {
+	h := newFixture(t, t.TempDir(), func(_ context.Context, run int64) error {
 		if run == 1 {
 			return fault.New(fault.CorruptImage, "The image is damaged.")
 		}
@@ -126,7 +126,7 @@ func TestSourceOfAJobThatCannotBeReadStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h := newHouse(t, dir, nil)
+	h := newFixture(t, dir, nil)
 	if _, err := os.Stat(filepath.Join(dir, "spool", source)); err != nil || h.spooled(t) != 1 {
 		t.Errorf("%v; %d sources in the spool, want that of the job", err, h.spooled(t))
 	}
@@ -163,7 +163,7 @@ func (r remote) Delete(jobID string)                              { delete(r, jo
 func TestUploadThatIsRefusedAtLastLeavesNothingInTheStore(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		dir, store := t.TempDir(), make(remote)
-		h := newHouse(t, dir, nil, inMemory(t, dir), func(d *jobs.Config) {
+		h := newFixture(t, dir, nil, inMemory(t, dir), func(d *jobs.Config) {
 			d.Queue, d.Uploads, d.Shared = fullQueue{d.Queue.(*queue.Queue)}, store, shared
 		})
 		if _, err := h.try(gif, job.Webhook{URL: "https://example.com", Base: "http://x"}, true); fault.CodeOf(err) != fault.QueueFull {
@@ -180,7 +180,7 @@ func TestUploadThatIsRefusedAtLastLeavesNothingInTheStore(t *testing.T) {
 func TestSourceOfAJobThatIsNotFoundStaysInTheStore(t *testing.T) {
 	running, finish := make(chan struct{}), make(chan struct{})
 	dir, store := t.TempDir(), make(remote)
-	h := newHouse(t, dir, func(context.Context, int64) error {
+	h := newFixture(t, dir, func(context.Context, int64) error {
 		close(running)
 		<-finish
 		return nil

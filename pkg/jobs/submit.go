@@ -62,7 +62,7 @@ func (a *Admission) Submit(webhook job.Webhook) (Submission, error) {
 func (s *Service) refused(j job.Job, err error) {
 	s.sources.release(j.Source.SHA256, j.ID)
 	if s.config.Shared && fault.CodeOf(err) != fault.QueueFull {
-		s.uploads.forget(j.ID)
+		s.uploads.untrack(j.ID)
 		return
 	}
 	s.uploads.delete(j.ID)

@@ -33,8 +33,8 @@ func (u *uploads) mark(jobID string) {
 	u.stored[jobID] = true
 }
 
-// forget stops tracking the source of a job, which stays in the store.
-func (u *uploads) forget(jobID string) {
+// untrack stops tracking the source of a job, which stays in the store.
+func (u *uploads) untrack(jobID string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.stored, jobID)

@@ -175,11 +175,11 @@ func (s *Service) do(giveUp context.Context, lease Lease, do phaseFunc) (failed 
 	switch {
 	case err != nil && giveUp.Err() != nil:
 		log.Info("job returned to the queue")
-		s.logRecordError(log, s.giveBack(lease))
+		s.logRecordError(log, s.returnJob(lease))
 		return false
 	case isTemporary(err) && lease.Announced():
 		log.Warn("job requeued after a temporary failure", zap.Error(err))
-		s.logRecordError(log, s.giveBack(lease))
+		s.logRecordError(log, s.returnJob(lease))
 		return true
 	case err != nil:
 		logFailure(log, j, err)
@@ -204,8 +204,8 @@ func (s *Service) pass(lease Lease, cause error) (ok bool, err error) {
 	return ok, err
 }
 
-// giveBack returns a job to the queue.
-func (s *Service) giveBack(lease Lease) error {
+// returnJob returns a job to the queue.
+func (s *Service) returnJob(lease Lease) error {
 	if s.config.Shared {
 		s.unresolve(lease.Job()) // before it may be leased again
 	}

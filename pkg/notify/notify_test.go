@@ -446,7 +446,7 @@ func TestUnreadableEntryIsPutAside(t *testing.T) {
 	}
 }
 
-func TestPruneForgetsOldFailuresOnly(t *testing.T) {
+func TestPruneDeletesOldFailuresOnly(t *testing.T) {
 	dir := t.TempDir()
 	refused := make(chan struct{})
 	d := deps(t, roundTrip(func(*http.Request) (*http.Response, error) { return nil, errForbidden }))

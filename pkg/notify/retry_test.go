@@ -69,7 +69,7 @@ func TestWebhookIsRetriedUnlessItSucceeds(t *testing.T) {
 	})
 }
 
-func TestReceiverThatIsDownIsToldWhenItIsUp(t *testing.T) {
+func TestReceiverThatIsDownGetsItsWebhooksWhenItIsUp(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

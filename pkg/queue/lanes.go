@@ -49,7 +49,7 @@ func (q *Queue) phase(e *entry) jobs.Phase {
 	switch {
 	case !e.job.Resolved():
 		return jobs.Resolve
-	case e.job.Background && q.config.Apart:
+	case e.job.Background && q.config.Dedicated:
 		return jobs.Background
 	default:
 		return jobs.Render

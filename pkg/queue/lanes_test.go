@@ -327,7 +327,7 @@ func TestBatchOfLaddersLeavesResolversForOthers(t *testing.T) {
 	}
 }
 
-func TestJobTellsABoundedNumberOfReceivers(t *testing.T) {
+func TestJobHasABoundedNumberOfReceivers(t *testing.T) {
 	q := openLarge(t, t.TempDir())
 	ticket := putJob(t, q, job.Job{Input: "https://example.com/cat.jpg"})
 	var err error
@@ -387,10 +387,10 @@ func TestBackgroundJobWaitsUntilNothingElseIsReady(t *testing.T) {
 	}
 }
 
-// openApart opens a queue whose background jobs have workers of their own.
-func openApart(t *testing.T, dir string) *queue.Queue {
+// openDedicated opens a queue whose background jobs have workers of their own.
+func openDedicated(t *testing.T, dir string) *queue.Queue {
 	t.Helper()
-	q, err := queue.Open(queue.Config{Dir: dir, MaxPending: 10, Keep: time.Hour, Resolvers: 4, Apart: true}, zaptest.NewLogger(t))
+	q, err := queue.Open(queue.Config{Dir: dir, MaxPending: 10, Keep: time.Hour, Resolvers: 4, Dedicated: true}, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +413,7 @@ func checkNext(t *testing.T, q *queue.Queue, phase jobs.Phase, want, what string
 // and begins only while no other job waits for one.
 func TestBackgroundJobWithWorkersOfItsOwnWaitsUntilNothingElseIsReady(t *testing.T) {
 	dir := t.TempDir()
-	q := openApart(t, dir)
+	q := openDedicated(t, dir)
 	putJob(t, q, job.Job{Input: "image:later", Background: true})
 	resolve(t, next(t, q, jobs.Resolve))
 	checkNext(t, q, jobs.Render, "", "by another worker")
@@ -445,7 +445,7 @@ func TestBackgroundJobWithWorkersOfItsOwnWaitsUntilNothingElseIsReady(t *testing
 	}
 	crash(t, q)
 
-	q = openApart(t, dir)
+	q = openDedicated(t, dir)
 	defer crash(t, q)
 	checkNext(t, q, jobs.Background, "", "after a crash, while an upload waits")
 	checkNext(t, q, jobs.Render, "a", "after a crash")

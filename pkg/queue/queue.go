@@ -47,7 +47,7 @@ type Config struct {
 	MaxPending int           // waiting jobs and uploads in progress, together; a quarter is for uploads alone
 	Keep       time.Duration // how long ended jobs are kept
 	Resolvers  int           // number of workers of phase Resolve, to be shared fairly
-	Apart      bool          // workers of phase Background render the jobs in the background
+	Dedicated  bool          // workers of phase Background render the jobs in the background
 }
 
 // maxShare is the largest number of resolvers for one host, and for one lane

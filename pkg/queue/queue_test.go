@@ -139,7 +139,7 @@ func TestFolderIsAState(t *testing.T) {
 	}
 }
 
-func TestJobThatNobodyWasToldOfLeavesNoRecord(t *testing.T) {
+func TestJobThatWasNotAnnouncedLeavesNoRecord(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ticket := put(t, q, "a")
@@ -354,7 +354,7 @@ func TestEndOnRecordIsNotUndoneByWhatACrashLeaves(t *testing.T) {
 	}
 }
 
-func TestPruneForgetsOldEndedJobsOnly(t *testing.T) {
+func TestPruneDeletesOldEndedJobsOnly(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, dir)
 	ended, waiting := put(t, q, "a"), put(t, q, "b")

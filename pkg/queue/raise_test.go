@@ -30,7 +30,7 @@ func TestJobThatIsRaisedWaitsForNoOtherInTheBackground(t *testing.T) {
 			},
 		} {
 			t.Run(fmt.Sprintf("%s, apart %t", name, apart), func(t *testing.T) {
-				config := queue.Config{Dir: t.TempDir(), MaxPending: 100, Keep: time.Hour, Resolvers: 4, Apart: apart}
+				config := queue.Config{Dir: t.TempDir(), MaxPending: 100, Keep: time.Hour, Resolvers: 4, Dedicated: apart}
 				q, err := queue.Open(config, zaptest.NewLogger(t))
 				if err != nil {
 					t.Fatal(err)

@@ -39,13 +39,13 @@ func (s *Spool) KeepForRetry(digest, jobID string) error {
 // The error is fs.ErrNotExist if it is no longer kept.
 func (s *Spool) Retry(digest, jobID string) error { return s.Link(s.retryPath(jobID), digest) }
 
-// ForgetRetries deletes the kept sources of jobs for which needed returns false.
-func (s *Spool) ForgetRetries(needed func(jobID string) bool) error {
+// DeleteRetries deletes the kept sources of jobs for which needed returns false.
+func (s *Spool) DeleteRetries(needed func(jobID string) bool) error {
 	return s.eachRetry(func(e fs.DirEntry) (bool, error) {
 		if needed(e.Name()) {
 			return true, nil
 		}
-		return true, s.forget(e)
+		return true, s.removeRetry(e)
 	})
 }
 
@@ -58,7 +58,7 @@ func (s *Spool) Room(need int64) error {
 		return short
 	}
 	err := s.eachRetry(func(e fs.DirEntry) (bool, error) {
-		if err := s.forget(e); err != nil {
+		if err := s.removeRetry(e); err != nil {
 			return false, err
 		}
 		short = s.reserve.Check(need)
@@ -89,7 +89,7 @@ func (s *Spool) trimRetries() error {
 	}
 	return s.eachRetry(func(e fs.DirEntry) (bool, error) {
 		kept -= size(e)
-		return kept > s.config.RetryBytes, s.forget(e)
+		return kept > s.config.RetryBytes, s.removeRetry(e)
 	})
 }
 
@@ -111,8 +111,8 @@ func (s *Spool) eachRetry(do func(fs.DirEntry) (more bool, err error)) error {
 	return nil
 }
 
-// forget deletes a kept source.
-func (s *Spool) forget(e fs.DirEntry) error {
+// removeRetry deletes a kept source.
+func (s *Spool) removeRetry(e fs.DirEntry) error {
 	if err := os.Remove(s.retryPath(e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete kept source: %w", err)
 	}

@@ -50,7 +50,7 @@ func TestSourceOfAFailedJobComesBack(t *testing.T) {
 	if err := s.KeepForRetry(digests[1], "job_2"); err != nil { // it fails again
 		t.Error(err)
 	}
-	if err := s.ForgetRetries(func(jobID string) bool { return jobID == "job_2" }); err != nil {
+	if err := s.DeleteRetries(func(jobID string) bool { return jobID == "job_2" }); err != nil {
 		t.Error(err)
 	}
 	if got := names(t, retry); !slices.Equal(got, []string{"job_2"}) {

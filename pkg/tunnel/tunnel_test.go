@@ -351,7 +351,7 @@ func TestPathThatDiesWithoutAWordIsNoticed(t *testing.T) {
 	}
 }
 
-func TestTokenThatIsRefusedIsToldAndNotHammeredOn(t *testing.T) {
+func TestTokenThatIsRefusedIsReportedAndRetriedSlowly(t *testing.T) {
 	t.Parallel()
 	e := edgetest.Start(t)
 	k := connect(t, e, hello, func(c *tunnel.Config) { c.TokenFile = e.WrongToken() })

@@ -252,7 +252,7 @@ func TestObjectWithoutADigestIsAdopted(t *testing.T) {
 	if _, _, err := objects.PutNew(t.Context(), pulled, strings.NewReader("pulled")); err != nil {
 		t.Fatal(err)
 	}
-	server.ForgetMetadata(key)
+	server.DropMetadata(key)
 	m := n.mustPublish(t, "cat")
 	if got, err := n.read(t, m.ID, "640.webp"); err != nil || got != "pulled" {
 		t.Errorf("got %q, %v", got, err)

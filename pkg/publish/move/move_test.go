@@ -29,8 +29,8 @@ import (
 	"github.com/optimizerd/optimizerd/pkg/strictjson"
 )
 
-// house is both stores, empty.
-type house struct {
+// fixture is both stores, empty.
+type fixture struct {
 	dir    string
 	server *s3test.Server
 	folder *publish.Store
@@ -38,7 +38,7 @@ type house struct {
 	spool  *spool.Spool
 }
 
-func newHouse(t *testing.T) house {
+func newFixture(t *testing.T) fixture {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -60,13 +60,13 @@ func newHouse(t *testing.T) house {
 	}, zaptest.NewLogger(t))
 	must(err)
 	t.Cleanup(func() { must(f.Close()) })
-	return house{dir, server, f, b, staging}
+	return fixture{dir, server, f, b, staging}
 }
 
 const original = "GIF89a-source"
 
 // publish publishes n sets in the folder, each with its original.
-func (h house) publish(t *testing.T, n int) (all []manifest.Manifest) {
+func (h fixture) publish(t *testing.T, n int) (all []manifest.Manifest) {
 	t.Helper()
 	source := filepath.Join(h.dir, "source")
 	for i := range n {
@@ -100,7 +100,7 @@ func (h house) publish(t *testing.T, n int) (all []manifest.Manifest) {
 }
 
 // run moves and returns how many sets were copied, there already, and failed.
-func (h house) run(t *testing.T, ctx context.Context, from, to move.Store, remove bool) (copied, there, failed int) {
+func (h fixture) run(t *testing.T, ctx context.Context, from, to move.Store, remove bool) (copied, there, failed int) {
 	t.Helper()
 	m := move.Move{From: from, To: to, Spool: h.spool, Delete: remove, Report: func(_ string, wasCopied bool, err error) {
 		switch {
@@ -138,7 +138,7 @@ func check(t *testing.T, s move.Store, all []manifest.Manifest) {
 }
 
 func TestSetsMoveThereAndBack(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	all := h.publish(t, 5)
 	if copied, there, failed := h.run(t, t.Context(), h.folder, h.bucket, false); copied != 5 || there != 0 || failed != 0 {
 		t.Errorf("copied %d, there %d, failed %d", copied, there, failed)
@@ -161,7 +161,7 @@ func TestSetsMoveThereAndBack(t *testing.T) {
 }
 
 func TestInterruptedMoveIsContinued(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	all := h.publish(t, 5)
 	ctx, cancel := context.WithCancel(t.Context())
 	m := move.Move{From: h.folder, To: h.bucket, Spool: h.spool, Report: func(string, bool, error) { cancel() }}
@@ -175,7 +175,7 @@ func TestInterruptedMoveIsContinued(t *testing.T) {
 }
 
 func TestDamagedFileIsNotMovedNorDeleted(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	all := h.publish(t, 2)
 	damaged := filepath.Join(h.dir, "files", all[0].ID, "320.webp")
 	if err := os.WriteFile(damaged, []byte(strings.Repeat("x", int(all[0].Variants[0].Bytes))), 0o644); err != nil {
@@ -192,7 +192,7 @@ func TestDamagedFileIsNotMovedNorDeleted(t *testing.T) {
 func TestMoveKeepsVariantsWithTheirImage(t *testing.T) {
 	for name, variantOf := range map[string][2]int{"older than its image": {1, 0}, "newer than its image": {0, 1}} {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFixture(t)
 			all := h.publish(t, 2)
 			image, variant := all[variantOf[0]].ID, all[variantOf[1]].ID
 			if err := h.folder.RecordVariant(t.Context(), image, variant); err != nil {
@@ -224,7 +224,7 @@ func (blind) Original(string) (manifest.Manifest, error) {
 }
 
 func TestSetWhoseOriginalCannotBeLookedUpIsNotDeleted(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	m := h.publish(t, 1)[0]
 	if _, _, failed := h.run(t, t.Context(), blind{h.folder}, h.bucket, true); failed != 1 {
 		t.Errorf("%d sets failed, want 1", failed)
@@ -241,13 +241,13 @@ func TestSetWhoseOriginalCannotBeLookedUpIsNotDeleted(t *testing.T) {
 }
 
 // object returns the path of an object in the bucket.
-func (h house) object(key string) string {
+func (h fixture) object(key string) string {
 	return filepath.Join(h.server.Dir, s3test.BucketName, filepath.FromSlash(key))
 }
 
 func TestMoveCopiesAgainWhatTheBucketHasLostBeforeItDeletes(t *testing.T) {
 	for _, remove := range []bool{false, true} {
-		h := newHouse(t)
+		h := newFixture(t)
 		all := h.publish(t, 3)
 		h.run(t, t.Context(), h.folder, h.bucket, false)
 		for _, m := range all[:2] { // the index still has them, like that of another bucket
@@ -264,7 +264,7 @@ func TestMoveCopiesAgainWhatTheBucketHasLostBeforeItDeletes(t *testing.T) {
 
 func TestSetWhoseCopyIsDamagedIsNotDeleted(t *testing.T) {
 	for _, damaged := range []string{"%s/320.webp", "originals/%s"} {
-		h := newHouse(t)
+		h := newFixture(t)
 		m := h.publish(t, 1)[0]
 		h.run(t, t.Context(), h.folder, h.bucket, false)
 		object := h.object(fmt.Sprintf(damaged, m.ID))
@@ -279,7 +279,7 @@ func TestSetWhoseCopyIsDamagedIsNotDeleted(t *testing.T) {
 }
 
 func TestDamagedCopyInTheFolderKeepsTheSetInTheBucket(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	all := h.publish(t, 2)
 	h.run(t, t.Context(), h.folder, h.bucket, false)
 	for i, content := range []string{strings.Repeat("x", int(all[0].Variants[0].Bytes)), ""} {

@@ -49,8 +49,8 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// ForgetMetadata removes an object's metadata.
-func (s *Server) ForgetMetadata(key string) {
+// DropMetadata removes an object's metadata.
+func (s *Server) DropMetadata(key string) {
 	s.t.Helper()
 	if err := os.Remove(filepath.Join(s.sidecar, BucketName, key, "meta", "metadata")); err != nil {
 		s.t.Fatal(err)

@@ -325,10 +325,10 @@ func (e *Edge) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res, err := l.client.RoundTrip(r)
 	if err != nil {
-		e.giveBack(l)
+		e.release(l)
 		return nil, err
 	}
-	res.Body = &body{ReadCloser: res.Body, done: sync.OnceFunc(func() { e.giveBack(l) })}
+	res.Body = &body{ReadCloser: res.Body, done: sync.OnceFunc(func() { e.release(l) })}
 	return res, nil
 }
 

@@ -142,7 +142,7 @@ func (e *Edge) isKept(l *link) bool {
 	return l.kept
 }
 
-func (e *Edge) giveBack(l *link) { e.change(func() { l.busy-- }) }
+func (e *Edge) release(l *link) { e.change(func() { l.busy-- }) }
 
 // gate is a connection that can stall.
 type gate struct {
