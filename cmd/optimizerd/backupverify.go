@@ -226,22 +226,14 @@ func (p *progress) set(stage string, done, total int) {
 	if stage != p.stage {
 		p.clear()
 		p.stage, p.began, p.drawn = stage, time.Now(), time.Time{}
-		p.bar = progressbar.NewOptions(max(total, 1), progressbar.OptionSetWriter(p.errOut), progressbar.OptionShowCount(), progressbar.OptionSetWidth(16),
-			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
-			progressbar.OptionUseANSICodes(true), progressbar.OptionShowDescriptionAtLineEnd())
+		p.bar = newBar(p.errOut, max(total, 1))
 	}
 	if done == total && total > 0 || time.Since(p.drawn) < redrawTime {
 		return
 	}
 	p.drawn = time.Now()
-	elapsed := time.Since(p.began)
-	text := stage + ", " + elapsed.Round(time.Second).String() + " elapsed"
-	if done > 0 {
-		left := elapsed / time.Duration(done) * time.Duration(total-done)
-		text += ", about " + left.Round(time.Second).String() + " left"
-	}
 	_ = p.bar.Set(done) // an error of drawing does not matter
-	p.bar.Describe(text)
+	p.bar.Describe(stage + ", " + describeTimes(time.Since(p.began), done, total))
 }
 
 // print prints lines in the place of the bar.

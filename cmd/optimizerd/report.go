@@ -70,12 +70,28 @@ func newReport(out, errOut *os.File, files int, asJSON bool) *report {
 		began: time.Now(), stop: make(chan struct{}), counts: make(map[string]int),
 	}
 	if r.terminal && files > 0 && canDraw(errOut) {
-		r.bar = progressbar.NewOptions(files, progressbar.OptionSetWriter(errOut), progressbar.OptionShowCount(), progressbar.OptionSetWidth(16),
-			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
-			progressbar.OptionUseANSICodes(true), progressbar.OptionShowDescriptionAtLineEnd())
+		r.bar = newBar(errOut, files)
 		go r.tick()
 	}
 	return r
+}
+
+// newBar returns a bar of total steps, whose description follows the bar.
+func newBar(out io.Writer, total int) *progressbar.ProgressBar {
+	return progressbar.NewOptions(total, progressbar.OptionSetWriter(out), progressbar.OptionShowCount(), progressbar.OptionSetWidth(16),
+		progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
+		progressbar.OptionUseANSICodes(true), progressbar.OptionShowDescriptionAtLineEnd())
+}
+
+// describeTimes returns how long work has taken and, if total is known, about how long
+// the rest will take.
+func describeTimes(elapsed time.Duration, done, total int) string {
+	times := elapsed.Round(time.Second).String() + " elapsed"
+	if done > 0 && done < total {
+		left := elapsed / time.Duration(done) * time.Duration(total-done)
+		times += ", about " + left.Round(time.Second).String() + " left"
+	}
+	return times
 }
 
 // tick keeps the times of the bar up to date.
@@ -110,17 +126,11 @@ func (r *report) draw() {
 	if r.bar == nil || r.done == r.files {
 		return
 	}
-	elapsed := time.Since(r.began)
-	times := elapsed.Round(time.Second).String() + " elapsed"
-	if r.done > 0 {
-		left := elapsed / time.Duration(r.done) * time.Duration(r.files-r.done)
-		times += ", about " + left.Round(time.Second).String() + " left"
-	}
 	name := []rune(printable(filepath.Base(r.current)))
 	if len(name) > longestName {
 		name = append(name[:longestName-1], '…')
 	}
-	r.bar.Describe(times + ": " + string(name))
+	r.bar.Describe(describeTimes(time.Since(r.began), r.done, r.files) + ": " + string(name))
 }
 
 // finish adds the outcome of a file that was started.
